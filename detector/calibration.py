@@ -1,0 +1,167 @@
+"""From calibration scores to decisions: threshold with its promise, p-values, false-discovery selection."""
+
+import math
+
+import numpy as np
+
+from detector.errors import InputError
+from detector.manifest import CONDITIONAL_PROMISE, NO_PROMISE, Threshold
+
+CONFIDENCE = 0.95
+
+
+def promised_rank(n_calibration: int, alpha: float, confidence: float = CONFIDENCE) -> int:
+    """Largest k whose threshold, the k-th largest calibration score, keeps its promise.
+
+    The realised false-alarm rate of that threshold is Beta(k, n + 1 - k) distributed over the draw of the
+    calibration split, so it exceeds `alpha` with probability P(Binomial(n, alpha) <= k - 1).
+
+    Parameters
+    ----------
+    n_calibration : int
+        Number of calibration scores, n; at least 0.
+    alpha : float
+        False-alarm rate to promise, in (0, 1).
+    confidence : float
+        Probability with which the promise holds, in (0, 1).
+
+    Returns
+    -------
+    int
+        0 where n is too small to promise anything: below `smallest_calibration(alpha)`.
+
+    References
+    ----------
+    Bates, Candès, Lei, Romano, Sesia (2023). Testing for outliers with conformal p-values.
+    Annals of Statistics 51(1), 149-178. The Beta law of order statistics: David, Nagaraja (2003), 2.1.
+    """
+    # P(Binomial <= k - 1) grows with k, and passes 1 - confidence below the mean n * alpha.
+    n_terms = min(n_calibration, math.ceil(n_calibration * alpha)) + 1
+    successes = np.arange(1, n_terms + 1)
+    log_ratios = np.log((n_calibration - successes + 1).clip(min=1e-300) / successes)
+    log_odds = math.log(alpha) - math.log1p(-alpha)
+    log_pmf = n_calibration * math.log1p(-alpha) + np.concatenate(([0.0], np.cumsum(log_ratios + log_odds)))
+    cdf = np.cumsum(np.exp(log_pmf))
+    return int(np.searchsorted(cdf[:n_calibration], 1 - confidence, side="right"))
+
+
+def marginal_rank(n_calibration: int, alpha: float) -> int:
+    """Largest k whose expected false-alarm rate k / (n + 1) is at most `alpha`; 0 where there is none."""
+    # alpha is a decimal fraction of the user's: 0.29 * 100 is 28.999999999999996 and means 29.
+    return min(n_calibration, math.floor(alpha * (n_calibration + 1) + 1e-9))
+
+
+def smallest_calibration(alpha: float, confidence: float = CONFIDENCE) -> int:
+    """Fewest calibration samples that can promise `alpha`: 59 for 5 %, 299 for 1 %, 2,995 for 0.1 %.
+
+    The largest of n scores is exceeded too often with probability (1 - alpha) ** n.
+    """
+    n_calibration = math.ceil(math.log(1 - confidence) / math.log1p(-alpha))
+    while promised_rank(n_calibration, alpha, confidence) == 0:  # rounding of the logarithms
+        n_calibration += 1
+    return n_calibration
+
+
+def smallest_alpha(n_calibration: int, promise: str) -> float:
+    """Smallest false-alarm rate that `n_calibration` scores can be asked for under a promise, rounded up."""
+    if promise == NO_PROMISE:
+        least = 1 / (n_calibration + 1)
+    else:
+        least = -math.expm1(math.log(1 - CONFIDENCE) / n_calibration)
+    return math.ceil(least * 1e6) / 1e6
+
+
+def threshold_at(
+    calibration_scores: np.ndarray, alpha: float, promise: str = CONDITIONAL_PROMISE
+) -> Threshold:
+    """The threshold for a false-alarm rate.
+
+    Parameters
+    ----------
+    calibration_scores : ndarray of shape (n_calibration,), float64
+        Ascending, finite; of normal samples that the network was not fitted on.
+    alpha : float
+        Wanted false-alarm rate, in (0, 1).
+    promise : str
+        `calibration-conditional` (`promised_rank`) or `none` (`marginal_rank`).
+
+    Raises
+    ------
+    InputError
+        If `alpha` is not in (0, 1), or too small for this many scores; then it names the smallest possible.
+    """
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha must be between 0 and 1, got {alpha}")
+    n_calibration = calibration_scores.size
+    rank = (marginal_rank if promise == NO_PROMISE else promised_rank)(n_calibration, alpha)
+    if rank == 0:
+        raise InputError(
+            f"alpha must be at least {smallest_alpha(n_calibration, promise):g} with "
+            f"{n_calibration} calibration samples, got {alpha:g}"
+        )
+    return Threshold(
+        value=float(calibration_scores[n_calibration - rank]),
+        alpha=float(alpha),
+        promise=promise,
+        confidence=None if promise == NO_PROMISE else CONFIDENCE,
+        rank=rank,
+        n_calibration=n_calibration,
+        expected_rate=rank / (n_calibration + 1),
+    )
+
+
+def p_values(scores: np.ndarray, calibration_scores: np.ndarray) -> np.ndarray:
+    """Share of calibration samples scoring at least as high, the sample itself counted.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,), float64
+        Anomaly scores, finite; higher is more anomalous.
+    calibration_scores : ndarray of shape (n_calibration,), float64
+        Ascending; from the calibration split, never from data the network was fitted on.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float64
+        In [1 / (n_calibration + 1), 1]; small is unusual.
+
+    References
+    ----------
+    Bates, Candès, Lei, Romano, Sesia (2023), as above.
+    """
+    at_least = calibration_scores.size - np.searchsorted(calibration_scores, scores, side="left")
+    return (1 + at_least) / (1 + calibration_scores.size)
+
+
+def select_false_discovery(p_values: np.ndarray, fdr: float) -> np.ndarray:
+    """Benjamini-Hochberg: the samples to report so that at most a share `fdr` of them is normal, on average.
+
+    Parameters
+    ----------
+    p_values : ndarray of shape (n_samples,), float64
+        Conformal p-values of one batch.
+    fdr : float
+        Wanted false-discovery rate, in (0, 1).
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), bool
+
+    Raises
+    ------
+    InputError
+        If `fdr` is not in (0, 1).
+
+    References
+    ----------
+    Benjamini, Hochberg (1995). Controlling the false discovery rate. JRSS B 57(1), 289-300; valid for
+    conformal p-values by Bates et al. (2023), theorem 2.
+    """
+    if not 0 < fdr < 1:
+        raise InputError(f"fdr must be between 0 and 1, got {fdr}")
+    n_samples = p_values.size
+    ascending = np.sort(p_values)
+    below = np.flatnonzero(ascending <= fdr * np.arange(1, n_samples + 1) / n_samples)
+    if below.size == 0:
+        return np.zeros(n_samples, dtype=bool)
+    return p_values <= ascending[below[-1]]

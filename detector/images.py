@@ -1,0 +1,108 @@
+"""The one place that decodes and encodes pictures, for training and serving alike."""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from detector.errors import InputError
+
+MAX_PIXELS = 16_000_000  # 4,000 x 4,000, refused before a pixel is decoded
+_MODES = {2: "L", 3: "RGB"}
+_CHANNELS = {"L": (), "RGB": (3,)}
+
+
+def read_image(content: bytes) -> np.ndarray:
+    """Decode a PNG or JPEG of 8 bits a channel.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+
+    Returns
+    -------
+    ndarray of shape (height, width) for grey or (height, width, 3) for RGB, uint8
+
+    Raises
+    ------
+    InputError
+        If it is not such a picture: another format or mode, broken, or above `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(
+                        f"a picture may have {MAX_PIXELS} pixels, got {image.width} x {image.height}"
+                    )
+                if image.mode not in _CHANNELS:
+                    raise InputError(f"a picture must be 8-bit grey (mode L) or RGB, got mode {image.mode}")
+                return np.asarray(image)
+    except UnidentifiedImageError as error:
+        raise InputError("the picture is neither PNG nor JPEG") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise InputError(f"the picture cannot be decoded: {error}") from error
+
+
+def decode_image(
+    content: bytes, sample_shape: tuple[int, ...], value_range: tuple[float, float]
+) -> np.ndarray:
+    """Decode a picture into one sample: 0 becomes the lowest raw value, 255 the highest, linearly between.
+
+    Parameters
+    ----------
+    content : bytes
+        A PNG or JPEG of 8 bits a channel.
+    sample_shape : tuple of int
+        (height, width) or (height, width, 3).
+    value_range : tuple of float
+        Raw values of black and white.
+
+    Returns
+    -------
+    ndarray of shape sample_shape, float32, raw units
+
+    Raises
+    ------
+    InputError
+        If it does not decode, or has another size or mode.
+    """
+    pixels = read_image(content)
+    if pixels.shape != sample_shape:
+        raise InputError(f"the picture must be {_describe(sample_shape)}, got {_describe(pixels.shape)}")
+    low, high = value_range
+    return (low + pixels.astype(np.float64) * ((high - low) / 255)).astype(np.float32)
+
+
+def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
+    """Encode one sample as PNG, the inverse of `decode_image`; values beyond the range are clipped.
+
+    Parameters
+    ----------
+    sample : ndarray of shape (height, width) or (height, width, 3), float32, raw units
+    value_range : tuple of float
+
+    Returns
+    -------
+    bytes
+        A PNG of mode L or RGB.
+    """
+    low, high = value_range
+    pixels = np.clip((sample.astype(np.float64) - low) / (high - low) * 255, 0, 255)
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(pixels).astype(np.uint8), _MODES[sample.ndim]).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _describe(shape: tuple[int, ...]) -> str:
+    colour = "grey" if len(shape) == 2 else "RGB"
+    return f"{shape[1]} pixels wide, {shape[0]} high and {colour}"

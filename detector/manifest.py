@@ -1,0 +1,402 @@
+"""`manifest.json`: what a model folder means, read strictly and written canonically."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from detector.errors import IntegrityError, ManifestError
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+DIGEST_FILE = "manifest.sha256"
+MODEL_FILE = "model.onnx"
+ENCODER_FILE = "encoder.onnx"
+DECODER_FILE = "decoder.onnx"
+CALIBRATION_FILE = "calibration.npz"
+GOLDEN_FILE = "golden.npz"
+REPORT_FILE = "report.html"
+FIGURES_FILE = "report.json"
+CARD_FILE = "README.md"
+
+KINDS = ("vector", "image", "sequence")
+VERBS = ("score", "denoise", "encode", "decode")
+LATENT_VERBS = ("encode", "decode")
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+CONDITIONAL_PROMISE = "calibration-conditional"
+NO_PROMISE = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class FileEntry:
+    """What one file of the folder must be: `sha256`, 64 lower-case hex digits, and `size` in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """The decision rule `score > value`, and what it promises.
+
+    Attributes
+    ----------
+    value : float
+        Positive; the `rank`-th largest calibration score.
+    alpha : float
+        The false-alarm rate on normal data that was asked for, in (0, 1).
+    promise : str
+        `calibration-conditional`: the realised rate is at most `alpha` with probability `confidence`
+        over the draw of the calibration split. `none`: it is `alpha` on average only.
+    confidence : float or None
+        In (0, 1); None where nothing is promised.
+    rank : int
+        k, from 1 (the largest score) to `n_calibration`.
+    n_calibration : int
+        How many calibration scores there are.
+    expected_rate : float
+        rank / (n_calibration + 1), the rate to expect on normal data.
+    """
+
+    value: float
+    alpha: float
+    promise: str
+    confidence: float | None
+    rank: int
+    n_calibration: int
+    expected_rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """One model folder in words; `docs/model-folder.md` says what each field means.
+
+    Attributes
+    ----------
+    sample_shape : tuple of int
+        One sample, the batch left out: (30,) for a row, (28, 28) for a grey picture, (32, 32, 3) for a
+        coloured one.
+    value_range : tuple of float, or None
+        Lowest and highest raw value of a pixel; None for vectors.
+    feature_names, units : tuple of str, or None
+        One for each feature of a vector model.
+    latent_shape : tuple of int, or None
+        One latent vector; None where the model has no bottleneck.
+    architecture, training, data, evaluation, tools : mapping
+        Facts for people and reports; nothing is computed from them.
+    """
+
+    name: str
+    version: int
+    kind: str
+    created_at: str
+    verbs: tuple[str, ...]
+    sample_shape: tuple[int, ...]
+    dtype: str
+    value_range: tuple[float, float] | None
+    feature_names: tuple[str, ...] | None
+    units: tuple[str, ...] | None
+    window: int | None
+    stride: int | None
+    latent_shape: tuple[int, ...] | None
+    score: str
+    architecture: Mapping[str, Any]
+    training: Mapping[str, Any]
+    data: Mapping[str, Any]
+    threshold: Threshold
+    evaluation: Mapping[str, Any]
+    self_test_tolerance: float
+    tools: Mapping[str, str]
+    files: Mapping[str, FileEntry]
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Self:
+        """Read and validate the bytes of a `manifest.json`.
+
+        Raises
+        ------
+        ManifestError
+            Naming the field, what it must be and what it is.
+        """
+        try:
+            document = json.loads(content, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(f"{MANIFEST_FILE} is not JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise ManifestError(f"{MANIFEST_FILE} must be a JSON object, got {type(document).__name__}")
+        schema = document.get("schema_version")
+        if schema != SCHEMA_VERSION:
+            raise ManifestError(
+                f"{MANIFEST_FILE} has schema version {schema!r}, this release reads version {SCHEMA_VERSION}"
+            )
+        _check_members(document, _FIELDS, where="")
+        threshold = document["threshold"]
+        _check_members(threshold, _THRESHOLD_FIELDS, where="threshold.")
+        for name, entry in document["files"].items():
+            _check_members(entry, _FILE_FIELDS, where=f"files[{name!r}].")
+        members = {name: _frozen(value) for name, value in document.items()}
+        members["threshold"] = Threshold(**threshold)
+        members["files"] = {name: FileEntry(**entry) for name, entry in document["files"].items()}
+        manifest = cls(**members)
+        _check_consistency(manifest)
+        return manifest
+
+    def to_json(self) -> bytes:
+        """The canonical bytes: sorted keys, two spaces, one line feed at the end."""
+        document = dataclasses.asdict(self)
+        text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return (text + "\n").encode()
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """The manifest of a model folder, checked against `manifest.sha256`, and its digest.
+
+    Parameters
+    ----------
+    folder : Path
+        A version folder, `models/<name>/<version>`.
+
+    Returns
+    -------
+    tuple of Manifest and str
+        The digest is 64 lower-case hex digits: the one value that stands for the whole folder.
+
+    Raises
+    ------
+    IntegrityError
+        If either file is missing or they do not belong together.
+    ManifestError
+        If the manifest cannot be read or contradicts itself.
+    """
+    content = _read(folder, MANIFEST_FILE)
+    recorded = _read(folder, DIGEST_FILE)
+    digest = hashlib.sha256(content).hexdigest()
+    if recorded != digest.encode() + b"\n":
+        raise IntegrityError(
+            f"{MANIFEST_FILE} and {DIGEST_FILE} do not belong together: the manifest has SHA-256 {digest}, "
+            f"the file says {recorded[:80]!r}"
+        )
+    return Manifest.from_json(content), digest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` and `manifest.sha256` into a folder that is not published yet."""
+    content = manifest.to_json()
+    Manifest.from_json(content)
+    (folder / MANIFEST_FILE).write_bytes(content)
+    (folder / DIGEST_FILE).write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n")
+
+
+def read_file(folder: Path, name: str, entry: FileEntry) -> bytes:
+    """The bytes of one listed file, exactly those that the manifest names.
+
+    Raises
+    ------
+    IntegrityError
+        If the file is missing, of another size or with other bytes.
+    """
+    content = _read(folder, name, size=entry.size)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry.sha256:
+        raise IntegrityError(f"{name} must have SHA-256 {entry.sha256}, got {digest}")
+    return content
+
+
+def describe_files(folder: Path) -> dict[str, FileEntry]:
+    """Entries for every file of a folder but the manifest and its digest."""
+    entries = {}
+    for path in sorted(folder.iterdir()):
+        if path.name not in (MANIFEST_FILE, DIGEST_FILE):
+            content = path.read_bytes()
+            entries[path.name] = FileEntry(hashlib.sha256(content).hexdigest(), len(content))
+    return entries
+
+
+def required_files(*, latent: bool) -> tuple[str, ...]:
+    """Names of the files that a folder holds beside its manifest and digest."""
+    files = (MODEL_FILE, CALIBRATION_FILE, GOLDEN_FILE, REPORT_FILE, FIGURES_FILE, CARD_FILE)
+    return (*files, ENCODER_FILE, DECODER_FILE) if latent else files
+
+
+def _read(folder: Path, name: str, size: int | None = None) -> bytes:
+    path = folder / name
+    try:
+        actual = path.stat().st_size
+        if size is not None and actual != size:
+            raise IntegrityError(f"{name} must have {size} bytes, got {actual}")
+        return path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"{name} cannot be read in {folder}: {error.strerror}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+# --- what each member must be: a test, and the words for it -------------------------------------------------
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _is_int(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= 4 and all(_is_int(size, 1) for size in value)
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
+
+
+def _is_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _one_of(*words: str) -> Check:
+    return (lambda value: value in words, "one of " + ", ".join(words))
+
+
+def _or_null(check: Check) -> Check:
+    return (lambda value: value is None or check[0](value), check[1] + " or null")
+
+
+_TEXT: Check = (lambda value: isinstance(value, str), "text")
+_OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
+_FRACTION: Check = (lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")
+_POSITIVE: Check = (lambda value: _is_number(value) and value > 0, "a positive number")
+_COUNT: Check = (lambda value: _is_int(value, 1), "a positive integer")
+_SIZE: Check = (lambda value: _is_int(value), "an integer of at least 0")
+_SHAPE: Check = (_is_shape, "a list of 1 to 4 positive integers")
+_STRINGS: Check = (_is_strings, "a list of texts")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+_FIELDS: dict[str, Check] = {
+    "schema_version": _COUNT,
+    "name": (
+        lambda value: isinstance(value, str) and NAME_PATTERN.fullmatch(value) is not None,
+        f"a text that matches {NAME_PATTERN.pattern}",
+    ),
+    "version": _COUNT,
+    "kind": _one_of(*KINDS),
+    "created_at": _TEXT,
+    "verbs": (
+        lambda value: _is_strings(value) and len(set(value)) == len(value) and set(value) <= set(VERBS),
+        "a list of different words out of " + ", ".join(VERBS),
+    ),
+    "sample_shape": _SHAPE,
+    "dtype": _one_of("float32"),
+    "value_range": _or_null((_is_range, "a list of two ascending numbers")),
+    "feature_names": _or_null(_STRINGS),
+    "units": _or_null(_STRINGS),
+    "window": _or_null(_COUNT),
+    "stride": _or_null(_COUNT),
+    "latent_shape": _or_null(_SHAPE),
+    "score": _TEXT,
+    "architecture": _OBJECT,
+    "training": _OBJECT,
+    "data": _OBJECT,
+    "threshold": _OBJECT,
+    "evaluation": _OBJECT,
+    "self_test_tolerance": _FRACTION,
+    "tools": _OBJECT,
+    "files": (
+        lambda value: isinstance(value, dict) and all(map(_FILE_NAME.fullmatch, value)),
+        "an object whose keys are plain file names",
+    ),
+}
+
+_THRESHOLD_FIELDS: dict[str, Check] = {
+    "value": _POSITIVE,
+    "alpha": _FRACTION,
+    "promise": _one_of(CONDITIONAL_PROMISE, NO_PROMISE),
+    "confidence": _or_null(_FRACTION),
+    "rank": _COUNT,
+    "n_calibration": _COUNT,
+    "expected_rate": _FRACTION,
+}
+
+_FILE_FIELDS: dict[str, Check] = {
+    "sha256": (
+        lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+        "64 lower-case hex digits",
+    ),
+    "size": _SIZE,
+}
+
+
+def _check_members(document: Any, fields: Mapping[str, Check], where: str) -> None:
+    """Every field present, none unknown, each what it must be."""
+    if not isinstance(document, dict):
+        raise ManifestError(f"{MANIFEST_FILE}: {where[:-1]} must be an object, got {document!r}")
+    for name in document.keys() - fields.keys():
+        raise ManifestError(f"{MANIFEST_FILE}: unknown field {where}{name}")
+    for name, (holds, words) in fields.items():
+        if name not in document:
+            raise ManifestError(f"{MANIFEST_FILE}: field {where}{name} is missing")
+        if not holds(document[name]):
+            raise ManifestError(
+                f"{MANIFEST_FILE}: {where}{name} must be {words}, got {str(document[name])[:80]!r}"
+            )
+
+
+def _check_consistency(manifest: Manifest) -> None:
+    """What no single field shows: fields that contradict each other."""
+    rule = manifest.threshold
+    n_features = manifest.sample_shape[-1]
+    latent = manifest.latent_shape is not None
+    wanted = set(VERBS if latent else VERBS[:2])
+    missing = set(required_files(latent=latent)) - manifest.files.keys()
+    contradictions = (
+        (manifest.kind == "vector" and len(manifest.sample_shape) != 1, "a vector has one dimension"),
+        (
+            manifest.kind == "image" and len(manifest.sample_shape) not in (2, 3),
+            "an image has two dimensions, or three with its channels",
+        ),
+        (
+            manifest.kind == "image" and manifest.value_range is None,
+            "an image model needs a value_range",
+        ),
+        (
+            manifest.feature_names is not None and len(manifest.feature_names) != n_features,
+            f"feature_names must have {n_features} names",
+        ),
+        (
+            manifest.feature_names is not None
+            and len(set(manifest.feature_names)) != len(manifest.feature_names),
+            "feature_names must differ from each other",
+        ),
+        (
+            manifest.units is not None and len(manifest.units) != n_features,
+            f"units must have {n_features} entries",
+        ),
+        (set(manifest.verbs) != wanted, f"verbs must be {sorted(wanted)} for this latent_shape"),
+        (bool(missing), f"files must list {sorted(missing)} too"),
+        (rule.rank > rule.n_calibration, "threshold.rank is above threshold.n_calibration"),
+        (
+            rule.expected_rate != rule.rank / (rule.n_calibration + 1),
+            "threshold.expected_rate must be rank / (n_calibration + 1)",
+        ),
+        (
+            (rule.promise == NO_PROMISE) != (rule.confidence is None),
+            "threshold.confidence stands with a promise, and only with one",
+        ),
+    )
+    for contradicts, words in contradictions:
+        if contradicts:
+            raise ManifestError(f"{MANIFEST_FILE}: {words}")

@@ -1,0 +1,117 @@
+"""One ONNX Runtime session: opened from bytes, held against its declared tensors, run in bounded chunks."""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+# Full opt-out only works before the import: onnxruntime's Privacy.md.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
+
+from detector.errors import ModelError
+
+CHUNK_ROWS = 256
+CHUNK_VALUES = 2**20  # 4 MiB of float32 samples: bounds the peak of large pictures
+
+
+class Session:
+    """A graph with one float32 input and named float32 outputs.
+
+    One intra-op thread: throughput comes from processes and from chunks mapped over threads, and a row's
+    bits then depend neither on its neighbours nor on the machine's number of cores.
+
+    Parameters
+    ----------
+    graph : bytes
+        The ONNX file's content; external data is thereby refused.
+    file_name : str
+        Named in errors.
+    input_name, sample_shape
+        The one input, shape `(batch, *sample_shape)`.
+    outputs : mapping of str to tuple of int
+        Every output's name and shape, the batch left out.
+    threads : int
+        How many chunks run at a time, at least 1.
+
+    Raises
+    ------
+    ModelError
+        If the graph does not load or its tensors differ from those declared.
+    """
+
+    def __init__(
+        self,
+        graph: bytes,
+        file_name: str,
+        input_name: str,
+        sample_shape: tuple[int, ...],
+        outputs: Mapping[str, tuple[int, ...]],
+        threads: int = 1,
+    ) -> None:
+        self._input_name = input_name
+        self._outputs = dict(outputs)
+        self._chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_VALUES // int(np.prod(sample_shape))))
+        self._pool = ThreadPoolExecutor(threads, "detector") if threads > 1 else None
+        try:
+            self._session = ort.InferenceSession(graph, _options(), providers=["CPUExecutionProvider"])
+        except (
+            Exception
+        ) as error:  # onnxruntime raises a dozen unrelated classes here, UnicodeDecodeError too
+            raise ModelError(f"{file_name} is not a graph that ONNX Runtime loads: {error}") from error
+        _check_tensors(file_name, "input", self._session.get_inputs(), {input_name: sample_shape})
+        _check_tensors(file_name, "output", self._session.get_outputs(), outputs)
+
+    def run(self, samples: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Run every sample through the graph.
+
+        Parameters
+        ----------
+        samples : ndarray of shape (n_samples, *sample_shape), float32
+        names : sequence of str
+            The outputs wanted.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, *output_shape), float32
+        """
+        results = {name: np.empty((len(samples), *self._outputs[name]), dtype=np.float32) for name in names}
+
+        def run_chunk(start: int) -> None:
+            chunk = slice(start, start + self._chunk_rows)
+            values = self._session.run(list(names), {self._input_name: samples[chunk]})
+            for name, value in zip(names, values, strict=True):
+                results[name][chunk] = value
+
+        starts = range(0, len(samples), self._chunk_rows)
+        for _ in (self._pool.map if self._pool else map)(run_chunk, starts):
+            pass
+        return results
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_mem_pattern = False  # grows with every new batch size: microsoft/onnxruntime#11118
+    options.log_severity_level = 3
+    return options
+
+
+def _check_tensors(
+    file_name: str, role: str, tensors: Sequence[ort.NodeArg], declared: Mapping[str, tuple[int, ...]]
+) -> None:
+    """The graph's tensors are exactly the declared ones, float32, with a free first dimension."""
+    found = {tensor.name: tensor for tensor in tensors}
+    if found.keys() != declared.keys():
+        raise ModelError(f"{file_name} must have the {role}s {sorted(declared)}, got {sorted(found)}")
+    for name, shape in declared.items():
+        tensor = found[name]
+        batch, *rest = tensor.shape or [0]
+        if tensor.type != "tensor(float)" or isinstance(batch, int) or tuple(rest) != shape:
+            raise ModelError(
+                f"{file_name}: {role} {name} must be float32 of shape {('batch', *shape)}, "
+                f"got {tensor.type} of shape {tuple(tensor.shape)}"
+            )

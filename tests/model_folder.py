@@ -1,0 +1,153 @@
+"""Model folders with known answers, built from a hand-made linear graph: no Keras, milliseconds each.
+
+The encoder keeps the first `n_latent` values of a flattened sample, the decoder returns them and answers 0
+for the rest. So the reconstruction error is the mean square of what was not kept.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from detector import manifest as contract
+from detector.calibration import threshold_at
+from detector.manifest import Manifest, describe_files, write_manifest
+from detector.session import Session
+from detector.store import ModelStore
+
+
+def expected_score(samples: np.ndarray, n_latent: int = 2) -> np.ndarray:
+    """The hand-made model's score, computed without it: float64, shape (n_samples,)."""
+    flat = np.asarray(samples, dtype=np.float64).reshape(len(samples), -1)
+    return np.square(flat[:, n_latent:]).sum(axis=1) / flat.shape[1]
+
+
+def linear_graphs(sample_shape: tuple[int, ...], n_latent: int = 2, latent: bool = True) -> dict[str, bytes]:
+    """`model.onnx`, `encoder.onnx` and `decoder.onnx` as bytes; the first alone without a latent."""
+    n_values = int(np.prod(sample_shape))
+    keep = np.eye(n_values, n_latent, dtype=np.float32)
+    constants = {
+        "keep": keep,
+        "spread": np.ascontiguousarray(keep.T),
+        "weights": np.full(n_values, 1 / n_values, dtype=np.float32),
+        "flat_shape": np.array([-1, n_values], dtype=np.int64),
+        "sample_shape": np.array([-1, *sample_shape], dtype=np.int64),
+    }
+    encode = [
+        helper.make_node("Reshape", ["samples", "flat_shape"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "keep"], ["latent"]),
+    ]
+    decode = [
+        helper.make_node("MatMul", ["latent", "spread"], ["flat_reconstruction"]),
+        helper.make_node("Reshape", ["flat_reconstruction", "sample_shape"], ["reconstruction"]),
+    ]
+    score = [
+        helper.make_node("Sub", ["flat", "flat_reconstruction"], ["residual"]),
+        helper.make_node("Mul", ["residual", "residual"], ["flat_error"]),
+        helper.make_node("MatMul", ["flat_error", "weights"], ["score"]),
+        helper.make_node("Reshape", ["flat_error", "sample_shape"], ["feature_error"]),
+    ]
+    outputs = {"score": (), "reconstruction": sample_shape, "feature_error": sample_shape}
+    if latent:
+        outputs["latent"] = (n_latent,)
+    graphs = {"model.onnx": _graph([*encode, *decode, *score], constants, {"samples": sample_shape}, outputs)}
+    if latent:
+        graphs["encoder.onnx"] = _graph(encode, constants, {"samples": sample_shape}, {"latent": (n_latent,)})
+        graphs["decoder.onnx"] = _graph(
+            decode, constants, {"latent": (n_latent,)}, {"reconstruction": sample_shape}
+        )
+    return graphs
+
+
+def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **changes: object) -> Manifest:
+    """Write a whole, valid model folder for the hand-made model; `changes` replace manifest fields."""
+    shape = tuple(changes.get("sample_shape", (3,)))
+    kind = changes.get("kind", "vector" if len(shape) == 1 else "image")
+    latent = changes.get("latent_shape", (2,)) is not None
+    graphs = graphs or linear_graphs(shape, latent=latent)
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, graph in graphs.items():
+        (folder / name).write_bytes(graph)
+    scores = np.sort(expected_score(rng.normal(size=(199, *shape))))
+    np.savez(folder / "calibration.npz", score=scores)
+    samples = rng.normal(size=(4, *shape)).astype(np.float32)
+    outputs = {"score": (), "reconstruction": shape, "feature_error": shape}
+    if latent:
+        outputs["latent"] = (2,)
+    golden = Session(graphs["model.onnx"], "model.onnx", "samples", shape, outputs).run(
+        samples, list(outputs)
+    )
+    np.savez(folder / "golden.npz", samples=samples, **golden)
+    (folder / "report.html").write_text("<!doctype html><title>report</title><p>hand-made</p>")
+    (folder / "report.json").write_text("{}\n")
+    (folder / "README.md").write_text("# hand-made\n")
+    manifest = Manifest(
+        name="tiny",
+        version=1,
+        kind=kind,
+        created_at="2026-01-01T00:00:00Z",
+        verbs=contract.VERBS if latent else contract.VERBS[:2],
+        sample_shape=shape,
+        dtype="float32",
+        value_range=(0.0, 16.0) if kind == "image" else None,
+        feature_names=tuple("abcdefgh"[: shape[0]]) if kind == "vector" else None,
+        units=None,
+        window=None,
+        stride=None,
+        latent_shape=(2,) if latent else None,
+        score="mean squared error",
+        architecture={"name": "linear"},
+        training={},
+        data={},
+        threshold=threshold_at(scores, 0.05),
+        evaluation={},
+        self_test_tolerance=1e-4,
+        tools={},
+        files=describe_files(folder),
+    )
+    manifest = dataclasses.replace(manifest, **changes)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def publish_model(store: ModelStore, name: str = "tiny", **changes: object) -> Path:
+    """Publish the hand-made model as the next version of `name`."""
+    with store.stage(name) as staged:
+        manifest = write_model_folder(staged, name=name, **changes)
+        return store.publish(staged, manifest)[0]
+
+
+def rewrite_manifest(folder: Path, **changes: object) -> None:
+    """Change fields of a folder's manifest, digest included, without any check."""
+    document = json.loads((folder / "manifest.json").read_bytes()) | changes
+    content = json.dumps(document).encode()
+    (folder / "manifest.json").write_bytes(content)
+    (folder / "manifest.sha256").write_text(hashlib.sha256(content).hexdigest() + "\n")
+
+
+def _graph(
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray],
+    inputs: dict[str, tuple[int, ...]],
+    outputs: dict[str, tuple[int, ...]],
+) -> bytes:
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [_tensor(name, shape) for name, shape in inputs.items()],
+        [_tensor(name, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(value, name) for name, value in constants.items() if name in used],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def _tensor(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ("batch", *shape))
