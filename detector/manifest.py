@@ -3,8 +3,8 @@
 import dataclasses
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -249,11 +249,12 @@ Check = tuple[Callable[[Any], bool], str]
 
 
 def _is_int(value: Any, least: int = 0) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max  # JSON also holds integers that no float can
 
 
 def _is_shape(value: Any) -> bool:
