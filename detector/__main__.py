@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except DetectorError as error:
+    except (DetectorError, OSError) as error:  # OSError: a store that may not be written
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -131,7 +131,7 @@ class ModelStore:
             try:
                 staged.rename(final)
             except OSError as error:
-                if final.exists():  # somebody else published this version meanwhile
+                if final.is_dir():  # somebody else published this version meanwhile
                     continue
                 raise StoreError(f"{staged} cannot become {final}: {error.strerror}") from error
             _sync_path(final.parent)
@@ -143,14 +143,14 @@ class ModelStore:
         Raises
         ------
         StoreError
-            If there is no such version, or the label is not a name.
+            If there is no such version, no such label to take away, or the label is not a name.
         """
         check_name(label, what="label")
         labels = self.labels(name)
-        if version is None:
-            labels.pop(label, None)
-        else:
+        if version is not None:
             labels[label] = self.resolve(name, version=version)
+        elif labels.pop(label, None) is None:
+            raise StoreError(f"model {name!r} has no label {label!r}, only {sorted(labels)}")
         path = self.root / name / LABELS_FILE
         descriptor, temporary = tempfile.mkstemp(prefix=".labels-", dir=path.parent)
         with os.fdopen(descriptor, "w") as file:
