@@ -419,9 +419,10 @@ def _calibration_scores(calibration: Mapping[str, np.ndarray], manifest: Manifes
 
 def _check_answer(graph: str, name: str, answer: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
     """Sample by sample: the largest difference, relative to the sample's largest value."""
-    if expected.shape != answer.shape:
+    if expected.shape != answer.shape or expected.dtype.kind != "f":
         raise ManifestError(
-            f"{contract.GOLDEN_FILE}: {name} must have shape {answer.shape}, got {expected.shape}"
+            f"{contract.GOLDEN_FILE}: {name} must hold floats of shape {answer.shape}, "
+            f"got {expected.dtype} of shape {expected.shape}"
         )
     axes = tuple(range(1, answer.ndim))
     scale = np.abs(expected).max(axis=axes) + 1e-12

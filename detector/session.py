@@ -1,5 +1,6 @@
 """One ONNX Runtime session: opened from bytes, held against its declared tensors, run in bounded chunks."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import onnxruntime as ort
 from detector.errors import ModelError
 
 CHUNK_ROWS = 256
-CHUNK_VALUES = 2**20  # 4 MiB of float32 samples: bounds the peak of large pictures
+CHUNK_VALUES = 2**20  # 4 MiB in the largest float32 tensor: bounds the peak of large pictures
 
 
 class Session:
@@ -50,9 +51,11 @@ class Session:
         outputs: Mapping[str, tuple[int, ...]],
         threads: int = 1,
     ) -> None:
+        self._file_name = file_name
         self._input_name = input_name
         self._outputs = dict(outputs)
-        self._chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_VALUES // int(np.prod(sample_shape))))
+        n_values = max(math.prod(shape) for shape in (sample_shape, *outputs.values()))
+        self._chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_VALUES // n_values))
         self._pool = ThreadPoolExecutor(threads, "detector") if threads > 1 else None
         try:
             self._session = ort.InferenceSession(graph, _options(), providers=["CPUExecutionProvider"])
@@ -75,19 +78,37 @@ class Session:
         Returns
         -------
         dict of str to ndarray of shape (n_samples, *output_shape), float32
+
+        Raises
+        ------
+        ModelError
+            If the graph fails, or answers another shape than it declares.
         """
         results = {name: np.empty((len(samples), *self._outputs[name]), dtype=np.float32) for name in names}
 
         def run_chunk(start: int) -> None:
             chunk = slice(start, start + self._chunk_rows)
-            values = self._session.run(list(names), {self._input_name: samples[chunk]})
-            for name, value in zip(names, values, strict=True):
+            for name, value in zip(names, self._run_chunk(samples[chunk], names), strict=True):
                 results[name][chunk] = value
 
         starts = range(0, len(samples), self._chunk_rows)
         for _ in (self._pool.map if self._pool else map)(run_chunk, starts):
             pass
         return results
+
+    def _run_chunk(self, samples: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+        """The wanted outputs, each of the shape that it was declared with."""
+        try:
+            values = self._session.run(list(names), {self._input_name: samples})
+        except Exception as error:  # unrelated classes here as well
+            raise ModelError(f"{self._file_name} cannot be run: {error}") from error
+        for name, value in zip(names, values, strict=True):
+            shape = (len(samples), *self._outputs[name])
+            if value.shape != shape:  # a single value would otherwise be repeated for every row
+                raise ModelError(
+                    f"{self._file_name}: output {name} must have shape {shape}, got {value.shape}"
+                )
+        return values
 
 
 def _options() -> ort.SessionOptions:
