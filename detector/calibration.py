@@ -88,7 +88,8 @@ def threshold_at(
     Raises
     ------
     InputError
-        If `alpha` is not in (0, 1), or too small for this many scores; then it names the smallest possible.
+        If `alpha` is not in (0, 1), or too small for this many scores (then it names the smallest possible),
+        or so large that the threshold would be 0, where a ratio has no meaning.
     """
     if not 0 < alpha < 1:
         raise InputError(f"alpha must be between 0 and 1, got {alpha}")
@@ -99,8 +100,11 @@ def threshold_at(
             f"alpha must be at least {smallest_alpha(n_calibration, promise):g} with "
             f"{n_calibration} calibration samples, got {alpha:g}"
         )
+    value = float(calibration_scores[n_calibration - rank])
+    if value <= 0:
+        raise InputError(f"alpha must be small enough for a positive threshold, got {alpha:g} with {value:g}")
     return Threshold(
-        value=float(calibration_scores[n_calibration - rank]),
+        value=value,
         alpha=float(alpha),
         promise=promise,
         confidence=None if promise == NO_PROMISE else CONFIDENCE,
