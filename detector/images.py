@@ -1,7 +1,6 @@
 """The one place that decodes and encodes pictures, for training and serving alike."""
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -10,7 +9,9 @@ from detector.errors import InputError
 
 MAX_PIXELS = 16_000_000  # 4,000 x 4,000, refused before a pixel is decoded
 _MODES = {2: "L", 3: "RGB"}
-_CHANNELS = {"L": (), "RGB": (3,)}
+_PNG_BIT_DEPTH = 24  # after the signature, the length and name of IHDR, width and height
+# The second is an error only where the caller made it one; a picture of that size is refused either way.
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def read_image(content: bytes) -> np.ndarray:
@@ -31,25 +32,19 @@ def read_image(content: bytes) -> np.ndarray:
         If it is not such a picture: another format or mode, broken, or above `MAX_PIXELS`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise InputError(
-                        f"a picture may have {MAX_PIXELS} pixels, got {image.width} x {image.height}"
-                    )
-                if image.mode not in _CHANNELS:
-                    raise InputError(f"a picture must be 8-bit grey (mode L) or RGB, got mode {image.mode}")
-                return np.asarray(image)
+        with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(
+                    f"a picture may have {MAX_PIXELS} pixels, got {image.width} x {image.height}"
+                )
+            if image.mode not in _MODES.values():
+                raise InputError(f"a picture must be 8-bit grey (mode L) or RGB, got mode {image.mode}")
+            if image.format == "PNG" and content[_PNG_BIT_DEPTH] > 8:  # Pillow drops the low byte of RGB
+                raise InputError(f"a picture must have 8 bits a channel, got {content[_PNG_BIT_DEPTH]}")
+            return np.asarray(image)
     except UnidentifiedImageError as error:
         raise InputError("the picture is neither PNG nor JPEG") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except (OSError, SyntaxError, ValueError, *_BOMBS) as error:
         raise InputError(f"the picture cannot be decoded: {error}") from error
 
 
