@@ -1,0 +1,54 @@
+# Needs Python 3.11 or newer and nothing else; every target makes what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## Make .venv with everything: service, training, tests
+
+$(READY): pyproject.toml requirements/dev.txt requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("residual needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; name another one: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: setup  ## Fit a model, serve it, score a normal and an anomalous digit
+	@$(BIN)/python deploy/demo.py
+
+test: setup  ## Run the tests, e.g. make test ARGS="-m 'not docker'"
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## Check formatting and lint rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+fit: setup  ## Fit a model, e.g. make fit DATA=my.csv NAME=pumps ARGS="--label-column fault"
+	@$(BIN)/python -m training.fit --data $(or $(DATA),digits) $(if $(NAME),--name $(NAME)) $(ARGS)
+
+serve: setup  ## Serve the models in models/ on http://127.0.0.1:8000
+	@$(BIN)/gunicorn -c deploy/gunicorn.conf.py
+
+image:  ## Build the two Docker images
+	docker build --target service --tag residual-service .
+	docker build --target training --tag residual-training .
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+lock: setup  ## Bring the locks up to date, e.g. make lock ARGS=--upgrade
+	$(LOCK) $(ARGS) --extra service pyproject.toml -o requirements/service.txt
+	$(LOCK) $(ARGS) --extra training pyproject.toml -o requirements/training.txt
+	$(LOCK) $(ARGS) --extra service --extra training --group dev pyproject.toml -o requirements/dev.txt
+	echo uv | $(LOCK) $(ARGS) - -o requirements/uv.txt
+
+clean:  ## Remove .venv and what tests and builds left
+	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help setup demo test lint fit serve image lock clean
