@@ -125,7 +125,9 @@ class Manifest:
             Naming the field, what it must be and what it is.
         """
         try:
-            document = json.loads(content, parse_constant=_refuse_constant)
+            document = json.loads(
+                content, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
+            )
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"{MANIFEST_FILE} is not JSON: {error}") from error
         if not isinstance(document, dict):
@@ -148,9 +150,18 @@ class Manifest:
         return manifest
 
     def to_json(self) -> bytes:
-        """The canonical bytes: sorted keys, two spaces, one line feed at the end."""
+        """The canonical bytes: sorted keys, two spaces, one line feed at the end.
+
+        Raises
+        ------
+        ManifestError
+            If it holds NaN or infinity, which JSON has no words for.
+        """
         document = dataclasses.asdict(self)
-        text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        try:
+            text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:
+            raise ManifestError(f"{MANIFEST_FILE} cannot be written: {error}") from error
         return (text + "\n").encode()
 
 
@@ -237,6 +248,16 @@ def _read(folder: Path, name: str, size: int | None = None) -> bytes:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _refuse_duplicates(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's members; of two with one name, other readers may see the other."""
+    document = dict(members)
+    if len(document) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice in an object")
+    return document
 
 
 def _frozen(value: Any) -> Any:
