@@ -67,7 +67,7 @@ def smallest_alpha(n_calibration: int, promise: str) -> float:
     if promise == NO_PROMISE:
         least = 1 / (n_calibration + 1)
     else:
-        least = -math.expm1(math.log(1 - CONFIDENCE) / n_calibration)
+        least = -math.expm1(math.log(1 - CONFIDENCE) / n_calibration) * (1 + 1e-12)  # above rounding
     return math.ceil(least * 1e6) / 1e6
 
 
@@ -100,6 +100,12 @@ def threshold_at(
             f"alpha must be at least {smallest_alpha(n_calibration, promise):g} with "
             f"{n_calibration} calibration samples, got {alpha:g}"
         )
+    return threshold_of_rank(calibration_scores, rank, alpha, promise)
+
+
+def threshold_of_rank(calibration_scores: np.ndarray, rank: int, alpha: float, promise: str) -> Threshold:
+    """The threshold at the `rank`-th largest of the ascending calibration scores."""
+    n_calibration = calibration_scores.size
     value = float(calibration_scores[n_calibration - rank])
     if value <= 0:
         raise InputError(f"alpha must be small enough for a positive threshold, got {alpha:g} with {value:g}")
