@@ -1,0 +1,386 @@
+"""`manifest.json`: what is written is read back, and whatever is wrong is named."""
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.errors import IntegrityError, ManifestError
+from detector.manifest import (
+    FileEntry,
+    Manifest,
+    Threshold,
+    describe_files,
+    read_manifest,
+    required_files,
+    write_manifest,
+)
+from tests.model_folder import write_model_folder
+
+MANUAL = Path(__file__).parents[2] / "docs" / "model-folder.md"
+FIELDS = [field.name for field in dataclasses.fields(Manifest)]
+THRESHOLD_FIELDS = [field.name for field in dataclasses.fields(Threshold)]
+MISSING = object()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> dict[str, Any]:
+    """A valid manifest as a JSON document; `document` hands out copies."""
+    folder = tmp_path_factory.mktemp("folder")
+    write_model_folder(folder)
+    return json.loads((folder / "manifest.json").read_bytes())
+
+
+@pytest.fixture
+def document(written) -> dict[str, Any]:
+    return copy.deepcopy(written)
+
+
+def change(document: dict[str, Any], field: str, value: Any) -> None:
+    """Set, or with MISSING remove, one member by its path, say `threshold.rank`."""
+    *path, last = field.split("/")
+    for member in path:
+        document = document[member]
+    if value is MISSING:
+        del document[last]
+    else:
+        document[last] = value
+
+
+def refusal(document: Any) -> str:
+    """The sentence with which a document is refused."""
+    with pytest.raises(ManifestError) as caught:
+        Manifest.from_json(json.dumps(document).encode())
+    return str(caught.value)
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=12)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+objects = st.dictionaries(texts, json_values, max_size=3)
+digests = st.text("0123456789abcdef", min_size=64, max_size=64)
+
+
+@st.composite
+def thresholds(draw: st.DrawFn) -> Threshold:
+    n_calibration = draw(st.integers(1, 10_000))
+    rank = draw(st.integers(1, n_calibration))
+    confidence = draw(st.none() | st.just(0.95))
+    return Threshold(
+        value=draw(st.floats(min_value=0, exclude_min=True, allow_infinity=False)),
+        alpha=draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
+        promise="none" if confidence is None else "calibration-conditional",
+        confidence=confidence,
+        rank=rank,
+        n_calibration=n_calibration,
+        expected_rate=rank / (n_calibration + 1),
+    )
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    kind, shape = draw(
+        st.one_of(
+            st.tuples(st.just("vector"), st.tuples(st.integers(1, 5))),
+            st.tuples(st.just("image"), st.sampled_from([(8, 8), (28, 28), (32, 32, 3)])),
+            st.tuples(st.just("sequence"), st.tuples(st.integers(1, 64), st.integers(1, 5))),
+        )
+    )
+    names = st.lists(texts, min_size=shape[-1], max_size=shape[-1], unique=True).map(tuple)
+    latent_shape = draw(st.none() | st.tuples(st.integers(1, 16)))
+    verbs = ("score", "denoise", "encode", "decode") if latent_shape else ("score", "denoise")
+    entries = st.builds(FileEntry, sha256=digests, size=st.integers(0, 2**40))
+    return Manifest(
+        name=draw(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)),
+        version=draw(st.integers(1, 2**31)),
+        kind=kind,
+        created_at=draw(texts),
+        verbs=tuple(draw(st.permutations(verbs))),
+        sample_shape=shape,
+        dtype="float32",
+        value_range=(0.0, 255.0) if kind == "image" else None,
+        feature_names=None if kind == "image" else draw(st.none() | names),
+        units=None if kind == "image" else draw(st.none() | names),
+        window=draw(st.none() | st.integers(1, 512)),
+        stride=draw(st.none() | st.integers(1, 512)),
+        latent_shape=latent_shape,
+        score=draw(texts),
+        architecture=draw(objects),
+        training=draw(objects),
+        data=draw(objects),
+        threshold=draw(thresholds()),
+        evaluation=draw(objects),
+        self_test_tolerance=draw(st.floats(1e-9, 0.5)),
+        tools=draw(st.dictionaries(texts, texts, max_size=3)),
+        files={name: draw(entries) for name in required_files(latent=latent_shape is not None)},
+    )
+
+
+@given(manifest=manifests())
+def test_manifest_survives_write_and_read(manifest):
+    """Whatever a manifest holds is read back equal, and written again as the same bytes."""
+    content = manifest.to_json()
+
+    again = Manifest.from_json(content)
+
+    assert again == manifest
+    assert again.to_json() == content
+
+
+def test_write_manifest_leaves_a_canonical_file_and_its_digest(tmp_path):
+    """Sorted keys, one line feed at the end; the digest is 64 lower-case hex digits and one line feed."""
+    manifest = write_model_folder(tmp_path)
+    content = (tmp_path / "manifest.json").read_bytes()
+    digest = (tmp_path / "manifest.sha256").read_bytes()
+
+    assert content.endswith(b"}\n")
+    assert list(json.loads(content)) == sorted(FIELDS)
+    assert len(digest) == 65
+    assert read_manifest(tmp_path) == (manifest, digest.decode().rstrip("\n"))
+
+
+def test_write_manifest_refuses_what_it_could_not_read(tmp_path):
+    """A contradiction is found when it is written, and leaves the folder as it was."""
+    manifest = write_model_folder(tmp_path)
+    before = (tmp_path / "manifest.json").read_bytes()
+
+    with pytest.raises(ManifestError, match="feature_names must have 3 names"):
+        write_manifest(tmp_path, dataclasses.replace(manifest, feature_names=("a",)))
+
+    assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+def test_write_manifest_refuses_a_figure_that_is_not_finite(tmp_path):
+    """NaN is no JSON: an evaluation that failed must not be written as if it had a figure."""
+    manifest = write_model_folder(tmp_path)
+
+    with pytest.raises(ManifestError, match=r"manifest\.json cannot be written: .*nan"):
+        write_manifest(tmp_path, dataclasses.replace(manifest, evaluation={"roc_auc": float("nan")}))
+
+
+def test_describe_files_leaves_out_the_manifest_and_its_digest(tmp_path):
+    """They cannot name their own hashes."""
+    write_model_folder(tmp_path)
+
+    assert set(describe_files(tmp_path)) == set(required_files(latent=True))
+
+
+@pytest.mark.parametrize("field", [name for name in FIELDS if name != "schema_version"])
+def test_manifest_names_a_missing_field(document, field):
+    """Every field is required; there are no silent defaults."""
+    change(document, field, MISSING)
+
+    assert refusal(document) == f"manifest.json: field {field} is missing"
+
+
+@pytest.mark.parametrize("field", THRESHOLD_FIELDS)
+def test_manifest_names_a_missing_threshold_field(document, field):
+    """The same within the threshold."""
+    change(document, f"threshold/{field}", MISSING)
+
+    assert refusal(document) == f"manifest.json: field threshold.{field} is missing"
+
+
+WRONG = [
+    ("schema_version", True),
+    ("schema_version", 1.0),
+    ("name", ""),
+    ("name", "Upper"),
+    ("name", "../up"),
+    ("name", "a" * 65),
+    ("name", "a\n"),
+    ("name", 5),
+    ("version", 0),
+    ("version", -1),
+    ("version", 1.0),
+    ("version", True),
+    ("version", "1"),
+    ("version", 10**400),
+    ("kind", "table"),
+    ("kind", None),
+    ("created_at", 20260101),
+    ("verbs", "score"),
+    ("verbs", ["score", "score"]),
+    ("verbs", ["score", "predict"]),
+    ("sample_shape", []),
+    ("sample_shape", [0]),
+    ("sample_shape", [3.0]),
+    ("sample_shape", 3),
+    ("sample_shape", [1, 1, 1, 1, 1]),
+    ("dtype", "float64"),
+    ("value_range", [1, 0]),
+    ("value_range", [0, 0]),
+    ("value_range", [0]),
+    ("value_range", [0, "1"]),
+    ("value_range", [0, 10**400]),
+    ("feature_names", ["a", "b", 3]),
+    ("feature_names", "abc"),
+    ("units", [None, None, None]),
+    ("window", 0),
+    ("stride", 1.5),
+    ("latent_shape", [0]),
+    ("score", None),
+    ("architecture", []),
+    ("training", "none"),
+    ("data", None),
+    ("threshold", 0.5),
+    ("evaluation", []),
+    ("self_test_tolerance", 0),
+    ("self_test_tolerance", 1),
+    ("tools", ["numpy"]),
+    ("files", ["model.onnx"]),
+    ("files", {"../model.onnx": {}}),
+    ("files", {".hidden": {}}),
+    ("threshold/value", 0),
+    ("threshold/value", -1),
+    ("threshold/value", "1"),
+    ("threshold/value", 10**400),
+    ("threshold/alpha", 0),
+    ("threshold/alpha", 1),
+    ("threshold/promise", "maybe"),
+    ("threshold/confidence", 95),
+    ("threshold/rank", 0),
+    ("threshold/rank", 2.0),
+    ("threshold/n_calibration", 0),
+    ("threshold/expected_rate", 0),
+    ("files/model.onnx/sha256", "0" * 63),
+    ("files/model.onnx/sha256", "A" * 64),
+    ("files/model.onnx/size", -1),
+    ("files/model.onnx/size", 1.5),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), WRONG, ids=[f"{field}={str(value)[:12]}" for field, value in WRONG]
+)
+def test_manifest_names_a_field_of_the_wrong_value(document, field, value):
+    """Each field, wrong once in every way it can be, is named with what it must be and what it is."""
+    change(document, field, value)
+
+    spoken = field.replace("files/model.onnx/", "files['model.onnx'].").replace("/", ".")
+    assert refusal(document).startswith(f"manifest.json: {spoken} must be ")
+    assert repr(str(value)[:80]) in refusal(document)
+
+
+def test_every_field_is_wrong_once():
+    """No field was forgotten in the table above."""
+    assert {field for field, _ in WRONG if "/" not in field} == set(FIELDS)
+    assert {field[10:] for field, _ in WRONG if field.startswith("threshold/")} == set(THRESHOLD_FIELDS)
+
+
+@pytest.mark.parametrize("field", ["colour", "threshold/colour", "files/model.onnx/colour"])
+def test_manifest_names_an_unknown_field(document, field):
+    """A field that this release does not know may change what the model means, so it is refused."""
+    change(document, field, "red")
+
+    assert "unknown field" in refusal(document)
+    assert refusal(document).endswith("colour")
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None, [1]])
+def test_manifest_of_another_schema_is_refused_by_its_number(document, schema):
+    """The sentence says what it is and what this release reads."""
+    change(document, "schema_version", schema)
+
+    assert refusal(document) == (f"manifest.json has schema version {schema!r}, this release reads version 1")
+
+
+CONTRADICTIONS = [
+    ({"sample_shape": [3, 1]}, "a vector has one dimension"),
+    ({"kind": "image"}, "an image has two dimensions"),
+    ({"kind": "image", "sample_shape": [3, 3]}, "an image model needs a value_range"),
+    ({"feature_names": ["a", "b"]}, "feature_names must have 3 names"),
+    ({"feature_names": ["a", "b", "a"]}, "feature_names must differ from each other"),
+    ({"units": ["mm"]}, "units must have 3 entries"),
+    ({"verbs": ["score", "denoise"]}, "verbs must be ['decode', 'denoise', 'encode', 'score']"),
+    ({"latent_shape": None}, "verbs must be ['denoise', 'score']"),
+    ({"verbs": []}, "verbs must be"),
+    ({"files": {}}, "files must list"),
+    ({"threshold/rank": 500}, "threshold.rank is above threshold.n_calibration"),
+    ({"threshold/rank": 6}, "threshold.expected_rate must be rank / (n_calibration + 1)"),
+    ({"threshold/expected_rate": 0.05}, "threshold.expected_rate must be rank / (n_calibration + 1)"),
+    ({"threshold/promise": "none"}, "threshold.confidence stands with a promise, and only with one"),
+    ({"threshold/confidence": None}, "threshold.confidence stands with a promise, and only with one"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), CONTRADICTIONS, ids=[words for _, words in CONTRADICTIONS])
+def test_manifest_that_contradicts_itself_is_refused(document, changes, words):
+    """Fields that are fine alone and cannot be true together are named."""
+    for field, value in changes.items():
+        change(document, field, value)
+
+    assert words in refusal(document)
+
+
+@pytest.mark.parametrize("name", required_files(latent=True))
+def test_manifest_must_list_every_required_file(document, name):
+    """A folder without a report or a card is not whole either."""
+    change(document, "files", {key: entry for key, entry in document["files"].items() if key != name})
+
+    assert refusal(document) == f"manifest.json: files must list ['{name}'] too"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is not JSON"),
+        (b"{", "is not JSON"),
+        (b"\xff\xfe\xfd", "is not JSON"),
+        (b'{"schema_version": NaN}', "NaN is not a JSON number"),
+        (b'{"schema_version": -Infinity}', "-Infinity is not a JSON number"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"version": 1, "version": 2}', "'version' stands twice"),
+        (b"[]", "must be a JSON object, got list"),
+        (b"null", "must be a JSON object, got NoneType"),
+        (b"{}", "schema version None"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_manifest_that_is_no_json_object_is_refused(content, words):
+    """Whatever the bytes are, the answer is one sentence about manifest.json."""
+    with pytest.raises(ManifestError, match=r"^manifest\.json ") as caught:
+        Manifest.from_json(content)
+
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("digest", [b"", b"0" * 64 + b"\n", None, "upper", "bare", "crlf", "twice"])
+def test_read_manifest_compares_the_digest_byte_for_byte(model_dir, digest):
+    """Upper case, no line feed, another line feed: each is another file than the one that was written."""
+    path = model_dir / "manifest.sha256"
+    written = path.read_bytes()
+    forms = {
+        "upper": written.upper(),
+        "bare": written[:-1],
+        "crlf": written[:-1] + b"\r\n",
+        "twice": written * 2,
+    }
+    path.write_bytes(written[1:] + b"\n" if digest is None else forms.get(digest, digest))
+
+    with pytest.raises(IntegrityError, match=r"manifest\.json and manifest\.sha256 do not belong together"):
+        read_manifest(model_dir)
+
+
+@pytest.mark.parametrize("dataclass", [Manifest, Threshold, FileEntry])
+def test_manual_names_every_field(dataclass):
+    """docs/model-folder.md explains each field of the manifest."""
+    manual = MANUAL.read_text()
+
+    missing = [field.name for field in dataclasses.fields(dataclass) if f"`{field.name}`" not in manual]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", [*required_files(latent=True), "manifest.json", "manifest.sha256"])
+def test_manual_names_every_file(name):
+    """docs/model-folder.md explains each file of a folder."""
+    assert f"`{name}`" in MANUAL.read_text()
