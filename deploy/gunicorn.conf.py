@@ -1,0 +1,85 @@
+"""How gunicorn runs the service: `gunicorn -c deploy/gunicorn.conf.py`, and nothing else.
+
+An installed wheel carries this file as a module: `gunicorn -c python:service.gunicorn_conf`.
+Everything an operator may want to change is a `RESIDUAL_` variable; docs/operations.md says why the rest is
+as it is.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+# Before their libraries are imported: no telemetry, and one thread each, since processes share the cores.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from detector import ModelStore, StoreError
+from service.logs import logging_config
+from service.settings import Settings, SettingsError
+
+METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def read_settings() -> Settings:
+    """Settings of the environment; a mistake ends the program with its sentence, without a traceback."""
+    try:
+        settings = Settings.from_environ(os.environ)
+        pin_default_model(settings)
+    except (SettingsError, StoreError) as error:
+        raise SystemExit(f"error: {error}") from None
+    return settings
+
+
+def pin_default_model(settings: Settings) -> None:
+    """Name the store's only model in the environment, so that workers born later agree with the first."""
+    names = ModelStore(settings.store).names()
+    if settings.default_model is None and len(names) == 1:
+        os.environ["RESIDUAL_DEFAULT_MODEL"] = names[0]
+
+
+def when_ready(server: Any) -> None:
+    """Give the workers' metrics an empty folder.
+
+    The address is ours by now, no worker is born yet, and a reload does not come here: counters survive it.
+    """
+    if METRICS_DIR in os.environ:
+        for left_over in Path(os.environ[METRICS_DIR]).glob("*.db"):
+            left_over.unlink()
+    else:
+        server.own_metrics_dir = os.environ[METRICS_DIR] = tempfile.mkdtemp(prefix="residual-metrics-")
+
+
+def on_exit(server: Any) -> None:
+    """Remove the folder that `when_ready` made."""
+    if hasattr(server, "own_metrics_dir"):
+        shutil.rmtree(server.own_metrics_dir, ignore_errors=True)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Drop the gauges of a worker that is gone, however it ended."""
+    # Imported late: prometheus_client looks for the folder when it is first imported.
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+settings = read_settings()
+
+wsgi_app = "service.app:from_environ()"
+worker_class = "gthread"
+bind = settings.bind
+workers = settings.workers
+threads = settings.threads
+# Sessions and metrics belong to the process that uses them, and HUP reads new code.
+preload_app = False
+# Above the 60 s for which nginx keeps an idle connection, so that it is never nginx that meets a closed one.
+keepalive = 75
+graceful_timeout = 30
+# The heartbeat file, nameless as soon as it is open; on a slow disk it would get healthy workers killed.
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+worker_tmp_dir = str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
+control_socket_disable = True
+logconfig_dict = logging_config()
