@@ -1,0 +1,1 @@
+"""Serves model folders over HTTP; the only package that knows Flask."""

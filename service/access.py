@@ -1,0 +1,39 @@
+"""Who may use the service: API keys, of which only digests are known here."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from flask import Flask, request
+
+from service.problems import Problem
+
+OPEN_PATHS = frozenset({"/livez", "/readyz"})
+CHALLENGE = 'Bearer realm="residual"'
+
+
+def register(app: Flask, digests: Sequence[bytes]) -> None:
+    """Ask every request but the probes for a key, where there are digests of any."""
+
+    def check() -> None:
+        if request.path not in OPEN_PATHS and not is_known(_sent_key(), digests):
+            raise Problem(
+                "unauthorized",
+                "a known key must come as Authorization: Bearer KEY or X-API-Key: KEY",
+                headers={"WWW-Authenticate": CHALLENGE},
+            )
+
+    if digests:
+        app.before_request(check)
+
+
+def is_known(key: str, digests: Sequence[bytes]) -> bool:
+    """Whether a key's SHA-256 is among the digests, in a time that does not tell how much of it fits."""
+    # The header's very bytes, as WSGI decodes them: text that is not ASCII must be refused, not fail.
+    digest = hashlib.sha256(key.encode("latin-1", "replace")).digest()
+    return sum(hmac.compare_digest(digest, known) for known in digests) > 0  # not any(): compare with all
+
+
+def _sent_key() -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")

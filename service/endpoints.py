@@ -1,0 +1,220 @@
+"""The verbs over HTTP: a route decodes one request, calls a verb with a list of one, encodes the result."""
+
+import contextlib
+import dataclasses
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, request
+from werkzeug.routing import BaseConverter
+
+from detector import Detector, InputError, Manifest, Scores
+from service import codecs, exchange, verbs
+from service.codecs import Decoded, Expected, Limits
+from service.metrics import Metrics
+from service.problems import Problem
+from service.registry import Entry, ModelRegistry
+from service.settings import Settings
+
+PREFIXES = (
+    "",
+    "/models/<name>",
+    "/models/<name>/versions/<version:version>",
+    "/models/<name>/labels/<label>",
+)
+# Named features of one answer; a hundred thousand pictures with all their pixels would fill the memory.
+MAX_CONTRIBUTIONS = 1_000_000
+
+
+class VersionConverter(BaseConverter):
+    """A version number in a path, as the store writes it."""
+
+    regex = "[1-9][0-9]{0,9}"
+
+    def to_python(self, value: str) -> int:
+        """The number."""
+        return int(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """How one verb is asked and answered.
+
+    Attributes
+    ----------
+    run : callable
+        Of `service.verbs`.
+    output : str
+        The answer's member.
+    needs_latent, takes_latent : bool
+        Whether the model must have a latent, and whether the instances are latent vectors.
+    draws : bool
+        Whether the answer to one picture may be a picture.
+    """
+
+    run: Callable[[list], list]
+    output: str
+    needs_latent: bool = False
+    takes_latent: bool = False
+    draws: bool = False
+
+    @property
+    def scores(self) -> bool:
+        """Whether this is `score`, the one with options."""
+        return self.run is verbs.score
+
+    def expected(self, detector: Detector) -> Expected:
+        """What an instance must be; `NoLatent` where the model cannot do this."""
+        latent_shape = detector.require_latent() if self.needs_latent else ()
+        return Expected.latent(latent_shape) if self.takes_latent else Expected.samples(detector.manifest)
+
+    def offers(self, manifest: Manifest, rows: int) -> tuple[str, ...]:
+        """Forms of the answer, the default first."""
+        picture = self.draws and manifest.kind == "image" and rows == 1
+        return (codecs.JSON, codecs.NPY, codecs.PNG) if picture else (codecs.JSON, codecs.NPY)
+
+
+VERBS = {
+    "score": Verb(verbs.score, "score"),
+    "denoise": Verb(verbs.denoise, "reconstruction", draws=True),
+    "encode": Verb(verbs.encode, "latent", needs_latent=True),
+    "decode": Verb(verbs.decode, "reconstruction", needs_latent=True, takes_latent=True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class VerbRoutes:
+    """The routes of all verbs, for one application."""
+
+    settings: Settings
+    models: ModelRegistry
+    default_model: str | None
+    metrics: Metrics
+    slots: threading.BoundedSemaphore
+
+    def blueprint(self) -> Blueprint:
+        """`POST /score` and so on, for the default model and for every named one."""
+        routes = Blueprint("verbs", __name__)
+        for name, verb in VERBS.items():
+            view = functools.partial(self.answer, verb)
+            for position, prefix in enumerate(PREFIXES):
+                routes.add_url_rule(f"{prefix}/{name}", f"{name}-{position}", view, methods=["POST"])
+        return routes
+
+    def answer(
+        self, verb: Verb, name: str | None = None, version: int | None = None, label: str | None = None
+    ) -> Response:
+        """Answer one request."""
+        detector = self._choose(name, version, label).detector
+        expected = verb.expected(detector)
+        options = codecs.decode_query(request.args.to_dict(flat=False), options=verb.scores)
+        with self._slot():
+            decoded = self._decode(expected, verb)
+            exchange.current().rows = len(decoded.samples)
+            media_type = codecs.negotiate(
+                request.headers.get("Accept", ""), verb.offers(detector.manifest, len(decoded.samples))
+            )
+            options = codecs.merge_options(options, decoded.options)
+            result = self._run(verb, detector, decoded, options)
+            return _respond(verb, detector.manifest, media_type, result)
+
+    def _choose(self, name: str | None, version: int | None, label: str | None) -> Entry:
+        name = name or self.default_model
+        if name is None:
+            raise Problem(
+                "no-default-model",
+                "there is no default model: use /models/NAME/..., or start the service with "
+                "RESIDUAL_DEFAULT_MODEL",
+            )
+        entry = self.models.entry(name, version=version, label=label)
+        manifest = entry.detector.manifest
+        exchange.current().model, exchange.current().version = manifest.name, str(manifest.version)
+        return entry
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[None]:
+        """One of the places for requests at work, taken before a body is read; none free is an answer too."""
+        if not self.slots.acquire(blocking=False):
+            raise Problem(
+                "overloaded", f"{self.settings.max_concurrency} requests are at work, try again in a moment"
+            )
+        try:
+            yield
+        finally:
+            self.slots.release()
+
+    def _decode(self, expected: Expected, verb: Verb) -> Decoded:
+        encoding = request.headers.get("Content-Encoding", "identity")
+        if encoding.strip().lower() != "identity":
+            raise Problem(
+                "unsupported-media-type", f"the Content-Encoding must be identity, got {encoding[:80]!r}"
+            )
+        limits = Limits(self.settings.max_rows, self.settings.max_body_bytes)
+        return codecs.decode_body(
+            request.headers.get("Content-Type", ""),
+            request.get_data(cache=False),
+            expected,
+            limits,
+            options=verb.scores,
+        )
+
+    def _run(
+        self, verb: Verb, detector: Detector, decoded: Decoded, options: dict[str, Any]
+    ) -> Scores | np.ndarray:
+        _check_alpha(detector, options.get("alpha"))
+        _check_explanation(detector.manifest, len(decoded.samples), options.get("explain"))
+        make = verbs.ScoreRequest if verb.scores else verbs.Request
+        started = time.perf_counter()
+        (result,) = verb.run([make(detector, decoded.samples, **options)])
+        seconds = time.perf_counter() - started
+        if isinstance(result, InputError):
+            raise _place(result, decoded, detector.manifest) from result
+        if isinstance(result, Exception):
+            raise result
+        self.metrics.observe_run(detector.manifest, len(decoded.samples), seconds)
+        if verb.scores:
+            self.metrics.observe_scores(detector.manifest, result)
+        return result
+
+
+def _check_alpha(detector: Detector, alpha: float | None) -> None:
+    try:
+        detector.threshold(alpha)
+    except InputError as error:
+        raise codecs.bad_option("alpha", str(error)) from error
+
+
+def _check_explanation(manifest: Manifest, rows: int, explain: int | str | None) -> None:
+    wanted = rows * min(explain, int(np.prod(manifest.sample_shape))) if isinstance(explain, int) else 0
+    if wanted > MAX_CONTRIBUTIONS:
+        raise codecs.bad_option(
+            "explain",
+            f"one answer may name {MAX_CONTRIBUTIONS} contributions, explain={explain} of {rows} samples "
+            f"asks for {wanted}: send fewer samples, or explain=map",
+        )
+
+
+def _place(error: InputError, decoded: Decoded, manifest: Manifest) -> Problem:
+    """The problem of an input error, with its place in the body."""
+    if error.index is None:
+        return Problem("invalid-input", str(error))
+    row, *position = error.index
+    place: dict[str, Any] = {"detail": str(error), "row": row}
+    if decoded.point is not None:
+        place["pointer"] = decoded.point(error.index)
+    if len(position) == 1:
+        names = manifest.feature_names
+        place["column"] = names[position[0]] if names else position[0]
+    return Problem("invalid-input", str(error), [place])
+
+
+def _respond(verb: Verb, manifest: Manifest, media_type: str, result: Scores | np.ndarray) -> Response:
+    if verb.scores:
+        body = codecs.encode_scores(media_type, manifest, result)
+    else:
+        body = codecs.encode_array(media_type, manifest, verb.output, result)
+    return Response(body, content_type=media_type)

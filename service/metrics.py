@@ -1,0 +1,190 @@
+"""Prometheus metrics, right in one process and over several gunicorn workers."""
+
+import os
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+from flask import Blueprint, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from detector import Manifest, Scores
+from service.registry import ModelRegistry
+
+MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+
+# OpenTelemetry's advice for HTTP servers: semantic conventions, http.server.request.duration.
+REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+INFERENCE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+BATCH_ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 10_000, 50_000, 100_000)
+# Dense round 1, where a sample becomes an anomaly.
+SCORE_RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 5.0, 10.0, 100.0)
+
+disable_created_metrics()  # several processes have none, one process would have a series more for each
+
+
+class BatchHistogram(Histogram):
+    """A histogram that takes a whole batch in one step."""
+
+    def observe_batch(self, values: np.ndarray) -> None:
+        """Observe every value of a float64 array of shape (n,)."""
+        self._raise_if_not_observable()
+        buckets = np.searchsorted(self._upper_bounds, values)
+        self._sum.inc(float(values.sum()))
+        for bucket, count in zip(*np.unique(buckets, return_counts=True), strict=True):
+            self._buckets[bucket].inc(int(count))
+
+
+class ModelCollector:
+    """Gauges of the models that this process has loaded, made at every scrape and so never stale.
+
+    Under several workers any of them answers a scrape; they all follow the same store.
+    """
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges, one series for each loaded version."""
+        labels = ["model", "version"]
+        threshold = GaugeMetricFamily(
+            "residual_threshold", "Score above which a sample is an anomaly.", labels=labels
+        )
+        expected_rate = GaugeMetricFamily(
+            "residual_expected_rate", "Share of normal samples that exceed the threshold.", labels=labels
+        )
+        info = GaugeMetricFamily(
+            "residual_model_info", "1 for each loaded version.", labels=[*labels, "kind", "digest"]
+        )
+        loaded_at = GaugeMetricFamily(
+            "residual_model_load_timestamp_seconds", "When this process loaded the version.", labels=labels
+        )
+        for entry in self._models.loaded():
+            manifest = entry.detector.manifest
+            key = [manifest.name, str(manifest.version)]
+            threshold.add_metric(key, manifest.threshold.value)
+            expected_rate.add_metric(key, manifest.threshold.expected_rate)
+            info.add_metric([*key, manifest.kind, entry.detector.digest], 1)
+            loaded_at.add_metric(key, entry.loaded_at)
+        yield from (threshold, expected_rate, info, loaded_at)
+
+
+class Metrics:
+    """Everything that is counted; prefix `residual_`."""
+
+    def __init__(self) -> None:
+        self._own = CollectorRegistry()
+        self._models: ModelCollector | None = None
+        self._requests = self._counter(
+            "residual_requests", "Answered requests.", ["endpoint", "model", "version", "code"]
+        )
+        self._rejected = self._counter(
+            "residual_rejected", "Requests refused with 4xx or 503, by problem type.", ["reason"]
+        )
+        self._rows = self._counter("residual_rows", "Samples scored by /score.", ["model", "version"])
+        self._anomalies = self._counter(
+            "residual_anomalies",
+            "Scored samples above the model's own threshold, whatever alpha a request asked for.",
+            ["model", "version"],
+        )
+        self._reloads = self._counter(
+            "residual_model_reloads",
+            "Attempts of a worker to load a version: loaded or failed.",
+            ["model", "result"],
+        )
+        self._request_seconds = self._histogram(
+            "residual_request_duration_seconds",
+            "From the head of a request to its answer.",
+            ["endpoint"],
+            REQUEST_SECONDS,
+        )
+        self._inference_seconds = self._histogram(
+            "residual_inference_duration_seconds",
+            "Time a verb takes for decoded samples.",
+            ["model", "version"],
+            INFERENCE_SECONDS,
+        )
+        self._batch_rows = self._histogram(
+            "residual_batch_rows", "Samples in one run.", ["model"], BATCH_ROWS
+        )
+        self._score_ratio = self._histogram(
+            "residual_score_ratio",
+            "Score divided by the model's own threshold; above 1 is an anomaly.",
+            ["model", "version"],
+            SCORE_RATIOS,
+        )
+
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(name, text, labels, registry=self._own)
+
+    def _histogram(
+        self, name: str, text: str, labels: list[str], buckets: tuple[float, ...]
+    ) -> BatchHistogram:
+        return BatchHistogram(name, text, labels, buckets=buckets, registry=self._own)
+
+    def watch(self, models: ModelRegistry) -> None:
+        """Show the gauges of a registry's models."""
+        self._models = ModelCollector(models)
+
+    def observe_request(
+        self, *, endpoint: str, model: str, version: str, code: int, seconds: float, problem: str | None
+    ) -> None:
+        """Count one answered request; `problem` is its problem type, None where it was served."""
+        self._requests.labels(endpoint, model, version, str(code)).inc()
+        self._request_seconds.labels(endpoint).observe(seconds)
+        if problem and (code < 500 or code == 503):
+            self._rejected.labels(problem).inc()
+
+    def observe_run(self, manifest: Manifest, rows: int, seconds: float) -> None:
+        """Count one run of a verb."""
+        self._inference_seconds.labels(manifest.name, str(manifest.version)).observe(seconds)
+        self._batch_rows.labels(manifest.name).observe(rows)
+
+    def observe_scores(self, manifest: Manifest, scores: Scores) -> None:
+        """Count scored samples and anomalies, by the model's own threshold."""
+        key = (manifest.name, str(manifest.version))
+        threshold = manifest.threshold.value
+        self._rows.labels(*key).inc(scores.score.size)
+        self._anomalies.labels(*key).inc(int((scores.score > threshold).sum()))
+        self._score_ratio.labels(*key).observe_batch(scores.score / threshold)
+
+    def count_reload(self, model: str, result: str) -> None:
+        """Count one attempt to load a version; `result` is `loaded` or `failed`."""
+        self._reloads.labels(model, result).inc()
+
+    def exposition(self) -> bytes:
+        """All metrics in the text format, those of the other workers included."""
+        try:
+            return self._collect()
+        except (struct.error, ValueError):  # a worker was just creating its file
+            return self._collect()
+
+    def _collect(self) -> bytes:
+        registry = self._own
+        if MULTIPROCESS_DIR in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        text = generate_latest(registry)
+        if self._models is None:
+            return text
+        return text + generate_latest(self._models)
+
+
+def blueprint(metrics: Metrics) -> Blueprint:
+    """The route that Prometheus scrapes."""
+    routes = Blueprint("metrics", __name__)
+
+    @routes.get("/metrics")
+    def exposition() -> Response:
+        return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
+
+    return routes

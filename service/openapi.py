@@ -1,0 +1,252 @@
+"""The OpenAPI 3.1 description of every route, made from one table."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response
+
+from service import codecs, problems
+
+VERSION = "0.1.0"
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"}
+_PARAMETERS: Mapping[str, dict[str, Any]] = {
+    "name": {"description": "Model name.", "schema": _NAME},
+    "label": {"description": "Label of a version, such as `stable`.", "schema": _NAME},
+    "version": {
+        "description": "Version number.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 9_999_999_999},
+    },
+}
+_RATE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+_OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "alpha": ("Another false-alarm rate than the model's own.", _RATE),
+    "fdr": ("False-discovery rate of a Benjamini-Hochberg selection over the batch.", _RATE),
+    "explain": (
+        "How many features to name for each sample, or `map` for the whole error map.",
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "map"}]},
+    ),
+}
+_BINARY: dict[str, Any] = {}  # OpenAPI 3.1: a media type without a schema is bytes
+
+# Problem statuses that a route can answer, beside 401, 405 and 500, which all of them can.
+_VERB_STATUSES = (400, 404, 406, 413, 415, 422, 503)
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """One line of the table."""
+
+    path: str
+    method: str
+    summary: str
+    answer: str = "application/json"
+    statuses: tuple[int, ...] = ()
+    verb: str | None = None
+
+
+_VERBS = {
+    "score": ("Score, ratio, p-value and decision for each sample.", "Scores", _VERB_STATUSES),
+    "denoise": ("What the model expected to see instead, in raw units.", "Reconstruction", _VERB_STATUSES),
+    "encode": ("The latent vector of each sample.", "Latent", (*_VERB_STATUSES, 409)),
+    "decode": ("The reconstruction of each latent vector.", "Reconstruction", (*_VERB_STATUSES, 409)),
+}
+_PREFIXES = ("", "/models/{name}", "/models/{name}/versions/{version}", "/models/{name}/labels/{label}")
+
+ROUTES = (
+    *(
+        Route(f"{prefix}/{verb}", "post", summary, statuses=statuses, verb=verb)
+        for prefix in _PREFIXES
+        for verb, (summary, _, statuses) in _VERBS.items()
+    ),
+    Route("/models", "get", "Every model of the store: what is loaded, what was refused and why."),
+    Route("/models/{name}", "get", "One model.", statuses=(404,)),
+    Route("/models/{name}/versions/{version}", "get", "One version, with its manifest.", statuses=(404,)),
+    Route("/models/{name}/versions/{version}/report", "get", "The HTML report.", "text/html", (404,)),
+    Route("/livez", "get", "Whether the process answers; needs no key."),
+    Route("/readyz", "get", "Whether every required model is loaded; needs no key.", statuses=(503,)),
+    Route("/metrics", "get", "Prometheus metrics.", "text/plain"),
+    Route("/openapi.json", "get", "This description."),
+)
+
+
+def blueprint(*, with_keys: bool) -> Blueprint:
+    """`GET /openapi.json`."""
+    routes = Blueprint("openapi", __name__)
+    content = codecs.to_json(describe(with_keys=with_keys))
+
+    @routes.get("/openapi.json")
+    def description() -> Response:
+        return Response(content, content_type=codecs.JSON)
+
+    return routes
+
+
+def describe(*, with_keys: bool) -> dict[str, Any]:
+    """The whole description; `with_keys` where clients must send one."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method] = _operation(route)
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "residual",
+            "version": VERSION,
+            "summary": "Anomaly detection by reconstruction error.",
+        },
+        "paths": paths,
+        "components": {"schemas": _SCHEMAS},
+    }
+    if with_keys:
+        document["security"] = [{"bearer": []}, {"key": []}]
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+    return document
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": f"{route.method} {route.path}",
+        "parameters": [
+            {"name": name, "in": "path", "required": True, **parameter}
+            for name, parameter in _PARAMETERS.items()
+            if f"{{{name}}}" in route.path
+        ],
+        "responses": {"200": _success(route)}
+        | {str(status): _failure(status) for status in sorted({401, 405, 500, *route.statuses})},
+    }
+    if route.verb:
+        operation["requestBody"] = {"required": True, "content": _bodies(route.verb)}
+    if route.verb == "score":
+        operation["parameters"] += [
+            {"name": name, "in": "query", "description": text, "schema": schema}
+            for name, (text, schema) in _OPTIONS.items()
+        ]
+    return operation
+
+
+def _success(route: Route) -> dict[str, Any]:
+    content: dict[str, Any] = {route.answer: {}}
+    if route.verb:
+        schema = {"$ref": f"#/components/schemas/{_VERBS[route.verb][1]}"}
+        content = {codecs.JSON: {"schema": schema}, codecs.NPY: _BINARY}
+    if route.verb == "denoise":
+        content[codecs.PNG] = _BINARY
+    return {"description": "Answered.", "headers": _headers(route), "content": content}
+
+
+def _headers(route: Route) -> dict[str, Any]:
+    names = ["X-Request-Id", "X-Model-Version"] if route.verb else ["X-Request-Id"]
+    return {name: {"schema": {"type": "string"}} for name in names}
+
+
+def _failure(status: int) -> dict[str, Any]:
+    words = [word for word, kind in problems.TYPES.items() if kind.status == status]
+    return {
+        "description": " or ".join(words),
+        "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}},
+    }
+
+
+def _bodies(verb: str) -> dict[str, Any]:
+    """The forms of body; pictures are for image models only, and never latent vectors."""
+    schema = "ScoreRequest" if verb == "score" else "Request"
+    bodies: dict[str, Any] = {
+        codecs.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+        codecs.NPY: _BINARY,
+    }
+    if verb != "decode":
+        bodies |= {
+            codecs.PNG: _BINARY,
+            codecs.JPEG: _BINARY,
+            codecs.MULTIPART: {"schema": {"type": "object", "additionalProperties": {"format": "binary"}}},
+        }
+    return bodies
+
+
+def _object(properties: Mapping[str, Any], required: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _array(items: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": dict(items)}
+
+
+_TENSOR = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"$ref": "#/components/schemas/Tensor"}]}}
+_INSTANCE = {
+    "description": "An array of the sample's shape, or an object with a number for each feature name.",
+    "anyOf": [
+        {"$ref": "#/components/schemas/Tensor"},
+        {"type": "object", "additionalProperties": {"type": "number"}},
+    ],
+}
+_INSTANCES = {"type": "array", "minItems": 1, "items": _INSTANCE}
+_MODEL = {"model": {"type": "string"}, "version": {"type": "integer"}}
+_NUMBER = {"type": "number"}
+
+_CONTRIBUTION = _object(
+    {
+        "feature": {"type": "string"},
+        "index": _array({"type": "integer"}),
+        "contribution": {"type": "number", "minimum": 0, "maximum": 1},
+        "actual": _NUMBER,
+        "expected": _NUMBER,
+    },
+    ("feature", "index", "contribution", "actual", "expected"),
+)
+_SCORES = {
+    **_MODEL,
+    "alpha": _RATE,
+    "expected_rate": _RATE,
+    "threshold": {"type": "number", "exclusiveMinimum": 0},
+    "score": _array({"type": "number", "minimum": 0}),
+    "ratio": _array({"type": "number", "minimum": 0}),
+    "p_value": _array({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+    "is_anomaly": _array({"type": "boolean"}),
+}
+_EXPLANATION = {"anyOf": [_array(_array(_CONTRIBUTION)), {"$ref": "#/components/schemas/Tensor"}]}
+
+_SCHEMAS: dict[str, Any] = {
+    "Tensor": _TENSOR,
+    "Request": _object({"instances": _INSTANCES}, ("instances",)),
+    "ScoreRequest": _object(
+        {"instances": _INSTANCES, **{name: schema for name, (_, schema) in _OPTIONS.items()}}, ("instances",)
+    ),
+    "Scores": _object(
+        {**_SCORES, "selected": _array({"type": "boolean"}), "explanation": _EXPLANATION}, tuple(_SCORES)
+    ),
+    "Reconstruction": _object({**_MODEL, "reconstruction": _TENSOR}, (*_MODEL, "reconstruction")),
+    "Latent": _object({**_MODEL, "latent": _TENSOR}, (*_MODEL, "latent")),
+    "Problem": _object(
+        {
+            "type": {"enum": list(problems.TYPES)},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "instance": {"type": "string", "description": "The request id."},
+            "errors": _array(
+                _object(
+                    {
+                        "detail": {"type": "string"},
+                        "pointer": {"type": "string", "description": "JSON pointer into the body."},
+                        "row": {"type": "integer", "minimum": 0},
+                        "column": {"type": ["string", "integer"]},
+                        "parameter": {"type": "string"},
+                    },
+                    ("detail",),
+                )
+            ),
+        },
+        ("type", "title", "status", "detail", "instance"),
+    ),
+}

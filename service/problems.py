@@ -1,0 +1,136 @@
+"""Exceptions to RFC 9457 problems: the only module that knows the status codes of errors."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from detector.errors import InputError, NoLatent, StoreError
+from service import exchange
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProblemType:
+    """What all problems of one type share."""
+
+    status: int
+    title: str
+
+
+# The key is the `type` member, a stable word as a relative URI reference; docs/http-api.md lists them all.
+TYPES: Mapping[str, ProblemType] = {
+    "bad-request": ProblemType(400, "The request is not valid HTTP"),
+    "malformed-body": ProblemType(400, "The body cannot be parsed"),
+    "unauthorized": ProblemType(401, "A key is needed"),
+    "not-found": ProblemType(404, "There is nothing at this path"),
+    "no-such-model": ProblemType(404, "There is no such model, version or label"),
+    "no-default-model": ProblemType(404, "There is no default model"),
+    "method-not-allowed": ProblemType(405, "The path does not know this method"),
+    "not-acceptable": ProblemType(406, "The answer has no form that was asked for"),
+    "no-latent": ProblemType(409, "The model has no latent"),
+    "body-too-large": ProblemType(413, "The body is too large"),
+    "too-many-rows": ProblemType(413, "The body holds too many samples"),
+    "unsupported-media-type": ProblemType(415, "The body has a form that is not read here"),
+    "invalid-input": ProblemType(422, "The body holds something the model cannot take"),
+    "invalid-option": ProblemType(422, "An option is not one, or has a value it cannot have"),
+    "internal-error": ProblemType(500, "The service failed"),
+    "not-ready": ProblemType(503, "The service is not ready"),
+    "overloaded": ProblemType(503, "The service has too much to do"),
+}
+
+_HTTP_TYPES = {
+    400: "bad-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "unsupported-media-type",
+}
+
+
+class Problem(Exception):
+    """A request that is answered by a problem.
+
+    Parameters
+    ----------
+    type : str
+        A key of `TYPES`.
+    detail : str
+        One sentence: which thing, what it must be, what it got.
+    errors : sequence of mapping
+        Where the fault lies: `detail` with `pointer`, `row`, `column` or `parameter`.
+    headers : mapping
+        More headers of the answer.
+    """
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002 - the word of RFC 9457
+        detail: str,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.type = type
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+        if TYPES[type].status == 503:
+            self.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+
+
+def register(app: Flask) -> None:
+    """Answer every error of an application by a problem."""
+    app.register_error_handler(Exception, respond)
+
+
+def respond(error: Exception) -> Response:
+    """The answer to a request that ended in an exception."""
+    problem = translate(error)
+    kind = TYPES[problem.type]
+    exchange.current().problem = problem.type
+    document = {
+        "type": problem.type,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "instance": exchange.current().request_id,
+    }
+    if problem.errors:
+        document["errors"] = problem.errors
+    return Response(orjson.dumps(document), kind.status, problem.headers, content_type=MEDIA_TYPE)
+
+
+def translate(error: Exception) -> Problem:
+    """The problem that an exception is to a client; what is our own fault is logged and not shown."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, InputError):
+        return Problem("invalid-input", str(error))
+    if isinstance(error, NoLatent):
+        return Problem("no-latent", str(error))
+    if isinstance(error, StoreError):
+        return Problem("no-such-model", str(error))
+    if isinstance(error, HTTPException) and error.code in _HTTP_TYPES:
+        return _from_http(error)
+    logger.error("request failed", exc_info=error)
+    return Problem("internal-error", "The service failed; its log has the cause under this request id.")
+
+
+def _from_http(error: HTTPException) -> Problem:
+    allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+    details = {
+        404: f"there is nothing at {request.path[:200]!r}",
+        405: f"the path takes {allowed}, got {request.method}",
+        413: f"a body may have {request.max_content_length} bytes",
+    }
+    detail = details.get(error.code, error.description or error.name)
+    return Problem(_HTTP_TYPES[error.code], detail, headers={"Allow": allowed} if allowed else None)
