@@ -1,0 +1,149 @@
+"""`FitConfig`: every hyperparameter with its default and meaning; presets; the flags made from them."""
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+from training.errors import ConfigError
+
+LOSSES = ("mse", "mae", "bce", "huber")
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "tanh")
+ARCHITECTURES = ("dense", "conv")
+LARGEST_DEFAULT_LATENT = 8
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(int(width) for width in text.split(","))
+
+
+def _option(default: Any, parse: Any, words: str, choices: tuple[str, ...] | None = None) -> Any:
+    """One hyperparameter: its default, how its flag is read, and the words of its help."""
+    return dataclasses.field(default=default, metadata={"parse": parse, "help": words, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """All that decides what comes out of a fit, beside the data; recorded in the manifest.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range, naming it.
+    """
+
+    kind: str
+    preset: str
+    architecture: str = _option("dense", str, "family of the network", ARCHITECTURES)
+    widths: tuple[int, ...] = _option(
+        (64, 32), _widths, "units of each dense layer, or filters of each convolution, outside in"
+    )
+    latent_dim: int | None = _option(
+        None, int, "size of the latent vector; half of the features, at most 8, if not given"
+    )
+    activation: str = _option("leaky_relu", str, "after every hidden layer", ACTIVATIONS)
+    corruption_noise: float = _option(
+        0.2,
+        float,
+        "standard deviation of the Gaussian noise added to training inputs, in scaled units; 0 is none",
+    )
+    loss: str = _option("mse", str, "training loss", LOSSES)
+    learning_rate: float = _option(0.001, float, "of Adam")
+    batch_size: int = _option(64, int, "samples a step")
+    epochs: int = _option(300, int, "passes over the training split, at most")
+    patience: int = _option(20, int, "epochs without a better validation loss before stopping")
+    max_minutes: float | None = _option(
+        None, float, "stop fitting after this time and keep the best so far; no limit if not given"
+    )
+    alpha: float = _option(0.05, float, "false-alarm rate to promise on normal data")
+    promise: bool = True
+    samples: bool = True
+    validation_fraction: float = _option(0.1, float, "share of the normal samples for early stopping")
+    calibration_fraction: float = _option(
+        0.2, float, "share for the threshold; up to 0.4 where the data are few or the promise needs it"
+    )
+    test_fraction: float = _option(0.15, float, "share held out, where the data bring no test split")
+    seed: int = _option(0, int, "of splits, weights, corruption and batches")
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "batch_size", "epochs", "patience"):
+            _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
+        for name in ("latent_dim", "max_minutes"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, "positive", value)
+        _require(bool(self.widths) and min(self.widths) > 0, "widths", "positive integers", self.widths)
+        for name in ("alpha", "validation_fraction", "calibration_fraction", "test_fraction"):
+            _require(0 < getattr(self, name) < 1, name, "between 0 and 1", getattr(self, name))
+        shares = self.validation_fraction + self.calibration_fraction + self.test_fraction
+        _require(shares <= 0.8, "validation, calibration and test fractions together", "at most 0.8", shares)
+        _require(self.corruption_noise >= 0, "corruption_noise", "at least 0", self.corruption_noise)
+        _require(self.seed >= 0, "seed", "at least 0", self.seed)
+        for name, words in (("loss", LOSSES), ("activation", ACTIVATIONS), ("architecture", ARCHITECTURES)):
+            _require(getattr(self, name) in words, name, "one of " + ", ".join(words), getattr(self, name))
+        if self.loss == "bce" and self.kind != "image":
+            raise ConfigError("loss bce needs values between 0 and 1: only images are scaled so")
+        if self.architecture == "conv" and self.kind != "image":
+            raise ConfigError(f"architecture conv needs images, got kind {self.kind}")
+
+    @classmethod
+    def from_preset(cls, preset: str, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Defaults, then the preset, then what was asked for.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such preset, or a value is out of range.
+        """
+        if preset not in PRESETS:
+            raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+        return cls(**{"preset": preset, **PRESETS[preset], **(overrides or {})})
+
+    def for_samples(self, sample_shape: tuple[int, ...]) -> Self:
+        """The same, its latent size settled: half of the features, at most 8, where none was given."""
+        if self.latent_dim is not None:
+            return self
+        latent_dim = max(1, min(LARGEST_DEFAULT_LATENT, math.prod(sample_shape) // 2))
+        return dataclasses.replace(self, latent_dim=latent_dim)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "dense": {"kind": "vector"},
+    "conv": {
+        "kind": "image",
+        "architecture": "conv",
+        "widths": (32, 64),
+        "latent_dim": 32,
+    },
+}
+DEFAULT_PRESETS = {"vector": "dense", "image": "conv"}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag for each hyperparameter; absent from the result unless given."""
+    for field in dataclasses.fields(FitConfig):
+        if "parse" not in field.metadata:
+            continue
+        presets = {name: preset[field.name] for name, preset in PRESETS.items() if field.name in preset}
+        own = "".join(f"; {_shown(value)} in preset {name}" for name, value in presets.items())
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=field.metadata["parse"],
+            choices=field.metadata["choices"],
+            metavar=None
+            if field.metadata["choices"]
+            else field.metadata["parse"].__name__.strip("_").upper(),
+            default=argparse.SUPPRESS,
+            help=f"{field.metadata['help']} (default: {_shown(field.default)}{own})",
+        )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def _require(holds: bool, name: str, words: str, value: Any) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must be {words}, got {value!r}")

@@ -1,0 +1,352 @@
+"""A path or a name -> samples, labels and what is known of them."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from detector.errors import InputError
+from detector.images import read_image
+from training.errors import DataError
+from training.tables import TABLE_SUFFIXES, label_texts, read_table
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+NORMAL, ANOMALY = "0", "1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Samples in raw units and which of them are normal.
+
+    Attributes
+    ----------
+    samples : ndarray of shape (n_samples, *sample_shape)
+        float32, or uint8 for 8-bit pictures.
+    is_anomaly : ndarray of shape (n_samples,), bool
+    labels : ndarray of shape (n_samples,), str, or None
+        As the data have them; they colour reports.
+    held_out : ndarray of shape (n_samples,), bool
+        Samples that the data name as their test split: never anything else.
+    kind : str
+        `vector` or `image`.
+    value_range : tuple of float, or None
+        Lowest and highest raw value of a pixel; None for vectors.
+    feature_names : tuple of str, or None
+    source : str
+        File or built-in name, without folders.
+    provenance : str or None
+        Where a built-in data set comes from, and its licence.
+    notes : tuple of str
+        What was assumed, a sentence each.
+    """
+
+    samples: np.ndarray
+    is_anomaly: np.ndarray
+    labels: np.ndarray | None
+    held_out: np.ndarray
+    kind: str
+    value_range: tuple[float, float] | None
+    feature_names: tuple[str, ...] | None
+    source: str
+    provenance: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.samples.shape[1:]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, dtype, samples and labels: 64 hex digits, the same for the same data."""
+        digest = hashlib.sha256(f"{self.samples.shape} {self.samples.dtype.str}".encode())
+        digest.update(np.ascontiguousarray(self.samples).data)
+        digest.update(self.is_anomaly.tobytes())
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What was read, before it is decided what is normal."""
+
+    samples: np.ndarray
+    labels: np.ndarray | None = None
+    n_held_out: int = 0  # at the end
+    feature_names: tuple[str, ...] | None = None
+    value_range: tuple[float, float] | None = None
+    normal_label: str | None = None
+    provenance: str | None = None
+
+
+def load_dataset(
+    data: str,
+    *,
+    kind: str | None = None,
+    columns: Sequence[str] | None = None,
+    label_column: str | None = None,
+    normal_label: str | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Dataset:
+    """Load a file, a folder of pictures or a built-in data set.
+
+    Parameters
+    ----------
+    data : str
+        A path to `.csv`, `.tsv`, `.parquet`, `.npy`, `.npz` or a folder of PNG and JPEG, or one of
+        `BUILT_IN`.
+    kind : str, optional
+        `vector` or `image`; where not given, two-dimensional data is `vector` and 8-bit three- or
+        four-dimensional data is `image`.
+    columns, label_column : optional
+        Of a table.
+    normal_label : str, optional
+        Samples of this label are normal, all others anomalies. Without it labels 0 and 1 mean normal and
+        anomaly, and with any other labels every sample counts as normal.
+    value_range : tuple of float, optional
+        Raw values of black and white; 0 and 255 for 8-bit pictures.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be read or trained on as they are.
+    """
+    source = _read_source(data, columns, label_column)
+    if (columns or label_column) and not data.endswith(TABLE_SUFFIXES):
+        raise DataError(
+            f"--columns and --label-column belong to tables ({', '.join(TABLE_SUFFIXES)}), not {data}"
+        )
+    samples = source.samples
+    kind = kind or _infer_kind(samples, source.value_range)
+    value_range = _check_kind(samples, kind, value_range or source.value_range)
+    is_anomaly, notes = _anomalies(source.labels, len(samples), normal_label or source.normal_label)
+    held_out = np.zeros(len(samples), dtype=bool)
+    held_out[len(samples) - source.n_held_out :] = True
+    names = source.feature_names
+    if names is None and kind == "vector":
+        names = tuple(f"x{column}" for column in range(samples.shape[1]))
+    return Dataset(
+        samples=_as_float32(samples, Path(data).name),
+        is_anomaly=is_anomaly,
+        labels=source.labels,
+        held_out=held_out,
+        kind=kind,
+        value_range=value_range,
+        feature_names=names,
+        source=Path(data).name,
+        provenance=source.provenance,
+        notes=notes,
+    )
+
+
+def _read_source(data: str, columns: Sequence[str] | None, label_column: str | None) -> Source:
+    path = Path(data)
+    if path.is_dir():
+        return _read_pictures(path)
+    if path.is_file():
+        if path.suffix in TABLE_SUFFIXES:
+            table = read_table(path, columns, label_column)
+            return Source(table.values, table.labels, feature_names=table.columns)
+        if path.suffix in (".npy", ".npz"):
+            return _read_arrays(path)
+        known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))
+        raise DataError(f"{path.name} must be one of {known} or a folder of pictures, got {path.suffix!r}")
+    if data in BUILT_IN:
+        return BUILT_IN[data]()
+    raise DataError(
+        f"--data must be a file, a folder or one of {', '.join(BUILT_IN)}, got {data!r}: no such file"
+    )
+
+
+def _read_arrays(path: Path) -> Source:
+    try:
+        content = np.load(path, allow_pickle=False)
+        arrays = {"X": content} if isinstance(content, np.ndarray) else dict(content)
+    except Exception as error:  # numpy leaks SyntaxError, TokenError and zipfile's own errors here
+        raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
+    if "X" in arrays:
+        return Source(_real(arrays["X"], path), _labels(arrays.get("y"), arrays["X"], "y", path))
+    if {"x_train", "x_test"} <= arrays.keys():
+        return _train_and_test(
+            _real(arrays["x_train"], path),
+            _labels(arrays.get("y_train"), arrays["x_train"], "y_train", path),
+            _real(arrays["x_test"], path),
+            _labels(arrays.get("y_test"), arrays["x_test"], "y_test", path),
+        )
+    raise DataError(
+        f"{path.name} must hold X and, where there are labels, y, or x_train, y_train, x_test and y_test; "
+        f"got {sorted(arrays)}"
+    )
+
+
+def _train_and_test(
+    x_train: np.ndarray, y_train: np.ndarray | None, x_test: np.ndarray, y_test: np.ndarray | None
+) -> Source:
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise DataError(
+            "x_train and x_test must have samples of one shape, "
+            f"got {x_train.shape[1:]} and {x_test.shape[1:]}"
+        )
+    if (y_train is None) != (y_test is None):
+        raise DataError("y_train and y_test must both be there, or neither")
+    labels = None if y_train is None else np.concatenate([y_train, y_test])
+    return Source(np.concatenate([x_train, x_test]), labels, n_held_out=len(x_test))
+
+
+def _real(samples: np.ndarray, path: Path) -> np.ndarray:
+    if samples.dtype.kind not in "fiu":
+        raise DataError(f"{path.name}: samples must be real numbers, got an array of {samples.dtype}")
+    if samples.ndim < 2 or 0 in samples.shape:
+        raise DataError(f"{path.name}: samples must have shape (n, ...), got {samples.shape}")
+    return samples
+
+
+def _labels(labels: np.ndarray | None, samples: np.ndarray, name: str, path: Path) -> np.ndarray | None:
+    if labels is None:
+        return None
+    if labels.size != len(samples):
+        raise DataError(f"{path.name}: {name} must have {len(samples)} labels, got {labels.size}")
+    return label_texts(labels)
+
+
+def _read_pictures(folder: Path) -> Source:
+    """Every PNG and JPEG below a folder, in order of their paths; the first sub-folder is the label."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not paths:
+        raise DataError(f"{folder.name} holds no {', '.join(PICTURE_SUFFIXES)} file")
+    pictures = []
+    for path in paths:
+        try:
+            picture = read_image(path.read_bytes())
+        except InputError as error:
+            raise DataError(f"{path.relative_to(folder)}: {error}") from error
+        if pictures and picture.shape != pictures[0].shape:
+            raise DataError(
+                f"pictures must have one size and mode: {paths[0].relative_to(folder)} has shape "
+                f"{pictures[0].shape}, {path.relative_to(folder)} has {picture.shape}"
+            )
+        pictures.append(picture)
+    parts = [path.relative_to(folder).parts for path in paths]
+    labels = np.array([part[0] for part in parts]) if all(len(part) > 1 for part in parts) else None
+    return Source(np.stack(pictures), labels)
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits  # imports take a second each: only for what is asked for
+
+    digits = load_digits()
+    return Source(
+        digits.images,
+        label_texts(digits.target),
+        value_range=(0.0, 16.0),
+        provenance=(
+            "The data are the 8x8 digits that scikit-learn ships: the test part of Optical Recognition of "
+            "Handwritten Digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, "
+            "https://doi.org/10.24432/C50P49, licence CC BY 4.0."
+        ),
+    )
+
+
+def _breast_cancer() -> Source:
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    names = tuple(str(name).replace(" ", "_") for name in data.feature_names)
+    return Source(data.data, data.target_names[data.target], feature_names=names, normal_label="benign")
+
+
+def _from_keras(name: str) -> Callable[[], Source]:
+    def load() -> Source:
+        import keras
+
+        try:
+            (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+        except Exception as error:  # a plain Exception with the address that could not be reached
+            raise DataError(
+                f"{name} could not be downloaded ({error}); give a local file instead: --data PATH/{name}.npz"
+            ) from error
+        return _train_and_test(x_train, label_texts(y_train), x_test, label_texts(y_test))
+
+    return load
+
+
+BUILT_IN: dict[str, Callable[[], Source]] = {
+    "digits": _digits,
+    "breast-cancer": _breast_cancer,
+    "mnist": _from_keras("mnist"),
+    "fashion-mnist": _from_keras("fashion_mnist"),
+    "cifar10": _from_keras("cifar10"),
+}
+
+
+def _infer_kind(samples: np.ndarray, value_range: tuple[float, float] | None) -> str:
+    if samples.ndim == 2:
+        return "vector"
+    if samples.ndim in (3, 4) and (samples.dtype == np.uint8 or value_range is not None):
+        return "image"
+    raise DataError(
+        f"name the kind with --kind: samples of shape {samples.shape[1:]} and type {samples.dtype} could be "
+        "pictures or sequences"
+    )
+
+
+def _check_kind(
+    samples: np.ndarray, kind: str, value_range: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """The value range of pictures, None for vectors; samples that cannot be of this kind are refused."""
+    shape = samples.shape[1:]
+    if kind == "vector":
+        if len(shape) != 1:
+            raise DataError(f"a vector has one dimension, got samples of shape {shape}")
+        return None
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
+        raise DataError(f"a picture has shape (height, width) or (height, width, 3), got {shape}")
+    if value_range is None and samples.dtype != np.uint8:
+        raise DataError(
+            f"pictures of type {samples.dtype} need --value-range LOW,HIGH: the values of black and white"
+        )
+    low, high = value_range or (0.0, 255.0)
+    if not low < high:
+        raise DataError(f"--value-range must be two ascending numbers, got {low:g},{high:g}")
+    if samples.min() < low or samples.max() > high:
+        raise DataError(
+            f"pixels must lie within the value range {low:g} to {high:g}, "
+            f"got {samples.min():g} to {samples.max():g}"
+        )
+    return float(low), float(high)
+
+
+def _anomalies(
+    labels: np.ndarray | None, n_samples: int, normal_label: str | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which samples are anomalies, and what had to be assumed."""
+    if labels is None:
+        if normal_label is not None:
+            raise DataError(f"--normal-label {normal_label} needs labels, and the data have none")
+        return np.zeros(n_samples, dtype=bool), ()
+    present = sorted(set(labels))
+    listed = ", ".join(present[:12]) + (" ..." if len(present) > 12 else "")
+    if normal_label is not None:
+        if normal_label not in present:
+            raise DataError(f"--normal-label {normal_label} is not among the labels {listed}")
+        return labels != normal_label, ()
+    if set(present) <= {NORMAL, ANOMALY}:
+        return labels == ANOMALY, ()
+    note = f"labels are {listed}: every sample counts as normal; name the normal label with --normal-label"
+    return np.zeros(n_samples, dtype=bool), (note,)
+
+
+def _as_float32(samples: np.ndarray, source: str) -> np.ndarray:
+    """Samples as the graph will see them; 8-bit pictures stay as they are, a quarter of the memory."""
+    if samples.dtype == np.uint8:
+        return samples
+    with np.errstate(over="ignore"):
+        converted = samples.astype(np.float32)
+    faulty = np.argwhere(~np.isfinite(converted))
+    if faulty.size:
+        index = tuple(map(int, faulty[0]))
+        raise DataError(
+            f"{source}: samples must be finite float32 values, got {samples[index]} in row {index[0]}, "
+            f"position {list(index[1:])}"
+        )
+    return converted

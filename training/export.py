@@ -1,0 +1,211 @@
+"""Keras -> ONNX: scaling, autoencoder and score in one graph; then the parity of the two on real samples."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+
+from detector.errors import ModelError
+from detector.inference import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE, open_sessions
+from detector.manifest import DECODER_FILE, ENCODER_FILE, MODEL_FILE, Manifest
+from training.architectures import Autoencoder
+from training.errors import ExportError
+from training.scaling import SCALED_LIMIT, Scaling
+
+OPSET = 18  # the highest that tf2onnx knows
+PARITY_TOLERANCE = 1e-4  # relative to the largest value of a sample
+PARITY_BATCHES = (1, 2, 7, 64)
+# A residual beyond it counts as it: its square, summed over any number of features, stays finite in float32.
+RESIDUAL_LIMIT = 1e12
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+SCORE_DEFINITION = (
+    "mean over the features of the squared error between scaled sample and scaled reconstruction"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """One function to export.
+
+    Attributes
+    ----------
+    function : tf.function
+        One float32 tensor with a free batch dimension -> dict of named tensors.
+    onnx : bytes
+        The same as an ONNX file.
+    """
+
+    function: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+    onnx: bytes
+
+
+def export_graphs(
+    autoencoder: Autoencoder, scaling: Scaling, sample_shape: tuple[int, ...], latent_shape: tuple[int, ...]
+) -> dict[str, Graph]:
+    """Build and convert `model.onnx`, `encoder.onnx` and `decoder.onnx`.
+
+    Raises
+    ------
+    ExportError
+        If a graph uses more than the standard operators, or does not pass ONNX' own checker.
+    """
+    n_features = int(np.prod(sample_shape))
+    weights = np.full(n_features, 1 / n_features, dtype=np.float32)
+
+    def scale(samples: tf.Tensor) -> tf.Tensor:
+        scaled = (samples - scaling.offset) / scaling.scale
+        return tf.clip_by_value(scaled, -SCALED_LIMIT, SCALED_LIMIT)
+
+    def unscale(values: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(values * scaling.scale + scaling.offset, -FLOAT32_MAX, FLOAT32_MAX)
+
+    def model(samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        scaled = scale(samples)
+        latent = autoencoder.encoder(scaled, training=False)
+        decoded = autoencoder.decoder(latent, training=False)
+        residual = tf.clip_by_value(scaled - decoded, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        feature_error = tf.square(residual)
+        # A product, not a mean: its rounding does not depend on a row's place in the batch.
+        score = tf.linalg.matvec(tf.reshape(feature_error, (-1, n_features)), weights)
+        return {SCORE: score, RECONSTRUCTION: unscale(decoded), FEATURE_ERROR: feature_error, LATENT: latent}
+
+    def encode(samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {LATENT: autoencoder.encoder(scale(samples), training=False)}
+
+    def decode(latent: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {RECONSTRUCTION: unscale(autoencoder.decoder(latent, training=False))}
+
+    return {
+        MODEL_FILE: _convert(model, INPUT, sample_shape),
+        ENCODER_FILE: _convert(encode, INPUT, sample_shape),
+        DECODER_FILE: _convert(decode, LATENT, latent_shape),
+    }
+
+
+def check_parity(
+    graphs: Mapping[str, Graph], manifest: Manifest, samples: np.ndarray, scaling: Scaling
+) -> dict[str, float]:
+    """Hold every exported graph against the network that it came from.
+
+    Parameters
+    ----------
+    graphs : mapping of file name to Graph
+    manifest : Manifest
+        Names the tensors and their shapes.
+    samples : ndarray of shape (n_samples, *sample_shape), float32, raw units
+        Real samples; extreme ones are added.
+    scaling : Scaling
+
+    Returns
+    -------
+    dict of str to float
+        The largest relative difference of each output, by `file:output`.
+
+    Raises
+    ------
+    ExportError
+        If a graph does not load, answers a value that is not finite, or differs by more than
+        `PARITY_TOLERANCE`.
+    """
+    try:
+        sessions = open_sessions({name: graph.onnx for name, graph in graphs.items()}, manifest)
+    except ModelError as error:
+        raise ExportError(str(error)) from error
+    extremes = _extreme_samples(manifest.sample_shape, scaling)
+    inputs = np.concatenate([samples[: max(PARITY_BATCHES)].astype(np.float32), extremes])
+    latent = graphs[ENCODER_FILE].function(tf.constant(inputs))[LATENT].numpy()
+    differences: dict[str, float] = {}
+    for name, graph in graphs.items():
+        values = latent if name == DECODER_FILE else inputs
+        for batch in (*(values[:size] for size in PARITY_BATCHES), values):
+            expected = {key: value.numpy() for key, value in graph.function(tf.constant(batch)).items()}
+            answers = sessions[name].run(batch, list(expected))
+            for output, answer in answers.items():
+                difference = _relative_difference(answer, expected[output])
+                key = f"{name}:{output}"
+                differences[key] = max(differences.get(key, 0.0), difference)
+                if not difference <= PARITY_TOLERANCE:  # NaN fails too
+                    raise ExportError(
+                        f"{name} differs from the network: {output} by {difference:.3g} relative, at most "
+                        f"{PARITY_TOLERANCE:g} is allowed"
+                    )
+    return differences
+
+
+def check_decisions(
+    graphs: Mapping[str, Graph], samples: np.ndarray, scores: np.ndarray, threshold: float
+) -> dict[str, int]:
+    """Hold the decisions of ONNX Runtime against the network's; only a score at the threshold may differ.
+
+    Parameters
+    ----------
+    graphs : mapping of file name to Graph
+    samples : ndarray of shape (n_samples, *sample_shape), raw units
+    scores : ndarray of shape (n_samples,), float64
+        What ONNX Runtime answers for them, in the same order.
+    threshold : float
+
+    Returns
+    -------
+    dict of str to int
+        `decisions`, and `decisions_differing` out of them.
+
+    Raises
+    ------
+    ExportError
+        If a decision differs for a score farther from the threshold than `PARITY_TOLERANCE`.
+    """
+    function = graphs[MODEL_FILE].function
+    chunks = [samples[start : start + 256].astype(np.float32) for start in range(0, len(samples), 256)]
+    expected = np.concatenate([function(tf.constant(chunk))[SCORE].numpy() for chunk in chunks])
+    differs = (expected > threshold) != (scores > threshold)
+    clear = np.abs(scores / threshold - 1) > PARITY_TOLERANCE
+    if (differs & clear).any():
+        raise ExportError(f"{int((differs & clear).sum())} decisions differ between network and graph")
+    return {"decisions": differs.size, "decisions_differing": int(differs.sum())}
+
+
+def _convert(
+    function: Callable[[tf.Tensor], dict[str, tf.Tensor]], input_name: str, shape: tuple[int, ...]
+) -> Graph:
+    """Trace and convert; tf2onnx is used here and nowhere else."""
+    traced = tf.function(
+        function, input_signature=[tf.TensorSpec((None, *shape), tf.float32, name=input_name)]
+    )
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    model, _ = tf2onnx.convert.from_function(traced, input_signature=traced.input_signature, opset=OPSET)
+    for value in (*model.graph.input, *model.graph.output):  # tf2onnx names each batch dimension differently
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    foreign = {node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    if foreign:
+        raise ExportError(f"the graph needs operators beyond the ONNX standard: {sorted(foreign)}")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the converted graph is not valid ONNX: {error}") from error
+    return Graph(traced, model.SerializeToString())
+
+
+def _extreme_samples(sample_shape: tuple[int, ...], scaling: Scaling) -> np.ndarray:
+    """Far and farthest finite inputs: each must have a finite score."""
+    zeros = np.zeros(sample_shape, dtype=np.float64) + scaling.offset
+    steps = (10.0, -10.0, 1e4, -1e4, 1e30, -1e30)
+    far = [
+        np.clip(zeros + step * scaling.scale.astype(np.float64), -FLOAT32_MAX, FLOAT32_MAX) for step in steps
+    ]
+    farthest = [np.full(sample_shape, value) for value in (FLOAT32_MAX, -FLOAT32_MAX)]
+    return np.stack([zeros, *far, *farthest]).astype(np.float32)
+
+
+def _relative_difference(answer: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference relative to the sample's largest value; NaN where a value is not finite."""
+    axes = tuple(range(1, answer.ndim))
+    if not (np.isfinite(answer).all() and np.isfinite(expected).all()):
+        return float("nan")
+    scale = np.abs(expected.astype(np.float64)).max(axis=axes) + 1e-12
+    return float((np.abs(answer.astype(np.float64) - expected).max(axis=axes) / scale).max())

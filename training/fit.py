@@ -1,0 +1,217 @@
+"""Fit an autoencoder on normal data and publish it as a calibrated detector.
+
+  python -m training.fit --data digits --name digits
+  python -m training.fit --data sensors.csv --name pump --label-column state --normal-label ok
+  python -m training.fit --data mnist.npz --name zeros --normal-label 0
+  python -m training.fit --data good_parts/ --name parts --alpha 0.01
+
+Data are a CSV, TSV or Parquet table, `.npy`, `.npz` (X and y, or x_train, y_train, x_test, y_test), a folder
+of PNG or JPEG pictures, or a built-in name: digits, breast-cancer, mnist, fashion-mnist, cifar10.
+Only normal samples are fitted on; anomalies, where there are labels, are used for the test figures alone.
+
+The result is `<store>/<name>/<next version>/`: ONNX graphs, threshold, report and model card.
+Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from detector.errors import DetectorError
+from detector.store import ModelStore, check_name
+from training.config import DEFAULT_PRESETS, PRESETS, FitConfig, add_flags
+from training.datasets import Dataset, load_dataset
+from training.errors import ConfigError, TrainingError
+from training.quiet import import_tensorflow
+from training.scaling import fit_scaling
+from training.splits import Splits, split_dataset
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; see the module's docstring."""
+    arguments = _parser().parse_args(argv)
+    try:
+        with _terminable():
+            check_name(arguments.name)
+            dataset, config = _prepare(arguments)
+            if arguments.dry_run:
+                _describe(dataset, config)
+            else:
+                _fit(arguments, dataset, config)
+    except (TrainingError, DetectorError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: nothing was published", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.fit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="what to train on")
+    parser.add_argument("--name", required=True, help="the model's name: a-z, 0-9, dot, underscore, hyphen")
+    parser.add_argument("--store", default="models", help="where models are published (default: models)")
+    parser.add_argument(
+        "--kind", choices=sorted(DEFAULT_PRESETS), help="of the samples, where data do not tell"
+    )
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), help="network and training; by kind if not given"
+    )
+    parser.add_argument("--columns", type=_names, metavar="A,B,C", help="features of a table, in this order")
+    parser.add_argument("--label-column", metavar="COLUMN", help="of a table")
+    parser.add_argument(
+        "--normal-label", metavar="VALUE", help="samples of this label are normal, others not"
+    )
+    parser.add_argument("--value-range", type=_range, metavar="LOW,HIGH", help="values of black and white")
+    parser.add_argument("--rows", type=_count, metavar="N", help="use at most N samples, drawn at random")
+    parser.add_argument("--no-promise", action="store_true", help="go on with too few samples for a promise")
+    parser.add_argument("--no-samples", action="store_true", help="publish no sample of the data")
+    parser.add_argument("--dry-run", action="store_true", help="print the network and stop")
+    add_flags(parser.add_argument_group("hyperparameters"))
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, high = text.split(",")
+    return float(low), float(high)
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {count}")
+    return count
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Being terminated cleans up as Ctrl-C does."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _prepare(arguments: argparse.Namespace) -> tuple[Dataset, FitConfig]:
+    """Read the data and settle the configuration."""
+    kind = arguments.kind or (PRESETS[arguments.preset]["kind"] if arguments.preset else None)
+    dataset = load_dataset(
+        arguments.data,
+        kind=kind,
+        columns=arguments.columns,
+        label_column=arguments.label_column,
+        normal_label=arguments.normal_label,
+        value_range=arguments.value_range,
+    )
+    preset = arguments.preset or DEFAULT_PRESETS[dataset.kind]
+    fields = {field.name for field in dataclasses.fields(FitConfig)}
+    overrides = {
+        name: value for name, value in vars(arguments).items() if name in fields - {"kind", "preset"}
+    }
+    overrides |= {"promise": not arguments.no_promise, "samples": not arguments.no_samples}
+    config = FitConfig.from_preset(preset, overrides).for_samples(dataset.sample_shape)
+    if config.kind != dataset.kind:
+        raise ConfigError(f"preset {preset} is for kind {config.kind}, the data are of kind {dataset.kind}")
+    return dataset, config
+
+
+def _describe(dataset: Dataset, config: FitConfig) -> None:
+    """Print the network without fitting it."""
+    import_tensorflow()
+    from training.architectures import build_autoencoder
+
+    autoencoder = build_autoencoder(config, dataset.sample_shape)
+    autoencoder.encoder.summary(print_fn=print)
+    autoencoder.decoder.summary(print_fn=print)
+    print(f"parameters: {autoencoder.n_parameters}")
+
+
+def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> None:
+    """All stages in order: split, scale, build, fit, export, calibrate, evaluate, report, publish."""
+    splits = split_dataset(dataset, config, arguments.rows)
+    scaling = fit_scaling(dataset, splits.train)
+    notes = [*dataset.notes, *_notes(splits, scaling.constant)]
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    store = ModelStore(arguments.store)
+    with store.stage(arguments.name) as staged:  # first: a store that cannot be written shows before the fit
+        # Keras takes seconds to import: what is wrong with the data has shown by now.
+        import_tensorflow()
+        from training import folder
+        from training.architectures import build_autoencoder
+        from training.export import export_graphs
+        from training.fitting import fit_autoencoder, seed_everything
+        from training.progress import progress_callback
+
+        seed_everything(config.seed)
+        autoencoder = build_autoencoder(config, dataset.sample_shape)
+        history = fit_autoencoder(
+            autoencoder,
+            scaling.apply(dataset.samples[splits.train]),
+            scaling.apply(dataset.samples[splits.validation]),
+            config,
+            [progress_callback(config.epochs)],
+        )
+        graphs = export_graphs(autoencoder, scaling, dataset.sample_shape, (config.latent_dim,))
+        created_at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        fitted = folder.Fitted(
+            arguments.name, created_at, dataset, splits, scaling, config, autoencoder, history
+        )
+        manifest = folder.write_folder(staged, fitted, graphs, notes)
+        published, manifest = store.publish(staged, manifest)
+    _print_results(published, manifest.threshold, manifest.evaluation)
+
+
+def _notes(splits: Splits, constant: Sequence[str]) -> Iterator[str]:
+    if constant:
+        shown = ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
+        yield f"constant in the training split, so that any change counts in raw units: {shown}"
+    if splits.n_duplicates:
+        yield (
+            f"{splits.n_duplicates} normal test samples are exact copies of samples in other splits: "
+            "the test figures are optimistic"
+        )
+    if splits.test.size == 0:
+        yield "nothing was left for the test split"
+
+
+def _print_results(published: Path, threshold: Any, evaluation: dict[str, Any]) -> None:
+    print(f"published: {published}")
+    if threshold.confidence is None:
+        promise = f"no promise, {threshold.expected_rate:.4f} of normal samples flagged on average"
+    else:
+        promise = (
+            f"at most {threshold.alpha:g} of normal samples flagged, with {threshold.confidence:g} "
+            f"confidence; {threshold.expected_rate:.4f} expected"
+        )
+    print(f"threshold: {threshold.value:.6g} ({promise}; {threshold.n_calibration} calibration samples)")
+    for name in ("false_alarm_rate", "recall", "roc_auc", "average_precision"):
+        figure = evaluation[name]
+        if figure is not None:
+            low, high = figure["interval"]
+            print(f"test {name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
+    print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies")
+    print(f"report: {published / 'report.html'}")
+    store, name = published.parent.parent, published.parent.name
+    print(f"next: RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL={name} gunicorn -c deploy/gunicorn.conf.py")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Writes a model folder: graphs, golden samples, calibration, report and manifest, verified at the end."""
+
+import dataclasses
+import platform
+from collections.abc import Mapping
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector.inference import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE, Detector, open_sessions
+from detector.manifest import (
+    CALIBRATION_FILE,
+    GOLDEN_FILE,
+    VERBS,
+    Manifest,
+    Threshold,
+    describe_files,
+    write_manifest,
+)
+from training.architectures import Autoencoder
+from training.calibrate import calibrate
+from training.config import FitConfig
+from training.datasets import Dataset
+from training.evaluate import evaluate
+from training.export import PARITY_TOLERANCE, SCORE_DEFINITION, Graph, check_decisions, check_parity
+from training.fitting import History
+from training.report import TestRun, write_report
+from training.scaling import Scaling
+from training.splits import Splits
+
+N_GOLDEN = 8
+SELF_TEST_TOLERANCE = 1e-4  # relative: another CPU rounds differently
+_TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A fitted autoencoder with all that led to it."""
+
+    name: str
+    created_at: str
+    dataset: Dataset
+    splits: Splits
+    scaling: Scaling
+    config: FitConfig
+    autoencoder: Autoencoder
+    history: History
+
+
+def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], notes: list[str]) -> Manifest:
+    """Write every file of a model folder but its final version number.
+
+    Parameters
+    ----------
+    folder : Path
+        Staged, empty.
+    fitted : Fitted
+    graphs : mapping of file name to Graph
+    notes : list of str
+        What the reader of the report should know, a sentence each.
+
+    Returns
+    -------
+    Manifest
+        As written; `ModelStore.publish` sets the version.
+
+    Raises
+    ------
+    TrainingError
+        If the graphs differ from the network, or the calibration tells nothing.
+    DetectorError
+        If the finished folder does not load as it would be served.
+    """
+    dataset, splits = fitted.dataset, fitted.splits
+    files = {name: graph.onnx for name, graph in graphs.items()}
+    draft = _draft(fitted)
+    calibration_samples = dataset.samples[splits.calibration]
+    parity = check_parity(graphs, draft, calibration_samples, fitted.scaling)
+    calibration = calibrate(files, draft, calibration_samples, fitted.config)
+    parity |= check_decisions(
+        graphs, calibration_samples, calibration.sample_scores, calibration.threshold.value
+    )
+    manifest = dataclasses.replace(draft, threshold=calibration.threshold)
+    detector = Detector(manifest, "", calibration.arrays["score"], open_sessions(files, manifest))
+
+    test = _run_test(detector, fitted)
+    scores = detector.judge(test.samples, test.outputs)
+    manifest = dataclasses.replace(manifest, evaluation=evaluate(scores, test.is_anomaly, fitted.config.seed))
+    figures = _figures(manifest, fitted, parity, notes)
+    files |= write_report(figures, fitted.history, calibration.arrays["score"], test, dataset, fitted.scaling)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    np.savez(folder / CALIBRATION_FILE, **calibration.arrays)
+    golden = detector.check_samples(_golden_samples(fitted))
+    outputs = detector.run(golden, (SCORE, RECONSTRUCTION, FEATURE_ERROR, LATENT))
+    np.savez(folder / GOLDEN_FILE, **{INPUT: golden}, **outputs)
+
+    manifest = dataclasses.replace(
+        manifest,
+        training={**dict(manifest.training), "parity": parity},
+        files=describe_files(folder),
+    )
+    write_manifest(folder, manifest)
+    Detector.load(folder)  # as the service will
+    return manifest
+
+
+def _draft(fitted: Fitted) -> Manifest:
+    """The manifest as far as it is known before calibration; its threshold stands for none yet."""
+    dataset, config, autoencoder = fitted.dataset, fitted.config, fitted.autoencoder
+    return Manifest(
+        name=fitted.name,
+        version=1,
+        kind=dataset.kind,
+        created_at=fitted.created_at,
+        verbs=VERBS,
+        sample_shape=dataset.sample_shape,
+        dtype="float32",
+        value_range=dataset.value_range,
+        feature_names=dataset.feature_names,
+        units=None,
+        window=None,
+        stride=None,
+        latent_shape=autoencoder.encoder.output_shape[1:],
+        score=SCORE_DEFINITION,
+        architecture={
+            "name": config.architecture,
+            "parameters": autoencoder.n_parameters,
+            "encoder_parameters": autoencoder.encoder.count_params(),
+            "decoder_parameters": autoencoder.decoder.count_params(),
+        },
+        training={
+            "configuration": dataclasses.asdict(config),
+            "epochs": len(fitted.history.train_loss),
+            "best_epoch": fitted.history.best_epoch,
+            "validation_loss": fitted.history.validation_loss[fitted.history.best_epoch - 1],
+            "seconds": round(fitted.history.seconds, 1),
+        },
+        data={
+            "source": dataset.source,
+            "provenance": dataset.provenance,
+            "fingerprint": dataset.fingerprint(),
+            "n_samples": len(dataset.samples),
+            "sample_shape": dataset.sample_shape,
+            "splits": fitted.splits.sizes(),
+            "n_duplicates": fitted.splits.n_duplicates,
+        },
+        threshold=_NO_THRESHOLD,
+        evaluation={},
+        self_test_tolerance=SELF_TEST_TOLERANCE,
+        tools=_tool_versions(),
+        files={},
+    )
+
+
+_NO_THRESHOLD = Threshold(float("nan"), float("nan"), "none", None, 0, 0, float("nan"))
+
+
+def _run_test(detector: Detector, fitted: Fitted) -> TestRun:
+    """The test split through the exported graph."""
+    dataset, rows = fitted.dataset, fitted.splits.test
+    samples = dataset.samples[rows]
+    outputs = detector.run(detector.check_samples(samples), (SCORE, RECONSTRUCTION, FEATURE_ERROR, LATENT))
+    labels = None if dataset.labels is None else dataset.labels[rows]
+    return TestRun(samples, dataset.is_anomaly[rows], labels, outputs)
+
+
+def _golden_samples(fitted: Fitted) -> np.ndarray:
+    """A few calibration samples; with `--no-samples` values drawn from the training split's range instead."""
+    dataset, scaling = fitted.dataset, fitted.scaling
+    if fitted.config.samples:
+        return dataset.samples[fitted.splits.calibration[:N_GOLDEN]]
+    rng = np.random.default_rng(fitted.config.seed)
+    shape = (N_GOLDEN, *dataset.sample_shape)
+    drawn = rng.uniform(size=shape) if dataset.value_range is not None else rng.normal(size=shape)
+    return (scaling.offset + scaling.scale * drawn).astype(np.float32)
+
+
+def _figures(manifest: Manifest, fitted: Fitted, parity: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The content of `report.json`."""
+    history = fitted.history
+    return {
+        "name": manifest.name,
+        "kind": manifest.kind,
+        "created_at": manifest.created_at,
+        "score": manifest.score,
+        "threshold": dataclasses.asdict(manifest.threshold),
+        "evaluation": dict(manifest.evaluation),
+        "data": dict(manifest.data),
+        "notes": notes,
+        "configuration": dataclasses.asdict(fitted.config),
+        "fit": {
+            "parameters": fitted.autoencoder.n_parameters,
+            "epochs": len(history.train_loss),
+            "best_epoch": history.best_epoch,
+            "seconds": history.seconds,
+            "train_loss": history.train_loss,
+            "validation_loss": history.validation_loss,
+        },
+        "parity": parity,
+        "parity_tolerance": PARITY_TOLERANCE,
+        "tools": dict(manifest.tools),
+    }
+
+
+def _tool_versions() -> dict[str, str]:
+    """Versions of everything that has a say in the numbers, whatever their distributions are called."""
+    distributions = packages_distributions()
+    return {"python": platform.python_version()} | {name: version(distributions[name][0]) for name in _TOOLS}
