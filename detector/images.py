@@ -58,7 +58,7 @@ def decode_image(
     content : bytes
         A PNG or JPEG of 8 bits a channel.
     sample_shape : tuple of int
-        (height, width) or (height, width, 3).
+        (height, width), (height, width, 1) or (height, width, 3).
     value_range : tuple of float
         Raw values of black and white.
 
@@ -72,10 +72,11 @@ def decode_image(
         If it does not decode, or has another size or mode.
     """
     pixels = read_image(content)
-    if pixels.shape != sample_shape:
+    if pixels.shape != _pixel_shape(sample_shape):
         raise InputError(f"the picture must be {_describe(sample_shape)}, got {_describe(pixels.shape)}")
     low, high = value_range
-    return (low + pixels.astype(np.float64) * ((high - low) / 255)).astype(np.float32)
+    raw = low + pixels.astype(np.float64) * ((high - low) / 255)
+    return raw.astype(np.float32).reshape(sample_shape)
 
 
 def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
@@ -83,7 +84,7 @@ def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
 
     Parameters
     ----------
-    sample : ndarray of shape (height, width) or (height, width, 3), float32, raw units
+    sample : ndarray of shape (height, width[, 1]) or (height, width, 3), float32, raw units
     value_range : tuple of float
 
     Returns
@@ -93,11 +94,17 @@ def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
     """
     low, high = value_range
     pixels = np.clip((sample.astype(np.float64) - low) / (high - low) * 255, 0, 255)
+    pixels = np.rint(pixels).astype(np.uint8).reshape(_pixel_shape(sample.shape))
     buffer = io.BytesIO()
-    Image.fromarray(np.rint(pixels).astype(np.uint8), _MODES[sample.ndim]).save(buffer, format="PNG")
+    Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
+def _pixel_shape(sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a decoded picture: a single channel has no axis of its own."""
+    return sample_shape[:2] if sample_shape[2:] == (1,) else sample_shape
+
+
 def _describe(shape: tuple[int, ...]) -> str:
-    colour = "grey" if len(shape) == 2 else "RGB"
+    colour = "RGB" if shape[2:] == (3,) else "grey"
     return f"{shape[1]} pixels wide, {shape[0]} high and {colour}"
