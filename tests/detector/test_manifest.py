@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from detector.manifest import (
 )
 from tests.model_folder import write_model_folder
 
-MANUAL = Path(__file__).parents[2] / "docs" / "model-folder.md"
 FIELDS = [field.name for field in dataclasses.fields(Manifest)]
 THRESHOLD_FIELDS = [field.name for field in dataclasses.fields(Threshold)]
 MISSING = object()
@@ -368,19 +366,3 @@ def test_read_manifest_compares_the_digest_byte_for_byte(model_dir, digest):
 
     with pytest.raises(IntegrityError, match=r"manifest\.json and manifest\.sha256 do not belong together"):
         read_manifest(model_dir)
-
-
-@pytest.mark.parametrize("dataclass", [Manifest, Threshold, FileEntry])
-def test_manual_names_every_field(dataclass):
-    """docs/model-folder.md explains each field of the manifest."""
-    manual = MANUAL.read_text()
-
-    missing = [field.name for field in dataclasses.fields(dataclass) if f"`{field.name}`" not in manual]
-
-    assert missing == []
-
-
-@pytest.mark.parametrize("name", [*required_files(latent=True), "manifest.json", "manifest.sha256"])
-def test_manual_names_every_file(name):
-    """docs/model-folder.md explains each file of a folder."""
-    assert f"`{name}`" in MANUAL.read_text()

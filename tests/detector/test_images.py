@@ -1,0 +1,209 @@
+"""The one place that decodes and encodes pictures: linear mapping, exact round trips, precise refusals."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from detector import InputError
+from detector.images import MAX_PIXELS, decode_image, encode_image, read_image
+
+RANGES = [(0.0, 16.0), (0.0, 1.0), (0.0, 255.0), (-1.0, 1.0), (20.0, 20.5)]
+shapes = st.tuples(st.integers(1, 9), st.integers(1, 9)) | st.tuples(
+    st.integers(1, 9), st.integers(1, 9), st.just(3)
+)
+pictures = hnp.arrays(np.uint8, shapes)
+
+
+def picture_file(pixels: np.ndarray, form: str = "PNG", mode: str | None = None, **options: object) -> bytes:
+    """A file of these pixels, in another mode where one is given."""
+    image = Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    (image.convert(mode) if mode else image).save(buffer, format=form, **options)
+    return buffer.getvalue()
+
+
+def png_with_header(width: int, height: int, depth: int = 8, colour: int = 0, rows: bytes = b"\0") -> bytes:
+    """A PNG written by hand, whatever its header claims."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, size=shape, dtype=np.uint8)
+
+
+@given(pixels=pictures)
+def test_read_image_returns_the_pixels_of_a_png(pixels):
+    """Grey without a channel axis, RGB with three channels, 8 bits as they were written."""
+    answer = read_image(picture_file(pixels))
+
+    assert answer.dtype == np.uint8
+    assert answer.shape == pixels.shape
+    assert (answer == pixels).all()
+
+
+@pytest.mark.parametrize("shape", [(24, 16), (24, 16, 3)])
+def test_read_image_reads_jpeg(shape):
+    """Within the loss of JPEG at its best quality."""
+    pixels = np.broadcast_to(np.linspace(0, 255, 16).astype(np.uint8).reshape(1, 16, 1), (24, 16, 3))
+    pixels = np.ascontiguousarray(pixels if len(shape) == 3 else pixels[..., 0])
+
+    answer = read_image(picture_file(pixels, "JPEG", quality=100))
+
+    assert answer.shape == shape
+    assert np.abs(answer.astype(int) - pixels).max() <= 3
+
+
+@pytest.mark.parametrize("value_range", RANGES)
+@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 1), (16, 16, 3)])
+def test_decode_image_maps_linearly_onto_the_value_range(value_range, shape):
+    """0 becomes the lowest value, 255 the highest, and every step between has the same size."""
+    low, high = value_range
+    pixels = np.resize(np.arange(256, dtype=np.uint8), shape)
+
+    sample = decode_image(picture_file(pixels.squeeze()), shape, value_range)
+
+    assert (sample.dtype, sample.shape) == (np.float32, shape)
+    assert sample.min() == np.float32(low)
+    assert sample.max() == np.float32(high)
+    np.testing.assert_allclose(sample, low + pixels / 255 * (high - low), rtol=1e-6, atol=1e-7 * (high - low))
+
+
+@given(pixels=pictures, value_range=st.sampled_from(RANGES))
+def test_encode_image_is_the_inverse_of_decode_image(pixels, value_range):
+    """Every 8-bit picture comes back as the same picture, and every sample of one as the same sample."""
+    sample = decode_image(picture_file(pixels), pixels.shape, value_range)
+
+    content = encode_image(sample, value_range)
+
+    assert (read_image(content) == pixels).all()
+    assert decode_image(content, pixels.shape, value_range).tobytes() == sample.tobytes()
+
+
+def test_encode_image_clips_what_lies_beyond_the_range():
+    """A reconstruction may leave the range; its picture cannot."""
+    sample = np.array([[-1e30, -0.1, 0.0, 8.0, 16.0, 16.1, 1e30]], dtype=np.float32)
+
+    assert read_image(encode_image(sample, (0.0, 16.0))).tolist() == [[0, 0, 0, 128, 255, 255, 255]]
+
+
+@pytest.mark.parametrize(("shape", "mode"), [((4, 5), "L"), ((4, 5, 1), "L"), ((4, 5, 3), "RGB")])
+def test_encode_image_answers_png(shape, mode):
+    """Grey or RGB, of the sample's size."""
+    with Image.open(io.BytesIO(encode_image(np.zeros(shape, np.float32), (0.0, 1.0)))) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", mode, (5, 4))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "sentence"),
+    [
+        (
+            noise(8, 9),
+            "the picture must be 8 pixels wide, 8 high and grey, got 9 pixels wide, 8 high and grey",
+        ),
+        (
+            noise(9, 8),
+            "the picture must be 8 pixels wide, 8 high and grey, got 8 pixels wide, 9 high and grey",
+        ),
+        (
+            noise(8, 8, 3),
+            "the picture must be 8 pixels wide, 8 high and grey, got 8 pixels wide, 8 high and RGB",
+        ),
+    ],
+)
+def test_decode_image_refuses_another_size_or_colour(pixels, sentence):
+    """A picture is never resized or converted: that would be another sample."""
+    with pytest.raises(InputError) as caught:
+        decode_image(picture_file(pixels), (8, 8), (0.0, 16.0))
+
+    assert str(caught.value) == sentence
+
+
+def test_decode_image_refuses_grey_for_a_coloured_model():
+    """The other way round as well."""
+    with pytest.raises(InputError, match=r"must be 8 pixels wide, 8 high and RGB, got .* and grey"):
+        decode_image(picture_file(noise(8, 8)), (8, 8, 3), (0.0, 16.0))
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "I;16"])
+def test_read_image_refuses_other_modes_by_name(mode):
+    """Black and white, palette, alpha and deep grey would need a choice that the sender must make."""
+    pixels = noise(4, 4).astype(np.uint16) if mode == "I;16" else noise(4, 4)
+    content = picture_file(pixels, mode=None if mode == "I;16" else mode)
+
+    with pytest.raises(InputError, match=r"^a picture must be 8-bit grey \(mode L\) or RGB, got mode "):
+        read_image(content)
+
+
+def test_read_image_refuses_cmyk():
+    """A JPEG for a printing press."""
+    with pytest.raises(InputError, match="got mode CMYK"):
+        read_image(picture_file(noise(4, 4, 3), "JPEG", mode="CMYK"))
+
+
+def test_read_image_refuses_16_bits_a_channel():
+    """Pillow would drop every low byte of such a picture without a word."""
+    deep = png_with_header(2, 1, depth=16, colour=2, rows=b"\0" + bytes(range(12)))
+
+    with pytest.raises(InputError, match="a picture must have 8 bits a channel, got 16"):
+        read_image(deep)
+
+
+@pytest.mark.parametrize("form", ["GIF", "BMP", "TIFF", "WEBP", "PPM"])
+def test_read_image_refuses_other_formats(form):
+    """Fewer decoders are fewer holes."""
+    with pytest.raises(InputError, match=r"^the picture is neither PNG nor JPEG$"):
+        read_image(picture_file(noise(8, 8, 3), form))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"[[1, 2]]"])
+def test_read_image_refuses_bytes_that_are_no_picture(content):
+    """Too short, or something else."""
+    with pytest.raises(InputError, match="the picture"):
+        read_image(content)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_read_image_refuses_half_a_picture(form):
+    """What is missing is never filled with grey."""
+    content = picture_file(noise(64, 64, 3), form)
+
+    with pytest.raises(InputError, match=r"the picture cannot be decoded: .*truncated"):
+        read_image(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("side", [4001, 10_000, 60_000])
+def test_read_image_refuses_a_huge_header_before_decoding(side):
+    """A few bytes may claim gigabytes: below, between and above Pillow's own limits."""
+    assert side * side > MAX_PIXELS
+
+    with pytest.raises(InputError, match=f"may have {MAX_PIXELS} pixels, got|exceeds limit of"):
+        read_image(png_with_header(side, side))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@given(data=st.data())
+def test_read_image_survives_damaged_files(form, data):
+    """Whatever a few wrong bytes do, the answer is pixels or one sentence."""
+    content = bytearray(picture_file(noise(12, 9, 3), form))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    kept = data.draw(st.integers(0, len(content)) | st.just(len(content)))
+    try:
+        answer = read_image(bytes(content[:kept]))
+    except InputError:
+        return
+    assert answer.dtype == np.uint8

@@ -1,0 +1,78 @@
+"""docs/model-folder.md explains every file and field, and its examples run as they stand."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detector import Manifest, ModelStore
+from detector.manifest import FileEntry, Threshold, required_files
+from tests.model_folder import publish_model
+
+REPOSITORY = Path(__file__).parents[2]
+MANUAL = (REPOSITORY / "docs" / "model-folder.md").read_text()
+
+
+def examples(language: str) -> list[str]:
+    """The manual's code blocks in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", MANUAL, re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path) -> Path:
+    """A folder with a store `models` that holds `digits`, version 1, an image model."""
+    publish_model(ModelStore(tmp_path / "models"), name="digits", sample_shape=(8, 8))
+    return tmp_path
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, with warnings as errors and the packages of this repository."""
+    environment = {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error", "PATH": "/usr/bin:/bin"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("dataclass", [Manifest, Threshold, FileEntry])
+def test_manual_names_every_field(dataclass):
+    """No field of the manifest is left unexplained."""
+    missing = [field.name for field in dataclasses.fields(dataclass) if f"`{field.name}`" not in MANUAL]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", [*required_files(latent=True), "manifest.json", "manifest.sha256"])
+def test_manual_names_every_file(name):
+    """No file of a folder is left unexplained."""
+    assert f"| `{name}`" in MANUAL or f", `{name}` |" in MANUAL
+
+
+@pytest.mark.parametrize(
+    ("example", "output"), zip(examples("python")[:2], ["[False False]", "[False False]"], strict=True)
+)
+def test_python_example_runs(workplace, example, output):
+    """With the package and with plain ONNX Runtime: two samples of zeros are no anomalies."""
+    finished = run([sys.executable, "-c", example], workplace)
+
+    assert finished.stderr == ""
+    assert finished.stdout.strip().endswith(output)
+
+
+@pytest.mark.skipif(not (shutil.which("jq") and shutil.which("sha256sum")), reason="needs jq and sha256sum")
+@pytest.mark.parametrize("damaged", [None, "manifest.json", "decoder.onnx"])
+def test_shell_example_verifies_a_folder(workplace, damaged):
+    """`sha256sum` comes to the same verdict as the detector, without Python."""
+    (example,) = [block for block in examples("sh") if "sha256sum" in block]
+    if damaged:
+        with (workplace / "models" / "digits" / "1" / damaged).open("ab") as file:
+            file.write(b"\n")
+
+    finished = run(["sh", "-e", "-c", example], workplace)
+
+    assert (finished.returncode == 0) == (damaged is None)
+    assert ("FAILED" in finished.stdout) == (damaged is not None)
+    assert f"{damaged or 'model.onnx'}: {'FAILED' if damaged else 'OK'}" in finished.stdout

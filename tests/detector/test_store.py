@@ -1,0 +1,363 @@
+"""The model store: what it finds, how it publishes, which names it refuses."""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector import Detector, ModelStore, StoreError
+from detector.store import check_name, choose_version
+from tests.model_folder import publish_model, write_model_folder
+
+HOSTILE_NAMES = [
+    "../x",
+    "..",
+    ".",
+    "",
+    "A",
+    "a" * 65,
+    "a/b",
+    "/etc",
+    ".hidden",
+    "-a",
+    "a b",
+    "a\n",
+    "a\0",
+    "é",
+]
+
+
+def test_store_that_is_not_there_is_empty(store):
+    """A service may start before the first model is published."""
+    assert store.names() == []
+    assert store.versions("tiny") == []
+    assert store.labels("tiny") == {}
+
+
+def test_store_lists_models_with_their_versions(store):
+    """Names are sorted, versions ascend as numbers."""
+    for version in (2, 10, 1):
+        (store.root / "b" / str(version)).mkdir(parents=True)
+    (store.root / "a" / "1").mkdir(parents=True)
+
+    assert store.names() == ["a", "b"]
+    assert store.versions("b") == [1, 2, 10]
+
+
+def test_store_ignores_everything_else(store):
+    """Files, hidden folders, names and numbers of another form are no models and no versions."""
+    for folder in ("A/1", ".git/1", "lost+found/1", "empty", "tiny/1", "tiny/01", "tiny/0", "tiny/-1"):
+        (store.root / folder).mkdir(parents=True)
+    for folder in ("tiny/1.0", "tiny/v2", "tiny/.staged-x", "tiny/12345678901", "tiny/٣"):
+        (store.root / folder).mkdir(parents=True)
+    (store.root / "tiny" / "2").write_text("a file")
+    (store.root / "README.md").write_text("a file")
+
+    assert store.names() == ["tiny"]
+    assert store.versions("tiny") == [1]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_every_door_refuses_a_hostile_name(store, name):
+    """A name is one path component, or nothing is touched."""
+    doors: list[Callable[[], object]] = [
+        lambda: store.versions(name),
+        lambda: store.labels(name),
+        lambda: store.folder(name, 1),
+        lambda: store.resolve(name),
+        lambda: store.stage(name).__enter__(),
+        lambda: store.set_label("tiny", name, 1),
+        lambda: store.set_label(name, "stable", 1),
+        lambda: store.retain(name, 1),
+    ]
+    for door in doors:
+        with pytest.raises(StoreError, match="must match"):
+            door()
+
+    assert not store.root.exists()
+
+
+@pytest.mark.parametrize("name", ["a", "0", "a" * 64, "mnist-8.v2_x"])
+def test_plain_names_are_taken(name):
+    """Lower case, digits, dot, underscore and hyphen."""
+    assert check_name(name) == name
+
+
+@given(name=st.text(max_size=70))
+def test_checked_name_is_one_path_component(name):
+    """Whatever is let through stays within its folder."""
+    try:
+        check_name(name)
+    except StoreError:
+        return
+    assert Path("/store", name).resolve().parent == Path("/store")
+
+
+# --- versions and labels ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "version"),
+    [
+        ({}, {}, 3),
+        ({"stable": 2}, {}, 2),
+        ({"canary": 2}, {}, 3),
+        ({"stable": 2}, {"version": 1}, 1),
+        ({"stable": 2, "canary": 3}, {"label": "canary"}, 3),
+    ],
+)
+def test_request_means_a_version(labels, asked, version):
+    """As given, by label, else `stable`, else the highest."""
+    assert choose_version("tiny", [1, 2, 3], labels, **asked) == version
+
+
+@pytest.mark.parametrize(
+    ("versions", "labels", "asked", "sentence"),
+    [
+        ([], {}, {}, "there is no model 'tiny'"),
+        ([1, 2], {}, {"version": 3}, "model 'tiny' has no version 3, only [1, 2]"),
+        ([1], {"stable": 1}, {"label": "canary"}, "model 'tiny' has no label 'canary', only ['stable']"),
+        ([1], {"stable": 7}, {}, "model 'tiny' has no version 7, only [1]"),
+    ],
+)
+def test_request_for_what_is_not_there_is_refused(versions, labels, asked, sentence):
+    """With what there is instead."""
+    with pytest.raises(StoreError) as caught:
+        choose_version("tiny", versions, labels, **asked)
+
+    assert str(caught.value) == sentence
+
+
+def test_store_resolves_versions_and_labels_from_disk(store):
+    """The same rule over what is published."""
+    for _ in range(3):
+        publish_model(store)
+
+    assert store.resolve("tiny") == 3
+    store.set_label("tiny", "stable", 1)
+    assert store.resolve("tiny") == 1
+    assert store.resolve("tiny", version=2) == 2
+    store.set_label("tiny", "stable", None)
+    assert store.resolve("tiny") == 3
+
+
+def test_set_label_moves_one_label_and_keeps_the_others(store):
+    """And leaves a file that others can read, and no temporary one."""
+    for _ in range(2):
+        publish_model(store)
+    store.set_label("tiny", "stable", 1)
+    store.set_label("tiny", "canary", 2)
+    store.set_label("tiny", "stable", 2)
+
+    assert store.labels("tiny") == {"stable": 2, "canary": 2}
+    assert (store.root / "tiny" / "labels.json").stat().st_mode & 0o777 == 0o644
+    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1", "2", "labels.json"]
+
+
+def test_set_label_refuses_what_is_not_there(store):
+    """A version to point at, and a label to take away."""
+    publish_model(store)
+
+    with pytest.raises(StoreError, match="model 'tiny' has no version 2"):
+        store.set_label("tiny", "stable", 2)
+    with pytest.raises(StoreError, match="model 'tiny' has no label 'stable'"):
+        store.set_label("tiny", "stable", None)
+    with pytest.raises(StoreError, match="model 'other' has no label 'stable'"):
+        store.set_label("other", "stable", None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"stable": "1"}', b'{"stable": true}', b'{"stable": 0}', b'{"UP": 1}', b"\xff"],
+)
+def test_labels_that_are_malformed_are_refused_by_name(store, content):
+    """A sentence with the path, from which `stable` is never guessed."""
+    publish_model(store)
+    (store.root / "tiny" / "labels.json").write_bytes(content)
+
+    with pytest.raises(StoreError, match=r"tiny/labels\.json (cannot be read|must be an object)"):
+        store.resolve("tiny")
+
+
+def test_set_label_is_atomic(store):
+    """A reader at the same time sees the old set or the new one, never half a file."""
+    publish_model(store)
+    publish_model(store)
+    store.set_label("tiny", "stable", 1)
+    seen, done = set(), threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(store.resolve("tiny"))
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        for turn in range(100):
+            store.set_label("tiny", "stable", 1 + turn % 2)
+        done.set()
+        reading.result()
+
+    assert seen <= {1, 2}
+    assert store.labels("tiny") == {"stable": 2}
+
+
+# --- publishing ---------------------------------------------------------------------------------------------
+
+
+def test_publish_makes_the_next_version(store):
+    """The manifest in the folder has its number, and the folder loads."""
+    folders = [publish_model(store) for _ in range(3)]
+
+    assert [folder.name for folder in folders] == ["1", "2", "3"]
+    assert [Detector.load(folder).manifest.version for folder in folders] == [1, 2, 3]
+    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1", "2", "3"]
+
+
+def test_publish_goes_on_after_the_highest_version(store):
+    """A gap is never filled: a number that was seen once is not used for another model."""
+    (store.root / "tiny" / "41").mkdir(parents=True)
+
+    assert publish_model(store).name == "42"
+
+
+def test_publish_leaves_files_that_others_can_read(store):
+    """The service may run as another user than the one who trained."""
+    before = os.umask(0o077)
+    try:
+        folder = publish_model(store)
+    finally:
+        os.umask(before)
+
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+
+
+def test_publish_refuses_a_version_that_a_file_blocks(store):
+    """It ends with a sentence, and leaves nothing behind."""
+    (store.root / "tiny").mkdir(parents=True)
+    (store.root / "tiny" / "1").write_text("in the way")
+
+    with pytest.raises(StoreError, match="cannot become"):
+        publish_model(store)
+
+    assert [path.name for path in (store.root / "tiny").iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_staged_folder_vanishes_when_it_is_not_published(store, error):
+    """An error, or Ctrl-C in the middle, leaves no half model and no empty model folder."""
+
+    def break_off() -> None:
+        with store.stage("tiny") as staged:
+            write_model_folder(staged)
+            raise error
+
+    with pytest.raises(error):
+        break_off()
+
+    assert list(store.root.iterdir()) == []
+
+
+def test_staged_folder_is_no_version(store):
+    """What is being written is not found."""
+    publish_model(store)
+
+    with store.stage("tiny") as staged:
+        write_model_folder(staged)
+
+        assert store.versions("tiny") == [1]
+        assert staged.parent == store.root / "tiny"
+
+    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1"]
+
+
+def test_reader_never_sees_an_incomplete_version(store):
+    """Whatever appears while others publish is whole: it loads, self-test included."""
+    loaded, done = set(), threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            for version in store.versions("tiny"):
+                if version not in loaded:
+                    Detector.load(store.folder("tiny", version))
+                    loaded.add(version)
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        for _ in range(10):
+            publish_model(store)
+        done.set()
+        reading.result()
+
+    assert store.versions("tiny") == list(range(1, 11))
+    assert len(loaded) >= 5
+
+
+def test_publishers_at_the_same_time_get_different_versions(store):
+    """Nobody waits for the other, nobody loses, every folder is whole."""
+    start = threading.Barrier(3)
+
+    def publish(_: int) -> list[Path]:
+        start.wait(timeout=10)
+        return [publish_model(store) for _ in range(5)]
+
+    with ThreadPoolExecutor(3) as pool:
+        folders = [folder for published in pool.map(publish, range(3)) for folder in published]
+
+    assert sorted(int(folder.name) for folder in folders) == list(range(1, 16))
+    assert {Detector.load(folder).manifest.version for folder in folders} == set(range(1, 16))
+
+
+# --- retaining ----------------------------------------------------------------------------------------------
+
+
+def test_retain_keeps_the_newest_and_the_labelled(store):
+    """And says what it removed; the next version is still a new one."""
+    for _ in range(5):
+        publish_model(store)
+    store.set_label("tiny", "stable", 2)
+
+    removed = store.retain("tiny", 2)
+
+    assert removed == [1, 3]
+    assert store.versions("tiny") == [2, 4, 5]
+    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["2", "4", "5", "labels.json"]
+    assert publish_model(store).name == "6"
+
+
+def test_retain_with_nothing_to_remove(store):
+    """Fewer versions than may stay."""
+    publish_model(store)
+
+    assert store.retain("tiny", 3) == []
+    assert store.versions("tiny") == [1]
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_retain_keeps_at_least_one(store, keep):
+    """`versions[:-0]` would keep all, and less than one is a typing error."""
+    with pytest.raises(StoreError, match=f"keep must be at least 1, got {keep}"):
+        store.retain("tiny", keep)
+
+
+def test_retain_removes_nothing_while_labels_cannot_be_read(store):
+    """What is labelled is unknown then."""
+    for _ in range(3):
+        publish_model(store)
+    (store.root / "tiny" / "labels.json").write_text(json.dumps(["stable"]))
+
+    with pytest.raises(StoreError, match="must be an object of labels"):
+        store.retain("tiny", 1)
+
+    assert store.versions("tiny") == [1, 2, 3]
+
+
+def test_root_may_be_text(tmp_path):
+    """As the command line and the environment hand it over."""
+    assert ModelStore(str(tmp_path)).root == tmp_path
