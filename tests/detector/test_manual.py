@@ -1,6 +1,7 @@
 """docs/model-folder.md explains every file and field, and its examples run as they stand."""
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -31,7 +32,11 @@ def workplace(tmp_path) -> Path:
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, with warnings as errors and the packages of this repository."""
-    environment = {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error", "PATH": "/usr/bin:/bin"}
+    environment = os.environ | {
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONWARNINGS": "error",
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
@@ -51,15 +56,13 @@ def test_manual_names_every_file(name):
     assert f"| `{name}`" in MANUAL or f", `{name}` |" in MANUAL
 
 
-@pytest.mark.parametrize(
-    ("example", "output"), zip(examples("python")[:2], ["[False False]", "[False False]"], strict=True)
-)
-def test_python_example_runs(workplace, example, output):
+@pytest.mark.parametrize("example", examples("python")[:2], ids=["detector", "onnxruntime"])
+def test_python_example_runs(workplace, example):
     """With the package and with plain ONNX Runtime: two samples of zeros are no anomalies."""
     finished = run([sys.executable, "-c", example], workplace)
 
     assert finished.stderr == ""
-    assert finished.stdout.strip().endswith(output)
+    assert finished.stdout.strip().endswith("[False False]")
 
 
 @pytest.mark.skipif(not (shutil.which("jq") and shutil.which("sha256sum")), reason="needs jq and sha256sum")
