@@ -30,7 +30,7 @@ lint: setup  ## Check formatting and lint rules
 	$(BIN)/ruff check .
 
 fit: setup  ## Fit a model, e.g. make fit DATA=my.csv NAME=pumps ARGS="--label-column fault"
-	@$(BIN)/python -m training.fit --data $(or $(DATA),digits) $(if $(NAME),--name $(NAME)) $(ARGS)
+	@$(BIN)/python -m training.fit --data $(or $(DATA),digits) --name $(or $(NAME),digits) $(ARGS)
 
 serve: setup  ## Serve the models in models/ on http://127.0.0.1:8000
 	@$(BIN)/gunicorn -c deploy/gunicorn.conf.py

@@ -62,7 +62,8 @@ def fit(data: Path, store: Path) -> None:
     options = ["--name", "zeros", "--kind", "image", "--value-range", "0,16", "--normal-label", "0"]
     command = [sys.executable, "-m", "training.fit", "--data", str(data), "--store", str(store), *options]
     print("$ python -m training.fit --data digits.npz", *options, flush=True)
-    subprocess.run(command, cwd=ROOT, check=True)
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise SystemExit("error: the fit failed")
 
 
 def start_service(store: Path, log: Path) -> tuple[subprocess.Popen, str]:

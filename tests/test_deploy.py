@@ -1,0 +1,352 @@
+"""What is deployed: gunicorn's configuration, alert rules, dashboard, proxy, compose, manifests, the demo."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from detector.store import ModelStore
+from service.settings import VARIABLES, Settings
+from tests.model_folder import publish_model
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+DASHBOARD = DEPLOY / "grafana/dashboards/residual.json"
+NORMAL, ODD = [1.0, 2.0, 0.0], [1.0, 2.0, 900.0]
+
+needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+
+
+class Gunicorn:
+    """The real gunicorn on a free port, its temporary files in a folder of ours."""
+
+    def __init__(
+        self,
+        store: Path,
+        work: Path,
+        config: str = "deploy/gunicorn.conf.py",
+        cwd: Path = ROOT,
+        **environ: str,
+    ) -> None:
+        self.temporary = work / "tmp"
+        self.temporary.mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.url = f"http://{address}"
+        self.log = work / "log"
+        inherited = {
+            key: value for key, value in os.environ.items() if not key.startswith(("RESIDUAL_", "PROM"))
+        }
+        settings = {"RESIDUAL_STORE": str(store), "RESIDUAL_BIND": address, "RESIDUAL_WORKERS": "2"}
+        environ = inherited | settings | {"TMPDIR": str(self.temporary), "HOME": str(work)} | environ
+        command = [sys.executable, "-m", "gunicorn", "-c", config]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=cwd, env=environ, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def until(self, condition, seconds: float = 30) -> None:
+        """Wait for a condition that may fail to connect; the log tells why it never came true."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(requests.ConnectionError):
+                if condition():
+                    return
+            time.sleep(0.05)
+        pytest.fail(f"not within {seconds} s:\n{self.log.read_text()}")
+
+    def is_ready(self) -> bool:
+        """Whether /readyz says so."""
+        return requests.get(f"{self.url}/readyz", timeout=5).ok
+
+    def score(self, *samples: list[float]) -> requests.Response:
+        """The answer of the short path, on a connection of its own so that any worker may take it."""
+        return requests.post(f"{self.url}/score", json={"instances": samples}, timeout=10)
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics, summed over its labels."""
+        text = requests.get(f"{self.url}/metrics", timeout=5).text
+        totals = Counter()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                totals[sample.name] += sample.value
+        return totals
+
+    def workers(self) -> set[int]:
+        """Process ids of the workers that live."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return set(map(int, children.split()))
+
+    def stop(self) -> int:
+        """Ask it to stop; its exit status."""
+        self.process.terminate()
+        try:
+            return self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with one model."""
+    store = ModelStore(tmp_path / "models")
+    publish_model(store)
+    return store
+
+
+@pytest.fixture
+def start(store, tmp_path):
+    """Starts gunicorn on the store, ready; every one started is stopped in the end."""
+    started = []
+
+    def start_one(**options):
+        server = Gunicorn(store.root, tmp_path, **options)
+        started.append(server)
+        server.until(server.is_ready)
+        return server
+
+    yield start_one
+    for server in started:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_counters_are_summed_over_workers_and_survive_a_reload(start):
+    """One row moves one counter by one, whichever worker took it, and HUP forgets none of them."""
+    server = start()
+    for _ in range(10):
+        assert server.score(NORMAL, ODD).ok
+    former = server.workers()
+
+    server.process.send_signal(signal.SIGHUP)
+    server.until(lambda: len(server.workers()) == 2 and not server.workers() & former)
+    server.until(server.is_ready)
+    server.score(NORMAL)
+
+    totals = server.metrics()
+    assert (totals["residual_rows_total"], totals["residual_anomalies_total"]) == (21, 10)
+
+
+@pytest.mark.slow
+def test_default_model_stays_when_the_store_grows_and_a_worker_is_born(start, store):
+    """A worker born after a second model came in agrees with the others about the default model."""
+    server = start()
+    former = server.workers()
+    publish_model(store, "another")
+
+    for worker in former:
+        os.kill(worker, signal.SIGKILL)
+    server.until(lambda: len(server.workers()) == 2 and not server.workers() & former)
+    server.until(server.is_ready)
+
+    assert {server.score(NORMAL).json()["model"] for _ in range(8)} == {"tiny"}
+
+
+@pytest.mark.slow
+def test_stop_leaves_no_file_and_no_process(start, tmp_path):
+    """Everything temporary goes with the master, and nothing was written at home."""
+    server = start()
+    workers = server.workers()
+
+    assert server.stop() == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert not list(server.temporary.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"models", "tmp", "log"}
+
+
+@pytest.mark.slow
+def test_metrics_folder_from_outside_is_emptied_at_start_and_left_at_the_end(start, tmp_path):
+    """Files of an earlier life, whose counts would be added, go; the folder itself is not ours."""
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    (folder / "counter_1.db").write_bytes(b"left over")
+
+    server = start(PROMETHEUS_MULTIPROC_DIR=str(folder))
+    server.score(NORMAL)
+
+    assert server.metrics()["residual_rows_total"] == 1
+    server.stop()
+    assert list(folder.glob("*.db"))
+    assert not (folder / "counter_1.db").exists()
+
+
+@pytest.mark.slow
+def test_master_has_one_thread(start):
+    """Nothing that is forked holds a lock of a thread that is not: no telemetry, no thread pool."""
+    server = start()
+
+    assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) == 1
+
+
+def test_mistaken_setting_ends_in_one_sentence(store, tmp_path):
+    """The operator sees which variable it is, and no traceback."""
+    server = Gunicorn(store.root, tmp_path, RESIDUAL_WORKERS="four")
+
+    assert server.process.wait(timeout=30) == 1
+    assert server.log.read_text() == "error: RESIDUAL_WORKERS must be a positive integer, got 'four'\n"
+
+
+@pytest.mark.slow
+def test_wheel_serves_by_its_module(start, tmp_path_factory):
+    """An installed wheel needs no checkout: the same configuration is a module of it."""
+    built = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", built], cwd=ROOT, check=True
+    )
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+        wheel.extractall(built / "site")
+
+    server = start(config="python:service.gunicorn_conf", cwd=built, PYTHONPATH=str(built / "site"))
+
+    assert server.score(ODD).json()["is_anomaly"] == [True]
+
+
+@pytest.mark.slow
+def test_dashboard_and_alerts_ask_for_metrics_that_the_service_exports(start, tmp_path):
+    """A panel or alert on a name that nobody writes would stay silent for ever."""
+    server = start()
+    server.score(NORMAL)
+    server.score()
+
+    exported = set(server.metrics())
+    asked = {
+        name for text in [*panel_queries(), *alert_queries()] for name in re.findall(r"residual_\w+", text)
+    }
+    assert asked
+    assert asked <= exported
+
+
+def panel_queries() -> list[str]:
+    """PromQL of every dashboard panel, Grafana's own variables filled in."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    return [query.replace("$__rate_interval", "1m").replace("$model", ".*") for query in queries]
+
+
+def alert_queries() -> list[str]:
+    """PromQL of every alert."""
+    groups = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"]
+    return [rule["expr"] for group in groups for rule in group["rules"]]
+
+
+def promtool(*arguments: str | Path) -> None:
+    """Run promtool; its words are the failure."""
+    result = subprocess.run(["promtool", *arguments], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_promtool
+def test_prometheus_accepts_its_configuration():
+    """The configuration and the rule file it names are valid."""
+    promtool("check", "config", DEPLOY / "prometheus/prometheus.yml")
+
+
+@needs_promtool
+def test_alerts_fire_when_they_should_and_not_before():
+    """Every alert has a series that fires it and one that does not."""
+    promtool("test", "rules", DEPLOY / "prometheus/alerts_test.yml")
+
+
+@needs_promtool
+def test_dashboard_queries_are_promql(tmp_path):
+    """Prometheus parses what every panel asks."""
+    rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(panel_queries())]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+
+    promtool("check", "rules", tmp_path / "rules.yml")
+
+
+def test_dashboard_asks_the_provisioned_datasource():
+    """Panels name the datasource by the uid under which it is provisioned."""
+    provisioned = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+
+    used = {panel["datasource"]["uid"] for panel in panels if panel["type"] != "row"}
+    assert used == {provisioned["datasources"][0]["uid"]}
+
+
+def compose() -> dict:
+    """The compose file, its variables not filled in."""
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_compose_passes_every_setting_on():
+    """Whatever the service can be told can be set in the shell; store and address are the image's."""
+    passed = set(compose()["services"]["service"]["environment"]) - {"PROMETHEUS_MULTIPROC_DIR"}
+
+    assert passed == {variable.name for variable in VARIABLES} - {"RESIDUAL_STORE", "RESIDUAL_BIND"}
+
+
+def test_compose_publishes_on_loopback_only():
+    """No key is asked for, so nobody but this machine may reach the ports."""
+    ports = [port for service in compose()["services"].values() for port in service.get("ports", [])]
+
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_compose_hardens_every_container():
+    """Read-only root, no capabilities, no new privileges."""
+    for name, service in compose()["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+def test_proxy_lets_through_what_the_service_takes():
+    """The body limit of nginx is that of the service, and nginx closes idle connections first."""
+    settings = Settings.from_environ({})
+    nginx = (DEPLOY / "nginx/nginx.conf").read_text()
+    keepalive = re.search(r"^keepalive = (\d+)", (DEPLOY / "gunicorn.conf.py").read_text(), re.MULTILINE)
+
+    assert int(re.search(r"client_max_body_size +(\d+)m;", nginx)[1]) * 2**20 == settings.max_body_bytes
+    assert {int(seconds) for seconds in re.findall(r"keepalive_timeout +(\d+)s;", nginx)} == {60}
+    assert int(keepalive[1]) > 60
+
+
+def test_manifests_configure_a_service_that_starts():
+    """The variables of the Kubernetes manifests are settings with values they can have."""
+    documents = yaml.safe_load_all((DEPLOY / "kubernetes/residual.yaml").read_text())
+    deployment = next(document for document in documents if document["kind"] == "Deployment")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+
+    environ = {entry["name"]: entry.get("value", "0" * 64) for entry in container["env"]}
+    settings = Settings.from_environ(environ | {"RESIDUAL_BIND": "0.0.0.0:8000"})
+
+    assert settings.default_model == "digits"
+    assert settings.auth is None
+
+
+@pytest.mark.slow
+def test_demo_calls_a_zero_normal_and_another_digit_an_anomaly(tmp_path):
+    """Two lines with the answer's names, one false and one true, and no file stays behind."""
+    result = subprocess.run(
+        [sys.executable, DEPLOY / "demo.py"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        timeout=300,
+    )
+
+    number = r"[0-9.e+-]+"
+    line = rf"^score={number} threshold={number} p_value={number} is_anomaly=(true|false)$"
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.findall(line, result.stdout, re.MULTILINE) == ["false", "true"]
+    assert not list(tmp_path.iterdir())
