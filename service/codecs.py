@@ -123,6 +123,7 @@ def decode_body(
         If a picture does not fit the model.
     """
     media_type, parameters = parse_options_header(content_type)
+    media_type = media_type.lower()
     if media_type not in expected.media_types():
         raise Problem(
             "unsupported-media-type",

@@ -156,11 +156,20 @@ class VerbRoutes:
         limits = Limits(self.settings.max_rows, self.settings.max_body_bytes)
         return codecs.decode_body(
             request.headers.get("Content-Type", ""),
-            request.get_data(cache=False),
+            self._read_body(),
             expected,
             limits,
             options=verb.scores,
         )
+
+    def _read_body(self) -> bytes:
+        limit = self.settings.max_body_bytes
+        if request.content_length is None:  # chunked: Werkzeug would cut it off at the limit without a word
+            request.max_content_length = limit + 1
+        content = request.get_data(cache=False)
+        if len(content) > limit:
+            raise Problem("body-too-large", f"a body may have {limit} bytes")
+        return content
 
     def _run(
         self, verb: Verb, detector: Detector, decoded: Decoded, options: dict[str, Any]

@@ -30,7 +30,6 @@ class JsonFormatter(logging.Formatter):
 
 def logging_config() -> dict[str, Any]:
     """For `logging.config.dictConfig` and gunicorn's `logconfig_dict`: every logger writes JSON to stdout."""
-    gunicorn = {"level": "INFO", "handlers": [], "propagate": True}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -39,7 +38,11 @@ def logging_config() -> dict[str, Any]:
             "stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}
         },
         "root": {"level": "INFO", "handlers": ["stdout"]},
-        "loggers": {"gunicorn.error": gunicorn, "gunicorn.access": gunicorn},
+        "loggers": {
+            "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
+            # Each request has its line already, from `write_access`.
+            "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
+        },
     }
 
 

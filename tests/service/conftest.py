@@ -1,0 +1,67 @@
+"""A store with the hand-made models, and the application that serves it."""
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from detector import ModelStore
+from service.app import EXTENSION, create_app
+from service.registry import ModelRegistry
+from service.settings import Settings
+from tests.model_folder import publish_model
+
+
+@pytest.fixture
+def store(tmp_path) -> ModelStore:
+    """`tiny`: three named features; `pictures`: 4 x 5 grey; `flat`: no latent."""
+    store = ModelStore(tmp_path / "models")
+    publish_model(store, "tiny")
+    publish_model(store, "pictures", sample_shape=(4, 5))
+    publish_model(store, "flat", latent_shape=None)
+    return store
+
+
+@pytest.fixture
+def settings(store) -> Settings:
+    """`tiny` is the default model; polls happen when a test asks for one."""
+    return Settings.from_environ(
+        {
+            "RESIDUAL_STORE": str(store.root),
+            "RESIDUAL_DEFAULT_MODEL": "tiny",
+            "RESIDUAL_POLL_SECONDS": "3600",
+            "RESIDUAL_MAX_BODY_BYTES": "20000",
+            "RESIDUAL_MAX_ROWS": "50",
+        }
+    )
+
+
+@pytest.fixture
+def make_app():
+    """Applications whose polling ends with the test."""
+    apps = []
+
+    def make(settings: Settings) -> Flask:
+        apps.append(create_app(settings))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        app.extensions[EXTENSION].stop()
+
+
+@pytest.fixture
+def app(settings, make_app) -> Flask:
+    """The application."""
+    return make_app(settings)
+
+
+@pytest.fixture
+def client(app) -> FlaskClient:
+    """A client of it."""
+    return app.test_client()
+
+
+@pytest.fixture
+def registry(app) -> ModelRegistry:
+    """Its models."""
+    return app.extensions[EXTENSION]

@@ -1,0 +1,94 @@
+"""JSON lines."""
+
+import json
+import logging
+import logging.config
+import re
+
+import pytest
+
+from service.logs import JsonFormatter, logging_config
+
+
+@pytest.fixture
+def lines(client, caplog):
+    """Send a request and read the access lines that it left, as they are written."""
+
+    def send(method, path, **arguments):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="service.access"):
+            client.open(path, method=method, **arguments)
+        records = [record for record in caplog.records if record.name == "service.access"]
+        return [json.loads(JsonFormatter().format(record)) for record in records]
+
+    return send
+
+
+def test_one_request_leaves_one_line(lines):
+    """With everything an operator asks for."""
+    (line,) = lines("POST", "/score", json={"instances": [[1, 2, 3]]}, headers={"X-Request-Id": "abc"})
+
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
+    assert 0 <= line.pop("duration_seconds") < 10
+    assert line == {
+        "level": "info",
+        "logger": "service.access",
+        "message": "request",
+        "request_id": "abc",
+        "method": "POST",
+        "path": "/score",
+        "status": 200,
+        "model": "tiny",
+        "version": "1",
+        "rows": 1,
+        "client": "127.0.0.1",
+    }
+
+
+def test_a_refused_request_leaves_its_template(lines):
+    """Values of a client's stand nowhere."""
+    (line,) = lines("GET", "/models/none")
+
+    assert (line["path"], line["status"], line["model"], line["rows"]) == ("/models/{name}", 404, None, None)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_probes_and_scrapes_leave_none(lines, path):
+    """They would drown the others."""
+    assert lines("GET", path) == []
+
+
+def test_formatter_writes_a_traceback_into_the_one_line():
+    """An exception does not break the form."""
+    try:
+        raise ValueError("two\nlines")
+    except ValueError as error:
+        record = logging.LogRecord(
+            "a", logging.ERROR, "", 0, "failed %s", ("here",), (type(error), error, None)
+        )
+
+    text = JsonFormatter().format(record)
+
+    assert "\n" not in text
+    assert json.loads(text)["message"] == "failed here"
+    assert "ValueError: two\nlines" in json.loads(text)["traceback"]
+
+
+def test_logging_config_writes_everything_as_json_to_stdout(capsys):
+    """Gunicorn's own lines too; its access lines not, since ours say more."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        logging.config.dictConfig(logging_config())
+        logging.getLogger("gunicorn.error").info("booting")
+        logging.getLogger("gunicorn.access").info("GET /")
+        logging.getLogger("service.registry").info("loaded", extra={"fields": {"model": "tiny"}})
+    finally:
+        root.handlers[:], root.level = handlers, level
+
+    written = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["logger"], line["message"]) for line in written] == [
+        ("gunicorn.error", "booting"),
+        ("service.registry", "loaded"),
+    ]
+    assert written[1]["model"] == "tiny"
