@@ -100,17 +100,17 @@ def threshold_at(
             f"alpha must be at least {smallest_alpha(n_calibration, promise):g} with "
             f"{n_calibration} calibration samples, got {alpha:g}"
         )
-    return threshold_of_rank(calibration_scores, rank, alpha, promise)
+    rule = threshold_of_rank(calibration_scores, rank, alpha, promise)
+    if rule.value <= 0:
+        raise InputError(f"alpha must be small enough for a positive threshold, got {alpha:g}")
+    return rule
 
 
 def threshold_of_rank(calibration_scores: np.ndarray, rank: int, alpha: float, promise: str) -> Threshold:
     """The threshold at the `rank`-th largest of the ascending calibration scores."""
     n_calibration = calibration_scores.size
-    value = float(calibration_scores[n_calibration - rank])
-    if value <= 0:
-        raise InputError(f"alpha must be small enough for a positive threshold, got {alpha:g} with {value:g}")
     return Threshold(
-        value=value,
+        value=float(calibration_scores[n_calibration - rank]),
         alpha=float(alpha),
         promise=promise,
         confidence=None if promise == NO_PROMISE else CONFIDENCE,

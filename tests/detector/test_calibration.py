@@ -141,7 +141,7 @@ def test_threshold_is_never_zero():
     scores = np.concatenate([np.zeros(90), np.ones(10)])
 
     assert threshold_at(scores, 0.1).value == 1.0
-    with pytest.raises(InputError, match=r"positive threshold, got 0\.5 with 0"):
+    with pytest.raises(InputError, match=r"alpha must be small enough for a positive threshold, got 0\.5"):
         threshold_at(scores, 0.5)
 
 
