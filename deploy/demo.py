@@ -62,7 +62,8 @@ def fit(data: Path, store: Path) -> None:
     options = ["--name", "zeros", "--kind", "image", "--value-range", "0,16", "--normal-label", "0"]
     command = [sys.executable, "-m", "training.fit", "--data", str(data), "--store", str(store), *options]
     print("$ python -m training.fit --data digits.npz", *options, flush=True)
-    if subprocess.run(command, cwd=ROOT).returncode:
+    environ = os.environ | {"TMPDIR": str(store.parent)}  # where TensorFlow leaves files behind
+    if subprocess.run(command, cwd=ROOT, env=environ).returncode:
         raise SystemExit("error: the fit failed")
 
 
