@@ -184,7 +184,7 @@ def _mistyped(message: str, content: bytes) -> Problem:
     sentence, _, path = message.partition(" - at `$")
     steps: list[str | int] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
     if steps and steps[-1] == "...":  # some value of an object: msgspec does not say which
-        steps[-1] = _first_not_number(msgspec.json.decode(content)[INSTANCES][steps[1]])
+        steps[-1:] = _names_of_no_number(content, steps[1])[:1]
     pointer = _to_pointer(steps)
     if steps and steps[0] in OPTIONS:
         detail = f"{pointer} must be {OPTIONS[steps[0]][1]}"
@@ -201,8 +201,16 @@ _EXPECTED = re.compile(r"^Expected `([^`]*)`")
 _WORDS = {"float": "a number", "object | array": "an array or an object"}
 
 
-def _first_not_number(instance: Mapping[str, Any]) -> str:
-    return next(name for name, value in instance.items() if type(value) not in (int, float))
+def _names_of_no_number(content: bytes, row: int) -> list[str]:
+    """Members of one instance that are not numbers; none where the body shows them only to a strict reader.
+
+    A number beyond float64, or a text that a second member of the same name hides.
+    """
+    try:
+        instance = msgspec.json.decode(content)[INSTANCES][row]
+    except (msgspec.DecodeError, RecursionError):
+        return []
+    return [name for name, value in instance.items() if type(value) not in (int, float)]
 
 
 def _ordered(instances: list, feature_names: tuple[str, ...] | None) -> tuple[list, frozenset[int]]:

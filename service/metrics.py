@@ -1,8 +1,8 @@
 """Prometheus metrics, right in one process and over several gunicorn workers."""
 
 import os
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from flask import Blueprint, Response
@@ -42,6 +42,22 @@ class BatchHistogram(Histogram):
         self._sum.inc(float(values.sum()))
         for bucket, count in zip(*np.unique(buckets, return_counts=True), strict=True):
             self._buckets[bucket].inc(int(count))
+
+
+class WorkersCollector:
+    """Sums over the files in which the workers keep their values, those of ended workers included.
+
+    A file without a byte belongs to a worker that is just making it, or that found the disk full; it would
+    break the scrape of all others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics of all workers."""
+        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size > 0]
+        return MultiProcessCollector.merge(files)
 
 
 class ModelCollector:
@@ -163,20 +179,9 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All metrics in the text format, those of the other workers included."""
-        try:
-            return self._collect()
-        except (struct.error, ValueError):  # a worker was just creating its file
-            return self._collect()
-
-    def _collect(self) -> bytes:
-        registry = self._own
-        if MULTIPROCESS_DIR in os.environ:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)
-        text = generate_latest(registry)
-        if self._models is None:
-            return text
-        return text + generate_latest(self._models)
+        folder = os.environ.get(MULTIPROCESS_DIR)
+        text = generate_latest(WorkersCollector(Path(folder)) if folder else self._own)
+        return text + generate_latest(self._models) if self._models else text
 
 
 def blueprint(metrics: Metrics) -> Blueprint:

@@ -75,6 +75,16 @@ def test_score_of_a_row_is_the_same_alone(client, samples):
     assert alone == together
 
 
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", "u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8"])
+def test_score_explains_samples_of_every_dtype(client, dtype):
+    """The actual value is the one that came in."""
+    samples = np.array([[1, 2, 30]], dtype=dtype)
+
+    answer = client.post("/score?explain=1", data=to_npy(samples), content_type=NPY).json
+
+    assert answer["explanation"][0][0]["actual"] == 30
+
+
 @pytest.mark.parametrize("send", ["query", "body"])
 def test_score_takes_its_options_from_query_or_body(client, detector, send):
     """Both mean the same."""

@@ -166,6 +166,17 @@ def test_batch_histogram_equals_one_by_one():
     assert registry.get_sample_value("batch_sum", {"model": "m"}) == pytest.approx(values.sum())
 
 
+def test_exposition_leaves_out_the_empty_file_of_a_worker(client, monkeypatch, tmp_path):
+    """A worker that is just being born does not break the scrape of the others."""
+    (tmp_path / "counter_1.db").touch()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    response = client.get("/metrics")
+
+    assert response.status_code == 200
+    assert "residual_threshold" in response.text
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_exposition_passes_promtool(client):
     """Names, units, help texts and types are as Prometheus wants them."""
