@@ -160,8 +160,11 @@ def _read_source(data: str, columns: Sequence[str] | None, label_column: str | N
 
 def _read_arrays(path: Path) -> Source:
     try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {"X": content} if isinstance(content, np.ndarray) else dict(content)
+        if path.suffix == ".npy":
+            arrays = {"X": np.load(path, allow_pickle=False)}
+        else:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = dict(archive)
     except Exception as error:  # numpy leaks SyntaxError, TokenError and zipfile's own errors here
         raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
     if "X" in arrays:

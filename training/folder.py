@@ -77,11 +77,10 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     files = {name: graph.onnx for name, graph in graphs.items()}
     draft = _draft(fitted)
     calibration_samples = dataset.samples[splits.calibration]
-    parity = check_parity(graphs, draft, calibration_samples, fitted.scaling)
     calibration = calibrate(files, draft, calibration_samples, fitted.config)
-    parity |= check_decisions(
-        graphs, calibration_samples, calibration.sample_scores, calibration.threshold.value
-    )
+    threshold = calibration.threshold.value
+    parity = check_parity(graphs, draft, calibration_samples, fitted.scaling, threshold)
+    parity |= check_decisions(graphs, calibration_samples, calibration.sample_scores, threshold)
     manifest = dataclasses.replace(draft, threshold=calibration.threshold)
     detector = Detector(manifest, "", calibration.arrays["score"], open_sessions(files, manifest))
 

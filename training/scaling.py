@@ -31,7 +31,8 @@ class Scaling:
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
         """Scaled samples, float32, shape of `samples`."""
-        scaled = (samples.astype(np.float32) - self.offset) / self.scale
+        with np.errstate(over="ignore"):  # infinite is as far as the limit
+            scaled = (samples.astype(np.float32) - self.offset) / self.scale
         return np.clip(scaled, -SCALED_LIMIT, SCALED_LIMIT, dtype=np.float32)
 
 

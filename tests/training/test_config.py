@@ -1,0 +1,78 @@
+"""Every hyperparameter has a default, a flag, a range and a sentence."""
+
+import argparse
+import dataclasses
+
+import pytest
+
+from training.config import PRESETS, FitConfig, add_flags
+from training.errors import ConfigError
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid(preset):
+    """Presets are checked like any configuration."""
+    assert FitConfig.from_preset(preset).preset == preset
+
+
+def test_flags_win_over_the_preset_and_the_preset_over_defaults():
+    """Defaults, then preset, then flags."""
+    config = FitConfig.from_preset("conv", {"latent_dim": 3})
+
+    assert config.latent_dim == 3
+    assert config.architecture == "conv"
+    assert config.learning_rate == FitConfig.from_preset("dense").learning_rate
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "sentence"),
+    [
+        ("dense", {"alpha": 0.0}, "alpha must be between 0 and 1, got 0.0"),
+        ("dense", {"alpha": 1.0}, "alpha must be between 0 and 1"),
+        ("dense", {"epochs": 0}, "epochs must be positive, got 0"),
+        ("dense", {"latent_dim": 0}, "latent_dim must be positive, got 0"),
+        ("dense", {"max_minutes": -1.0}, "max_minutes must be positive"),
+        ("dense", {"widths": ()}, "widths must be positive integers"),
+        ("dense", {"widths": (8, 0)}, "widths must be positive integers"),
+        ("dense", {"corruption_noise": -0.1}, "corruption_noise must be at least 0"),
+        ("dense", {"loss": "l3"}, "loss must be one of mse, mae, bce, huber"),
+        ("dense", {"loss": "bce"}, "loss bce needs values between 0 and 1"),
+        ("dense", {"architecture": "conv"}, "architecture conv needs images"),
+        ("dense", {"test_fraction": 0.9}, "together must be at most 0.8"),
+        ("dense", {"seed": -1}, "seed must be at least 0"),
+        ("tree", {}, "preset must be one of"),
+    ],
+)
+def test_config_names_what_is_wrong(preset, overrides, sentence):
+    """Each fault is one sentence with the value."""
+    with pytest.raises(ConfigError) as caught:
+        FitConfig.from_preset(preset, overrides)
+
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(("shape", "latent_dim"), [((2,), 1), ((1,), 1), ((9,), 4), ((30,), 8), ((8, 8), 8)])
+def test_latent_size_follows_the_data_where_none_is_given(shape, latent_dim):
+    """Half of the features, at most 8."""
+    assert FitConfig.from_preset("dense").for_samples(shape).latent_dim == latent_dim
+
+
+def test_latent_size_given_stays():
+    """What was asked for is not touched."""
+    assert FitConfig.from_preset("dense", {"latent_dim": 20}).for_samples((2,)).latent_dim == 20
+
+
+def test_flags_cover_every_hyperparameter_and_default_to_absent():
+    """A flag for each field that can be set; none stands for itself unless given."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    flags = {action.dest for action in parser._actions} - {"help"}
+
+    assert vars(parser.parse_args([])) == {}
+    assert flags == {field.name for field in dataclasses.fields(FitConfig)} - {
+        "kind",
+        "preset",
+        "promise",
+        "samples",
+    }
+    assert parser.parse_args(["--widths", "9,5"]).widths == (9, 5)

@@ -1,0 +1,191 @@
+"""A path or a name becomes samples, labels and what is normal."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.datasets import load_dataset
+from training.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Writes arrays into an .npz."""
+
+    def write(**arrays):
+        path = tmp_path / "data.npz"
+        np.savez(path, **arrays)
+        return str(path)
+
+    return write
+
+
+def test_digits_are_pictures_of_values_0_to_16():
+    """All ten digits are normal unless one is named."""
+    dataset = load_dataset("digits")
+
+    assert dataset.kind == "image"
+    assert dataset.sample_shape == (8, 8)
+    assert dataset.value_range == (0.0, 16.0)
+    assert not dataset.is_anomaly.any()
+    assert "CC BY" in dataset.provenance
+    assert "name the normal label with --normal-label" in dataset.notes[0]
+
+
+def test_breast_cancer_takes_benign_as_normal():
+    """The one built-in set whose labels say what is normal."""
+    dataset = load_dataset("breast-cancer")
+
+    assert dataset.kind == "vector"
+    assert dataset.feature_names[0] == "mean_radius"
+    assert dataset.is_anomaly.sum() == 212
+
+
+def test_normal_label_makes_all_others_anomalies(archive):
+    """Labels are compared as text: 3 and "3" are the same."""
+    path = archive(X=RNG.normal(size=(6, 2)), y=np.array([3, 3, 3, 5, 7, 3]))
+
+    dataset = load_dataset(path, normal_label="3")
+
+    assert dataset.is_anomaly.tolist() == [False, False, False, True, True, False]
+
+
+def test_labels_0_and_1_mean_normal_and_anomaly(archive):
+    """The convention of labelled anomaly data."""
+    dataset = load_dataset(archive(X=RNG.normal(size=(3, 2)), y=np.array([0, 1, 0])))
+
+    assert dataset.is_anomaly.tolist() == [False, True, False]
+    assert dataset.notes == ()
+
+
+def test_x_test_is_held_out(archive):
+    """What the data name as test split is marked so, to its last row."""
+    x = RNG.integers(0, 255, size=(5, 4, 4), dtype=np.uint8)
+    dataset = load_dataset(
+        archive(x_train=x, y_train=np.zeros(5), x_test=x[:2], y_test=np.array([0, 1])), kind="image"
+    )
+
+    assert dataset.held_out.tolist() == [False] * 5 + [True] * 2
+    assert dataset.is_anomaly.tolist() == [False] * 6 + [True]
+
+
+def test_npy_of_bytes_in_three_dimensions_is_an_image(tmp_path):
+    """8-bit three-dimensional data needs no --kind."""
+    np.save(tmp_path / "data.npy", np.zeros((3, 4, 4), dtype=np.uint8))
+
+    dataset = load_dataset(str(tmp_path / "data.npy"))
+
+    assert dataset.kind == "image"
+    assert dataset.value_range == (0.0, 255.0)
+    assert dataset.samples.dtype == np.uint8
+
+
+def test_folder_of_pictures_takes_sub_folders_as_labels(tmp_path):
+    """Grey PNG and JPEG, in the order of their paths."""
+    for label, name in (("good", "a.png"), ("good", "b.jpg"), ("scratch", "c.png")):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.fromarray(np.full((4, 6), 100, dtype=np.uint8)).save(tmp_path / label / name)
+
+    dataset = load_dataset(str(tmp_path), normal_label="good")
+
+    assert dataset.sample_shape == (4, 6)
+    assert dataset.is_anomaly.tolist() == [False, False, True]
+
+
+def test_folder_without_sub_folders_has_no_labels(tmp_path):
+    """A folder of good parts is a data set."""
+    for number in range(3):
+        Image.fromarray(np.zeros((4, 4, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+
+    dataset = load_dataset(str(tmp_path))
+
+    assert dataset.sample_shape == (4, 4, 3)
+    assert dataset.labels is None
+
+
+def test_folder_names_the_picture_of_another_size(tmp_path):
+    """Nothing is resized silently."""
+    Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((4, 5), dtype=np.uint8)).save(tmp_path / "b.png")
+
+    with pytest.raises(DataError, match=r"a\.png has shape \(4, 4\), b\.png has \(4, 5\)"):
+        load_dataset(str(tmp_path))
+
+
+def test_folder_names_the_broken_picture(tmp_path):
+    """One bad file is named, with what is wrong with it."""
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+
+    with pytest.raises(DataError, match=r"broken\.png: the picture is neither PNG nor JPEG"):
+        load_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "sentence"),
+    [
+        ({"Z": np.zeros((3, 2))}, {}, "must hold X and, where there are labels, y"),
+        ({"X": np.zeros((3, 2)), "y": np.zeros(2)}, {}, "y must have 3 labels, got 2"),
+        ({"X": np.array(["a", "b"])}, {}, "must be real numbers"),
+        ({"X": np.zeros(3)}, {}, "must have shape (n, ...), got (3,)"),
+        ({"X": np.zeros((0, 3))}, {}, "must have shape (n, ...), got (0, 3)"),
+        ({"X": np.array([[1.0, np.nan]])}, {}, "got nan in row 0, position [1]"),
+        ({"X": np.array([[1.0, 1e39]])}, {}, "finite float32"),
+        ({"X": np.zeros((3, 4, 4))}, {}, "name the kind with --kind"),
+        ({"X": np.zeros((3, 4, 4))}, {"kind": "image"}, "need --value-range LOW,HIGH"),
+        ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (1, 0)}, "two ascending numbers"),
+        ({"X": np.ones((3, 4, 4)) * 9}, {"kind": "image", "value_range": (0, 1)}, "within the value range"),
+        ({"X": np.zeros((3, 4))}, {"kind": "image"}, "a picture has shape"),
+        ({"X": np.zeros((3, 4, 4))}, {"kind": "vector"}, "a vector has one dimension"),
+        ({"X": np.zeros((3, 2))}, {"normal_label": "0"}, "the data have none"),
+        ({"X": np.zeros((2, 2)), "y": np.array([0, 1])}, {"normal_label": "7"}, "not among the labels 0, 1"),
+        ({"X": np.zeros((2, 2))}, {"columns": ["a"]}, "belong to tables"),
+        ({"x_train": np.zeros((2, 2)), "x_test": np.zeros((2, 3))}, {}, "samples of one shape"),
+        (
+            {"x_train": np.zeros((2, 2)), "y_train": np.zeros(2), "x_test": np.zeros((2, 2))},
+            {},
+            "y_train and y_test must both be there",
+        ),
+    ],
+)
+def test_load_dataset_names_what_is_wrong(archive, arrays, options, sentence):
+    """Every fault of arrays is one sentence."""
+    with pytest.raises(DataError) as caught:
+        load_dataset(archive(**arrays), **options)
+
+    assert sentence in str(caught.value)
+
+
+def test_load_dataset_refuses_pickles(tmp_path):
+    """An object array is not read."""
+    np.save(tmp_path / "data.npy", np.array([{}], dtype=object), allow_pickle=True)
+
+    with pytest.raises(DataError, match="without pickles"):
+        load_dataset(str(tmp_path / "data.npy"))
+
+
+@pytest.mark.parametrize("data", ["nowhere.csv", "iris"])
+def test_load_dataset_lists_the_built_in_names(data):
+    """A typing error shows what could have been meant."""
+    with pytest.raises(DataError, match="digits, breast-cancer, mnist"):
+        load_dataset(data)
+
+
+def test_load_dataset_refuses_other_suffixes(tmp_path):
+    """An Excel file is not guessed at."""
+    (tmp_path / "data.xlsx").write_bytes(b"x")
+
+    with pytest.raises(DataError, match=r"must be one of \.csv"):
+        load_dataset(str(tmp_path / "data.xlsx"))
+
+
+def test_fingerprint_follows_the_data(archive):
+    """The same samples have the same fingerprint, one other value another."""
+    samples = RNG.normal(size=(4, 2))
+    first = load_dataset(archive(X=samples)).fingerprint()
+    second = load_dataset(archive(X=samples)).fingerprint()
+    samples[0, 0] += 1
+    third = load_dataset(archive(X=samples)).fingerprint()
+
+    assert first == second != third

@@ -1,0 +1,62 @@
+"""Figures of the test split against closed forms."""
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from detector.inference import Scores
+from training.evaluate import evaluate
+
+
+def scores_of(values, threshold):
+    """Scores with the decisions of a threshold."""
+    values = np.asarray(values, dtype=float)
+    return Scores(values, values / threshold, values, values > threshold, threshold, 0.05, 0.04)
+
+
+def test_evaluate_counts_false_alarms_and_recall():
+    """Rates are counts over the split's sizes."""
+    labels = np.array([False] * 10 + [True] * 4)
+    figures = evaluate(scores_of([0.1] * 8 + [2, 3] + [5, 6, 7, 0.5], 1.0), labels, seed=0)
+
+    assert figures["false_alarm_rate"]["value"] == 0.2
+    assert figures["false_alarm_rate"]["count"] == 2
+    assert figures["recall"]["value"] == 0.75
+    assert figures["n_normal"] == 10
+    assert figures["n_anomalies"] == 4
+
+
+def test_rate_interval_is_clopper_and_pearson():
+    """Against the quantiles of the Beta distribution."""
+    figures = evaluate(scores_of([2, 2] + [0.1] * 18, 1.0), np.zeros(20, dtype=bool), seed=0)
+
+    expected = [beta.ppf(0.025, 2, 19), beta.ppf(0.975, 3, 18)]
+    np.testing.assert_allclose(figures["false_alarm_rate"]["interval"], expected)
+
+
+def test_evaluate_ranks_perfectly_separated_scores_at_1():
+    """And its interval is the point 1."""
+    figures = evaluate(scores_of([1, 2, 3, 10, 11], 5.0), np.array([0, 0, 0, 1, 1], dtype=bool), seed=0)
+
+    assert figures["roc_auc"] == {"value": 1.0, "interval": [1.0, 1.0]}
+    assert figures["average_precision"]["value"] == 1.0
+
+
+def test_roc_auc_is_the_share_of_ordered_pairs():
+    """Against a naive count, ties a half."""
+    rng = np.random.default_rng(0)
+    values, labels = rng.integers(0, 20, size=60), rng.random(60) < 0.3
+    pairs = values[labels][:, None] - values[~labels][None, :]
+
+    figures = evaluate(scores_of(values, 9.5), labels, seed=0)
+
+    assert figures["roc_auc"]["value"] == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    low, high = figures["roc_auc"]["interval"]
+    assert low < figures["roc_auc"]["value"] < high
+
+
+def test_evaluate_without_anomalies_says_nothing_of_ranking():
+    """There is no recall and no AUC of normal data."""
+    figures = evaluate(scores_of([1, 2, 3], 5.0), np.zeros(3, dtype=bool), seed=0)
+
+    assert figures["recall"] is figures["roc_auc"] is figures["average_precision"] is None

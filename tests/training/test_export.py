@@ -1,0 +1,197 @@
+"""The exported graphs are the network: same numbers, same bits alone and in any batch, always finite."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+
+from detector.inference import open_sessions
+from detector.manifest import DECODER_FILE, ENCODER_FILE, MODEL_FILE
+from training import export
+from training.architectures import Autoencoder, build_autoencoder
+from training.config import FitConfig
+from training.errors import ExportError
+from training.export import check_decisions, check_parity, export_graphs
+from training.fitting import seed_everything
+from training.scaling import Scaling
+
+CASES = {
+    "dense-30": ("dense", {}, (30,)),
+    "dense-wide": ("dense", {"widths": (256, 256), "latent_dim": 17}, (101,)),
+    "dense-image": ("dense", {"kind": "image"}, (9, 7)),
+    "conv-8x8": ("conv", {}, (8, 8)),
+    "conv-28x28": ("conv", {}, (28, 28)),
+    "conv-odd": ("conv", {"widths": (8, 12, 16)}, (21, 13)),
+    "conv-rgb": ("conv", {}, (16, 20, 3)),
+    "conv-one-channel": ("conv", {"widths": (8,)}, (5, 5, 1)),
+}
+
+
+@dataclasses.dataclass
+class Exported:
+    """An untrained network and what became of it."""
+
+    shape: tuple[int, ...]
+    network: Autoencoder
+    scaling: Scaling
+    graphs: dict
+    draft: object
+
+    def samples(self, n, seed=1):
+        """Random samples round the scaling's offset."""
+        drawn = np.random.default_rng(seed).normal(size=(n, *self.shape))
+        return (self.scaling.offset + self.scaling.scale * drawn).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def exported(request):
+    """Every architecture, with shapes that do not divide evenly among them."""
+    return _export(*CASES[request.param])
+
+
+def _export(preset, overrides, shape):
+    seed_everything(0)
+    config = FitConfig.from_preset(preset, overrides).for_samples(shape)
+    network = build_autoencoder(config, shape)
+    if config.kind == "image":
+        scaling = Scaling(np.float32(0), np.float32(255))
+    else:
+        rng = np.random.default_rng(0)
+        scaling = Scaling(
+            rng.normal(size=shape).astype(np.float32), rng.uniform(0.1, 9, size=shape).astype(np.float32)
+        )
+    graphs = export_graphs(network, scaling, shape, (config.latent_dim,))
+    return Exported(shape, network, scaling, graphs, _Draft(shape, (config.latent_dim,)))
+
+
+@dataclasses.dataclass
+class _Draft:
+    """As much of a manifest as sessions need."""
+
+    sample_shape: tuple[int, ...]
+    latent_shape: tuple[int, ...]
+
+
+@pytest.fixture
+def sessions(exported):
+    """The graphs as they are served."""
+    return open_sessions({name: graph.onnx for name, graph in exported.graphs.items()}, exported.draft)
+
+
+def test_network_gives_back_the_shape_of_its_samples(exported):
+    """Odd sizes are halved and doubled back."""
+    assert exported.network.decoder.output_shape == (None, *exported.shape)
+
+
+def test_graphs_agree_with_the_network(exported):
+    """On real batch sizes and extreme values."""
+    differences = check_parity(exported.graphs, exported.draft, exported.samples(64), exported.scaling, 0.05)
+
+    assert set(differences) == {
+        f"{MODEL_FILE}:{name}" for name in ("score", "reconstruction", "feature_error", "latent")
+    } | {
+        f"{ENCODER_FILE}:latent",
+        f"{DECODER_FILE}:reconstruction",
+        f"{MODEL_FILE}:score (extreme inputs)",
+    }
+    assert max(differences.values()) <= export.PARITY_TOLERANCE
+
+
+def test_score_is_the_mean_squared_error_of_scaled_values(exported, sessions):
+    """Against NumPy on the reconstruction that the graph answers."""
+    samples = exported.samples(32)
+    outputs = sessions[MODEL_FILE].run(samples, ["score", "reconstruction", "feature_error"])
+
+    scaled = (samples - exported.scaling.offset) / exported.scaling.scale
+    expected = (outputs["reconstruction"] - exported.scaling.offset) / exported.scaling.scale
+    axes = tuple(range(1, samples.ndim))
+    np.testing.assert_allclose(outputs["score"], np.square(scaled - expected).mean(axis=axes), rtol=1e-4)
+    np.testing.assert_allclose(outputs["feature_error"].mean(axis=axes), outputs["score"], rtol=1e-5)
+
+
+def test_reconstruction_is_decode_of_encode(exported, sessions):
+    """The three graphs are one network."""
+    samples = exported.samples(16)
+    outputs = sessions[MODEL_FILE].run(samples, ["reconstruction", "latent"])
+    latent = sessions[ENCODER_FILE].run(samples, ["latent"])["latent"]
+    decoded = sessions[DECODER_FILE].run(latent, ["reconstruction"])["reconstruction"]
+
+    np.testing.assert_allclose(latent, outputs["latent"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(decoded, outputs["reconstruction"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 7, 64, 255, 256, 300])
+def test_a_row_has_the_same_bits_alone_and_in_any_batch(exported, sessions, batch):
+    """Scores are equal to the last bit, whatever stands beside a row."""
+    samples = exported.samples(batch)
+    together = sessions[MODEL_FILE].run(samples, ["score"])["score"]
+    rows = np.unique(np.linspace(0, batch - 1, 24).astype(int))
+    alone = [sessions[MODEL_FILE].run(samples[row : row + 1], ["score"])["score"][0] for row in rows]
+
+    np.testing.assert_array_equal(together[rows], np.array(alone, dtype=np.float32))
+
+
+@pytest.mark.parametrize("value", [3.4028235e38, -3.4028235e38, 1e30, -1e20, 1e-38, 0.0])
+def test_every_finite_input_has_a_finite_answer(exported, sessions, value):
+    """Score, reconstruction and latent, however far the sample."""
+    samples = np.full((2, *exported.shape), value, dtype=np.float32)
+
+    for name, values in sessions[MODEL_FILE].run(samples, ["score", "reconstruction", "latent"]).items():
+        assert np.isfinite(values).all(), name
+
+
+def test_tensors_have_one_free_batch_dimension(exported):
+    """Clients see that input and outputs agree."""
+    model = onnx.load_from_string(exported.graphs[MODEL_FILE].onnx)
+
+    for value in (*model.graph.input, *model.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx.ml"}
+
+
+def test_parity_refuses_a_graph_that_differs():
+    """A decoder with one other weight does not pass for its network."""
+    exported = _export("dense", {"latent_dim": 4}, (6,))
+    other = _export("dense", {"latent_dim": 4, "activation": "tanh"}, (6,))
+    graphs = {**exported.graphs}
+    graphs[DECODER_FILE] = dataclasses.replace(
+        exported.graphs[DECODER_FILE], onnx=other.graphs[DECODER_FILE].onnx
+    )
+
+    with pytest.raises(ExportError, match=r"decoder\.onnx differs from the network: reconstruction by"):
+        check_parity(graphs, exported.draft, exported.samples(64), exported.scaling, 0.05)
+
+
+def test_parity_refuses_a_graph_with_other_tensors():
+    """A swapped file does not load as what it should be."""
+    exported = _export("dense", {"latent_dim": 4}, (6,))
+    graphs = {**exported.graphs, ENCODER_FILE: exported.graphs[MODEL_FILE]}
+
+    with pytest.raises(ExportError, match=r"encoder\.onnx must have the outputs"):
+        check_parity(graphs, exported.draft, exported.samples(64), exported.scaling, 0.05)
+
+
+def test_decisions_may_differ_at_the_threshold_only():
+    """A score that is the threshold may fall on either side; a clear one may not."""
+    exported = _export("dense", {"latent_dim": 4}, (6,))
+    samples = exported.samples(40)
+    sessions = open_sessions({name: graph.onnx for name, graph in exported.graphs.items()}, exported.draft)
+    scores = sessions[MODEL_FILE].run(samples, ["score"])["score"].astype(np.float64)
+
+    counts = check_decisions(exported.graphs, samples, scores, float(np.median(scores)))
+
+    assert counts["decisions"] == 40
+    with pytest.raises(ExportError, match="40 decisions differ"):
+        check_decisions(exported.graphs, samples, -scores, float(scores.min() / 2))
+
+
+def test_parameters_are_those_of_the_layers():
+    """30-64-32-8 and back, weights and biases counted by hand."""
+    network = build_autoencoder(FitConfig.from_preset("dense", {"latent_dim": 8}), (30,))
+    encoder = 30 * 64 + 64 + 64 * 32 + 32 + 32 * 8 + 8
+    decoder = 8 * 32 + 32 + 32 * 64 + 64 + 64 * 30 + 30
+
+    assert network.encoder.count_params() == encoder
+    assert network.decoder.count_params() == decoder
+    assert network.n_parameters == encoder + decoder

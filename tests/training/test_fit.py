@@ -1,0 +1,239 @@
+"""`python -m training.fit` from data to a published folder, and what it says when it cannot."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+import pytest
+
+from detector import Detector, ModelStore
+from detector.calibration import promised_rank
+from detector.manifest import describe_files
+from training import fit
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def rows_csv(tmp_path):
+    """200 rows of a sensor pair that belongs together, some of them faulty, with a text column."""
+    rng = np.random.default_rng(0)
+    level = rng.normal(20, 2, size=260)
+    flow = level * 0.5 + rng.normal(0, 0.1, size=260)
+    flow[220:] += 3
+    lines = [
+        f"{a:.4f},{b:.4f},m{n % 3},{'ok' if n < 220 else 'leak'}"
+        for n, (a, b) in enumerate(zip(level, flow, strict=True))
+    ]
+    path = tmp_path / "pump.csv"
+    path.write_text("level,flow,machine,state\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_published_folders_load_and_are_complete(rows_folder, pictures_folder):
+    """Both kinds hold every file, hashed, and pass their self-test."""
+    for folder in (rows_folder, pictures_folder):
+        manifest = Detector.load(folder).manifest
+
+        assert manifest.files == describe_files(folder)
+        assert manifest.verbs == ("score", "denoise", "encode", "decode")
+        assert manifest.training["configuration"]["seed"] == 0
+        assert manifest.tools["onnxruntime"]
+
+
+def test_threshold_is_the_promised_rank_of_the_calibration_scores(rows_folder):
+    """The rule of the design, recomputed from the published file."""
+    manifest = Detector.load(rows_folder).manifest
+    scores = np.load(rows_folder / "calibration.npz")["score"]
+
+    rank = promised_rank(scores.size, 0.05)
+
+    assert manifest.threshold.rank == rank
+    assert manifest.threshold.value == np.sort(scores)[-rank]
+    assert manifest.data["splits"]["calibration"] == scores.size
+
+
+def test_calibration_holds_quantiles_of_error_and_input(rows_folder):
+    """For attribution and drift: one row for each level, ascending."""
+    arrays = np.load(rows_folder / "calibration.npz")
+
+    for name in ("error_quantiles", "input_quantiles"):
+        assert arrays[name].shape == (arrays["levels"].size, 30)
+        assert (np.diff(arrays[name], axis=0) >= 0).all()
+
+
+def test_evaluation_is_that_of_the_published_model(rows_folder):
+    """Scoring the anomalies again gives the recall that stands in the manifest."""
+    from training.datasets import load_dataset
+
+    detector = Detector.load(rows_folder)
+    dataset = load_dataset("breast-cancer")
+    flagged = detector.score(dataset.samples[dataset.is_anomaly]).is_anomaly
+
+    assert detector.manifest.evaluation["recall"]["value"] == flagged.mean()
+
+
+def test_digits_without_labels_report_false_alarms_only(pictures_folder):
+    """All ten digits are normal: there is nothing to recall."""
+    evaluation = Detector.load(pictures_folder).manifest.evaluation
+
+    assert evaluation["n_anomalies"] == 0
+    assert evaluation["roc_auc"] is None
+    assert 0 <= evaluation["false_alarm_rate"]["value"] <= 1
+
+
+def test_fit_reads_a_csv_and_prints_what_to_do_next(rows_csv, tmp_path, capsys):
+    """The whole command on a user's table."""
+    store = tmp_path / "store"
+    arguments = ["--data", str(rows_csv), "--name", "pump", "--store", str(store), "--epochs", "60"]
+    arguments += ["--columns", "level,flow", "--label-column", "state", "--normal-label", "ok"]
+
+    assert fit.main(arguments) == 0
+
+    printed = capsys.readouterr()
+    lines = dict(line.split(": ", 1) for line in printed.out.splitlines())
+    assert lines["published"] == str(store / "pump" / "1")
+    assert "at most 0.05 of normal samples flagged, with 0.95 confidence" in lines["threshold"]
+    assert float(lines["test roc_auc"].split()[0]) > 0.9
+    assert lines["next"].startswith(f"RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL=pump gunicorn")
+    assert "epoch 1/60" in printed.err
+    detector = Detector.load(store / "pump" / "1")
+    assert detector.manifest.feature_names == ("level", "flow")
+    assert detector.score(np.array([[20.0, 13.5]])).is_anomaly.tolist() == [True]
+
+
+def test_same_seed_same_model_and_the_next_version(tmp_path):
+    """Two fits of one configuration publish versions 1 and 2 with the same weights and threshold."""
+    arguments = [
+        "--data",
+        "digits",
+        "--name",
+        "twin",
+        "--epochs",
+        "2",
+        "--rows",
+        "600",
+        "--store",
+        str(tmp_path),
+    ]
+
+    for _ in range(2):
+        assert fit.main(arguments) == 0
+
+    first, second = (tmp_path / "twin" / version for version in ("1", "2"))
+    for name in ("model.onnx", "encoder.onnx", "decoder.onnx"):
+        assert _weights(first / name) == _weights(second / name)
+    np.testing.assert_array_equal(
+        np.load(first / "calibration.npz")["score"], np.load(second / "calibration.npz")["score"]
+    )
+
+
+def _weights(graph):
+    """The constants of a graph to the last bit, without their names: those count on within a process."""
+    constants = (onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(graph).graph.initializer)
+    return sorted((constant.shape, constant.tobytes()) for constant in constants)
+
+
+@pytest.mark.parametrize("loss", ["mae", "bce", "huber"])
+def test_every_loss_trains(tmp_path, loss):
+    """A few epochs of each loss bring the validation loss down."""
+    arguments = ["--data", "digits", "--name", loss, "--loss", loss, "--epochs", "4", "--rows", "600"]
+
+    assert fit.main([*arguments, "--store", str(tmp_path)]) == 0
+
+    figures = json.loads((tmp_path / loss / "1" / "report.json").read_bytes())["fit"]
+    assert figures["validation_loss"][-1] < figures["validation_loss"][0]
+
+
+def test_no_samples_publishes_no_row_of_the_data(tmp_path):
+    """The golden samples are drawn, and the report shows no picture of a sample."""
+    from sklearn.datasets import load_digits
+
+    arguments = ["--data", "digits", "--name", "secret", "--epochs", "1", "--rows", "600", "--no-samples"]
+
+    assert fit.main([*arguments, "--store", str(tmp_path)]) == 0
+
+    golden = np.load(tmp_path / "secret" / "1" / "golden.npz")["samples"]
+    digits = load_digits().images.astype(np.float32)
+    assert not any((digits == sample).all(axis=(1, 2)).any() for sample in golden)
+    assert "Originals" not in (tmp_path / "secret" / "1" / "report.html").read_text()
+
+
+def test_max_minutes_stops_the_fit(tmp_path, capsys):
+    """The time limit ends after the epoch in which it ran out."""
+    arguments = ["--data", "digits", "--name", "short", "--epochs", "5000", "--patience", "5000"]
+
+    assert fit.main([*arguments, "--max-minutes", "0.03", "--store", str(tmp_path)]) == 0
+
+    assert json.loads((tmp_path / "short" / "1" / "report.json").read_bytes())["fit"]["epochs"] < 200
+
+
+def test_dry_run_prints_the_parameters_and_publishes_nothing(tmp_path, capsys):
+    """The number stands alone on its line."""
+    assert fit.main(["--data", "digits", "--name", "x", "--dry-run", "--store", str(tmp_path / "no")]) == 0
+
+    assert "parameters: " in capsys.readouterr().out.splitlines()[-1]
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "nowhere", "--name", "x"], "no such file"),
+        (["--data", "digits", "--name", "X Y"], "a model name must match"),
+        (["--data", "digits", "--name", "x", "--preset", "dense"], "a vector has one dimension"),
+        (["--data", "digits", "--name", "x", "--normal-label", "10"], "not among the labels"),
+        (["--data", "digits", "--name", "x", "--alpha", "0.001"], "takes 2995 calibration samples"),
+        (["--data", "digits", "--name", "x", "--alpha", "2"], "alpha must be between 0 and 1"),
+    ],
+)
+def test_fit_answers_a_fault_with_one_sentence(tmp_path, capsys, arguments, sentence):
+    """Exit 1, a sentence on stderr, no traceback, nothing left in the store."""
+    assert fit.main([*arguments, "--store", str(tmp_path / "store")]) == 1
+
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert len(printed.err.splitlines()) == 1
+    assert printed.out == ""
+    assert ModelStore(tmp_path / "store").names() == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--data", "digits"], ["--data", "digits", "--name", "x", "--epoch", "3"]]
+)
+def test_fit_answers_bad_usage_with_status_2(arguments):
+    """Abbreviated and missing flags are not guessed."""
+    with pytest.raises(SystemExit) as caught:
+        fit.main(arguments)
+
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_fit_leaves_no_half_model(tmp_path, number):
+    """Ctrl-C and a container's stop end with status 130 and an empty store."""
+    command = [sys.executable, "-m", "training.fit", "--data", "digits", "--name", "x", "--epochs", "100000"]
+    process = subprocess.Popen(
+        [*command, "--patience", "100000", "--store", str(tmp_path / "store")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in process.stderr:
+            if line.startswith("epoch"):
+                break
+        time.sleep(0.2)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted: nothing was published"
+    assert out == ""
+    assert list((tmp_path / "store").rglob("*")) == []
