@@ -48,6 +48,11 @@ class FitConfig:
         float,
         "standard deviation of the Gaussian noise added to training inputs, in scaled units; 0 is none",
     )
+    residual_smoothing: float = _option(
+        0.0,
+        float,
+        "standard deviation in pixels of the Gaussian that smooths a picture's residual; 0 is none",
+    )
     loss: str = _option("mse", str, "training loss", LOSSES)
     learning_rate: float = _option(0.001, float, "of Adam")
     batch_size: int = _option(64, int, "samples a step")
@@ -78,6 +83,9 @@ class FitConfig:
         shares = self.validation_fraction + self.calibration_fraction + self.test_fraction
         _require(shares <= 0.8, "validation, calibration and test fractions together", "at most 0.8", shares)
         _require(self.corruption_noise >= 0, "corruption_noise", "at least 0", self.corruption_noise)
+        _require(self.residual_smoothing >= 0, "residual_smoothing", "at least 0", self.residual_smoothing)
+        if self.residual_smoothing > 0 and self.kind != "image":
+            raise ConfigError(f"residual_smoothing needs images, got kind {self.kind}")
         _require(self.seed >= 0, "seed", "at least 0", self.seed)
         for name, words in (("loss", LOSSES), ("activation", ACTIVATIONS), ("architecture", ARCHITECTURES)):
             _require(getattr(self, name) in words, name, "one of " + ", ".join(words), getattr(self, name))
@@ -114,6 +122,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "architecture": "conv",
         "widths": (32, 64),
         "latent_dim": 32,
+        "residual_smoothing": 0.8,
     },
 }
 DEFAULT_PRESETS = {"vector": "dense", "image": "conv"}

@@ -169,7 +169,7 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
             config,
             [progress_callback(config.epochs)],
         )
-        graphs = export_graphs(autoencoder, scaling, dataset.sample_shape, (config.latent_dim,))
+        graphs = export_graphs(autoencoder, scaling, config.residual_smoothing)
         created_at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         fitted = folder.Fitted(
             arguments.name, created_at, dataset, splits, scaling, config, autoencoder, history

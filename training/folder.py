@@ -24,7 +24,7 @@ from training.calibrate import calibrate
 from training.config import FitConfig
 from training.datasets import Dataset
 from training.evaluate import evaluate
-from training.export import PARITY_TOLERANCE, SCORE_DEFINITION, Graph, check_decisions, check_parity
+from training.export import PARITY_TOLERANCE, Graph, check_decisions, check_parity, describe_score
 from training.fitting import History
 from training.report import TestRun, write_report
 from training.scaling import Scaling
@@ -123,7 +123,7 @@ def _draft(fitted: Fitted) -> Manifest:
         window=None,
         stride=None,
         latent_shape=autoencoder.encoder.output_shape[1:],
-        score=SCORE_DEFINITION,
+        score=describe_score(config.residual_smoothing),
         architecture={
             "name": config.architecture,
             "parameters": autoencoder.n_parameters,

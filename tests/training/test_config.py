@@ -35,6 +35,8 @@ def test_flags_win_over_the_preset_and_the_preset_over_defaults():
         ("dense", {"widths": ()}, "widths must be positive integers"),
         ("dense", {"widths": (8, 0)}, "widths must be positive integers"),
         ("dense", {"corruption_noise": -0.1}, "corruption_noise must be at least 0"),
+        ("dense", {"residual_smoothing": 1.0}, "residual_smoothing needs images"),
+        ("conv", {"residual_smoothing": -1.0}, "residual_smoothing must be at least 0"),
         ("dense", {"loss": "l3"}, "loss must be one of mse, mae, bce, huber"),
         ("dense", {"loss": "bce"}, "loss bce needs values between 0 and 1"),
         ("dense", {"architecture": "conv"}, "architecture conv needs images"),

@@ -1,0 +1,105 @@
+"""Does the promise hold? Fit each class of a labelled data set as the normal one, with default settings.
+
+  python benchmarks/one_class.py --data mnist.npz --out benchmarks/results/one_class.json
+  python benchmarks/one_class.py --data mnist.npz --labels 0,8 --out /tmp/two.json
+
+Every row is one `python -m training.fit --normal-label LABEL --seed SEED` in a process of its own: the false
+alarms on the normal samples of the test split, beside what was promised and expected, and the ROC AUC
+against the other classes. A row that is in the output file already is not run again.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import betabinom
+
+# A realised count above this quantile of its own distribution would be a broken promise, not bad luck.
+QUANTILE = 0.999
+
+
+def main() -> int:
+    """Run what is missing, print the table and whether each promise held."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="an .npz with x_train, y_train, x_test, y_test")
+    parser.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="normal labels, one fit each")
+    parser.add_argument("--seeds", default="0", help="seeds, one fit each")
+    parser.add_argument("--alpha", default=0.05, type=float)
+    parser.add_argument("--out", required=True, type=Path)
+    arguments = parser.parse_args()
+    rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
+    for seed in arguments.seeds.split(","):
+        for label in arguments.labels.split(","):
+            if not any(row["label"] == label and row["seed"] == int(seed) for row in rows):
+                rows.append(fit_one(arguments.data, label, int(seed), arguments.alpha))
+                write_rows(arguments.out, rows)
+                print(describe(rows[-1]), flush=True)
+    return summarise(rows)
+
+
+def fit_one(data: str, label: str, seed: int, alpha: float) -> dict[str, Any]:
+    """One fit in a process of its own, and its figures."""
+    with tempfile.TemporaryDirectory() as store:
+        command = [sys.executable, "-m", "training.fit", "--data", data, "--name", "one", "--store", store]
+        options = ["--normal-label", label, "--seed", str(seed), "--alpha", str(alpha)]
+        subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
+        figures = json.loads((Path(store) / "one" / "1" / "report.json").read_bytes())
+    rule, evaluation = figures["threshold"], figures["evaluation"]
+    n_test, rank = evaluation["n_normal"], rule["rank"]
+    return {
+        "label": label,
+        "seed": seed,
+        "promised_rate": rule["alpha"],
+        "expected_rate": rule["expected_rate"],
+        "realised_rate": evaluation["false_alarm_rate"]["value"],
+        "false_alarms": evaluation["false_alarm_rate"]["count"],
+        "most_false_alarms": int(betabinom.ppf(QUANTILE, n_test, rank, rule["n_calibration"] + 1 - rank)),
+        "n_calibration": rule["n_calibration"],
+        "n_test": n_test,
+        "roc_auc": evaluation["roc_auc"]["value"],
+        "recall": evaluation["recall"]["value"],
+        "fit_seconds": round(figures["fit"]["seconds"], 1),
+    }
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write all rows; another process sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(
+        json.dumps({"machine": platform.processor() or platform.machine(), "rows": rows}, indent=1)
+    )
+    temporary.replace(path)
+
+
+def describe(row: dict[str, Any]) -> str:
+    """One line of the table."""
+    return (
+        f"label {row['label']} seed {row['seed']}: promised {row['promised_rate']:.4f}, "
+        f"expected {row['expected_rate']:.4f}, realised {row['realised_rate']:.4f} "
+        f"({row['false_alarms']} of {row['n_test']}, at most {row['most_false_alarms']}; "
+        f"n = {row['n_calibration']}), ROC AUC {row['roc_auc']:.4f}, fitted in {row['fit_seconds']:.0f} s"
+    )
+
+
+def summarise(rows: list[dict[str, Any]]) -> int:
+    """Print the pooled figures; 1 if a promise was broken."""
+    alarms, n_test = (sum(row[name] for row in rows) for name in ("false_alarms", "n_test"))
+    broken = [row for row in rows if row["false_alarms"] > row["most_false_alarms"]]
+    print(
+        f"{len(rows)} fits: pooled rate {alarms / n_test:.4f} ({alarms} of {n_test}), {len(broken)} above their"
+    )
+    print(f"{QUANTILE} quantile; mean ROC AUC {np.mean([row['roc_auc'] for row in rows]):.4f}")
+    return 1 if broken or alarms / n_test > rows[0]["promised_rate"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
