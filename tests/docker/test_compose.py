@@ -1,5 +1,6 @@
 """The real compose file on a real engine: built, started, scored through the proxy, scraped, extended."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -143,6 +144,17 @@ def test_refusals_of_the_proxy_have_the_form_of_the_service(stack):
     assert answer.status_code == 413
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (answer.json()["type"], answer.json()["instance"]) == ("body-too-large", "big.1")
+
+
+def test_slow_clients_cost_the_service_no_thread(stack):
+    """More half-sent requests than the service has threads wait in nginx, and the next client is answered."""
+    head = b"POST /score HTTP/1.1\r\nHost: slow\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n"
+    with contextlib.ExitStack() as connections:
+        for number in range(200):
+            client = socket.create_connection(("127.0.0.1", stack.ports["SERVICE_PORT"]))
+            connections.enter_context(client).sendall(head + b"\r\n{" if number % 2 else head)
+
+        assert [stack.score().status_code for _ in range(20)] == [200] * 20
 
 
 def test_service_image_is_small(stack):
