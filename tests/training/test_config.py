@@ -53,10 +53,21 @@ def test_config_names_what_is_wrong(preset, overrides, sentence):
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize(("shape", "latent_dim"), [((2,), 1), ((1,), 1), ((9,), 4), ((30,), 8), ((8, 8), 8)])
-def test_latent_size_follows_the_data_where_none_is_given(shape, latent_dim):
-    """Half of the features, at most 8."""
-    assert FitConfig.from_preset("dense").for_samples(shape).latent_dim == latent_dim
+@pytest.mark.parametrize(
+    ("preset", "shape", "latent_dim"),
+    [
+        ("dense", (2,), 1),
+        ("dense", (1,), 1),
+        ("dense", (9,), 4),
+        ("dense", (30,), 8),
+        ("conv", (8, 8), 8),
+        ("conv", (28, 28), 32),
+        ("conv", (2, 2), 1),
+    ],
+)
+def test_latent_size_follows_the_data_where_none_is_given(preset, shape, latent_dim):
+    """Half of the features, at most 8; an eighth of the pixels, at most 32."""
+    assert FitConfig.from_preset(preset).for_samples(shape).latent_dim == latent_dim
 
 
 def test_latent_size_given_stays():
