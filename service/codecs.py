@@ -202,15 +202,16 @@ _WORDS = {"float": "a number", "object | array": "an array or an object"}
 
 
 def _names_of_no_number(content: bytes, row: int) -> list[str]:
-    """Members of one instance that are not numbers; none where the body shows them only to a strict reader.
+    """Members of one instance that are not numbers.
 
-    A number beyond float64, or a text that a second member of the same name hides.
+    None where only a strict reader sees the fault: in a number beyond float64, or before a second member of
+    the same name, which hides the first.
     """
     try:
         instance = msgspec.json.decode(content)[INSTANCES][row]
-    except (msgspec.DecodeError, RecursionError):
+        return [name for name, value in instance.items() if type(value) not in (int, float)]
+    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError):
         return []
-    return [name for name, value in instance.items() if type(value) not in (int, float)]
 
 
 def _ordered(instances: list, feature_names: tuple[str, ...] | None) -> tuple[list, frozenset[int]]:

@@ -48,6 +48,9 @@ def test_json_arrays_and_objects_are_the_same_samples():
     np.testing.assert_array_equal(decoded.samples, [[1, 2.5, -300], [1, 2, 3]])
     assert decoded.point((0, 2)) == "/instances/0/2"
     assert decoded.point((1, 2)) == "/instances/1/c~1d"
+    assert (
+        decode(b'{"instances": [{"a~/": 1}]}', Expected((1,), ("a~/",))).point((0, 0)) == "/instances/0/a~0~1"
+    )
 
 
 def test_json_options_stand_beside_instances():
@@ -82,6 +85,8 @@ def test_json_floats_survive_exactly(samples):
         (b'{"instances": [{"a": 1, "b": 2, "c/d": "x"}]}', "/instances/0/c~1d", "must be a number, got str"),
         (b'{"instances": [{"a": 1, "b": 2, "c/d": 1e400}]}', "/instances/0", "out of range"),
         (b'{"instances": [{"a": "x", "a": 1}]}', "/instances/0", "must be a number, got str"),
+        (b'{"instances": [{"a": "x"}], "instances": []}', "/instances/0", "must be a number, got str"),
+        (b'{"instances": [{"a": "x"}], "instances": 5}', "/instances/0", "must be a number, got str"),
         (b'{"instances": [{"a": ' + b"[" * 9000, "/instances/0", "must be a number, got array"),
         (b'{"instances": [{"a": 1, "b": 2}]}', "/instances/0", "lacks 'c/d'"),
         (b'{"instances": [{"a": 1, "b": 2, "c/d": 3, "e": 4}]}', "/instances/0", "unknown 'e'"),
@@ -204,7 +209,7 @@ def test_npy_of_another_kind_is_refused(array):
         npy_with_header("{'descr': '<f4', 'fortran_order': False}"),
         npy_with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), 'more': 1}"),
         npy_with_header("[" * 900),
-        npy_with_header("{}" + " " * 2000),
+        npy_with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3)}" + " " * 1000, b"\0" * 12),
         npy_with_header("'\0"),
         npy_with_header("[]"),
     ],

@@ -1,6 +1,7 @@
 """Probes, and what is loaded."""
 
 import dataclasses
+import time
 
 import pytest
 
@@ -90,6 +91,17 @@ def test_models_lists_versions_and_labels(client, store, registry):
         (2, "loaded", None),
     ]
     assert client.get("/models/tiny").json == tiny
+
+
+def test_models_follow_the_store_while_it_serves(settings, make_app, store):
+    """The application polls by itself."""
+    client = make_app(dataclasses.replace(settings, poll_seconds=0.02)).test_client()
+    publish_model(store)
+
+    end = time.monotonic() + 10
+    while client.get("/models/tiny").json["version"] != 2:
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
 
 
 def test_version_shows_its_manifest(client, registry):

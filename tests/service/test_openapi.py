@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 import schemathesis
@@ -33,6 +35,13 @@ def test_description_is_served(client):
 
     assert answer["openapi"] == "3.1.0"
     assert answer == describe(with_keys=False)
+
+
+def test_description_has_the_version_of_the_project():
+    """One release, one number."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+    assert describe(with_keys=False)["info"]["version"] == project["version"]
 
 
 def test_description_asks_for_a_key_where_there_are_keys(settings, make_app):

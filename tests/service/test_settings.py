@@ -120,18 +120,17 @@ def test_settings_refuse_keys_together_with_none():
     [
         ("100000 100000", 1),
         ("50000 100000", 1),
-        ("max 100000", None),
-        ("99900000 100000", None),
-        ("odd", None),
+        ("150000 100000", 2),
+        ("max 100000", 4),
+        ("99900000 100000", 4),
+        ("odd", 4),
+        (None, 4),
     ],
 )
-def test_allowed_cpus_follow_the_quota_of_the_control_group(tmp_path, content, cpus):
-    """A container with a quota gets no more workers than CPUs; without one, as many as its affinity."""
-    (tmp_path / "cpu.max").write_text(content)
+def test_allowed_cpus_follow_the_quota_of_the_control_group(tmp_path, monkeypatch, content, cpus):
+    """A container gets as many workers as CPUs it has a share of, at most its affinity."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    if content is not None:
+        (tmp_path / "cpu.max").write_text(content)
 
-    assert allowed_cpus(tmp_path / "cpu.max") == (cpus or len(os.sched_getaffinity(0)))
-
-
-def test_allowed_cpus_without_a_control_group_are_the_affinity(tmp_path):
-    """There is no quota to read."""
-    assert allowed_cpus(tmp_path / "none") == len(os.sched_getaffinity(0))
+    assert allowed_cpus(tmp_path / "cpu.max") == cpus
