@@ -94,10 +94,9 @@ def summarise(rows: list[dict[str, Any]]) -> int:
     """Print the pooled figures; 1 if a promise was broken."""
     alarms, n_test = (sum(row[name] for row in rows) for name in ("false_alarms", "n_test"))
     broken = [row for row in rows if row["false_alarms"] > row["most_false_alarms"]]
-    print(
-        f"{len(rows)} fits: pooled rate {alarms / n_test:.4f} ({alarms} of {n_test}), {len(broken)} above their"
-    )
-    print(f"{QUANTILE} quantile; mean ROC AUC {np.mean([row['roc_auc'] for row in rows]):.4f}")
+    print(f"{len(rows)} fits: pooled rate {alarms / n_test:.4f} ({alarms} of {n_test}),")
+    print(f"{len(broken)} above the {QUANTILE} quantile of their count,")
+    print(f"mean ROC AUC {np.mean([row['roc_auc'] for row in rows]):.4f}")
     return 1 if broken or alarms / n_test > rows[0]["promised_rate"] else 0
 
 

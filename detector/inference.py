@@ -9,7 +9,7 @@ from typing import Literal, Self
 import numpy as np
 
 from detector import manifest as contract
-from detector.calibration import p_values, select_false_discovery, threshold_at
+from detector.calibration import p_values, promised_rank, select_false_discovery, threshold_at
 from detector.errors import InputError, IntegrityError, ManifestError, ModelError, NoLatent, NonFiniteScore
 from detector.manifest import Manifest, Threshold, read_file, read_manifest
 from detector.session import Session
@@ -35,15 +35,15 @@ class Contribution:
         Position within the sample.
     contribution : float
         Share of the score, in [0, 1].
-    actual, expected : float
-        The input, and the model's reconstruction of it, in raw units.
+    actual, expected : NumPy number
+        The input, in its own dtype, and the model's reconstruction of it, float32; raw units.
     """
 
     feature: str
     index: tuple[int, ...]
     contribution: float
-    actual: float
-    expected: float
+    actual: np.number
+    expected: np.number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -409,6 +409,11 @@ def _calibration_scores(calibration: Mapping[str, np.ndarray], manifest: Manifes
         raise ManifestError(f"{file_name} must hold score, float64 of shape ({rule.n_calibration},)")
     if not np.isfinite(scores).all() or (np.diff(scores) < 0).any() or scores[0] < 0:
         raise ManifestError(f"{file_name}: score must be finite, ascending and at least 0")
+    if rule.confidence is not None and rule.rank > promised_rank(scores.size, rule.alpha, rule.confidence):
+        raise ManifestError(
+            f"{contract.MANIFEST_FILE}: threshold.rank {rule.rank} cannot promise alpha {rule.alpha:g} with "
+            f"{scores.size} calibration samples"
+        )
     if scores[scores.size - rule.rank] != rule.value:
         raise ManifestError(
             f"{contract.MANIFEST_FILE}: threshold.value must be score {rule.rank} of {file_name}, "

@@ -391,8 +391,16 @@ def _check_consistency(manifest: Manifest) -> None:
             "an image has two dimensions, or three with its channels",
         ),
         (
+            manifest.kind == "image" and manifest.sample_shape[2:] not in ((), (1,), (3,)),
+            "an image has one channel or three",
+        ),
+        (
             manifest.kind == "image" and manifest.value_range is None,
             "an image model needs a value_range",
+        ),
+        (
+            manifest.kind == "image" and manifest.feature_names is not None,
+            "an image has no feature_names",
         ),
         (
             manifest.feature_names is not None and len(manifest.feature_names) != n_features,

@@ -33,12 +33,22 @@ class ModelStore:
     def names(self) -> list[str]:
         """Names of the models that have at least one version, sorted.
 
+        A model whose folder cannot be read is among them: who asks for its versions is told why.
+
         Raises
         ------
         StoreError
             If the store is there but cannot be read.
         """
-        return [name for name in _entries(self.root) if NAME_PATTERN.fullmatch(name) and self.versions(name)]
+        return [
+            name for name in _entries(self.root) if NAME_PATTERN.fullmatch(name) and self._has_versions(name)
+        ]
+
+    def _has_versions(self, name: str) -> bool:
+        try:
+            return bool(self.versions(name))
+        except StoreError:
+            return True
 
     def versions(self, name: str) -> list[int]:
         """Published versions of a model, ascending; empty for a model that is not there."""

@@ -205,11 +205,22 @@ class ModelRegistry:
         root = self._store.root
         if not root.is_dir():
             raise StoreError(f"{root} is not a folder")
-        return {
-            (name, version): _signature(self._store.folder(name, version))
-            for name in self._store.names()
-            for version in self._store.versions(name)
-        }
+        found: dict[Key, Signature] = {}
+        for name in self._store.names():
+            try:
+                versions = self._store.versions(name)
+            except StoreError as error:
+                self._complain(f"folder of {name}", f"{name} stays as it is: {error}")
+                found |= self._signatures(name)
+                continue
+            self._complaints.pop(f"folder of {name}", None)
+            found |= {(name, version): _signature(self._store.folder(name, version)) for version in versions}
+        return found
+
+    def _signatures(self, name: str) -> dict[Key, Signature]:
+        """What is known of one model already."""
+        versions = self._models[name].versions if name in self._models else {}
+        return {(name, version): entry.signature for version, entry in versions.items()}
 
     def _renew(self, found: Mapping[Key, Signature]) -> dict[Key, Entry]:
         known = {

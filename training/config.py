@@ -13,6 +13,10 @@ ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "tanh")
 ARCHITECTURES = ("dense", "conv")
 # One latent value for so many features, and at most so many: neighbouring pixels say the same.
 DEFAULT_LATENT = {"vector": (2, 8), "image": (8, 32)}
+VECTOR_NOISE = 0.2
+# Chosen on MNIST's digits 2, 3 and 5 as the normal one. A stroke of a smaller picture has fewer pixels to
+# average the noise over, so the noise shrinks with the side.
+PICTURE_NOISE, PICTURE_NOISE_SIDE = 0.8, 28
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -47,10 +51,11 @@ class FitConfig:
         "pixels, at most 32",
     )
     activation: str = _option("leaky_relu", str, "after every hidden layer", ACTIVATIONS)
-    corruption_noise: float = _option(
-        0.2,
+    corruption_noise: float | None = _option(
+        None,
         float,
-        "standard deviation of the Gaussian noise added to training inputs, in scaled units; 0 is none",
+        "standard deviation of the Gaussian noise added to training inputs, in scaled units, 0 is none; if "
+        "not given 0.2 for rows, and for pictures by their size, 0.8 from 28x28 on",
     )
     residual_smoothing: float = _option(
         0.0,
@@ -86,7 +91,8 @@ class FitConfig:
             _require(0 < getattr(self, name) < 1, name, "between 0 and 1", getattr(self, name))
         shares = self.validation_fraction + self.calibration_fraction + self.test_fraction
         _require(shares <= 0.8, "validation, calibration and test fractions together", "at most 0.8", shares)
-        _require(self.corruption_noise >= 0, "corruption_noise", "at least 0", self.corruption_noise)
+        noise = self.corruption_noise
+        _require(noise is None or noise >= 0, "corruption_noise", "at least 0", noise)
         _require(self.residual_smoothing >= 0, "residual_smoothing", "at least 0", self.residual_smoothing)
         if self.residual_smoothing > 0 and self.kind != "image":
             raise ConfigError(f"residual_smoothing needs images, got kind {self.kind}")
@@ -112,12 +118,19 @@ class FitConfig:
         return cls(**{"preset": preset, **PRESETS[preset], **(overrides or {})})
 
     def for_samples(self, sample_shape: tuple[int, ...]) -> Self:
-        """The same, its latent size settled where none was given: a share of the features, up to a limit."""
-        if self.latent_dim is not None:
-            return self
+        """The same, with what was not given settled by the size of a sample: latent and noise."""
+        n_values = math.prod(sample_shape)
         share, largest = DEFAULT_LATENT[self.kind]
-        latent_dim = max(1, min(largest, math.prod(sample_shape) // share))
-        return dataclasses.replace(self, latent_dim=latent_dim)
+        latent_dim = max(1, min(largest, n_values // share))
+        noise = VECTOR_NOISE
+        if self.kind == "image":
+            side = math.sqrt(math.prod(sample_shape[:2]))
+            noise = PICTURE_NOISE * min(1.0, side / PICTURE_NOISE_SIDE)
+        return dataclasses.replace(
+            self,
+            latent_dim=latent_dim if self.latent_dim is None else self.latent_dim,
+            corruption_noise=noise if self.corruption_noise is None else self.corruption_noise,
+        )
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -126,8 +139,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kind": "image",
         "architecture": "conv",
         "widths": (32, 64),
-        # Chosen on MNIST's digits 2, 3 and 5 as the normal one; see docs/decisions/0004.
-        "corruption_noise": 0.8,
         "residual_smoothing": 0.8,
     },
 }

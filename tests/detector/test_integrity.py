@@ -295,6 +295,17 @@ def test_calibration_may_hold_more_arrays(model_dir):
     Detector.load(model_dir)
 
 
+def test_promise_that_the_rank_cannot_keep_is_refused(model_dir):
+    """A threshold of rank 9 among 199 scores is no promise of 5 %: the folder claims too much."""
+    with np.load(model_dir / "calibration.npz") as arrays:
+        scores = arrays["score"]
+    rule = dataclasses.asdict(Detector.load(model_dir).manifest.threshold)
+    rule |= {"rank": 9, "expected_rate": 9 / 200, "value": float(scores[-9])}
+    rewrite_manifest(model_dir, threshold=rule)
+
+    assert "threshold.rank 9 cannot promise alpha 0.05 with 199" in refusal(model_dir, ManifestError)
+
+
 def test_threshold_that_is_not_the_ranked_score_is_refused(model_dir):
     """A threshold moved by hand keeps no promise."""
     threshold = dataclasses.asdict(Detector.load(model_dir).manifest.threshold)

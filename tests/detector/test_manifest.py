@@ -295,6 +295,8 @@ CONTRADICTIONS = [
     ({"sample_shape": [3, 1]}, "a vector has one dimension"),
     ({"kind": "image"}, "an image has two dimensions"),
     ({"kind": "image", "sample_shape": [3, 3]}, "an image model needs a value_range"),
+    ({"kind": "image", "sample_shape": [3, 3, 4], "value_range": [0, 1]}, "one channel or three"),
+    ({"kind": "image", "sample_shape": [3, 3], "value_range": [0, 1]}, "an image has no feature_names"),
     ({"feature_names": ["a", "b"]}, "feature_names must have 3 names"),
     ({"feature_names": ["a", "b", "a"]}, "feature_names must differ from each other"),
     ({"units": ["mm"]}, "units must have 3 entries"),

@@ -360,3 +360,13 @@ def test_retain_removes_nothing_while_labels_cannot_be_read(store):
 def test_root_may_be_text(tmp_path):
     """As the command line and the environment hand it over."""
     assert ModelStore(str(tmp_path)).root == tmp_path
+
+
+def test_a_model_that_cannot_be_read_does_not_hide_the_others(store):
+    """Its name is listed, and asking for its versions says why."""
+    publish_model(store)
+    (store.root / "loop").symlink_to("loop")
+
+    assert store.names() == ["loop", "tiny"]
+    with pytest.raises(StoreError, match="loop cannot be read"):
+        store.versions("loop")

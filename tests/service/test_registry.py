@@ -297,3 +297,19 @@ def wait_until(holds, seconds=10.0):
     while not holds():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)
+
+
+def test_poll_keeps_a_model_whose_folder_cannot_be_read_and_finds_others(models, store, caplog):
+    """One unreadable folder stops neither what it served nor the discovery of another model."""
+    publish_model(store, "first")
+    models.poll()
+    folder = store.root / "first"
+    folder.rename(store.root / ".aside")
+    folder.symlink_to("first")
+    publish_model(store, "second")
+
+    models.poll()
+
+    assert models.serves("first")
+    assert models.serves("second")
+    assert "first stays as it is" in caplog.text

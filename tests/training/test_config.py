@@ -70,9 +70,21 @@ def test_latent_size_follows_the_data_where_none_is_given(preset, shape, latent_
     assert FitConfig.from_preset(preset).for_samples(shape).latent_dim == latent_dim
 
 
-def test_latent_size_given_stays():
-    """What was asked for is not touched."""
-    assert FitConfig.from_preset("dense", {"latent_dim": 20}).for_samples((2,)).latent_dim == 20
+@pytest.mark.parametrize(
+    ("preset", "shape", "noise"),
+    [("dense", (30,), 0.2), ("conv", (28, 28), 0.8), ("conv", (96, 96, 3), 0.8), ("conv", (14, 14), 0.4)],
+)
+def test_noise_follows_the_data_where_none_is_given(preset, shape, noise):
+    """Smaller pictures get less."""
+    assert FitConfig.from_preset(preset).for_samples(shape).corruption_noise == pytest.approx(noise)
+
+
+def test_what_was_given_stays():
+    """What was asked for is not touched, 0 included."""
+    config = FitConfig.from_preset("dense", {"latent_dim": 20, "corruption_noise": 0.0}).for_samples((2,))
+
+    assert config.latent_dim == 20
+    assert config.corruption_noise == 0
 
 
 def test_flags_cover_every_hyperparameter_and_default_to_absent():
