@@ -1,28 +1,19 @@
 """The service as it is run: gunicorn, two workers, the configuration that ships."""
 
-import contextlib
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 import requests
 
 from detector import ModelStore
+from tests.gunicorn_server import SECONDS, GunicornServer, wait_until
 from tests.model_folder import publish_model
-from tests.service.answers import read_metrics
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-SECONDS = 20
 BODY = {"instances": [[1.0, 2.0, 30.0], [1.0, 2.0, 0.5]]}
 
 
@@ -34,90 +25,19 @@ def store(tmp_path_factory) -> ModelStore:
     return store
 
 
-class Server:
-    """A gunicorn of two workers on a free port of 127.0.0.1."""
-
-    def __init__(self, store: ModelStore, log: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            bind = f"127.0.0.1:{probe.getsockname()[1]}"
-        self.url, self.log = f"http://{bind}", log
-        self._loads = 2 * sum(len(store.versions(name)) for name in store.names())
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("RESIDUAL_")}
-        environ |= {
-            "RESIDUAL_STORE": str(store.root),
-            "RESIDUAL_BIND": bind,
-            "RESIDUAL_WORKERS": "2",
-            "RESIDUAL_POLL_SECONDS": "0.1",
-            "TMPDIR": str(log.parent),
-        }
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"],
-                cwd=ROOT,
-                env=environ,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            wait_until(self.is_ready, self.lines)
-        except BaseException:
-            self.stop()
-            raise
-
-    def is_ready(self) -> bool:
-        """Whether both workers have loaded the store and one of them says so."""
-        with contextlib.suppress(requests.ConnectionError):
-            ready = self.get("/readyz").status_code == 200
-            return ready and self.lines().count('"message": "loaded"') == self._loads
-        return False
-
-    def get(self, path: str) -> requests.Response:
-        """GET on a connection of its own, so that any worker may answer."""
-        return requests.get(self.url + path, timeout=SECONDS)
-
-    def post(self, path: str) -> requests.Response:
-        """POST two samples, likewise."""
-        return requests.post(self.url + path, json=BODY, timeout=SECONDS)
-
-    def metrics(self) -> dict[tuple, float]:
-        """Every series, as any worker tells it."""
-        return read_metrics(self.get("/metrics").text)
-
-    def lines(self) -> str:
-        """Everything that was logged so far."""
-        return self.log.read_text()
-
-    def stop(self) -> int:
-        """End it like an orchestrator does; its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(SECONDS)
-        finally:
-            self.process.kill()
-
-
 @pytest.fixture(scope="module")
 def server(store, tmp_path_factory):
     """One server for the tests that leave it running."""
-    server = Server(store, tmp_path_factory.mktemp("log") / "log")
+    server = GunicornServer(store, tmp_path_factory.mktemp("log") / "log")
     yield server
     server.stop()
-
-
-def wait_until(holds, context=lambda: ""):
-    """Wait for a condition, with a bound."""
-    end = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain\n{context()}"
-        time.sleep(0.05)
 
 
 def test_counters_are_right_over_two_workers(server):
     """Every worker tells the sum over both, exactly, though each answered only some."""
     before = server.metrics()
 
-    answers = [server.post("/score") for _ in range(60)]
+    answers = [server.post("/score", json=BODY) for _ in range(60)]
 
     after = [server.metrics() for _ in range(6)]
     assert all(answer.json()["is_anomaly"] == [True, False] for answer in answers)
@@ -141,7 +61,7 @@ def test_loads_of_every_worker_are_counted(server):
 
 def test_every_line_of_the_log_is_json(server):
     """Gunicorn's own lines too; a request has one line, a probe none."""
-    server.post("/score")
+    server.post("/score", json=BODY)
     server.get("/livez")
     wait_until(lambda: '"path": "/score"' in server.lines())
 
@@ -158,7 +78,7 @@ def test_model_published_while_serving_is_found_by_both_workers(server, store):
 
     wait_until(lambda: server.metrics().get(("residual_model_reloads_total", "second", "loaded")) == 2)
 
-    assert {server.post("/models/second/score").status_code for _ in range(20)} == {200}
+    assert {server.post("/models/second/score", json=BODY).status_code for _ in range(20)} == {200}
 
 
 def test_swap_of_a_version_under_load_loses_no_request(server, store):
@@ -191,8 +111,8 @@ def test_swap_of_a_version_under_load_loses_no_request(server, store):
 
 def test_sigterm_ends_the_service_cleanly(store, tmp_path):
     """Exit status 0, no worker left, no metrics folder left, nothing logged as an error."""
-    server = Server(store, tmp_path / "log")
-    server.post("/score")
+    server = GunicornServer(store, tmp_path / "log")
+    server.post("/score", json=BODY)
     workers = [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", server.lines())]
 
     assert server.stop() == 0

@@ -1,0 +1,90 @@
+"""The service as it is run: gunicorn with two workers and the configuration that ships."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from detector import ModelStore
+from tests.service.answers import read_metrics
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 20
+
+
+class GunicornServer:
+    """A gunicorn of two workers on a free port of 127.0.0.1."""
+
+    def __init__(self, store: ModelStore, log: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            bind = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.url, self.log = f"http://{bind}", log
+        self._loads = 2 * sum(len(store.versions(name)) for name in store.names())
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("RESIDUAL_")}
+        environ |= {
+            "RESIDUAL_STORE": str(store.root),
+            "RESIDUAL_BIND": bind,
+            "RESIDUAL_WORKERS": "2",
+            "RESIDUAL_POLL_SECONDS": "0.1",
+            "TMPDIR": str(log.parent),
+        }
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"],
+                cwd=ROOT,
+                env=environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            wait_until(self.is_ready, self.lines)
+        except BaseException:
+            self.stop()
+            raise
+
+    def is_ready(self) -> bool:
+        """Whether both workers have loaded the store and one of them says so."""
+        with contextlib.suppress(requests.ConnectionError):
+            ready = self.get("/readyz").status_code == 200
+            return ready and self.lines().count('"message": "loaded"') == self._loads
+        return False
+
+    def get(self, path: str) -> requests.Response:
+        """GET on a connection of its own, so that any worker may answer."""
+        return requests.get(self.url + path, timeout=SECONDS)
+
+    def post(self, path: str, **body: object) -> requests.Response:
+        """POST on a connection of its own; arguments as for `requests.post`."""
+        return requests.post(self.url + path, timeout=SECONDS, **body)
+
+    def metrics(self) -> dict[tuple, float]:
+        """Every series, as any worker tells it."""
+        return read_metrics(self.get("/metrics").text)
+
+    def lines(self) -> str:
+        """Everything that was logged so far."""
+        return self.log.read_text()
+
+    def stop(self) -> int:
+        """End it like an orchestrator does; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(SECONDS)
+        finally:
+            self.process.kill()
+
+
+def wait_until(holds: Callable[[], bool], context: Callable[[], str] = lambda: "") -> None:
+    """Wait for a condition, with a bound."""
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain\n{context()}"
+        time.sleep(0.05)

@@ -1,0 +1,132 @@
+"""Documents are promises: commands run, tables match the code, links lead somewhere."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from werkzeug.serving import make_server
+
+from service.app import create_app
+from service.settings import VARIABLES, Settings
+from training import fit
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+
+
+def blocks(language):
+    """The code blocks of a language in the README."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The ready-made model on a real port of loopback; its address."""
+    app = create_app(Settings.from_environ({"RESIDUAL_STORE": str(ROOT / "models")}))
+    server = make_server("127.0.0.1", 0, app)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    app.extensions["residual.models"].stop()
+
+
+def test_readme_curl_gives_the_answer_below_it(server):
+    """The command as it stands, at another port; figures as they are printed, to their last digit."""
+    (command,) = (block for block in blocks("sh") if "curl" in block)
+    (shown,) = (json.loads(block) for block in blocks("json"))
+    arguments = shlex.split(command.replace("127.0.0.1:8000", server))
+
+    answer = json.loads(subprocess.run(arguments, capture_output=True, check=True, timeout=30).stdout)
+
+    assert answer.keys() == shown.keys()
+    for name in ("model", "version", "alpha", "is_anomaly"):
+        assert answer[name] == shown[name]
+    for name in ("expected_rate", "threshold", "score", "ratio", "p_value"):
+        assert answer[name] == pytest.approx(shown[name], rel=2e-3), name
+
+
+def test_readme_python_runs():
+    """The notebook lines, in a fresh interpreter at the top of the checkout."""
+    (code,) = blocks("python")
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout.startswith("[ True]")
+
+
+def test_readme_make_targets_exist():
+    """Every `make` command that a page names."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"^make ([a-z]+)", page.read_text(), flags=re.MULTILINE))
+        named |= set(re.findall(r"`make ([a-z]+)", page.read_text()))
+
+        assert named <= targets, page.name
+
+
+def test_readme_fit_commands_are_valid_usage():
+    """Every flag of every `training.fit` command is one."""
+    commands = re.findall(r"python -m training\.fit (--data [^\n`]*)", README)
+    parser = fit._parser()
+
+    assert len(commands) >= 3
+    for command in commands:
+        assert parser.parse_args(shlex.split(command, comments=True)).name
+
+
+def test_readme_settings_are_those_of_the_service():
+    """Name, default and words of every variable, in order."""
+    rows = re.findall(r"^\| `(RESIDUAL_\w+)` \| `?([^|`]*?)`? ?\| (.*) \|$", README, flags=re.MULTILINE)
+
+    assert rows == [(variable.name, variable.default, variable.help) for variable in VARIABLES]
+
+
+def test_readme_routes_exist(server):
+    """Every path of the endpoint table is described in the OpenAPI document."""
+    app = create_app(Settings.from_environ({"RESIDUAL_STORE": str(ROOT / "models")}))
+    paths = app.test_client().get("/openapi.json").get_json()["paths"]
+    app.extensions["residual.models"].stop()
+    table = README[README.index("## Endpoints") : README.index("Bodies are JSON")]
+
+    for path in re.findall(r"`(?:POST |GET )?(/[a-z./{}]*[a-z}])`", table):
+        assert path.replace("{v}", "{version}") in paths
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """Relative links name files of the repository."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_readme_figures_are_those_of_the_benchmark():
+    """The table of the README is made of the committed result file, line by line."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / "one_class.json").read_text())["rows"]
+    table = re.findall(
+        r"^\| (\d) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d+) of (\d+) \|$", README, flags=re.MULTILINE
+    )
+
+    expected = [
+        (
+            row["label"],
+            f"{row['roc_auc']:.4f}",
+            f"{row['expected_rate']:.4f}",
+            f"{row['realised_rate']:.4f}",
+            str(row["false_alarms"]),
+            str(row["n_test"]),
+        )
+        for row in rows
+    ]
+    assert table == expected
