@@ -136,12 +136,16 @@ def test_bad_pictures_are_refused_with_a_sentence(server):
 
 
 def test_a_second_fit_is_served_and_a_label_holds_the_first(server, store):
-    """Publishing moves the bare name on, unless label `stable` says otherwise."""
+    """Publishing moves the bare name on, unless label `stable` says otherwise; workers follow one by one."""
+
+    def both_serve(version):
+        return all(server.get("/models/digits").json()["version"] == version for _ in range(20))
+
     fit_digits(store, epochs=1)
-    wait_until(lambda: server.get("/models/digits").json()["version"] == 2)
+    wait_until(lambda: both_serve(2))
 
     store.set_label("digits", "stable", 1)
 
-    wait_until(lambda: server.get("/models/digits").json()["version"] == 1)
+    wait_until(lambda: both_serve(1))
     assert post_array(server, "/models/digits/labels/stable/score", DIGITS[:1]).json()["version"] == 1
     assert server.get("/models/digits/versions/2/report").status_code == 200
