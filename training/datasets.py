@@ -1,7 +1,9 @@
 """A path or a name -> samples, labels and what is known of them."""
 
+import contextlib
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 from detector.errors import InputError
 from detector.images import read_image
 from training.errors import DataError
+from training.quiet import import_tensorflow
 from training.tables import TABLE_SUFFIXES, label_texts, read_table
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -260,10 +263,12 @@ def _breast_cancer() -> Source:
 
 def _from_keras(name: str) -> Callable[[], Source]:
     def load() -> Source:
+        import_tensorflow()
         import keras
 
         try:
-            (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+            with contextlib.redirect_stdout(sys.stderr):  # it announces its download there
+                (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
         except Exception as error:  # a plain Exception with the address that could not be reached
             raise DataError(
                 f"{name} could not be downloaded ({error}); give a local file instead: --data PATH/{name}.npz"
