@@ -40,7 +40,10 @@ class Splits:
 
 
 def split_dataset(dataset: Dataset, config: FitConfig, rows: int | None = None) -> Splits:
-    """Deal the normal samples out to the four splits; anomalies and held-out samples go to the test split.
+    """Deal the normal samples out to the four splits; anomalies go to the test split.
+
+    Where the data bring a test split, that and nothing else is the test split: figures on it compare with
+    those of others, and anomalies outside of it are left out.
 
     Parameters
     ----------
@@ -58,7 +61,9 @@ def split_dataset(dataset: Dataset, config: FitConfig, rows: int | None = None) 
     rng = np.random.default_rng(config.seed)
     available = rng.permutation(np.flatnonzero(~dataset.held_out))[:rows]
     normal = available[~dataset.is_anomaly[available]]
-    n_test = 0 if dataset.held_out.any() else round(config.test_fraction * normal.size)
+    anomalies = available[dataset.is_anomaly[available]]
+    brings_test = dataset.held_out.any()
+    n_test = 0 if brings_test else round(config.test_fraction * normal.size)
     n_validation = max(1, round(config.validation_fraction * normal.size))
     n_calibration = _calibration_size(normal.size, config)
     n_train = normal.size - n_test - n_validation - n_calibration
@@ -69,8 +74,7 @@ def split_dataset(dataset: Dataset, config: FitConfig, rows: int | None = None) 
         )
     ends = np.cumsum([n_train, n_validation, n_calibration])
     train, validation, calibration, test = np.split(normal, ends)
-    anomalies = available[dataset.is_anomaly[available]]
-    test = np.concatenate([test, anomalies, np.flatnonzero(dataset.held_out)])
+    test = np.flatnonzero(dataset.held_out) if brings_test else np.concatenate([test, anomalies])
     used = np.concatenate([train, validation, calibration])
     return Splits(
         *(np.sort(part) for part in (train, validation, calibration, test)),
