@@ -379,54 +379,54 @@ def _check_members(document: Any, fields: Mapping[str, Check], where: str) -> No
 
 def _check_consistency(manifest: Manifest) -> None:
     """What no single field shows: fields that contradict each other."""
-    rule = manifest.threshold
-    n_features = manifest.sample_shape[-1]
+    rules = (*_shape_rules(manifest), *_feature_rules(manifest), *_threshold_rules(manifest.threshold))
     latent = manifest.latent_shape is not None
-    wanted = set(VERBS if latent else VERBS[:2])
-    missing = set(required_files(latent=latent)) - manifest.files.keys()
-    contradictions = (
-        (manifest.kind == "vector" and len(manifest.sample_shape) != 1, "a vector has one dimension"),
+    wanted = sorted(VERBS if latent else set(VERBS) - set(LATENT_VERBS))
+    missing = sorted(set(required_files(latent=latent)) - manifest.files.keys())
+    rules += (
+        (sorted(manifest.verbs) == wanted, f"verbs must be {wanted} for this latent_shape"),
+        (not missing, f"files must list {missing} too"),
+    )
+    for holds, words in rules:
+        if not holds:
+            raise ManifestError(f"{MANIFEST_FILE}: {words}")
+
+
+Rules = tuple[tuple[bool, str], ...]
+
+
+def _shape_rules(manifest: Manifest) -> Rules:
+    rank, channels = len(manifest.sample_shape), manifest.sample_shape[2:]
+    if manifest.kind == "vector":
+        return ((rank == 1, "a vector has one dimension"),)
+    if manifest.kind == "image":
+        return (
+            (rank in (2, 3), "an image has two dimensions, or three with its channels"),
+            (channels in ((), (1,), (3,)), "an image has one channel or three"),
+            (manifest.value_range is not None, "an image model needs a value_range"),
+            (manifest.feature_names is None, "an image has no feature_names"),
+        )
+    return ()
+
+
+def _feature_rules(manifest: Manifest) -> Rules:
+    n_features, names, units = manifest.sample_shape[-1], manifest.feature_names, manifest.units
+    return (
+        (names is None or len(names) == n_features, f"feature_names must have {n_features} names"),
+        (names is None or len(set(names)) == len(names), "feature_names must differ from each other"),
+        (units is None or len(units) == n_features, f"units must have {n_features} entries"),
+    )
+
+
+def _threshold_rules(rule: Threshold) -> Rules:
+    return (
+        (rule.rank <= rule.n_calibration, "threshold.rank is above threshold.n_calibration"),
         (
-            manifest.kind == "image" and len(manifest.sample_shape) not in (2, 3),
-            "an image has two dimensions, or three with its channels",
-        ),
-        (
-            manifest.kind == "image" and manifest.sample_shape[2:] not in ((), (1,), (3,)),
-            "an image has one channel or three",
-        ),
-        (
-            manifest.kind == "image" and manifest.value_range is None,
-            "an image model needs a value_range",
-        ),
-        (
-            manifest.kind == "image" and manifest.feature_names is not None,
-            "an image has no feature_names",
-        ),
-        (
-            manifest.feature_names is not None and len(manifest.feature_names) != n_features,
-            f"feature_names must have {n_features} names",
-        ),
-        (
-            manifest.feature_names is not None
-            and len(set(manifest.feature_names)) != len(manifest.feature_names),
-            "feature_names must differ from each other",
-        ),
-        (
-            manifest.units is not None and len(manifest.units) != n_features,
-            f"units must have {n_features} entries",
-        ),
-        (set(manifest.verbs) != wanted, f"verbs must be {sorted(wanted)} for this latent_shape"),
-        (bool(missing), f"files must list {sorted(missing)} too"),
-        (rule.rank > rule.n_calibration, "threshold.rank is above threshold.n_calibration"),
-        (
-            rule.expected_rate != rule.rank / (rule.n_calibration + 1),
+            rule.expected_rate == rule.rank / (rule.n_calibration + 1),
             "threshold.expected_rate must be rank / (n_calibration + 1)",
         ),
         (
-            (rule.promise == NO_PROMISE) != (rule.confidence is None),
+            (rule.promise == NO_PROMISE) == (rule.confidence is None),
             "threshold.confidence stands with a promise, and only with one",
         ),
     )
-    for contradicts, words in contradictions:
-        if contradicts:
-            raise ManifestError(f"{MANIFEST_FILE}: {words}")
