@@ -80,6 +80,7 @@ class Source:
     value_range: tuple[float, float] | None = None
     normal_label: str | None = None
     provenance: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_dataset(
@@ -138,7 +139,7 @@ def load_dataset(
         feature_names=names,
         source=Path(data).name,
         provenance=source.provenance,
-        notes=notes,
+        notes=(*source.notes, *notes),
     )
 
 
@@ -149,7 +150,7 @@ def _read_source(data: str, columns: Sequence[str] | None, label_column: str | N
     if path.is_file():
         if path.suffix in TABLE_SUFFIXES:
             table = read_table(path, columns, label_column)
-            return Source(table.values, table.labels, feature_names=table.columns)
+            return Source(table.values, table.labels, feature_names=table.columns, notes=table.notes)
         if path.suffix in (".npy", ".npz"):
             return _read_arrays(path)
         known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))

@@ -1,7 +1,8 @@
 """Tables: CSV, TSV and Parquet into numeric columns and labels, or a sentence that says why not."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ import pyarrow.parquet
 from training.errors import DataError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+# What pandas calls the column of an index that it saved: nothing in a text file, this in Parquet.
+_INDEX = re.compile(r"|__index_level_\d+__")
+# What a missing label looks like as text.
+_NO_LABEL = ("", "nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +29,14 @@ class Table:
         Finite.
     columns : tuple of str
     labels : ndarray of shape (n_rows,), str, or None
+    notes : tuple of str
+        What was assumed, a sentence each.
     """
 
     values: np.ndarray
     columns: tuple[str, ...]
     labels: np.ndarray | None
+    notes: tuple[str, ...] = ()
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, label_column: str | None = None) -> Table:
@@ -39,19 +47,20 @@ def read_table(path: Path, columns: Sequence[str] | None = None, label_column: s
     path : Path
         `.csv` or `.tsv` with a header line, or `.parquet`.
     columns : sequence of str, optional
-        Features, in the order wanted; all but the label column where not given.
+        Features, in the order wanted; where not given all but the label column and a saved index.
     label_column : str, optional
 
     Raises
     ------
     DataError
-        If the file cannot be read, a column is not there, holds text, or has a missing or non-finite value.
+        If the file cannot be read or has no rows, a column is not there, holds text, or has a missing or
+        non-finite value, or a label is missing.
     """
     table = _read(path)
-    repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
-    if repeated:
-        raise DataError(f"{path.name}: column names must differ, got {_listed(repeated)} more than once")
-    chosen = list(columns) if columns else [name for name in table.column_names if name != label_column]
+    _refuse_repeated(table.column_names, f"{path.name}: column names")
+    _refuse_repeated(columns or (), "--columns")
+    features = [name for name in table.column_names if name != label_column]
+    chosen = list(columns or (name for name in features if not _INDEX.fullmatch(name)))
     for name in [*chosen, *([label_column] if label_column else [])]:
         if name not in table.column_names:
             raise DataError(f"{path.name} has no column {name!r}, only {_listed(table.column_names)}")
@@ -59,10 +68,12 @@ def read_table(path: Path, columns: Sequence[str] | None = None, label_column: s
         raise DataError(f"column {label_column!r} cannot be a feature and the label")
     if not chosen:
         raise DataError(f"{path.name} has no feature column")
+    if table.num_rows == 0:
+        raise DataError(f"{path.name} has no rows, only the columns {_listed(table.column_names)}")
     _refuse_text(table, path, chosen)
     values = np.column_stack([_numbers(table[name], name, path) for name in chosen])
     labels = _texts(table[label_column], label_column, path) if label_column else None
-    return Table(values, tuple(chosen), labels)
+    return Table(values, tuple(chosen), labels, () if columns else tuple(_notes(features, chosen, path)))
 
 
 def label_texts(values: np.ndarray) -> np.ndarray:
@@ -70,9 +81,14 @@ def label_texts(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values).ravel()
     if values.dtype.kind == "b":
         values = values.astype(np.int64)
-    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.rint(values)).all():
+    if values.dtype.kind == "f" and (values == np.rint(values)).all() and (np.abs(values) < 2**63).all():
         values = values.astype(np.int64)
     return values.astype(str)
+
+
+def missing_labels(texts: np.ndarray) -> np.ndarray:
+    """Positions of labels that say nothing: such a sample is neither normal nor anomalous."""
+    return np.flatnonzero(np.isin(texts, _NO_LABEL))
 
 
 def _read(path: Path) -> pa.Table:
@@ -80,15 +96,45 @@ def _read(path: Path) -> pa.Table:
         if path.suffix == ".parquet":
             return pyarrow.parquet.read_table(path)
         delimiter = "\t" if path.suffix == ".tsv" else ","
-        table = pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter))
+        options = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+        table = pyarrow.csv.read_csv(path, parse_options=options)
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.name}: column names must be UTF-8, got {error.object!r}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
-    if table.num_columns == 1 and any(mark in table.column_names[0] for mark in ";\t|"):
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
         raise DataError(
             f"{path.name} must have columns separated by {'tabs' if delimiter == chr(9) else 'commas'}, "
-            f"got the one column {table.column_names[0]!r}"
+            f"got the one column {names[0]!r}"
         )
     return table
+
+
+def _refuse_repeated(names: Sequence[str], what: str) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{what} must differ, got {_listed(repeated)} more than once")
+
+
+def _notes(features: Sequence[str], chosen: Sequence[str], path: Path) -> Iterator[str]:
+    """What was assumed of columns that nobody chose."""
+    index = [name for name in features if name not in chosen]
+    if index:
+        yield f"{path.name}: column {_listed(map(repr, index))} is a saved index and was left out"
+    if path.suffix != ".parquet" and all(map(_is_number, chosen)):
+        yield (
+            f"{path.name}: the first line names the columns {_listed(chosen)}: if it is a row of data, put a "
+            "line of names above it"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _refuse_text(table: pa.Table, path: Path, names: Sequence[str]) -> None:
@@ -117,7 +163,7 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
             f"the first in {_row(missing[0], path)}; fill or remove them, or leave the column out "
             "with --columns"
         )
-    values = column.cast(pa.float64()).to_numpy()
+    values = column.cast(pa.float64(), safe=False).to_numpy()  # float32 in the end: identifiers lose digits
     faulty = np.flatnonzero(~np.isfinite(values))
     if faulty.size:
         raise DataError(
@@ -127,10 +173,16 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
 
 
 def _texts(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
-    missing = np.flatnonzero(column.is_null().to_numpy())
+    if pa.types.is_binary(column.type):
+        try:
+            column = column.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path.name}: label column {name!r} must be UTF-8 text") from error
+    texts = label_texts(column.to_numpy())
+    missing = np.union1d(np.flatnonzero(column.is_null().to_numpy()), missing_labels(texts))
     if missing.size:
         raise DataError(f"{path.name}: label column {name!r} is empty in {_row(missing[0], path)}")
-    return label_texts(column.to_numpy())
+    return texts
 
 
 def _row(index: int, path: Path) -> str:
@@ -139,6 +191,6 @@ def _row(index: int, path: Path) -> str:
     return f"row {index + 1}{line}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     names = [str(name) for name in names]
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

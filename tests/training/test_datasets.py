@@ -180,6 +180,16 @@ def test_load_dataset_refuses_other_suffixes(tmp_path):
         load_dataset(str(tmp_path / "data.xlsx"))
 
 
+def test_notes_of_a_table_are_those_of_the_data(tmp_path):
+    """What was assumed on reading and of the labels stands in one place."""
+    (tmp_path / "data.csv").write_text(",a,state\n0,1,ok\n1,2,bad\n")
+
+    notes = load_dataset(str(tmp_path / "data.csv"), label_column="state").notes
+
+    assert "saved index" in notes[0]
+    assert "every sample counts as normal" in notes[1]
+
+
 def test_fingerprint_follows_the_data(archive):
     """The same samples have the same fingerprint, one other value another."""
     samples = RNG.normal(size=(4, 2))
