@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from detector.errors import InputError
 from detector.images import read_image
 from training.errors import DataError
 from training.quiet import import_tensorflow
-from training.tables import TABLE_SUFFIXES, label_texts, read_table
+from training.tables import TABLE_SUFFIXES, label_texts, missing_labels, read_table
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 NORMAL, ANOMALY = "0", "1"
+FLOAT32 = np.finfo(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Dataset:
         return self.samples.shape[1:]
 
     def fingerprint(self) -> str:
-        """SHA-256 over shape, dtype, samples and labels: 64 hex digits, the same for the same data."""
+        """SHA-256 over shape, dtype, samples and which are anomalies: 64 hex digits."""
         digest = hashlib.sha256(f"{self.samples.shape} {self.samples.dtype.str}".encode())
         digest.update(np.ascontiguousarray(self.samples).data)
         digest.update(self.is_anomaly.tobytes())
@@ -115,15 +116,16 @@ def load_dataset(
     DataError
         If the data cannot be read or trained on as they are.
     """
-    source = _read_source(data, columns, label_column)
-    if (columns or label_column) and not data.endswith(TABLE_SUFFIXES):
+    if (columns or label_column) and _suffix(Path(data)) not in TABLE_SUFFIXES:
         raise DataError(
             f"--columns and --label-column belong to tables ({', '.join(TABLE_SUFFIXES)}), not {data}"
         )
+    source = _read_source(data, columns, label_column)
     samples = source.samples
+    labels = None if source.labels is None else label_texts(source.labels)
     kind = kind or _infer_kind(samples, source.value_range)
     value_range = _check_kind(samples, kind, value_range or source.value_range)
-    is_anomaly, notes = _anomalies(source.labels, len(samples), normal_label or source.normal_label)
+    is_anomaly, notes = _anomalies(labels, len(samples), normal_label or source.normal_label)
     held_out = np.zeros(len(samples), dtype=bool)
     held_out[len(samples) - source.n_held_out :] = True
     names = source.feature_names
@@ -132,7 +134,7 @@ def load_dataset(
     return Dataset(
         samples=_as_float32(samples, Path(data).name),
         is_anomaly=is_anomaly,
-        labels=source.labels,
+        labels=labels,
         held_out=held_out,
         kind=kind,
         value_range=value_range,
@@ -148,10 +150,10 @@ def _read_source(data: str, columns: Sequence[str] | None, label_column: str | N
     if path.is_dir():
         return _read_pictures(path)
     if path.is_file():
-        if path.suffix in TABLE_SUFFIXES:
+        if _suffix(path) in TABLE_SUFFIXES:
             table = read_table(path, columns, label_column)
             return Source(table.values, table.labels, feature_names=table.columns, notes=table.notes)
-        if path.suffix in (".npy", ".npz"):
+        if _suffix(path) in (".npy", ".npz"):
             return _read_arrays(path)
         known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))
         raise DataError(f"{path.name} must be one of {known} or a folder of pictures, got {path.suffix!r}")
@@ -162,28 +164,37 @@ def _read_source(data: str, columns: Sequence[str] | None, label_column: str | N
     )
 
 
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
 def _read_arrays(path: Path) -> Source:
-    try:
-        if path.suffix == ".npy":
-            arrays = {"X": np.load(path, allow_pickle=False)}
-        else:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = dict(archive)
-    except Exception as error:  # numpy leaks SyntaxError, TokenError and zipfile's own errors here
-        raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
+    arrays = _load_arrays(path)
     if "X" in arrays:
-        return Source(_real(arrays["X"], path), _labels(arrays.get("y"), arrays["X"], "y", path))
+        return Source(_real(arrays, "X", path), _labels(arrays, "y", "X", path))
     if {"x_train", "x_test"} <= arrays.keys():
         return _train_and_test(
-            _real(arrays["x_train"], path),
-            _labels(arrays.get("y_train"), arrays["x_train"], "y_train", path),
-            _real(arrays["x_test"], path),
-            _labels(arrays.get("y_test"), arrays["x_test"], "y_test", path),
+            _real(arrays, "x_train", path),
+            _labels(arrays, "y_train", "x_train", path),
+            _real(arrays, "x_test", path),
+            _labels(arrays, "y_test", "x_test", path),
         )
     raise DataError(
         f"{path.name} must hold X and, where there are labels, y, or x_train, y_train, x_test and y_test; "
         f"got {sorted(arrays)}"
     )
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name, or that of an .npy as `X`; the content decides which of them it is."""
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"X": content}
+        with content as archive:
+            return dict(archive)
+    except Exception as error:  # numpy leaks SyntaxError, TokenError and zipfile's own errors here
+        raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
 
 
 def _train_and_test(
@@ -200,27 +211,37 @@ def _train_and_test(
     return Source(np.concatenate([x_train, x_test]), labels, n_held_out=len(x_test))
 
 
-def _real(samples: np.ndarray, path: Path) -> np.ndarray:
+def _real(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    samples = arrays[name]
     if samples.dtype.kind not in "fiu":
-        raise DataError(f"{path.name}: samples must be real numbers, got an array of {samples.dtype}")
+        raise DataError(f"{path.name}: {name} must be real numbers, got an array of {samples.dtype}")
     if samples.ndim < 2 or 0 in samples.shape:
-        raise DataError(f"{path.name}: samples must have shape (n, ...), got {samples.shape}")
+        raise DataError(f"{path.name}: {name} must have shape (n, ...), got {samples.shape}")
     return samples
 
 
-def _labels(labels: np.ndarray | None, samples: np.ndarray, name: str, path: Path) -> np.ndarray | None:
-    if labels is None:
+def _labels(arrays: Mapping[str, np.ndarray], name: str, samples_name: str, path: Path) -> np.ndarray | None:
+    """Labels as they are, one for each sample; None where there are none."""
+    if name not in arrays:
         return None
-    if labels.size != len(samples):
-        raise DataError(f"{path.name}: {name} must have {len(samples)} labels, got {labels.size}")
-    return label_texts(labels)
+    labels, n_samples = arrays[name].ravel(), len(arrays[samples_name])
+    if labels.size != n_samples:
+        raise DataError(f"{path.name}: {name} must have {n_samples} labels, got {labels.size}")
+    missing = missing_labels(label_texts(labels))
+    if missing.size:
+        raise DataError(
+            f"{path.name}: {name} must have a label for every sample, got {str(labels[missing[0]])!r} in row "
+            f"{missing[0]}"
+        )
+    return labels
 
 
 def _read_pictures(folder: Path) -> Source:
     """Every PNG and JPEG below a folder, in order of their paths; the first sub-folder is the label."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if _suffix(path) in PICTURE_SUFFIXES and path.is_file())
     if not paths:
         raise DataError(f"{folder.name} holds no {', '.join(PICTURE_SUFFIXES)} file")
+    labels = _folder_labels([path.relative_to(folder) for path in paths])
     pictures = []
     for path in paths:
         try:
@@ -233,9 +254,19 @@ def _read_pictures(folder: Path) -> Source:
                 f"{pictures[0].shape}, {path.relative_to(folder)} has {picture.shape}"
             )
         pictures.append(picture)
-    parts = [path.relative_to(folder).parts for path in paths]
-    labels = np.array([part[0] for part in parts]) if all(len(part) > 1 for part in parts) else None
     return Source(np.stack(pictures), labels)
+
+
+def _folder_labels(paths: Sequence[Path]) -> np.ndarray | None:
+    """The first sub-folder of each path; None where there are no sub-folders."""
+    outside = [path for path in paths if len(path.parts) == 1]
+    if outside and len(outside) < len(paths):
+        inside = next(path for path in paths if len(path.parts) > 1)
+        raise DataError(
+            "pictures must all lie in sub-folders, whose names are their labels, or none of them: "
+            f"got {outside[0]} beside {inside}"
+        )
+    return None if outside else np.array([path.parts[0] for path in paths])
 
 
 def _digits() -> Source:
@@ -244,7 +275,7 @@ def _digits() -> Source:
     digits = load_digits()
     return Source(
         digits.images,
-        label_texts(digits.target),
+        digits.target,
         value_range=(0.0, 16.0),
         provenance=(
             "The data are the 8x8 digits that scikit-learn ships: the test part of Optical Recognition of "
@@ -274,7 +305,7 @@ def _from_keras(name: str) -> Callable[[], Source]:
             raise DataError(
                 f"{name} could not be downloaded ({error}); give a local file instead: --data PATH/{name}.npz"
             ) from error
-        return _train_and_test(x_train, label_texts(y_train), x_test, label_texts(y_test))
+        return _train_and_test(x_train, y_train, x_test, y_test)
 
     return load
 
@@ -307,6 +338,8 @@ def _check_kind(
     if kind == "vector":
         if len(shape) != 1:
             raise DataError(f"a vector has one dimension, got samples of shape {shape}")
+        if value_range is not None:
+            raise DataError("--value-range belongs to pictures, not to vectors")
         return None
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
         raise DataError(f"a picture has shape (height, width) or (height, width, 3), got {shape}")
@@ -315,8 +348,12 @@ def _check_kind(
             f"pictures of type {samples.dtype} need --value-range LOW,HIGH: the values of black and white"
         )
     low, high = value_range or (0.0, 255.0)
-    if not low < high:
-        raise DataError(f"--value-range must be two ascending numbers, got {low:g},{high:g}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        span = np.float32(high) - np.float32(low)
+    if not FLOAT32.tiny <= span <= FLOAT32.max:  # NaN is not between them either
+        raise DataError(
+            f"--value-range must be two ascending numbers that float32 can tell apart, got {low:g},{high:g}"
+        )
     if samples.min() < low or samples.max() > high:
         raise DataError(
             f"pixels must lie within the value range {low:g} to {high:g}, "

@@ -105,6 +105,24 @@ def test_folder_without_sub_folders_has_no_labels(tmp_path):
     assert dataset.labels is None
 
 
+def test_folder_with_pictures_beside_sub_folders_is_refused(tmp_path):
+    """Labels for some of the pictures are labels for none: all would count as normal."""
+    (tmp_path / "scratch").mkdir()
+    for name in ("top.png", "scratch/a.png"):
+        Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / name)
+
+    with pytest.raises(DataError, match=r"got top\.png beside scratch/a\.png"):
+        load_dataset(str(tmp_path))
+
+
+def test_folder_takes_files_only(tmp_path):
+    """A folder that is called like a picture is not one."""
+    (tmp_path / "folder.png").mkdir()
+    Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / "a.png")
+
+    assert load_dataset(str(tmp_path)).samples.shape == (1, 4, 4)
+
+
 def test_folder_names_the_picture_of_another_size(tmp_path):
     """Nothing is resized silently."""
     Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / "a.png")
@@ -127,6 +145,12 @@ def test_folder_names_the_broken_picture(tmp_path):
     [
         ({"Z": np.zeros((3, 2))}, {}, "must hold X and, where there are labels, y"),
         ({"X": np.zeros((3, 2)), "y": np.zeros(2)}, {}, "y must have 3 labels, got 2"),
+        (
+            {"X": np.zeros((3, 2)), "y": np.array([0, 1, np.nan])},
+            {},
+            "a label for every sample, got 'nan' in row 2",
+        ),
+        ({"X": np.zeros((2, 2)), "y": np.array(["ok", ""])}, {}, "a label for every sample, got '' in row 1"),
         ({"X": np.array(["a", "b"])}, {}, "must be real numbers"),
         ({"X": np.zeros(3)}, {}, "must have shape (n, ...), got (3,)"),
         ({"X": np.zeros((0, 3))}, {}, "must have shape (n, ...), got (0, 3)"),
@@ -136,6 +160,10 @@ def test_folder_names_the_broken_picture(tmp_path):
         ({"X": np.zeros((3, 4, 4))}, {"kind": "image"}, "need --value-range LOW,HIGH"),
         ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (1, 0)}, "two ascending numbers"),
         ({"X": np.ones((3, 4, 4)) * 9}, {"kind": "image", "value_range": (0, 1)}, "within the value range"),
+        ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (0, np.inf)}, "two ascending numbers"),
+        ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (0, np.nan)}, "two ascending numbers"),
+        ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (0, 1e-50)}, "float32 can tell apart"),
+        ({"X": np.zeros((3, 2))}, {"value_range": (0, 1)}, "--value-range belongs to pictures"),
         ({"X": np.zeros((3, 4))}, {"kind": "image"}, "a picture has shape"),
         ({"X": np.zeros((3, 4, 4))}, {"kind": "vector"}, "a vector has one dimension"),
         ({"X": np.zeros((3, 2))}, {"normal_label": "0"}, "the data have none"),
@@ -155,6 +183,66 @@ def test_load_dataset_names_what_is_wrong(archive, arrays, options, sentence):
         load_dataset(archive(**arrays), **options)
 
     assert sentence in str(caught.value)
+
+
+def test_labels_of_train_and_test_are_read_together(archive):
+    """0.0 is the 0 of the other half also where that holds 0.5."""
+    x = np.zeros((2, 2))
+
+    dataset = load_dataset(
+        archive(x_train=x, y_train=np.array([0.0, 1.0]), x_test=x, y_test=np.array([0.0, 0.5]))
+    )
+
+    assert dataset.labels.tolist() == ["0.0", "1.0", "0.0", "0.5"]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<f8", ">f8", "<f4", ">i4"])
+def test_arrays_of_any_byte_order_and_layout_are_the_same_data(archive, order, dtype):
+    """A file of another machine or of Fortran has the fingerprint of its values."""
+    values = np.arange(12).reshape(4, 3)
+
+    dataset = load_dataset(archive(X=values.astype(dtype, order=order)))
+
+    np.testing.assert_array_equal(dataset.samples, values)
+    assert dataset.fingerprint() == load_dataset(archive(X=values.astype(np.float32))).fingerprint()
+
+
+@pytest.mark.parametrize(("content", "name"), [("npz", "data.npy"), ("npy", "DATA.NPZ"), ("npy", "data.NPY")])
+def test_arrays_are_told_by_their_content(tmp_path, content, name):
+    """A file under the other suffix, or in capitals, is read all the same."""
+    with (tmp_path / name).open("wb") as file:
+        np.savez(file, X=np.zeros((3, 2))) if content == "npz" else np.save(file, np.zeros((3, 2)))
+
+    assert load_dataset(str(tmp_path / name)).samples.shape == (3, 2)
+
+
+def test_built_in_sets_of_keras_bring_their_test_split(monkeypatch):
+    """Labels in a column, as cifar10 has them; the test images are held out."""
+    import keras
+
+    train = (np.zeros((3, 4, 4, 3), dtype=np.uint8), np.array([[7], [1], [7]]))
+    test = (np.ones((2, 4, 4, 3), dtype=np.uint8), np.array([[7], [1]]))
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: (train, test))
+
+    dataset = load_dataset("cifar10", normal_label="7")
+
+    assert dataset.kind == "image"
+    assert dataset.held_out.tolist() == [False] * 3 + [True] * 2
+    assert dataset.is_anomaly.tolist() == [False, True, False, False, True]
+
+
+def test_built_in_sets_that_cannot_be_downloaded_name_the_way_out(monkeypatch):
+    """Keras raises a plain Exception without a network."""
+    import keras
+
+    def fail():
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.datasets.fashion_mnist, "load_data", fail)
+
+    with pytest.raises(DataError, match=r"URL fetch failure\).*--data PATH/fashion_mnist\.npz"):
+        load_dataset("fashion-mnist")
 
 
 def test_load_dataset_refuses_pickles(tmp_path):
