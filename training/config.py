@@ -19,8 +19,15 @@ VECTOR_NOISE = 0.2
 PICTURE_NOISE, PICTURE_NOISE_SIDE = 0.8, 28
 
 
+# A Gaussian wider than any picture it is meant for; its kernel has some 200 x 200 weights.
+MOST_SMOOTHING = 32.0
+
+
 def _widths(text: str) -> tuple[int, ...]:
-    return tuple(int(width) for width in text.split(","))
+    try:
+        return tuple(int(width) for width in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be integers separated by commas, got {text!r}") from error
 
 
 def _option(default: Any, parse: Any, words: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -91,12 +98,13 @@ class FitConfig:
             _require(0 < getattr(self, name) < 1, name, "between 0 and 1", getattr(self, name))
         shares = self.validation_fraction + self.calibration_fraction + self.test_fraction
         _require(shares <= 0.8, "validation, calibration and test fractions together", "at most 0.8", shares)
-        noise = self.corruption_noise
-        _require(noise is None or noise >= 0, "corruption_noise", "at least 0", noise)
-        _require(self.residual_smoothing >= 0, "residual_smoothing", "at least 0", self.residual_smoothing)
+        noise, smoothing = self.corruption_noise, self.residual_smoothing
+        _require(noise is None or 0 <= noise <= 1, "corruption_noise", "between 0 and 1", noise)
+        most = f"between 0 and {MOST_SMOOTHING:g}"
+        _require(0 <= smoothing <= MOST_SMOOTHING, "residual_smoothing", most, smoothing)
         if self.residual_smoothing > 0 and self.kind != "image":
             raise ConfigError(f"residual_smoothing needs images, got kind {self.kind}")
-        _require(self.seed >= 0, "seed", "at least 0", self.seed)
+        _require(0 <= self.seed < 2**32, "seed", "at least 0 and below 2**32", self.seed)
         for name, words in (("loss", LOSSES), ("activation", ACTIVATIONS), ("architecture", ARCHITECTURES)):
             _require(getattr(self, name) in words, name, "one of " + ", ".join(words), getattr(self, name))
         if self.loss == "bce" and self.kind != "image":

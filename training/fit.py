@@ -88,8 +88,11 @@ def _names(text: str) -> list[str]:
 
 
 def _range(text: str) -> tuple[float, float]:
-    low, high = text.split(",")
-    return float(low), float(high)
+    try:
+        low, high = text.split(",")
+        return float(low), float(high)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be LOW,HIGH, two numbers, got {text!r}") from error
 
 
 def _count(text: str) -> int:

@@ -213,6 +213,21 @@ def test_fit_answers_bad_usage_with_status_2(arguments):
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "sentence"),
+    [
+        ("--widths", "64;32", "must be integers separated by commas, got '64;32'"),
+        ("--value-range", "0", "must be LOW,HIGH, two numbers, got '0'"),
+    ],
+)
+def test_flags_name_what_they_take(capsys, flag, value, sentence):
+    """Not the name of the function that reads them."""
+    with pytest.raises(SystemExit):
+        fit.main(["--data", "digits", "--name", "x", flag, value])
+
+    assert sentence in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_fit_leaves_no_half_model(tmp_path, number):
     """Ctrl-C and a container's stop end with status 130 and an empty store."""
