@@ -150,8 +150,8 @@ VARIABLES = (
     Variable("RESIDUAL_THREADS", "32", "Threads of a process, each for one connection.", _positive_int),
     Variable(
         "RESIDUAL_MAX_CONCURRENCY",
-        "8",
-        "Requests that one process works on at a time; one more is answered 503 at once.",
+        "24",
+        "Requests that one process works on at a time, fewer than its threads; one more is answered 503.",
         _positive_int,
     ),
     Variable("RESIDUAL_POLL_SECONDS", "2", "Seconds between two looks into the store.", _positive_float),
@@ -198,12 +198,13 @@ class Settings:
         Raises
         ------
         SettingsError
-            If a variable with our prefix is unknown or has a value it cannot have, or if other machines
-            could reach the service and nobody decided who may use it.
+            If a variable with our prefix is unknown or has a value it cannot have, if other machines could
+            reach the service and nobody decided who may use it, or if no thread is left to refuse requests.
         """
         _refuse_unknown(environ)
         settings = cls(**{variable.field: variable.read(environ) for variable in VARIABLES})
         _check_access(settings)
+        _check_concurrency(settings)
         return settings
 
 
@@ -225,6 +226,15 @@ def _check_access(settings: Settings) -> None:
         raise SettingsError(
             f"RESIDUAL_BIND={settings.bind} can be reached by other machines: set RESIDUAL_API_KEYS_SHA256 "
             "to let in those with a key, or RESIDUAL_AUTH=none to let in everybody"
+        )
+
+
+def _check_concurrency(settings: Settings) -> None:
+    """A request that every thread is too busy to refuse would wait without a bound."""
+    if settings.max_concurrency >= settings.threads:
+        raise SettingsError(
+            "RESIDUAL_MAX_CONCURRENCY must be less than RESIDUAL_THREADS, so that probes and refusals find a "
+            f"thread, got {settings.max_concurrency} and {settings.threads}"
         )
 
 

@@ -19,7 +19,7 @@ def test_settings_have_the_documented_defaults():
     assert settings.required_models == ()
     assert settings.bind == "127.0.0.1:8000"
     assert settings.workers == allowed_cpus()
-    assert (settings.threads, settings.max_concurrency) == (32, 8)
+    assert (settings.threads, settings.max_concurrency) == (32, 24)
     assert settings.poll_seconds == 2.0
     assert settings.max_body_bytes == 134_217_728
     assert settings.max_rows == 100_000
@@ -134,3 +134,12 @@ def test_allowed_cpus_follow_the_quota_of_the_control_group(tmp_path, monkeypatc
         (tmp_path / "cpu.max").write_text(content)
 
     assert allowed_cpus(tmp_path / "cpu.max") == cpus
+
+
+@pytest.mark.parametrize(("threads", "concurrency"), [("4", "4"), ("8", "24")])
+def test_settings_keep_a_thread_to_refuse_with(threads, concurrency):
+    """With every thread at work, a request would wait in gunicorn's queue without a bound."""
+    environ = {"RESIDUAL_THREADS": threads, "RESIDUAL_MAX_CONCURRENCY": concurrency}
+
+    with pytest.raises(SettingsError, match=f"got {concurrency} and {threads}"):
+        Settings.from_environ(environ)
