@@ -62,7 +62,10 @@ def _parser() -> argparse.ArgumentParser:
 def _list(arguments: argparse.Namespace) -> None:
     """Print every model, its versions and labels."""
     store = ModelStore(arguments.store)
-    for name in store.names():
+    names = store.names()
+    if not names:
+        print(f"there is no model in {arguments.store}", file=sys.stderr)
+    for name in names:
         labels = ", ".join(f"{label} -> {version}" for label, version in sorted(store.labels(name).items()))
         print(f"{name}: versions {store.versions(name)}" + (f", labels {labels}" if labels else ""))
 

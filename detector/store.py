@@ -101,10 +101,19 @@ class ModelStore:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Path]:
-        """A temporary folder beside the versions of a model; gone at the end unless it was published."""
+        """A temporary folder beside the versions of a model; gone at the end unless it was published.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
         check_name(name)
-        (self.root / name).mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=".staged-", dir=self.root / name))
+        try:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+            staged = Path(tempfile.mkdtemp(prefix=".staged-", dir=self.root / name))
+        except OSError as error:
+            raise StoreError(f"{self.root / name} cannot be written: {error.strerror}") from error
         try:
             yield staged
         finally:
@@ -182,11 +191,13 @@ class ModelStore:
         Raises
         ------
         StoreError
-            If `keep` is below 1, or a version cannot be removed.
+            If there is no such model, `keep` is below 1, or a version cannot be removed.
         """
         if keep < 1:
             raise StoreError(f"keep must be at least 1, got {keep}")
         versions, labelled = self.versions(name), set(self.labels(name).values())
+        if not versions:
+            raise StoreError(f"there is no model {name!r}")
         removed = [version for version in versions[:-keep] if version not in labelled]
         for version in removed:
             with self.stage(name) as trash:  # first out of sight as a whole, then gone

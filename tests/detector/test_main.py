@@ -38,10 +38,12 @@ def test_list_prints_models_versions_and_labels(filled, capsys):
     ]
 
 
-def test_list_of_an_empty_store_prints_nothing(store, capsys):
-    """That is no error: the first model may come later."""
+def test_list_of_an_empty_store_says_so(store, capsys):
+    """That is no error, the first model may come later; nor silence, the folder may be mistyped."""
     assert run("list", store=store) == 0
-    assert capsys.readouterr().out == ""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"there is no model in {store.root}\n"
 
 
 def test_verify_prints_the_digest(filled, capsys):
@@ -102,6 +104,7 @@ def test_retain_says_what_it_removed(filled, capsys):
         (["label", "tiny", "Stable", "1"], "a label must match"),
         (["unlabel", "tiny", "canary"], "model 'tiny' has no label 'canary', only ['stable']"),
         (["unlabel", "none", "stable"], "model 'none' has no label 'stable', only []"),
+        (["retain", "none", "--keep", "1"], "there is no model 'none'"),
         (["retain", "tiny", "--keep", "0"], "keep must be at least 1, got 0"),
         (["retain", "..", "--keep", "1"], "a model name must match"),
     ],

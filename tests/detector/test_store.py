@@ -264,6 +264,15 @@ def test_staged_folder_vanishes_when_it_is_not_published(store, error):
     assert list(store.root.iterdir()) == []
 
 
+def test_stage_names_a_store_that_cannot_be_written(store):
+    """A sentence of the package, so that a fit shows no traceback."""
+    store.root.mkdir(exist_ok=True)
+    (store.root / "tiny").write_text("")
+
+    with pytest.raises(StoreError, match=f"{store.root / 'tiny'} cannot be written: File exists"):
+        store.stage("tiny").__enter__()
+
+
 def test_staged_folder_is_no_version(store):
     """What is being written is not found."""
     publish_model(store)
