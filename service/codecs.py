@@ -128,7 +128,7 @@ def decode_body(
         raise Problem(
             "unsupported-media-type",
             f"the Content-Type must be one of {', '.join(expected.media_types())} here, "
-            f"got {media_type[:80]!r}",
+            f"got {repr(media_type[:80]) if media_type else 'none'}",
         )
     if not content:
         raise Problem("malformed-body", "the body is empty")
@@ -153,9 +153,10 @@ def _decode_json(content: bytes, expected: Expected, limits: Limits, options: bo
     try:
         body = msgspec.json.decode(content, type=form)
     except msgspec.ValidationError as error:
-        raise _mistyped(str(error), content) from error
+        raise _mistyped(str(error), content, form.__struct_fields__) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Problem("malformed-body", f"the body is not JSON: {error}") from error
+        hint = "; JSON has no NaN and no Infinity" if b"NaN" in content or b"Infinity" in content else ""
+        raise Problem("malformed-body", f"the body is not JSON: {error}{hint}") from error
     _check_rows(len(body.instances), limits)
     given = {
         name: value
@@ -179,7 +180,7 @@ def _body_type(rank: int, named: bool, options: bool) -> type[msgspec.Struct]:
     return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
 
 
-def _mistyped(message: str, content: bytes) -> Problem:
+def _mistyped(message: str, content: bytes, members: Sequence[str]) -> Problem:
     """The problem for msgspec's "Expected `float`, got `str` - at `$.instances[3][2]`"."""
     sentence, _, path = message.partition(" - at `$")
     steps: list[str | int] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
@@ -189,16 +190,37 @@ def _mistyped(message: str, content: bytes) -> Problem:
     if steps and steps[0] in OPTIONS:
         detail = f"{pointer} must be {OPTIONS[steps[0]][1]}"
         return Problem("invalid-option", detail, [{"detail": detail, "pointer": pointer}])
-    sentence = _EXPECTED.sub(lambda match: f"must be {_WORDS.get(match[1], match[1])}", sentence)
-    detail = f"{pointer or 'the body'}: {sentence.replace('`', '')}"
+    detail = f"{pointer or 'the body'}: {_reworded(sentence, members)}"
     place = {"detail": detail, "pointer": pointer}
     row = {"row": steps[1]} if len(steps) > 1 else {}
     return Problem("invalid-input", detail, [place | row])
 
 
 _PATH_STEP = re.compile(r"\[(\d+)\]|(\.\.\.|\w+)")
-_EXPECTED = re.compile(r"^Expected `([^`]*)`")
-_WORDS = {"float": "a number", "object | array": "an array or an object"}
+_MISTYPED = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`)?")
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_WORDS = {
+    "array": "an array",
+    "bool": "a boolean",
+    "float": "a number",
+    "int": "a number",
+    "object": "an object",
+    "object | array": "an array or an object",
+    "str": "text",
+}
+
+
+def _reworded(sentence: str, members: Sequence[str]) -> str:
+    """A sentence of msgspec in the words of JSON."""
+    if match := _MISTYPED.fullmatch(sentence):
+        wanted, got = (_WORDS.get(word, word) for word in match.groups())
+        return f"must be {wanted}, got {got}" if got else f"must be {wanted}"
+    if match := _MISSING.fullmatch(sentence):
+        return f"must have the member {match[1]!r}"
+    if match := _UNKNOWN.fullmatch(sentence):
+        return f"has the unknown member {match[1][:80]!r}, known are {', '.join(members)}"
+    return sentence.replace("`", "")
 
 
 def _names_of_no_number(content: bytes, row: int) -> list[str]:
