@@ -85,12 +85,17 @@ class FitConfig:
         0.2, float, "share for the threshold; up to 0.4 where the data are few or the promise needs it"
     )
     test_fraction: float = _option(0.15, float, "share held out, where the data bring no test split")
+    rows: int | None = _option(
+        None,
+        int,
+        "use at most so many of the samples that are not held out, drawn at random; all if not given",
+    )
     seed: int = _option(0, int, "of splits, weights, corruption and batches")
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "batch_size", "epochs", "patience"):
             _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
-        for name in ("latent_dim", "max_minutes"):
+        for name in ("latent_dim", "max_minutes", "rows"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, "positive", value)
         _require(bool(self.widths) and min(self.widths) > 0, "widths", "positive integers", self.widths)

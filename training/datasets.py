@@ -40,6 +40,8 @@ class Dataset:
     feature_names : tuple of str, or None
     source : str
         File or built-in name, without folders.
+    normal_label : str or None
+        The label that was named as the normal one.
     provenance : str or None
         Where a built-in data set comes from, and its licence.
     notes : tuple of str
@@ -54,6 +56,7 @@ class Dataset:
     value_range: tuple[float, float] | None
     feature_names: tuple[str, ...] | None
     source: str
+    normal_label: str | None = None
     provenance: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -125,7 +128,8 @@ def load_dataset(
     labels = None if source.labels is None else label_texts(source.labels)
     kind = kind or _infer_kind(samples, source.value_range)
     value_range = _check_kind(samples, kind, value_range or source.value_range)
-    is_anomaly, notes = _anomalies(labels, len(samples), normal_label or source.normal_label)
+    normal_label = normal_label or source.normal_label
+    is_anomaly, notes = _anomalies(labels, len(samples), normal_label)
     held_out = np.zeros(len(samples), dtype=bool)
     held_out[len(samples) - source.n_held_out :] = True
     names = source.feature_names
@@ -140,6 +144,7 @@ def load_dataset(
         value_range=value_range,
         feature_names=names,
         source=Path(data).name,
+        normal_label=normal_label,
         provenance=source.provenance,
         notes=(*source.notes, *notes),
     )

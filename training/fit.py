@@ -75,7 +75,6 @@ def _parser() -> argparse.ArgumentParser:
         "--normal-label", metavar="VALUE", help="samples of this label are normal, others not"
     )
     parser.add_argument("--value-range", type=_range, metavar="LOW,HIGH", help="values of black and white")
-    parser.add_argument("--rows", type=_count, metavar="N", help="use at most N samples, drawn at random")
     parser.add_argument("--no-promise", action="store_true", help="go on with too few samples for a promise")
     parser.add_argument("--no-samples", action="store_true", help="publish no sample of the data")
     parser.add_argument("--dry-run", action="store_true", help="print the network and stop")
@@ -93,13 +92,6 @@ def _range(text: str) -> tuple[float, float]:
         return float(low), float(high)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be LOW,HIGH, two numbers, got {text!r}") from error
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {count}")
-    return count
 
 
 @contextlib.contextmanager
@@ -148,9 +140,10 @@ def _describe(dataset: Dataset, config: FitConfig) -> None:
 
 def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> None:
     """All stages in order: split, scale, build, fit, export, calibrate, evaluate, report, publish."""
-    splits = split_dataset(dataset, config, arguments.rows)
+    splits = split_dataset(dataset, config)
     scaling = fit_scaling(dataset, splits.train)
-    notes = [*dataset.notes, *_notes(splits, scaling.constant)]
+    has_normal_test = not dataset.is_anomaly[splits.test].all()
+    notes = [*dataset.notes, *_notes(splits, scaling.constant, has_normal_test)]
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     store = ModelStore(arguments.store)
@@ -182,17 +175,22 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
     _print_results(published, manifest.threshold, manifest.evaluation)
 
 
-def _notes(splits: Splits, constant: Sequence[str]) -> Iterator[str]:
+def _notes(splits: Splits, constant: Sequence[str], has_normal_test: bool) -> Iterator[str]:
     if constant:
         shown = ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
         yield f"constant in the training split, so that any change counts in raw units: {shown}"
+    if splits.n_calibration_duplicates:
+        yield (
+            f"{splits.n_calibration_duplicates} calibration samples are exact copies of samples that the "
+            "network was fitted on: unless new samples are too, the threshold is too low for its promise"
+        )
     if splits.n_duplicates:
         yield (
             f"{splits.n_duplicates} normal test samples are exact copies of samples in other splits: "
             "the test figures are optimistic"
         )
-    if splits.test.size == 0:
-        yield "nothing was left for the test split"
+    if not has_normal_test:
+        yield "the test split of the data holds anomalies alone: nothing measures the false-alarm rate"
 
 
 def _print_results(published: Path, threshold: Any, evaluation: dict[str, Any]) -> None:

@@ -144,6 +144,8 @@ def _draft(fitted: Fitted) -> Manifest:
             "n_samples": len(dataset.samples),
             "sample_shape": dataset.sample_shape,
             "splits": fitted.splits.sizes(),
+            "normal_label": dataset.normal_label,
+            "n_calibration_duplicates": fitted.splits.n_calibration_duplicates,
             "n_duplicates": fitted.splits.n_duplicates,
         },
         threshold=_NO_THRESHOLD,

@@ -19,19 +19,22 @@ COMFORTABLE_CALIBRATION, COMFORTABLE_SHARE = 500, 0.3
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """Ascending row numbers of a data set; only `test` holds anomalies.
+    """Ascending row numbers of a data set; only `test` holds anomalies, and it holds one sample at least.
 
     Attributes
     ----------
     train, validation, calibration, test : ndarray of int
+    n_calibration_duplicates : int
+        Calibration samples that are equal, byte for byte, to one of training or validation.
     n_duplicates : int
-        Normal test samples that are equal, byte for byte, to a sample of another split.
+        Normal test samples that are equal to a sample of another split.
     """
 
     train: np.ndarray
     validation: np.ndarray
     calibration: np.ndarray
     test: np.ndarray
+    n_calibration_duplicates: int
     n_duplicates: int
 
     def sizes(self) -> dict[str, int]:
@@ -39,7 +42,7 @@ class Splits:
         return {name: getattr(self, name).size for name in ("train", "validation", "calibration", "test")}
 
 
-def split_dataset(dataset: Dataset, config: FitConfig, rows: int | None = None) -> Splits:
+def split_dataset(dataset: Dataset, config: FitConfig) -> Splits:
     """Deal the normal samples out to the four splits; anomalies go to the test split.
 
     Where the data bring a test split, that and nothing else is the test split: figures on it compare with
@@ -49,9 +52,7 @@ def split_dataset(dataset: Dataset, config: FitConfig, rows: int | None = None) 
     ----------
     dataset : Dataset
     config : FitConfig
-        Fractions, `alpha`, `promise` and the seed of the shuffle.
-    rows : int, optional
-        Use at most so many of the samples that are not held out, drawn at random.
+        Fractions, `alpha`, `promise`, `rows` and the seed of the shuffle.
 
     Raises
     ------
@@ -59,11 +60,11 @@ def split_dataset(dataset: Dataset, config: FitConfig, rows: int | None = None) 
         If there are too few normal samples to train on, or to promise `alpha`.
     """
     rng = np.random.default_rng(config.seed)
-    available = rng.permutation(np.flatnonzero(~dataset.held_out))[:rows]
+    available = rng.permutation(np.flatnonzero(~dataset.held_out))[: config.rows]
     normal = available[~dataset.is_anomaly[available]]
     anomalies = available[dataset.is_anomaly[available]]
     brings_test = dataset.held_out.any()
-    n_test = 0 if brings_test else round(config.test_fraction * normal.size)
+    n_test = 0 if brings_test else max(1, round(config.test_fraction * normal.size))
     n_validation = max(1, round(config.validation_fraction * normal.size))
     n_calibration = _calibration_size(normal.size, config)
     n_train = normal.size - n_test - n_validation - n_calibration
@@ -75,10 +76,13 @@ def split_dataset(dataset: Dataset, config: FitConfig, rows: int | None = None) 
     ends = np.cumsum([n_train, n_validation, n_calibration])
     train, validation, calibration, test = np.split(normal, ends)
     test = np.flatnonzero(dataset.held_out) if brings_test else np.concatenate([test, anomalies])
-    used = np.concatenate([train, validation, calibration])
+    fitted = np.concatenate([train, validation])
     return Splits(
         *(np.sort(part) for part in (train, validation, calibration, test)),
-        n_duplicates=_count_duplicates(dataset, used, test[~dataset.is_anomaly[test]]),
+        n_calibration_duplicates=_count_duplicates(dataset, fitted, calibration),
+        n_duplicates=_count_duplicates(
+            dataset, np.concatenate([fitted, calibration]), test[~dataset.is_anomaly[test]]
+        ),
     )
 
 
@@ -97,9 +101,9 @@ def _calibration_size(n_normal: int, config: FitConfig) -> int:
     return max(wanted, needed)
 
 
-def _count_duplicates(dataset: Dataset, used: np.ndarray, test: np.ndarray) -> int:
-    seen = {_digest(dataset.samples[row]) for row in used}
-    return sum(_digest(dataset.samples[row]) in seen for row in test)
+def _count_duplicates(dataset: Dataset, earlier: np.ndarray, later: np.ndarray) -> int:
+    seen = {_digest(dataset.samples[row]) for row in earlier}
+    return sum(_digest(dataset.samples[row]) in seen for row in later)
 
 
 def _digest(sample: np.ndarray) -> bytes:

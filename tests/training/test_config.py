@@ -32,6 +32,7 @@ def test_flags_win_over_the_preset_and_the_preset_over_defaults():
         ("dense", {"epochs": 0}, "epochs must be positive, got 0"),
         ("dense", {"latent_dim": 0}, "latent_dim must be positive, got 0"),
         ("dense", {"max_minutes": -1.0}, "max_minutes must be positive"),
+        ("dense", {"rows": 0}, "rows must be positive, got 0"),
         ("dense", {"widths": ()}, "widths must be positive integers"),
         ("dense", {"widths": (8, 0)}, "widths must be positive integers"),
         ("dense", {"corruption_noise": -0.1}, "corruption_noise must be between 0 and 1"),

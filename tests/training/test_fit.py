@@ -103,6 +103,8 @@ def test_fit_reads_a_csv_and_prints_what_to_do_next(rows_csv, tmp_path, capsys):
     assert "epoch 1/60" in printed.err
     detector = Detector.load(store / "pump" / "1")
     assert detector.manifest.feature_names == ("level", "flow")
+    assert detector.manifest.data["normal_label"] == "ok"
+    assert detector.manifest.training["configuration"]["rows"] is None
     assert detector.score(np.array([[20.0, 13.5]])).is_anomaly.tolist() == [True]
 
 
@@ -252,3 +254,20 @@ def test_an_interrupted_fit_leaves_no_half_model(tmp_path, number):
     assert err.splitlines()[-1] == "interrupted: nothing was published"
     assert out == ""
     assert list((tmp_path / "store").rglob("*")) == []
+
+
+def test_fit_notes_what_weakens_its_figures(tmp_path, capsys):
+    """Copies in the calibration split, and a test split without normal samples."""
+    rng = np.random.default_rng(0)
+    rows = np.tile(rng.normal(size=(150, 3)), (2, 1))
+    np.savez(
+        tmp_path / "data.npz", x_train=rows, y_train=np.zeros(300), x_test=rows[:5] + 9, y_test=np.ones(5)
+    )
+    arguments = ["--data", str(tmp_path / "data.npz"), "--name", "x", "--store", str(tmp_path)]
+
+    assert fit.main([*arguments, "--epochs", "1"]) == 0
+
+    printed = capsys.readouterr()
+    assert "calibration samples are exact copies of samples that the network was fitted on" in printed.err
+    assert "nothing measures the false-alarm rate" in printed.err
+    assert "test samples: 0 normal, 5 anomalies" in printed.out

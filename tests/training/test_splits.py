@@ -106,7 +106,7 @@ def test_too_few_rows_to_train_on_are_refused():
 
 def test_rows_limits_what_is_dealt_out_but_not_the_held_out_rows():
     """--rows draws among the rows that are not held out."""
-    splits = split_dataset(make_dataset(1000, n_held_out=40), CONFIG, rows=300)
+    splits = split_dataset(make_dataset(1000, n_held_out=40), dataclasses.replace(CONFIG, rows=300))
 
     assert sum(splits.sizes().values()) == 340
 
@@ -121,3 +121,21 @@ def test_duplicates_across_splits_are_counted():
 
     assert splits.n_duplicates == 1
     assert split_dataset(dataset, CONFIG).n_duplicates == 0
+
+
+def test_duplicates_of_fitted_samples_in_the_calibration_split_are_counted():
+    """They make the threshold too low, so they are told apart from those of the test split."""
+    dataset = make_dataset(400)
+    splits = split_dataset(dataset, CONFIG)
+    samples = dataset.samples.copy()
+    samples[splits.calibration[:3]] = samples[splits.train[:3]]
+
+    copied = split_dataset(dataclasses.replace(dataset, samples=samples), CONFIG)
+
+    assert (splits.n_calibration_duplicates, copied.n_calibration_duplicates) == (0, 3)
+    assert copied.n_duplicates == 0
+
+
+def test_the_test_split_is_never_empty():
+    """There is always a sample to measure false alarms on."""
+    assert split_dataset(make_dataset(400), dataclasses.replace(CONFIG, test_fraction=1e-4)).test.size == 1
