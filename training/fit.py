@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         with _terminable():
-            check_name(arguments.name)
+            arguments.name = check_name(arguments.name or _name_after(arguments.data))
             dataset, config = _prepare(arguments)
             if arguments.dry_run:
                 _describe(dataset, config)
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="what to train on")
-    parser.add_argument("--name", required=True, help="the model's name: a-z, 0-9, dot, underscore, hyphen")
+    parser.add_argument("--name", help="of the model; made of the data's name if not given")
     parser.add_argument("--store", default="models", help="where models are published (default: models)")
     parser.add_argument(
         "--kind", choices=sorted(DEFAULT_PRESETS), help="of the samples, where data do not tell"
@@ -92,6 +93,14 @@ def _range(text: str) -> tuple[float, float]:
         return float(low), float(high)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be LOW,HIGH, two numbers, got {text!r}") from error
+
+
+def _name_after(data: str) -> str:
+    """A model name made of a file's, folder's or built-in name: `Pump 7.csv` gives `pump-7`."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", Path(data).resolve().stem.lower()).strip("-._")[:64]
+    if not name:
+        raise ConfigError(f"name the model with --name: nothing can be made of {data!r}")
+    return name
 
 
 @contextlib.contextmanager

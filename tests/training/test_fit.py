@@ -205,7 +205,7 @@ def test_fit_answers_a_fault_with_one_sentence(tmp_path, capsys, arguments, sent
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--data", "digits"], ["--data", "digits", "--name", "x", "--epoch", "3"]]
+    "arguments", [[], ["--name", "x"], ["--data", "digits", "--name", "x", "--epoch", "3"]]
 )
 def test_fit_answers_bad_usage_with_status_2(arguments):
     """Abbreviated and missing flags are not guessed."""
@@ -228,6 +228,27 @@ def test_flags_name_what_they_take(capsys, flag, value, sentence):
         fit.main(["--data", "digits", "--name", "x", flag, value])
 
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("digits", "digits"),
+        ("a/Pump 7.csv", "pump-7"),
+        ("mnist.npz", "mnist"),
+        ("x/_good parts_/", "good-parts"),
+    ],
+)
+def test_name_is_made_of_the_data_where_none_is_given(data, name):
+    """A file's, a folder's or a built-in name, as a model may be called."""
+    assert fit._name_after(data) == name
+
+
+def test_data_that_give_no_name_ask_for_one(capsys):
+    """Nothing of these letters may stand in a model's name."""
+    assert fit.main(["--data", "数据.csv"]) == 1
+
+    assert "name the model with --name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
