@@ -17,6 +17,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _INDEX = re.compile(r"|__index_level_\d+__")
 # What a missing label looks like as text.
 _NO_LABEL = ("", "nan")
+_HEADER_CHARACTERS = 1_000_000  # the most of a first line that is looked at for its delimiter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,6 @@ def read_table(path: Path, columns: Sequence[str] | None = None, label_column: s
         non-finite value, or a label is missing.
     """
     table = _read(path)
-    _refuse_repeated(table.column_names, f"{path.name}: column names")
     _refuse_repeated(columns or (), "--columns")
     features = [name for name in table.column_names if name != label_column]
     chosen = list(columns or (name for name in features if not _INDEX.fullmatch(name)))
@@ -94,21 +94,39 @@ def missing_labels(texts: np.ndarray) -> np.ndarray:
 def _read(path: Path) -> pa.Table:
     try:
         if path.suffix == ".parquet":
-            return pyarrow.parquet.read_table(path)
-        delimiter = "\t" if path.suffix == ".tsv" else ","
-        options = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-        table = pyarrow.csv.read_csv(path, parse_options=options)
-        names = table.column_names
+            table = pyarrow.parquet.read_table(path)
+        else:
+            _refuse_delimiter(path)
+            table = _read_text(path)
+        _refuse_repeated(table.column_names, f"{path.name}: column names")  # decodes them as well
     except UnicodeDecodeError as error:
         raise DataError(f"{path.name}: column names must be UTF-8, got {error.object!r}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-        raise DataError(
-            f"{path.name} must have columns separated by {'tabs' if delimiter == chr(9) else 'commas'}, "
-            f"got the one column {names[0]!r}"
-        )
     return table
+
+
+def _read_text(path: Path) -> pa.Table:
+    options = pyarrow.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
+    try:
+        return pyarrow.csv.read_csv(path, parse_options=options)
+    except pa.ArrowInvalid:  # once more on one thread: only there does the message have the row's number
+        return pyarrow.csv.read_csv(path, pyarrow.csv.ReadOptions(use_threads=False), options)
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix == ".tsv" else ","
+
+
+def _refuse_delimiter(path: Path) -> None:
+    """Other delimiters show in the first line; the rows may hold commas of another meaning, as in 21,5."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline(_HEADER_CHARACTERS).strip()
+    if _delimiter(path) not in header and any(mark in header for mark in ";\t|,"):
+        wanted = "tabs" if path.suffix == ".tsv" else "commas"
+        raise DataError(
+            f"{path.name} must have columns separated by {wanted}, got the one column {header[:80]!r}"
+        )
 
 
 def _refuse_repeated(names: Sequence[str], what: str) -> None:
@@ -151,7 +169,7 @@ def _refuse_text(table: pa.Table, path: Path, names: Sequence[str]) -> None:
         raise DataError(
             f"{path.name}: columns must hold numbers, got {_listed(texts)} of type "
             f"{_listed(sorted({str(kind) for kind in texts.values()}))}{example}; "
-            f"leave them out with --columns, or name the label with --label-column"
+            f"name the columns of numbers with --columns, and the label with --label-column"
         )
 
 
@@ -160,7 +178,7 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
     if missing.size:
         raise DataError(
             f"{path.name}: column {name!r} has {missing.size} missing value{'s' * (missing.size > 1)}, "
-            f"the first in {_row(missing[0], path)}; fill or remove them, or leave the column out "
+            f"the first in {_row(missing[0], path)}; fill them, remove their rows, or name the other columns "
             "with --columns"
         )
     values = column.cast(pa.float64(), safe=False).to_numpy()  # float32 in the end: identifiers lose digits
