@@ -30,7 +30,7 @@ RUN python -m venv --without-pip /opt/venv \
 
 FROM base AS training
 # TensorFlow and Matplotlib want a home that they can write to.
-ENV HOME=/tmp TF_CPP_MIN_LOG_LEVEL=2
+ENV HOME=/tmp
 COPY --from=training-packages /opt/venv /opt/venv
 COPY detector detector
 COPY training training
