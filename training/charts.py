@@ -2,17 +2,20 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 NORMAL_COLOUR, ANOMALY_COLOUR, CALIBRATION_COLOUR = "#2a6f97", "#e76f51", "#9aa5b1"
 THRESHOLD_COLOUR = "#9d0208"
 MOST_POINTS = 3000
 MOST_FEATURES = 16
+MOST_CHARACTERS = 40  # of a name in a chart
 
 
 def loss_chart(train: Sequence[float], validation: Sequence[float], best_epoch: int) -> str:
@@ -65,7 +68,7 @@ def latent_chart(latent: np.ndarray, groups: Mapping[str, np.ndarray]) -> str:
     colours = mpl.colormaps["tab10"]
     for number, (name, members) in enumerate(groups.items()):
         points = centred[members][:MOST_POINTS]
-        axes.scatter(*points.T, s=7, alpha=0.6, color=colours(number % 10), label=name, linewidths=0)
+        axes.scatter(*points.T, s=7, alpha=0.6, color=colours(number % 10), label=_shown(name), linewidths=0)
     axes.set(xlabel="first main axis of the latent", ylabel="second")
     axes.legend(frameon=False, fontsize=8, markerscale=2)
     return _svg(figure)
@@ -117,7 +120,7 @@ def feature_chart(
         axes.plot(expected, rows, "|", color=THRESHOLD_COLOUR, markersize=9)
         axes.set_title(title, fontsize=8)
         axes.grid(axis="x", alpha=0.2)
-    grid[0].set_yticks(rows, [names[column] for column in largest], fontsize=7)
+    grid[0].set_yticks(rows, [_shown(names[column]) for column in largest], fontsize=7)
     grid[0].invert_yaxis()
     figure.supxlabel("standard deviations from the mean: ● value, | reconstruction", fontsize=8)
     return _svg(figure)
@@ -135,9 +138,22 @@ def _pixels(sample: np.ndarray, low: float, high: float) -> np.ndarray:
     return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
 
 
+def _shown(name: str) -> str:
+    """A name of the data as a chart can hold it: not too long, and nothing that XML forbids."""
+    name = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name
+    )
+    return name if len(name) <= MOST_CHARACTERS else name[: MOST_CHARACTERS - 1] + "…"
+
+
 def _svg(figure: Figure) -> str:
     """An SVG as `data:` URI, the same for the same figure."""
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "residual", "svg.fonttype": "none", "font.family": "sans-serif"}):
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # names of the data are no formulas, whatever stands between two dollars
+    style = {"svg.hashsalt": "residual", "svg.fonttype": "none", "font.family": "sans-serif"}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # The browser has the glyphs that our font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()

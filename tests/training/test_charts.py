@@ -1,0 +1,31 @@
+"""Charts take the names that data have, whatever they are."""
+
+import base64
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from training import charts
+
+ODD_NAMES = ("price $", "a $\\frac$ b", "$x_$", "温度", "_under", "a\x01b", "n" * 300)
+
+
+def texts(chart):
+    """Every text of a chart; reading it shows that it is XML."""
+    svg = ElementTree.fromstring(base64.b64decode(chart.removeprefix("data:image/svg+xml;base64,")))  # noqa: S314 our own
+    return {element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")}
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_charts_show_names_as_they_are(name):
+    """Dollars are no formulas, other scripts no warnings, and a long name leaves room for the chart."""
+    values = np.random.default_rng(0).normal(size=(4, 2))
+    shown = name.replace("\x01", "\N{REPLACEMENT CHARACTER}")
+    shown = shown if len(shown) < 41 else shown[:39] + "…"
+
+    features = charts.feature_chart(values, values / 2, values**2, list("abcd"), (name, "other"))
+    latent = charts.latent_chart(values, {f"label {name}": np.ones(4, dtype=bool)})
+
+    assert shown in texts(features)
+    assert any(text.startswith(f"label {shown[:30]}") for text in texts(latent))
