@@ -28,7 +28,7 @@ class History:
     Attributes
     ----------
     train_loss, validation_loss : tuple of float
-        One for each epoch; the first over corrupted inputs, the second over clean ones.
+        One for each epoch, finite; the first over corrupted inputs, the second over clean ones.
     best_epoch : int
         From 1; its weights were kept.
     seconds : float
@@ -54,7 +54,7 @@ def fit_autoencoder(
     config: FitConfig,
     callbacks: list[keras.callbacks.Callback],
 ) -> History:
-    """Fit in place.
+    """Fit in place; a fit that diverges ends, and the best weights before are kept.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def fit_autoencoder(
     Raises
     ------
     TrainingError
-        If the validation loss was never finite.
+        If not even the first epoch had finite losses.
     """
     samples = layers.Input(train.shape[1:])
     latent = autoencoder.encoder(corrupt(samples, config))
@@ -85,17 +85,27 @@ def fit_autoencoder(
         batch_size=config.batch_size,
         epochs=config.epochs,
         verbose=0,
-        callbacks=[*stopping, keras.callbacks.TerminateOnNaN(), *callbacks],
+        callbacks=[*stopping, _StopAtInfinity(), *callbacks],
     ).history
-    validation_loss = np.array(losses.get("val_loss", []))
-    if not np.isfinite(validation_loss).any():
-        raise TrainingError("the loss became infinite: try a smaller --learning-rate")
+    train_loss, validation_loss = np.array(losses["loss"]), np.array(losses["val_loss"])
+    finite = np.isfinite(train_loss) & np.isfinite(validation_loss)
+    if not finite[0]:
+        raise TrainingError("the loss is infinite after one epoch: try a smaller --learning-rate")
     return History(
-        train_loss=tuple(losses["loss"]),
-        validation_loss=tuple(losses["val_loss"]),
-        best_epoch=int(np.nanargmin(validation_loss)) + 1,
+        train_loss=tuple(train_loss[finite].tolist()),
+        validation_loss=tuple(validation_loss[finite].tolist()),
+        best_epoch=int(np.argmin(validation_loss[finite])) + 1,
         seconds=time.monotonic() - start,
     )
+
+
+class _StopAtInfinity(keras.callbacks.Callback):
+    """Ends a fit after the first epoch with a loss that is not finite: what follows is not better."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Look at both losses."""
+        if not np.isfinite(list((logs or {}).values())).all():
+            self.model.stop_training = True
 
 
 class _TimeLimit(keras.callbacks.Callback):
