@@ -72,5 +72,6 @@ def _bootstrap(
     tail = (1 - CONFIDENCE) / 2
     return {
         "value": float(metric(is_anomaly, score)),
-        "interval": [float(value) for value in np.quantile(draws, [tail, 1 - tail])],
+        # Clipped: a mean of ones may come out as 1.0000000000000002.
+        "interval": [float(value) for value in np.clip(np.quantile(draws, [tail, 1 - tail]), 0, 1)],
     }

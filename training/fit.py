@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _describe(dataset, config)
             else:
                 _fit(arguments, dataset, config)
-    except (TrainingError, DetectorError) as error:
+    except (TrainingError, DetectorError, OSError) as error:  # OSError: a disk that is full
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -220,7 +220,16 @@ def _print_results(published: Path, threshold: Any, evaluation: dict[str, Any]) 
     print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies")
     print(f"report: {published / 'report.html'}")
     store, name = published.parent.parent, published.parent.name
-    print(f"next: RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL={name} gunicorn -c deploy/gunicorn.conf.py")
+    settings = f"RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL={name}"
+    print(f"next: {settings} {_gunicorn()} -c deploy/gunicorn.conf.py")
+
+
+def _gunicorn() -> str:
+    """The gunicorn beside this Python, which need not be on the path."""
+    beside = Path(sys.executable).with_name("gunicorn")
+    if not beside.exists():
+        return "gunicorn"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 if __name__ == "__main__":

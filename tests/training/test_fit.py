@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -99,7 +100,10 @@ def test_fit_reads_a_csv_and_prints_what_to_do_next(rows_csv, tmp_path, capsys):
     assert lines["published"] == str(store / "pump" / "1")
     assert "at most 0.05 of normal samples flagged, with 0.95 confidence" in lines["threshold"]
     assert float(lines["test roc_auc"].split()[0]) > 0.9
-    assert lines["next"].startswith(f"RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL=pump gunicorn")
+    *settings, gunicorn, _, configuration = lines["next"].split()
+    assert settings == [f"RESIDUAL_STORE={store}", "RESIDUAL_DEFAULT_MODEL=pump"]
+    assert Path(gunicorn).exists()  # not only a name: nobody said that the environment is on the path
+    assert Path(configuration).exists()
     assert "epoch 1/60" in printed.err
     detector = Detector.load(store / "pump" / "1")
     assert detector.manifest.feature_names == ("level", "flow")
@@ -183,6 +187,16 @@ def test_dry_run_prints_the_parameters_and_publishes_nothing(tmp_path, capsys):
 
     assert "parameters: " in capsys.readouterr().out.splitlines()[-1]
     assert not (tmp_path / "no").exists()
+
+
+def test_a_store_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    """Before anything is fitted."""
+    (tmp_path / "store").write_text("")
+
+    assert fit.main(["--data", "digits", "--name", "x", "--store", str(tmp_path / "store")]) == 1
+
+    sentence = f"error: {tmp_path / 'store' / 'x'} cannot be written: Not a directory\n"
+    assert capsys.readouterr().err.endswith(sentence)
 
 
 @pytest.mark.parametrize(
