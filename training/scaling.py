@@ -56,13 +56,15 @@ def fit_scaling(dataset: Dataset, train: np.ndarray) -> Scaling:
     constant = np.ptp(samples, axis=0) == 0
     if constant.all():
         raise DataError("every column is constant in the training split: there is nothing to learn")
-    fine = ~constant & (spread < LEAST_RELATIVE_SPREAD * np.abs(offset))
+    fine = ~constant & (
+        spread < np.maximum(LEAST_RELATIVE_SPREAD * np.abs(offset), np.finfo(np.float32).tiny)
+    )
     if fine.any():
         column = int(np.argmax(fine))
         raise DataError(
             f"column {dataset.feature_names[column]!r} varies by {spread[column]:.3g} round "
-            f"{offset[column]:.6g}, too little for float32: subtract a constant from it, or leave it out "
-            "with --columns"
+            f"{offset[column]:.6g}, too little for float32: shift or scale it, or leave it out with "
+            "--columns"
         )
     names = tuple(dataset.feature_names[column] for column in np.flatnonzero(constant))
     return Scaling(offset.astype(np.float32), np.where(constant, 1, spread).astype(np.float32), names)

@@ -52,6 +52,7 @@ def test_a_constant_column_is_named_and_keeps_its_unit():
     [
         ((np.ones(200), np.zeros(200)), "every column is constant"),
         ((np.arange(200), 1.7e9 + np.arange(200) * 8.0), "column 'b' varies by"),
+        ((np.arange(200), (np.arange(200) < 1) * 1e-44), "column 'b' varies by"),
     ],
 )
 def test_fit_scaling_refuses_what_cannot_be_learned_from(columns, sentence):
