@@ -88,9 +88,11 @@ def write_report(
 
 
 def _figure(value: Any) -> str:
-    """A number with its interval, four significant digits; a dash where there is none."""
+    """A count whole, a number with its interval or four significant digits; a dash where there is none."""
     if value is None:
         return "–"
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, dict):
         low, high = value["interval"]
         return f"{value['value']:.4f} ({low:.4f} to {high:.4f})"

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from detector import Detector
+from training import fit, report
 
 
 class _Tags(HTMLParser):
@@ -65,27 +66,34 @@ def test_card_of_the_digits_names_source_and_licence(pictures_folder):
     assert "CC BY 4.0" in card
 
 
-def test_report_escapes_names_of_the_data(tmp_path):
-    """A column called like a tag stays text."""
-    from training import fit
-
-    rows = "\n".join(f"{n % 7},{n % 5},{n % 3}" for n in range(300))
+@pytest.fixture
+def odd_folder(tmp_path):
+    """A model of a constant column called like a tag, which a note names."""
+    rows = "\n".join(f"1,{n % 5},{n % 3}" for n in range(300))
     (tmp_path / "data.csv").write_text("<script>alert(1)</script>,b,c\n" + rows + "\n")
+    arguments = ["--data", str(tmp_path / "data.csv"), "--name", "x", "--store", str(tmp_path / "store")]
+    assert fit.main([*arguments, "--epochs", "1"]) == 0
+    return tmp_path / "store" / "x" / "1"
 
-    assert (
-        fit.main(
-            [
-                "--data",
-                str(tmp_path / "data.csv"),
-                "--name",
-                "x",
-                "--epochs",
-                "1",
-                "--store",
-                str(tmp_path / "s"),
-            ]
-        )
-        == 0
-    )
 
-    assert "<script" not in (tmp_path / "s" / "x" / "1" / "report.html").read_text()
+def test_report_escapes_names_of_the_data(odd_folder):
+    """A column called like a tag stays text."""
+    page = (odd_folder / "report.html").read_text()
+
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "–"),
+        (118_500, "118500"),
+        (0.05, "0.05"),
+        (2.546825e-07, "2.547e-07"),
+        ({"value": 0.25, "interval": [0.1, 0.5]}, "0.2500 (0.1000 to 0.5000)"),
+    ],
+)
+def test_figures_are_counts_numbers_or_intervals(value, words):
+    """A count of many decisions is not rounded."""
+    assert report._figure(value) == words
