@@ -1,11 +1,9 @@
 """What the detector does on the test split: false alarms always, the rest where there are anomalies."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from detector.inference import Scores
 
@@ -42,8 +40,7 @@ def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any
         "average_precision": None,
     }
     if normal.any() and is_anomaly.any():
-        for name, metric in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
-            figures[name] = _bootstrap(metric, is_anomaly, scores.score, seed)
+        figures |= _ranking_figures(is_anomaly, scores.score, seed)
     return figures
 
 
@@ -59,19 +56,46 @@ def _rate(flagged: np.ndarray) -> dict[str, Any] | None:
     }
 
 
-def _bootstrap(
-    metric: Callable[[np.ndarray, np.ndarray], float], is_anomaly: np.ndarray, score: np.ndarray, seed: int
-) -> dict[str, Any]:
-    """Resample normal samples and anomalies each among themselves: their shares stay the test's."""
+def _ranking_figures(is_anomaly: np.ndarray, score: np.ndarray, seed: int) -> dict[str, Any]:
+    """ROC AUC and average precision; each resample draws normal samples and anomalies among themselves.
+
+    The scores are sorted once: a resample is two counts at each score, which takes milliseconds for 100,000
+    samples.
+    """
     rng = np.random.default_rng(seed)
-    groups = (np.flatnonzero(~is_anomaly), np.flatnonzero(is_anomaly))
-    draws = []
-    for _ in range(N_RESAMPLES):
-        rows = np.concatenate([rng.choice(group, group.size) for group in groups])
-        draws.append(metric(is_anomaly[rows], score[rows]))
+    places, place = np.unique(-score, return_inverse=True)  # 0 is the highest score
+    groups = (place[~is_anomaly], place[is_anomaly])
+
+    def metrics(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, float]:
+        counts = (np.bincount(group, minlength=places.size) for group in (normal, anomalies))
+        return ranking_metrics(*counts)
+
+    draws = [metrics(*(rng.choice(group, group.size) for group in groups)) for _ in range(N_RESAMPLES)]
     tail = (1 - CONFIDENCE) / 2
+    intervals = np.quantile(draws, [tail, 1 - tail], axis=0).T
     return {
-        "value": float(metric(is_anomaly, score)),
-        # Clipped: a mean of ones may come out as 1.0000000000000002.
-        "interval": [float(value) for value in np.clip(np.quantile(draws, [tail, 1 - tail]), 0, 1)],
+        name: {"value": value, "interval": interval.tolist()}
+        for name, value, interval in zip(
+            ("roc_auc", "average_precision"), metrics(*groups), intervals, strict=True
+        )
     }
+
+
+def ranking_metrics(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, float]:
+    """ROC AUC and average precision of counts.
+
+    Parameters
+    ----------
+    normal, anomalies : ndarray of shape (n_scores,), int
+        How many samples have each score, the highest score first; at least one of both.
+
+    Returns
+    -------
+    tuple of float
+        The share of pairs in which the anomaly scores higher, ties a half; and the precision at each score,
+        weighted by the recall gained there.
+    """
+    found, alarms = np.cumsum(anomalies), np.cumsum(normal)
+    roc_auc = normal @ (found - anomalies / 2) / (found[-1] * alarms[-1])
+    precision = found / np.maximum(found + alarms, 1)
+    return float(roc_auc), float(anomalies @ precision / found[-1])

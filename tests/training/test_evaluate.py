@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import beta
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from detector.inference import Scores
 from training.evaluate import evaluate
@@ -60,3 +61,38 @@ def test_evaluate_without_anomalies_says_nothing_of_ranking():
     figures = evaluate(scores_of([1, 2, 3], 5.0), np.zeros(3, dtype=bool), seed=0)
 
     assert figures["recall"] is figures["roc_auc"] is figures["average_precision"] is None
+
+
+@pytest.mark.parametrize("n_scores", [3, 40, 100_000])
+def test_ranking_figures_are_those_of_scikit_learn(n_scores):
+    """With many ties, few and none."""
+    rng = np.random.default_rng(0)
+    values, labels = rng.integers(0, n_scores, size=500), rng.random(500) < 0.2
+
+    figures = evaluate(scores_of(values, 9.5), labels, seed=0)
+
+    assert figures["roc_auc"]["value"] == pytest.approx(roc_auc_score(labels, values))
+    assert figures["average_precision"]["value"] == pytest.approx(average_precision_score(labels, values))
+
+
+def test_intervals_are_quantiles_of_resampled_figures():
+    """Against a bootstrap over rows, each group drawn among itself."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(200) >= 150
+    values = rng.normal(size=200) + labels
+    draws = []
+    rng = np.random.default_rng(7)
+    for _ in range(300):
+        rows = np.concatenate(
+            [rng.choice(group, group.size) for group in (np.arange(150), np.arange(150, 200))]
+        )
+        draws.append(
+            [metric(labels[rows], values[rows]) for metric in (roc_auc_score, average_precision_score)]
+        )
+
+    figures = evaluate(scores_of(values, 1.0), labels, seed=7)
+
+    for name, expected in zip(
+        ("roc_auc", "average_precision"), np.quantile(draws, [0.025, 0.975], axis=0).T, strict=True
+    ):
+        np.testing.assert_allclose(figures[name]["interval"], expected)
