@@ -5,15 +5,18 @@
 
 Every row is one `python -m training.fit --normal-label LABEL --seed SEED` in a process of its own: the false
 alarms on the normal samples of the test split, beside what was promised and expected, and the ROC AUC
-against the other classes. A row that is in the output file already is not run again.
+against the other classes. A label and seed that the output file has for this alpha is not run again; so one
+file is for one data set.
 """
 
 import argparse
+import itertools
 import json
 import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from scipy.stats import betabinom
 QUANTILE = 0.999
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, print the table and whether each promise held."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -34,15 +37,24 @@ def main() -> int:
     parser.add_argument("--seeds", default="0", help="seeds, one fit each")
     parser.add_argument("--alpha", default=0.05, type=float)
     parser.add_argument("--out", required=True, type=Path)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
-    for seed in arguments.seeds.split(","):
-        for label in arguments.labels.split(","):
-            if not any(row["label"] == label and row["seed"] == int(seed) for row in rows):
-                rows.append(fit_one(arguments.data, label, int(seed), arguments.alpha))
-                write_rows(arguments.out, rows)
-                print(describe(rows[-1]), flush=True)
-    return summarise(rows)
+    asked_for = []
+    for seed, label in itertools.product(arguments.seeds.split(","), arguments.labels.split(",")):
+        row = find_row(rows, label, int(seed), arguments.alpha)
+        if row is None:
+            row = fit_one(arguments.data, label, int(seed), arguments.alpha)
+            rows.append(row)
+            write_rows(arguments.out, rows)
+        asked_for.append(row)
+        print(describe(row), flush=True)
+    return summarise(asked_for)
+
+
+def find_row(rows: list[dict[str, Any]], label: str, seed: int, alpha: float) -> dict[str, Any] | None:
+    """The row of an earlier run, if there is one."""
+    wanted = {"label": label, "seed": seed, "promised_rate": alpha}
+    return next((row for row in rows if wanted.items() <= row.items()), None)
 
 
 def fit_one(data: str, label: str, seed: int, alpha: float) -> dict[str, Any]:
