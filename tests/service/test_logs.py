@@ -2,12 +2,13 @@
 
 import json
 import logging
-import logging.config
 import re
+import subprocess
+import sys
 
 import pytest
 
-from service.logs import JsonFormatter, logging_config
+from service.logs import JsonFormatter
 
 
 @pytest.fixture
@@ -74,21 +75,25 @@ def test_formatter_writes_a_traceback_into_the_one_line():
     assert "ValueError: two\nlines" in json.loads(text)["traceback"]
 
 
-def test_logging_config_writes_everything_as_json_to_stdout(capsys):
-    """Gunicorn's own lines too; its access lines not, since ours say more."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        logging.config.dictConfig(logging_config())
-        logging.getLogger("gunicorn.error").info("booting")
-        logging.getLogger("gunicorn.access").info("GET /")
-        logging.getLogger("service.registry").info("loaded", extra={"fields": {"model": "tiny"}})
-    finally:
-        root.handlers[:], root.level = handlers, level
+def test_logging_config_writes_everything_as_json_to_stdout():
+    """Gunicorn's own lines too; its access lines not, since ours say more.
 
-    written = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    In an interpreter of its own: `dictConfig` closes the handlers of others, absl's with pytest's own stream.
+    """
+    code = """
+import logging.config
+from service.logs import logging_config
+logging.config.dictConfig(logging_config())
+logging.getLogger("gunicorn.error").info("booting")
+logging.getLogger("gunicorn.access").info("GET /")
+logging.getLogger("service.registry").info("loaded", extra={"fields": {"model": "tiny"}})
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    written = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(line["logger"], line["message"]) for line in written] == [
         ("gunicorn.error", "booting"),
         ("service.registry", "loaded"),
     ]
     assert written[1]["model"] == "tiny"
+    assert result.stderr == ""
