@@ -17,6 +17,8 @@ from training import fit
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+# Models of the user's own may stand beside the ready-made one.
+STORE = {"RESIDUAL_STORE": str(ROOT / "models"), "RESIDUAL_DEFAULT_MODEL": "digits"}
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 
 
@@ -28,7 +30,7 @@ def blocks(language):
 @pytest.fixture(scope="module")
 def server():
     """The ready-made model on a real port of loopback; its address."""
-    app = create_app(Settings.from_environ({"RESIDUAL_STORE": str(ROOT / "models")}))
+    app = create_app(Settings.from_environ(STORE))
     server = make_server("127.0.0.1", 0, app)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -94,7 +96,7 @@ def test_readme_settings_are_those_of_the_service():
 
 def test_readme_routes_exist(server):
     """Every path of the endpoint table is described in the OpenAPI document."""
-    app = create_app(Settings.from_environ({"RESIDUAL_STORE": str(ROOT / "models")}))
+    app = create_app(Settings.from_environ(STORE))
     paths = app.test_client().get("/openapi.json").get_json()["paths"]
     app.extensions["residual.models"].stop()
     table = README[README.index("## Endpoints") : README.index("Bodies are JSON")]
