@@ -167,13 +167,14 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
 
         seed_everything(config.seed)
         autoencoder = build_autoencoder(config, dataset.sample_shape)
-        history = fit_autoencoder(
-            autoencoder,
-            scaling.apply(dataset.samples[splits.train]),
-            scaling.apply(dataset.samples[splits.validation]),
-            config,
-            [progress_callback(config.epochs)],
-        )
+        with progress_callback(config.epochs) as progress:
+            history = fit_autoencoder(
+                autoencoder,
+                scaling.apply(dataset.samples[splits.train]),
+                scaling.apply(dataset.samples[splits.validation]),
+                config,
+                [progress],
+            )
         graphs = export_graphs(autoencoder, scaling, config.residual_smoothing)
         created_at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         fitted = folder.Fitted(

@@ -1,34 +1,42 @@
 """How a fit shows its progress: a live bar on a terminal, plain lines elsewhere; on stderr either way."""
 
+import contextlib
+import os
 import sys
 import time
+from collections.abc import Iterator
 
 import keras
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
+BAR = "fitting {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"  # fits into 80 columns
+ROOM_UNKNOWN = {"ncols": 80, "nrows": 24}  # of a terminal that does not tell its size
 
 
-def progress_callback(epochs: int) -> keras.callbacks.Callback:
-    """The form that fits stderr."""
-    return _Bar(epochs) if sys.stderr.isatty() else _Lines(epochs)
+@contextlib.contextmanager
+def progress_callback(epochs: int) -> Iterator[keras.callbacks.Callback]:
+    """The form that fits stderr; what is printed next has a line of its own, however the fit ended."""
+    if not sys.stderr.isatty():
+        yield _Lines(epochs)
+        return
+    # tqdm takes 0 columns and rows for no room at all, and draws nothing.
+    room = {} if os.get_terminal_size(sys.stderr.fileno()).columns else ROOM_UNKNOWN
+    with tqdm(total=epochs, bar_format=BAR, **room) as bar:
+        yield _Bar(bar)
 
 
 class _Bar(keras.callbacks.Callback):
     """One line that is drawn again: epochs, time left, losses."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, bar: tqdm) -> None:
         super().__init__()
-        self._bar = tqdm(total=epochs, unit="epoch", desc="fitting", leave=True)
+        self._bar = bar
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Move on by one epoch."""
         self._bar.set_postfix(_losses(logs))
         self._bar.update()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leave the last state on the screen."""
-        self._bar.close()
 
 
 class _Lines(keras.callbacks.Callback):
