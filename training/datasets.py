@@ -378,6 +378,8 @@ def _anomalies(
     present = sorted(set(labels))
     listed = ", ".join(present[:12]) + (" ..." if len(present) > 12 else "")
     if normal_label is not None:
+        if normal_label not in present:  # a column of true and false has the labels 1 and 0
+            normal_label = {"false": "0", "true": "1"}.get(normal_label.lower(), normal_label)
         if normal_label not in present:
             raise DataError(f"--normal-label {normal_label} is not among the labels {listed}")
         return labels != normal_label, ()

@@ -268,6 +268,15 @@ def test_load_dataset_refuses_other_suffixes(tmp_path):
         load_dataset(str(tmp_path / "data.xlsx"))
 
 
+def test_normal_label_of_a_boolean_column_may_be_a_word(tmp_path):
+    """As it stands in the file, though such labels are 0 and 1."""
+    (tmp_path / "data.csv").write_text("a,good\n1,true\n2,false\n")
+
+    dataset = load_dataset(str(tmp_path / "data.csv"), label_column="good", normal_label="True")
+
+    assert dataset.is_anomaly.tolist() == [False, True]
+
+
 def test_notes_of_a_table_are_those_of_the_data(tmp_path):
     """What was assumed on reading and of the labels stands in one place."""
     (tmp_path / "data.csv").write_text(",a,state\n0,1,ok\n1,2,bad\n")
