@@ -69,7 +69,8 @@ def calibrate(
             "the threshold would be 0: the network reproduces the calibration samples exactly, so its error "
             "tells nothing; try a smaller --latent-dim"
         )
-    levels = np.array(QUANTILE_LEVELS)
+    # The outermost quantiles are values of single samples.
+    levels = np.array(QUANTILE_LEVELS if config.samples else QUANTILE_LEVELS[1:-1])
     arrays = {
         "score": scores,
         "levels": levels,

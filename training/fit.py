@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from detector.calibration import promised_rank
 from detector.errors import DetectorError
 from detector.store import ModelStore, check_name
 from training.config import DEFAULT_PRESETS, PRESETS, FitConfig, add_flags
@@ -78,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--value-range", type=_range, metavar="LOW,HIGH", help="values of black and white")
     parser.add_argument("--no-promise", action="store_true", help="go on with too few samples for a promise")
     parser.add_argument("--no-samples", action="store_true", help="publish no sample of the data")
-    parser.add_argument("--dry-run", action="store_true", help="print the network and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the network and stop: the data are read, not split"
+    )
     add_flags(parser.add_argument_group("hyperparameters"))
     return parser
 
@@ -150,9 +153,10 @@ def _describe(dataset: Dataset, config: FitConfig) -> None:
 def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> None:
     """All stages in order: split, scale, build, fit, export, calibrate, evaluate, report, publish."""
     splits = split_dataset(dataset, config)
+    config = config.for_training(dataset.sample_shape, splits.train.size)
     scaling = fit_scaling(dataset, splits.train)
     has_normal_test = not dataset.is_anomaly[splits.test].all()
-    notes = [*dataset.notes, *_notes(splits, scaling.constant, has_normal_test)]
+    notes = [*dataset.notes, *_notes(splits, scaling.constant, has_normal_test, config)]
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     store = ModelStore(arguments.store)
@@ -185,7 +189,17 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
     _print_results(published, manifest.threshold, manifest.evaluation)
 
 
-def _notes(splits: Splits, constant: Sequence[str], has_normal_test: bool) -> Iterator[str]:
+def _notes(
+    splits: Splits, constant: Sequence[str], has_normal_test: bool, config: FitConfig
+) -> Iterator[str]:
+    n_calibration = splits.calibration.size
+    rank = promised_rank(n_calibration, config.alpha)
+    if config.promise and rank < config.alpha * n_calibration / 2:
+        yield (
+            f"{n_calibration} calibration samples are few: to keep the promise of {config.alpha:g} the "
+            f"threshold is number {rank} of their scores, the largest first; more normal samples would "
+            "lower it"
+        )
     if constant:
         shown = ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
         yield f"constant in the training split, so that any change counts in raw units: {shown}"

@@ -79,20 +79,39 @@ def test_latent_size_follows_the_data_where_none_is_given(preset, shape, latent_
 
 
 @pytest.mark.parametrize(
-    ("preset", "shape", "noise"),
-    [("dense", (30,), 0.2), ("conv", (28, 28), 0.8), ("conv", (96, 96, 3), 0.8), ("conv", (14, 14), 0.4)],
+    ("preset", "shape", "n_train", "noise"),
+    [
+        ("dense", (30,), 100, 0.2),
+        ("conv", (28, 28), 3000, 0.8),
+        ("conv", (96, 96, 3), 60_000, 0.8),
+        ("conv", (14, 14), 3000, 0.4),
+        ("conv", (28, 28), 1500, 0.5),
+        ("conv", (28, 28), 100, 0.22),
+    ],
 )
-def test_noise_follows_the_data_where_none_is_given(preset, shape, noise):
-    """Smaller pictures get less."""
-    assert FitConfig.from_preset(preset).for_samples(shape).corruption_noise == pytest.approx(noise)
+def test_noise_follows_number_and_size_where_none_is_given(preset, shape, n_train, noise):
+    """Few or small pictures get less."""
+    config = FitConfig.from_preset(preset).for_training(shape, n_train)
+
+    assert config.corruption_noise == pytest.approx(noise)
+
+
+@pytest.mark.parametrize(
+    ("n_train", "batch_size", "patience"), [(60_000, 64, 20), (3795, 64, 20), (1000, 62, 62), (50, 8, 160)]
+)
+def test_few_samples_go_in_small_batches_with_long_patience(n_train, batch_size, patience):
+    """At least a thousand steps without a better loss before a fit stops."""
+    config = FitConfig.from_preset("dense").for_training((30,), n_train)
+
+    assert (config.batch_size, config.patience) == (batch_size, patience)
 
 
 def test_what_was_given_stays():
     """What was asked for is not touched, 0 included."""
-    config = FitConfig.from_preset("dense", {"latent_dim": 20, "corruption_noise": 0.0}).for_samples((2,))
+    given = {"latent_dim": 20, "corruption_noise": 0.0, "batch_size": 5, "patience": 3}
+    config = FitConfig.from_preset("dense", given).for_samples((2,)).for_training((2,), 100)
 
-    assert config.latent_dim == 20
-    assert config.corruption_noise == 0
+    assert {name: getattr(config, name) for name in given} == given
 
 
 def test_flags_cover_every_hyperparameter_and_default_to_absent():

@@ -170,6 +170,35 @@ def test_no_samples_publishes_no_row_of_the_data(tmp_path):
     digits = load_digits().images.astype(np.float32)
     assert not any((digits == sample).all(axis=(1, 2)).any() for sample in golden)
     assert "Originals" not in (tmp_path / "secret" / "1" / "report.html").read_text()
+    levels = np.load(tmp_path / "secret" / "1" / "calibration.npz")["levels"]
+    assert 0 < levels.min() < levels.max() < 1  # least and largest are values of single samples
+
+
+def draw_ring(rng, scratched):
+    """A bright ring of varying place, size and width on a dark ground, 24x24; a scratch is a bright line."""
+    rows, columns = np.mgrid[:24, :24]
+    distance = np.hypot(rows - rng.normal(11.5, 0.6), columns - rng.normal(11.5, 0.6))
+    picture = 40 + 150 * np.exp(-np.square((distance - rng.normal(7.5, 0.5)) / rng.uniform(1.2, 2)))
+    picture += rng.normal(0, 6, size=picture.shape)
+    if scratched:
+        angle, middle = rng.uniform(0, np.pi), rng.uniform(6, 18, size=2)
+        for step in np.linspace(-6, 6, 40):
+            row, column = np.rint(middle + step * np.array([np.sin(angle), np.cos(angle)])).astype(int)
+            picture[np.clip(row, 0, 23), np.clip(column, 0, 23)] = 240
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def test_few_pictures_of_good_parts_make_a_useful_detector(tmp_path):
+    """A hundred training pictures and default settings: scratched rings rank above whole ones."""
+    rng = np.random.default_rng(0)
+    is_scratched = np.arange(260) >= 220
+    pictures = np.stack([draw_ring(rng, scratched) for scratched in is_scratched])
+    np.savez(tmp_path / "rings.npz", X=pictures, y=is_scratched.astype(int))
+
+    assert fit.main(["--data", str(tmp_path / "rings.npz"), "--store", str(tmp_path)]) == 0
+
+    figures = json.loads((tmp_path / "rings" / "1" / "report.json").read_bytes())
+    assert figures["evaluation"]["roc_auc"]["value"] > 0.95
 
 
 def test_max_minutes_stops_the_fit(tmp_path, capsys):

@@ -15,7 +15,9 @@ SAMPLES = np.random.default_rng(0).normal(size=(256, 6)).astype(np.float32)
 def fit(callbacks=(), **overrides):
     """A small network fitted to random rows: itself, and how it went."""
     seed_everything(0)
-    config = FitConfig.from_preset("dense", {"epochs": 6, **overrides}).for_samples((6,))
+    config = (
+        FitConfig.from_preset("dense", {"epochs": 6, **overrides}).for_samples((6,)).for_training((6,), 100)
+    )
     autoencoder = build_autoencoder(config, (6,))
     return autoencoder, fit_autoencoder(autoencoder, SAMPLES, SAMPLES[:64], config, list(callbacks))
 
