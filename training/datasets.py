@@ -295,7 +295,17 @@ def _breast_cancer() -> Source:
 
     data = load_breast_cancer()
     names = tuple(str(name).replace(" ", "_") for name in data.feature_names)
-    return Source(data.data, data.target_names[data.target], feature_names=names, normal_label="benign")
+    return Source(
+        data.data,
+        data.target_names[data.target],
+        feature_names=names,
+        normal_label="benign",
+        provenance=(
+            "The data are Breast Cancer Wisconsin (Diagnostic), as scikit-learn ships them, by W. Wolberg, "
+            "O. Mangasarian, N. Street and W. Street, UCI Machine Learning Repository, 1993, "
+            "https://doi.org/10.24432/C5DW2B, licence CC BY 4.0."
+        ),
+    )
 
 
 def _from_keras(name: str) -> Callable[[], Source]:
@@ -348,6 +358,10 @@ def _check_kind(
         return None
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
         raise DataError(f"a picture has shape (height, width) or (height, width, 3), got {shape}")
+    if min(shape[:2]) < 2:
+        raise DataError(
+            f"a picture must have at least 2 x 2 pixels, got shape {shape}: fit it as --kind vector"
+        )
     if value_range is None and samples.dtype != np.uint8:
         raise DataError(
             f"pictures of type {samples.dtype} need --value-range LOW,HIGH: the values of black and white"

@@ -41,6 +41,7 @@ def test_breast_cancer_takes_benign_as_normal():
     assert dataset.kind == "vector"
     assert dataset.feature_names[0] == "mean_radius"
     assert dataset.is_anomaly.sum() == 212
+    assert "Wisconsin" in dataset.provenance
 
 
 def test_normal_label_makes_all_others_anomalies(archive):
@@ -165,6 +166,7 @@ def test_folder_names_the_broken_picture(tmp_path):
         ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (0, 1e-50)}, "float32 can tell apart"),
         ({"X": np.zeros((3, 2))}, {"value_range": (0, 1)}, "--value-range belongs to pictures"),
         ({"X": np.zeros((3, 4))}, {"kind": "image"}, "a picture has shape"),
+        ({"X": np.zeros((3, 1, 16), np.uint8)}, {}, "at least 2 x 2 pixels, got shape (1, 16)"),
         ({"X": np.zeros((3, 4, 4))}, {"kind": "vector"}, "a vector has one dimension"),
         ({"X": np.zeros((3, 2))}, {"normal_label": "0"}, "the data have none"),
         ({"X": np.zeros((2, 2)), "y": np.array([0, 1])}, {"normal_label": "7"}, "not among the labels 0, 1"),
