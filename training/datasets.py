@@ -112,7 +112,8 @@ def load_dataset(
         Samples of this label are normal, all others anomalies. Without it labels 0 and 1 mean normal and
         anomaly, and with any other labels every sample counts as normal.
     value_range : tuple of float, optional
-        Raw values of black and white; 0 and 255 for 8-bit pictures.
+        Raw values of black and white. Where not given 0 and 255 for 8-bit pictures, and for others the least
+        and the largest value of the samples that are not held out, with a note.
 
     Raises
     ------
@@ -124,10 +125,14 @@ def load_dataset(
             f"--columns and --label-column belong to tables ({', '.join(TABLE_SUFFIXES)}), not {data}"
         )
     source = _read_source(data, columns, label_column)
-    samples = source.samples
+    samples = _as_float32(source.samples, Path(data).name)
     labels = None if source.labels is None else label_texts(source.labels)
     kind = kind or _infer_kind(samples, source.value_range)
-    value_range = _check_kind(samples, kind, value_range or source.value_range)
+    range_notes: tuple[str, ...] = ()
+    value_range = value_range or source.value_range
+    _check_kind(samples, kind, value_range)
+    if kind == "image" and value_range is None:
+        value_range, range_notes = _assumed_range(samples[: len(samples) - source.n_held_out])
     normal_label = normal_label or source.normal_label
     is_anomaly, notes = _anomalies(labels, len(samples), normal_label)
     held_out = np.zeros(len(samples), dtype=bool)
@@ -136,7 +141,7 @@ def load_dataset(
     if names is None and kind == "vector":
         names = tuple(f"x{column}" for column in range(samples.shape[1]))
     return Dataset(
-        samples=_as_float32(samples, Path(data).name),
+        samples=samples,
         is_anomaly=is_anomaly,
         labels=labels,
         held_out=held_out,
@@ -146,7 +151,7 @@ def load_dataset(
         source=Path(data).name,
         normal_label=normal_label,
         provenance=source.provenance,
-        notes=(*source.notes, *notes),
+        notes=(*source.notes, *range_notes, *notes),
     )
 
 
@@ -345,28 +350,24 @@ def _infer_kind(samples: np.ndarray, value_range: tuple[float, float] | None) ->
     )
 
 
-def _check_kind(
-    samples: np.ndarray, kind: str, value_range: tuple[float, float] | None
-) -> tuple[float, float] | None:
-    """The value range of pictures, None for vectors; samples that cannot be of this kind are refused."""
+def _check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float] | None) -> None:
+    """Refuse samples that cannot be of this kind, and a value range that cannot be theirs."""
     shape = samples.shape[1:]
     if kind == "vector":
         if len(shape) != 1:
             raise DataError(f"a vector has one dimension, got samples of shape {shape}")
         if value_range is not None:
             raise DataError("--value-range belongs to pictures, not to vectors")
-        return None
+        return
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
         raise DataError(f"a picture has shape (height, width) or (height, width, 3), got {shape}")
     if min(shape[:2]) < 2:
         raise DataError(
             f"a picture must have at least 2 x 2 pixels, got shape {shape}: fit it as --kind vector"
         )
-    if value_range is None and samples.dtype != np.uint8:
-        raise DataError(
-            f"pictures of type {samples.dtype} need --value-range LOW,HIGH: the values of black and white"
-        )
-    low, high = value_range or (0.0, 255.0)
+    if value_range is None:
+        return
+    low, high = value_range
     with np.errstate(over="ignore", invalid="ignore"):
         span = np.float32(high) - np.float32(low)
     if not FLOAT32.tiny <= span <= FLOAT32.max:  # NaN is not between them either
@@ -378,7 +379,17 @@ def _check_kind(
             f"pixels must lie within the value range {low:g} to {high:g}, "
             f"got {samples.min():g} to {samples.max():g}"
         )
-    return float(low), float(high)
+
+
+def _assumed_range(samples: np.ndarray) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """The value range of pictures that came without one, and the note that it was assumed."""
+    if samples.dtype == np.uint8:
+        return (0.0, 255.0), ()
+    low, high = float(samples.min()), float(samples.max())
+    if low == high:
+        raise DataError("every pixel of every picture has the same value: there is nothing to learn")
+    note = f"black and white are the values {low:g} and {high:g} of the data; name others with --value-range"
+    return (low, high), (note,)
 
 
 def _anomalies(

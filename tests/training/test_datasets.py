@@ -83,6 +83,15 @@ def test_npy_of_bytes_in_three_dimensions_is_an_image(tmp_path):
     assert dataset.samples.dtype == np.uint8
 
 
+def test_pictures_of_floats_take_their_range_from_what_is_not_held_out(archive):
+    """Assumed with a note; a held-out pixel beyond it is no fault."""
+    x_train = np.linspace(0, 16, 32).reshape(2, 4, 4)
+    dataset = load_dataset(archive(x_train=x_train, x_test=x_train * 2), kind="image")
+
+    assert dataset.value_range == (0.0, 16.0)
+    assert "name others with --value-range" in dataset.notes[0]
+
+
 def test_folder_of_pictures_takes_sub_folders_as_labels(tmp_path):
     """Grey PNG and JPEG, in the order of their paths."""
     for label, name in (("good", "a.png"), ("good", "b.jpg"), ("scratch", "c.png")):
@@ -158,7 +167,8 @@ def test_folder_names_the_broken_picture(tmp_path):
         ({"X": np.array([[1.0, np.nan]])}, {}, "got nan in row 0, position [1]"),
         ({"X": np.array([[1.0, 1e39]])}, {}, "finite float32"),
         ({"X": np.zeros((3, 4, 4))}, {}, "name the kind with --kind"),
-        ({"X": np.zeros((3, 4, 4))}, {"kind": "image"}, "need --value-range LOW,HIGH"),
+        ({"X": np.zeros((3, 4, 4))}, {"kind": "image"}, "every pixel of every picture has the same value"),
+        ({"X": np.full((3, 4, 4), np.nan)}, {"kind": "image"}, "finite float32 values, got nan"),
         ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (1, 0)}, "two ascending numbers"),
         ({"X": np.ones((3, 4, 4)) * 9}, {"kind": "image", "value_range": (0, 1)}, "within the value range"),
         ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (0, np.inf)}, "two ascending numbers"),
