@@ -144,9 +144,13 @@ def check_parity(
     differences: dict[str, float] = {}
 
     def compare(name: str, batch: np.ndarray, outputs: Sequence[str], label: str) -> None:
-        expected = graphs[name].function(tf.constant(batch))
+        expected = {key: value.numpy() for key, value in graphs[name].function(tf.constant(batch)).items()}
+        if SCORE in expected:
+            # Over 100,000 equal errors TensorFlow's own float32 sum is off by up to 1e-4.
+            errors = expected[FEATURE_ERROR].reshape(len(batch), -1)
+            expected[SCORE] = errors.mean(axis=1, dtype=np.float64)
         for output, answer in sessions[name].run(batch, outputs).items():
-            difference = relative_difference(answer, expected[output].numpy(), units[output])
+            difference = relative_difference(answer, expected[output], units[output])
             key = f"{name}:{output}{label}"
             differences[key] = max(differences.get(key, 0.0), difference)
             if not difference <= PARITY_TOLERANCE:  # NaN fails too

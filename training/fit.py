@@ -34,6 +34,8 @@ from training.quiet import import_tensorflow
 from training.scaling import fit_scaling
 from training.splits import Splits, split_dataset
 
+MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; see the module's docstring."""
@@ -171,6 +173,12 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
 
         seed_everything(config.seed)
         autoencoder = build_autoencoder(config, dataset.sample_shape)
+        if autoencoder.n_parameters > MANY_PARAMETERS:
+            print(
+                f"note: the network has {autoencoder.n_parameters} parameters for samples of shape "
+                f"{dataset.sample_shape}: smaller pictures, or more and narrower --widths, make less",
+                file=sys.stderr,
+            )
         with progress_callback(config.epochs) as progress:
             history = fit_autoencoder(
                 autoencoder,
