@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 NORMAL_COLOUR, ANOMALY_COLOUR, CALIBRATION_COLOUR = "#2a6f97", "#e76f51", "#9aa5b1"
 THRESHOLD_COLOUR = "#9d0208"
@@ -26,6 +28,7 @@ def loss_chart(train: Sequence[float], validation: Sequence[float], best_epoch: 
     axes.plot(epochs, validation, color=NORMAL_COLOUR, label="validation (clean inputs)")
     axes.axvline(best_epoch, color=THRESHOLD_COLOUR, linestyle=":", label=f"kept: epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+    _label_plainly(axes.yaxis)
     axes.legend(frameon=False, fontsize=8)
     return _svg(figure)
 
@@ -47,6 +50,7 @@ def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarr
             axes.hist(values.clip(floor), bins, weights=shares, color=colour, alpha=0.6, label=label)
     axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle="--", label=f"threshold {threshold:.4g}")
     axes.set(xscale="log", xlabel="score", ylabel="share of its split")
+    _label_plainly(axes.xaxis)
     axes.legend(frameon=False, fontsize=8)
     return _svg(figure)
 
@@ -124,6 +128,13 @@ def feature_chart(
     grid[0].invert_yaxis()
     figure.supxlabel("standard deviations from the mean: ● value, | reconstruction", fontsize=8)
     return _svg(figure)
+
+
+def _label_plainly(axis: Axis) -> None:
+    """Label a logarithmic axis 0.01, 0.02, 0.05: powers need mathematical text, and that is turned off."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

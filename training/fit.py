@@ -159,8 +159,7 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
     scaling = fit_scaling(dataset, splits.train)
     has_normal_test = not dataset.is_anomaly[splits.test].all()
     notes = [*dataset.notes, *_notes(splits, scaling.constant, has_normal_test, config)]
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    _print_notes(notes)
     store = ModelStore(arguments.store)
     with store.stage(arguments.name) as staged:  # first: a store that cannot be written shows before the fit
         # Keras takes seconds to import: what is wrong with the data has shown by now.
@@ -173,12 +172,8 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
 
         seed_everything(config.seed)
         autoencoder = build_autoencoder(config, dataset.sample_shape)
-        if autoencoder.n_parameters > MANY_PARAMETERS:
-            print(
-                f"note: the network has {autoencoder.n_parameters} parameters for samples of shape "
-                f"{dataset.sample_shape}: smaller pictures, or more and narrower --widths, make less",
-                file=sys.stderr,
-            )
+        size_notes = list(_size_notes(autoencoder.n_parameters, dataset.sample_shape))
+        _print_notes(size_notes)
         with progress_callback(config.epochs) as progress:
             history = fit_autoencoder(
                 autoencoder,
@@ -192,9 +187,22 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
         fitted = folder.Fitted(
             arguments.name, created_at, dataset, splits, scaling, config, autoencoder, history
         )
-        manifest = folder.write_folder(staged, fitted, graphs, notes)
+        manifest = folder.write_folder(staged, fitted, graphs, notes + size_notes)
         published, manifest = store.publish(staged, manifest)
     _print_results(published, manifest.threshold, manifest.evaluation)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _size_notes(n_parameters: int, sample_shape: tuple[int, ...]) -> Iterator[str]:
+    if n_parameters > MANY_PARAMETERS:
+        yield (
+            f"the network has {n_parameters} parameters for samples of shape {sample_shape}: smaller "
+            "pictures, or more and narrower --widths, make less"
+        )
 
 
 def _notes(

@@ -29,3 +29,14 @@ def test_charts_show_names_as_they_are(name):
 
     assert shown in texts(features)
     assert any(text.startswith(f"label {shown[:30]}") for text in texts(latent))
+
+
+def test_logarithmic_axes_are_labelled_with_plain_numbers():
+    """No label is a formula that nobody renders."""
+    scores = np.random.default_rng(0).lognormal(-6, 1, size=200)
+
+    chart_texts = texts(charts.score_chart(scores, scores[:50], scores[50:60], 0.01))
+    chart_texts |= texts(charts.loss_chart([0.5, 0.05, 0.02], [0.6, 0.07, 0.03], 3))
+
+    assert {"0.01", "0.1"} <= chart_texts
+    assert not any("\\" in text for text in chart_texts if text)

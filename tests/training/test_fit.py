@@ -201,6 +201,15 @@ def test_few_pictures_of_good_parts_make_a_useful_detector(tmp_path):
     assert figures["evaluation"]["roc_auc"]["value"] > 0.95
 
 
+@pytest.mark.parametrize(("n_parameters", "notes"), [(20_000_000, 0), (45_901_601, 1)])
+def test_a_large_network_is_told(n_parameters, notes):
+    """From 80 MB of weights on there is a sentence with the number and the shape."""
+    sentences = list(fit._size_notes(n_parameters, (420, 420)))
+
+    assert len(sentences) == notes
+    assert all("45901601 parameters for samples of shape (420, 420)" in sentence for sentence in sentences)
+
+
 def test_max_minutes_stops_the_fit(tmp_path, capsys):
     """The time limit ends after the epoch in which it ran out."""
     arguments = ["--data", "digits", "--name", "short", "--epochs", "5000", "--patience", "5000"]
