@@ -11,12 +11,14 @@ from typing import Any, Self
 
 from detector.errors import IntegrityError, ManifestError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # what this release writes
+READABLE_SCHEMAS = (1, 2)
 MANIFEST_FILE = "manifest.json"
 DIGEST_FILE = "manifest.sha256"
 MODEL_FILE = "model.onnx"
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
+CLASSIFIER_FILE = "classifier.onnx"
 CALIBRATION_FILE = "calibration.npz"
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.html"
@@ -24,8 +26,9 @@ FIGURES_FILE = "report.json"
 CARD_FILE = "README.md"
 
 KINDS = ("vector", "image", "sequence")
-VERBS = ("score", "denoise", "encode", "decode")
 LATENT_VERBS = ("encode", "decode")
+CLASSIFY_VERB = "classify"
+VERBS = ("score", "denoise", *LATENT_VERBS, CLASSIFY_VERB)
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 CONDITIONAL_PROMISE = "calibration-conditional"
@@ -73,6 +76,42 @@ class Threshold:
 
 
 @dataclasses.dataclass(frozen=True)
+class LatentInt8:
+    """How a latent is written as 8-bit integers: `latent = offset + scale * q` with q in [-128, 127].
+
+    Attributes
+    ----------
+    offset, scale : tuple of float
+        One for each component of the latent's last axis; a scale is positive.
+    """
+
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """What `classifier.onnx` tells apart.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        At least two, different, in the order of the probabilities.
+    temperature : float
+        Positive; the logits are divided by it within the graph.
+    n_labelled : mapping of str to int
+        Labelled samples of each class that led to it.
+    evaluation : mapping
+        Its figures, for people.
+    """
+
+    classes: tuple[str, ...]
+    temperature: float
+    n_labelled: Mapping[str, int]
+    evaluation: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class Manifest:
     """One model folder in words; `docs/model-folder.md` says what each field means.
 
@@ -89,6 +128,14 @@ class Manifest:
         One latent vector; None where the model has no bottleneck.
     architecture, training, data, evaluation, tools : mapping
         Facts for people and reports; nothing is computed from them.
+    merge : str or None
+        How the scores of a series' windows become one score for each step; None where there are no windows.
+    latent_int8 : LatentInt8 or None
+        None where the latent has no 8-bit form.
+    classifier : Classifier or None
+        None where there is no `classifier.onnx`.
+    schema_version : int
+        1 has no `merge`, `latent_int8` and `classifier`: all None.
     """
 
     name: str
@@ -113,6 +160,9 @@ class Manifest:
     self_test_tolerance: float
     tools: Mapping[str, str]
     files: Mapping[str, FileEntry]
+    merge: str | None = None
+    latent_int8: LatentInt8 | None = None
+    classifier: Classifier | None = None
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -133,11 +183,12 @@ class Manifest:
         if not isinstance(document, dict):
             raise ManifestError(f"{MANIFEST_FILE} must be a JSON object, got {type(document).__name__}")
         schema = document.get("schema_version")
-        if schema != SCHEMA_VERSION:
+        if type(schema) is not int or schema not in READABLE_SCHEMAS:
             raise ManifestError(
-                f"{MANIFEST_FILE} has schema version {schema!r}, this release reads version {SCHEMA_VERSION}"
+                f"{MANIFEST_FILE} has schema version {schema!r}, this release reads the versions "
+                + " and ".join(map(str, READABLE_SCHEMAS))
             )
-        _check_members(document, _FIELDS, where="")
+        _check_members(document, _fields_of(schema), where="")
         threshold = document["threshold"]
         _check_members(threshold, _THRESHOLD_FIELDS, where="threshold.")
         for name, entry in document["files"].items():
@@ -145,6 +196,10 @@ class Manifest:
         members = {name: _frozen(value) for name, value in document.items()}
         members["threshold"] = Threshold(**threshold)
         members["files"] = {name: FileEntry(**entry) for name, entry in document["files"].items()}
+        for name, (form, fields) in _PARTS.items():
+            if members.get(name) is not None:
+                _check_members(members[name], fields, where=f"{name}.")
+                members[name] = form(**{key: _frozen(value) for key, value in members[name].items()})
         manifest = cls(**members)
         _check_consistency(manifest)
         return manifest
@@ -158,6 +213,7 @@ class Manifest:
             If it holds NaN or infinity, which JSON has no words for.
         """
         document = dataclasses.asdict(self)
+        document = {name: document[name] for name in _fields_of(self.schema_version)}
         try:
             text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         except ValueError as error:
@@ -229,10 +285,17 @@ def describe_files(folder: Path) -> dict[str, FileEntry]:
     return entries
 
 
-def required_files(*, latent: bool) -> tuple[str, ...]:
+def required_files(*, latent: bool, classifier: bool = False) -> tuple[str, ...]:
     """Names of the files that a folder holds beside its manifest and digest."""
     files = (MODEL_FILE, CALIBRATION_FILE, GOLDEN_FILE, REPORT_FILE, FIGURES_FILE, CARD_FILE)
-    return (*files, ENCODER_FILE, DECODER_FILE) if latent else files
+    return (*files, *(ENCODER_FILE, DECODER_FILE) * latent, *(CLASSIFIER_FILE,) * classifier)
+
+
+def verbs_of(*, latent: bool, classifier: bool = False) -> tuple[str, ...]:
+    """What a model can do."""
+    absent = set() if latent else set(LATENT_VERBS)
+    absent |= set() if classifier else {CLASSIFY_VERB}
+    return tuple(verb for verb in VERBS if verb not in absent)
 
 
 def _read(folder: Path, name: str, size: int | None = None) -> bytes:
@@ -290,6 +353,14 @@ def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_int(count, 1) for count in value.values())
+
+
 def _one_of(*words: str) -> Check:
     return (lambda value: value in words, "one of " + ", ".join(words))
 
@@ -341,7 +412,11 @@ _FIELDS: dict[str, Check] = {
         lambda value: isinstance(value, dict) and all(map(_FILE_NAME.fullmatch, value)),
         "an object whose keys are plain file names",
     ),
+    "merge": _or_null(_TEXT),
+    "latent_int8": _or_null(_OBJECT),
+    "classifier": _or_null(_OBJECT),
 }
+_SINCE_SCHEMA_2 = ("merge", "latent_int8", "classifier")
 
 _THRESHOLD_FIELDS: dict[str, Check] = {
     "value": _POSITIVE,
@@ -353,6 +428,30 @@ _THRESHOLD_FIELDS: dict[str, Check] = {
     "expected_rate": _FRACTION,
 }
 
+_LATENT_INT8_FIELDS: dict[str, Check] = {
+    "offset": (_is_numbers, "a list of numbers"),
+    "scale": (
+        lambda value: _is_numbers(value) and all(scale > 0 for scale in value),
+        "a list of positive numbers",
+    ),
+}
+
+_CLASSIFIER_FIELDS: dict[str, Check] = {
+    "classes": (
+        lambda value: _is_strings(value) and len(set(value)) == len(value) >= 2,
+        "a list of at least two different texts",
+    ),
+    "temperature": _POSITIVE,
+    "n_labelled": (_is_counts, "an object of positive integers"),
+    "evaluation": _OBJECT,
+}
+
+# Members that are objects of their own, or null.
+_PARTS: dict[str, tuple[Callable[..., Any], dict[str, Check]]] = {
+    "latent_int8": (LatentInt8, _LATENT_INT8_FIELDS),
+    "classifier": (Classifier, _CLASSIFIER_FIELDS),
+}
+
 _FILE_FIELDS: dict[str, Check] = {
     "sha256": (
         lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
@@ -360,6 +459,11 @@ _FILE_FIELDS: dict[str, Check] = {
     ),
     "size": _SIZE,
 }
+
+
+def _fields_of(schema: int) -> dict[str, Check]:
+    """The fields of a manifest of this schema version."""
+    return {name: check for name, check in _FIELDS.items() if schema >= 2 or name not in _SINCE_SCHEMA_2}
 
 
 def _check_members(document: Any, fields: Mapping[str, Check], where: str) -> None:
@@ -379,12 +483,18 @@ def _check_members(document: Any, fields: Mapping[str, Check], where: str) -> No
 
 def _check_consistency(manifest: Manifest) -> None:
     """What no single field shows: fields that contradict each other."""
-    rules = (*_shape_rules(manifest), *_feature_rules(manifest), *_threshold_rules(manifest.threshold))
-    latent = manifest.latent_shape is not None
-    wanted = sorted(VERBS if latent else set(VERBS) - set(LATENT_VERBS))
-    missing = sorted(set(required_files(latent=latent)) - manifest.files.keys())
+    rules = (
+        *_shape_rules(manifest),
+        *_feature_rules(manifest),
+        *_threshold_rules(manifest.threshold),
+        *_latent_int8_rules(manifest),
+        *_classifier_rules(manifest.classifier),
+    )
+    parts = {"latent": manifest.latent_shape is not None, "classifier": manifest.classifier is not None}
+    wanted = sorted(verbs_of(**parts))
+    missing = sorted(set(required_files(**parts)) - manifest.files.keys())
     rules += (
-        (sorted(manifest.verbs) == wanted, f"verbs must be {wanted} for this latent_shape"),
+        (sorted(manifest.verbs) == wanted, f"verbs must be {wanted} for this latent_shape and classifier"),
         (not missing, f"files must list {missing} too"),
     )
     for holds, words in rules:
@@ -430,3 +540,23 @@ def _threshold_rules(rule: Threshold) -> Rules:
             "threshold.confidence stands with a promise, and only with one",
         ),
     )
+
+
+def _latent_int8_rules(manifest: Manifest) -> Rules:
+    form = manifest.latent_int8
+    if form is None:
+        return ()
+    if manifest.latent_shape is None:
+        return ((False, "latent_int8 needs a latent_shape"),)
+    size = manifest.latent_shape[-1]
+    return (
+        (len(form.offset) == size, f"latent_int8.offset must have {size} numbers"),
+        (len(form.scale) == size, f"latent_int8.scale must have {size} numbers"),
+    )
+
+
+def _classifier_rules(classifier: Classifier | None) -> Rules:
+    if classifier is None:
+        return ()
+    same = classifier.n_labelled.keys() == set(classifier.classes)
+    return ((same, "classifier.n_labelled must have one count for each of classifier.classes"),)

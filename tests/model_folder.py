@@ -91,7 +91,7 @@ def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **c
         version=1,
         kind=kind,
         created_at="2026-01-01T00:00:00Z",
-        verbs=contract.VERBS if latent else contract.VERBS[:2],
+        verbs=contract.verbs_of(latent=latent),
         sample_shape=shape,
         dtype="float32",
         value_range=(0.0, 16.0) if kind == "image" else None,

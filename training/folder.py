@@ -13,10 +13,10 @@ from detector.inference import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCO
 from detector.manifest import (
     CALIBRATION_FILE,
     GOLDEN_FILE,
-    VERBS,
     Manifest,
     Threshold,
     describe_files,
+    verbs_of,
     write_manifest,
 )
 from training.architectures import Autoencoder
@@ -114,7 +114,7 @@ def _draft(fitted: Fitted) -> Manifest:
         version=1,
         kind=dataset.kind,
         created_at=fitted.created_at,
-        verbs=VERBS,
+        verbs=verbs_of(latent=True),
         sample_shape=dataset.sample_shape,
         dtype="float32",
         value_range=dataset.value_range,

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from detector.errors import IntegrityError, ManifestError
 from detector.manifest import (
+    Classifier,
     FileEntry,
+    LatentInt8,
     Manifest,
     Threshold,
     describe_files,
     read_manifest,
     required_files,
+    verbs_of,
     write_manifest,
 )
 from tests.model_folder import write_model_folder
@@ -48,6 +51,14 @@ def change(document: dict[str, Any], field: str, value: Any) -> None:
         del document[last]
     else:
         document[last] = value
+
+
+def add_parts(document: dict[str, Any]) -> None:
+    """Give the manifest both of its optional parts."""
+    document["latent_int8"] = {"offset": [0.0, 1.0], "scale": [0.5, 1e-3]}
+    document["classifier"] = copy.deepcopy(CLASSIFIER)
+    document["verbs"] = list(verbs_of(latent=True, classifier=True))
+    document["files"]["classifier.onnx"] = {"sha256": "0" * 64, "size": 1}
 
 
 def refusal(document: Any) -> str:
@@ -83,6 +94,24 @@ def thresholds(draw: st.DrawFn) -> Threshold:
     )
 
 
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+positive_numbers = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+
+
+@st.composite
+def latent_int8s(draw: st.DrawFn, size: int) -> LatentInt8:
+    offset = draw(st.lists(numbers, min_size=size, max_size=size))
+    scale = draw(st.lists(positive_numbers, min_size=size, max_size=size))
+    return LatentInt8(tuple(offset), tuple(scale))
+
+
+@st.composite
+def classifiers(draw: st.DrawFn) -> Classifier:
+    classes = draw(st.lists(texts, min_size=2, max_size=4, unique=True).map(tuple))
+    n_labelled = {name: draw(st.integers(1, 10_000)) for name in classes}
+    return Classifier(classes, draw(positive_numbers), n_labelled, draw(objects))
+
+
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     kind, shape = draw(
@@ -94,14 +123,15 @@ def manifests(draw: st.DrawFn) -> Manifest:
     )
     names = st.lists(texts, min_size=shape[-1], max_size=shape[-1], unique=True).map(tuple)
     latent_shape = draw(st.none() | st.tuples(st.integers(1, 16)))
-    verbs = ("score", "denoise", "encode", "decode") if latent_shape else ("score", "denoise")
+    classifier = draw(st.none() | classifiers())
+    parts = {"latent": latent_shape is not None, "classifier": classifier is not None}
     entries = st.builds(FileEntry, sha256=digests, size=st.integers(0, 2**40))
     return Manifest(
         name=draw(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)),
         version=draw(st.integers(1, 2**31)),
         kind=kind,
         created_at=draw(texts),
-        verbs=tuple(draw(st.permutations(verbs))),
+        verbs=tuple(draw(st.permutations(verbs_of(**parts)))),
         sample_shape=shape,
         dtype="float32",
         value_range=(0.0, 255.0) if kind == "image" else None,
@@ -118,7 +148,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
         evaluation=draw(objects),
         self_test_tolerance=draw(st.floats(1e-9, 0.5)),
         tools=draw(st.dictionaries(texts, texts, max_size=3)),
-        files={name: draw(entries) for name in required_files(latent=latent_shape is not None)},
+        files={name: draw(entries) for name in required_files(**parts)},
+        merge=draw(st.none() | texts),
+        latent_int8=draw(st.none() | latent_int8s(latent_shape[-1])) if latent_shape else None,
+        classifier=classifier,
     )
 
 
@@ -188,8 +221,6 @@ def test_manifest_names_a_missing_threshold_field(document, field):
 
 
 WRONG = [
-    ("schema_version", True),
-    ("schema_version", 1.0),
     ("name", ""),
     ("name", "Upper"),
     ("name", "../up"),
@@ -237,6 +268,21 @@ WRONG = [
     ("files", ["model.onnx"]),
     ("files", {"../model.onnx": {}}),
     ("files", {".hidden": {}}),
+    ("merge", 1),
+    ("latent_int8", [0.1]),
+    ("latent_int8/offset", 0.0),
+    ("latent_int8/offset", [0.0, "1"]),
+    ("latent_int8/scale", [1.0, 0.0]),
+    ("latent_int8/scale", [1.0, -1.0]),
+    ("classifier", "good"),
+    ("classifier/classes", "ab"),
+    ("classifier/classes", ["a"]),
+    ("classifier/classes", ["a", "a"]),
+    ("classifier/classes", ["a", 1]),
+    ("classifier/temperature", 0),
+    ("classifier/n_labelled", [1, 1]),
+    ("classifier/n_labelled", {"a": 1, "b": 0}),
+    ("classifier/evaluation", None),
     ("threshold/value", 0),
     ("threshold/value", -1),
     ("threshold/value", "1"),
@@ -261,6 +307,7 @@ WRONG = [
 )
 def test_manifest_names_a_field_of_the_wrong_value(document, field, value):
     """Each field, wrong once in every way it can be, is named with what it must be and what it is."""
+    add_parts(document)
     change(document, field, value)
 
     spoken = field.replace("files/model.onnx/", "files['model.onnx'].").replace("/", ".")
@@ -270,27 +317,58 @@ def test_manifest_names_a_field_of_the_wrong_value(document, field, value):
 
 def test_every_field_is_wrong_once():
     """No field was forgotten in the table above."""
-    assert {field for field, _ in WRONG if "/" not in field} == set(FIELDS)
+    assert {field for field, _ in WRONG if "/" not in field} == set(FIELDS) - {"schema_version"}
     assert {field[10:] for field, _ in WRONG if field.startswith("threshold/")} == set(THRESHOLD_FIELDS)
 
 
-@pytest.mark.parametrize("field", ["colour", "threshold/colour", "files/model.onnx/colour"])
+@pytest.mark.parametrize(
+    "field",
+    ["colour", "threshold/colour", "files/model.onnx/colour", "latent_int8/colour", "classifier/colour"],
+)
 def test_manifest_names_an_unknown_field(document, field):
     """A field that this release does not know may change what the model means, so it is refused."""
+    add_parts(document)
     change(document, field, "red")
 
     assert "unknown field" in refusal(document)
     assert refusal(document).endswith("colour")
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None, [1]])
+@pytest.mark.parametrize("schema", [0, 3, "1", None, [1], True, 1.0, 2.0])
 def test_manifest_of_another_schema_is_refused_by_its_number(document, schema):
     """The sentence says what it is and what this release reads."""
     change(document, "schema_version", schema)
 
-    assert refusal(document) == (f"manifest.json has schema version {schema!r}, this release reads version 1")
+    assert refusal(document) == (
+        f"manifest.json has schema version {schema!r}, this release reads the versions 1 and 2"
+    )
 
 
+def test_manifest_of_schema_1_is_read_and_written_as_it_was(document):
+    """It has none of the later fields: they are None, and its bytes stay what they were."""
+    for field in ("merge", "latent_int8", "classifier"):
+        change(document, field, MISSING)
+    content = (json.dumps(document | {"schema_version": 1}, indent=2, sort_keys=True) + "\n").encode()
+
+    manifest = Manifest.from_json(content)
+
+    assert (manifest.merge, manifest.latent_int8, manifest.classifier) == (None, None, None)
+    assert manifest.to_json() == content
+
+
+def test_manifest_of_schema_1_knows_no_later_field(document):
+    """A field of schema 2 in it is one that its reader could not have known."""
+    change(document, "schema_version", 1)
+
+    assert "unknown field" in refusal(document)
+
+
+CLASSIFIER = {
+    "classes": ["a", "b"],
+    "temperature": 1.5,
+    "n_labelled": {"a": 3, "b": 4},
+    "evaluation": {},
+}
 CONTRADICTIONS = [
     ({"sample_shape": [3, 1]}, "a vector has one dimension"),
     ({"kind": "image"}, "an image has two dimensions"),
@@ -304,6 +382,16 @@ CONTRADICTIONS = [
     ({"latent_shape": None}, "verbs must be ['denoise', 'score']"),
     ({"verbs": []}, "verbs must be"),
     ({"files": {}}, "files must list"),
+    ({"latent_int8": {"offset": [0], "scale": [1, 1]}}, "latent_int8.offset must have 2 numbers"),
+    ({"latent_int8": {"offset": [0, 0], "scale": [1]}}, "latent_int8.scale must have 2 numbers"),
+    (
+        {"latent_int8": {"offset": [0, 0], "scale": [1, 1]}, "latent_shape": None},
+        "latent_int8 needs a latent_shape",
+    ),
+    ({"classifier": CLASSIFIER | {"n_labelled": {"a": 1}}}, "classifier.n_labelled must have one count"),
+    ({"classifier": CLASSIFIER}, "verbs must be ['classify', 'decode', 'denoise', 'encode', 'score']"),
+    ({"verbs": ["classify", "decode", "denoise", "encode", "score"]}, "verbs must be ['decode', 'denoise'"),
+    ({"classifier": CLASSIFIER, "verbs": list(verbs_of(latent=True, classifier=True))}, "classifier.onnx"),
     ({"threshold/rank": 500}, "threshold.rank is above threshold.n_calibration"),
     ({"threshold/rank": 6}, "threshold.expected_rate must be rank / (n_calibration + 1)"),
     ({"threshold/expected_rate": 0.05}, "threshold.expected_rate must be rank / (n_calibration + 1)"),

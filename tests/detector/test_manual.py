@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from detector import Manifest, ModelStore
-from detector.manifest import FileEntry, Threshold, required_files
+from detector.manifest import Classifier, FileEntry, LatentInt8, Threshold, required_files
 from tests.model_folder import publish_model
 
 REPOSITORY = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("dataclass", [Manifest, Threshold, FileEntry])
+@pytest.mark.parametrize("dataclass", [Manifest, Threshold, FileEntry, LatentInt8, Classifier])
 def test_manual_names_every_field(dataclass):
     """No field of the manifest is left unexplained."""
     missing = [field.name for field in dataclasses.fields(dataclass) if f"`{field.name}`" not in MANUAL]
