@@ -170,7 +170,7 @@ def _read_source(data: str, columns: Sequence[str] | None, label_column: str | N
     if data in BUILT_IN:
         return BUILT_IN[data]()
     raise DataError(
-        f"--data must be a file, a folder or one of {', '.join(BUILT_IN)}, got {data!r}: no such file"
+        f"data must be a file, a folder or one of {', '.join(BUILT_IN)}, got {data!r}: no such file"
     )
 
 

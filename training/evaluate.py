@@ -1,14 +1,160 @@
-"""What the detector does on the test split: false alarms always, the rest where there are anomalies."""
+"""What a detector does on samples that it was not fitted on: false alarms, recall, ranking, scores.
 
+  python -m training.evaluate models/digits new_digits.npz
+  python -m training.evaluate models/pump@canary june.csv --label-column state --normal-label ok
+  python -m training.evaluate models/parts/3 photos/ --json figures.json
+
+The model is a version folder, STORE/NAME (its label `stable`, else its highest version) or STORE/NAME@LABEL.
+Data are whatever `training.fit` reads, with labels or without; columns of a table are found by the model's
+feature names. Every score goes through the published graph, as in the service.
+
+Results go to stdout, notes to stderr. Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
-from detector.inference import Scores
+from detector.inference import Detector, Scores
+from training.commands import add_label_flags, command_parser, print_notes, print_table, run_command
+from training.published import Labelled, find_model, load_for
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 300
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+SHOWN_QUANTILES = ("0.05", "0.5", "0.95")
+MOST_LABELS = 20
+SEED = 0  # of the bootstrap
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; see the module's docstring."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser("training.evaluate", __doc__)
+    parser.add_argument("model", metavar="MODEL", help="a version folder, STORE/NAME or STORE/NAME@LABEL")
+    parser.add_argument("data", metavar="DATA", help="a file, a folder of pictures or a built-in name")
+    add_label_flags(parser)
+    parser.add_argument("--alpha", type=float, help="another false-alarm rate than the model's own")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    detector = Detector.load(find_model(arguments.model))
+    data = load_for(
+        detector,
+        arguments.data,
+        label_column=arguments.label_column,
+        normal_label=arguments.normal_label,
+    )
+    print_notes(data.notes)
+    figures = evaluate_published(detector, data, arguments.alpha)
+    if arguments.json:
+        text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    _print_figures(figures)
+
+
+def evaluate_published(detector: Detector, data: Labelled, alpha: float | None = None) -> dict[str, Any]:
+    """Figures of a published model on data for it.
+
+    Parameters
+    ----------
+    detector : Detector
+    data : Labelled
+    alpha : float, optional
+        Another false-alarm rate than the model's own.
+
+    Returns
+    -------
+    dict
+        `model`, `data`, `threshold` and `notes` say what was done; `evaluation` is as from `evaluate`, None
+        where nothing tells which samples are normal; `groups` has for all samples, and for each kind and
+        label there is, how many were flagged and the quantiles of their scores.
+
+    Raises
+    ------
+    DetectorError
+        If the samples do not fit the model, or the model cannot decide at this `alpha`.
+    """
+    scores = detector.score(data.samples, alpha=alpha)
+    known = data.is_anomaly is not None
+    manifest = detector.manifest
+    return {
+        "model": {"name": manifest.name, "version": manifest.version, "digest": detector.digest},
+        "data": {
+            "source": data.source,
+            "fingerprint": data.fingerprint,
+            "n_samples": len(data.samples),
+        },
+        "threshold": dataclasses.asdict(detector.threshold(alpha)),
+        "evaluation": evaluate(scores, data.is_anomaly, SEED) if known else None,
+        "groups": [
+            {
+                "name": name,
+                "n_samples": int(members.sum()),
+                "flagged": _rate(scores.is_anomaly[members]),
+                "score_quantiles": _quantiles(scores.score[members]),
+            }
+            for name, members in _groups(data)
+        ],
+        "notes": data.notes,
+    }
+
+
+def _groups(data: Labelled) -> Iterator[tuple[str, np.ndarray]]:
+    """All samples, normal ones and anomalies, and those of each label where the labels are few."""
+    yield "all", np.ones(len(data.samples), dtype=bool)
+    if data.is_anomaly is not None:
+        for name, members in (("normal", ~data.is_anomaly), ("anomalies", data.is_anomaly)):
+            if members.any():
+                yield name, members
+    labels = [] if data.labels is None else np.unique(data.labels)
+    if 2 <= len(labels) <= MOST_LABELS:
+        for label in labels:
+            yield f"label {label}", data.labels == label
+
+
+def _quantiles(scores: np.ndarray) -> dict[str, float]:
+    return dict(zip(map(str, QUANTILES), np.quantile(scores, QUANTILES).tolist(), strict=True))
+
+
+def _print_figures(figures: dict[str, Any]) -> None:
+    model, rule = figures["model"], figures["threshold"]
+    print(f"model: {model['name']} version {model['version']}, digest {model['digest'][:12]}")
+    print(f"data: {figures['data']['source']}, {figures['data']['n_samples']} samples")
+    print(
+        f"threshold: {rule['value']:.6g}, alpha {rule['alpha']:g}: {rule['expected_rate']:.4f} of normal "
+        "samples are flagged on average"
+    )
+    for name, figure in (figures["evaluation"] or {}).items():
+        if isinstance(figure, dict):
+            low, high = figure["interval"]
+            print(f"{name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
+    print()
+    print_table([_HEAD, *(_row(group) for group in figures["groups"])])
+
+
+_HEAD = ("samples", "number", "flagged", "share", "(95 % interval)", *(f"score {q}" for q in SHOWN_QUANTILES))
+
+
+def _row(group: dict[str, Any]) -> list[str]:
+    flagged = group["flagged"]
+    low, high = flagged["interval"]
+    cells = [str(flagged["count"]), f"{flagged['value']:.4f}", f"({low:.4f} to {high:.4f})"]
+    quantiles = [f"{group['score_quantiles'][level]:.4g}" for level in SHOWN_QUANTILES]
+    return [group["name"], str(group["n_samples"]), *cells, *quantiles]
 
 
 def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any]:
@@ -99,3 +245,7 @@ def ranking_metrics(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, f
     roc_auc = normal @ (found - anomalies / 2) / (found[-1] * alarms[-1])
     precision = found / np.maximum(found + alarms, 1)
     return float(roc_auc), float(anomalies @ precision / found[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

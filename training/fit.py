@@ -14,22 +14,20 @@ Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed, 2 bad u
 """
 
 import argparse
-import contextlib
 import dataclasses
 import datetime
 import re
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from detector.calibration import promised_rank
-from detector.errors import DetectorError
 from detector.store import ModelStore, check_name
+from training.commands import add_label_flags, command_parser, names, print_notes, run_command, value_range
 from training.config import DEFAULT_PRESETS, PRESETS, FitConfig, add_flags
 from training.datasets import Dataset, load_dataset
-from training.errors import ConfigError, TrainingError
+from training.errors import ConfigError
 from training.quiet import import_tensorflow
 from training.scaling import fit_scaling
 from training.splits import Splits, split_dataset
@@ -40,30 +38,20 @@ MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; see the module's docstring."""
     arguments = _parser().parse_args(argv)
-    try:
-        with _terminable():
-            arguments.name = check_name(arguments.name or _name_after(arguments.data))
-            dataset, config = _prepare(arguments)
-            if arguments.dry_run:
-                _describe(dataset, config)
-            else:
-                _fit(arguments, dataset, config)
-    except (TrainingError, DetectorError, OSError) as error:  # OSError: a disk that is full
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: nothing was published", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(lambda: _run(arguments), interrupted="nothing was published")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    arguments.name = check_name(arguments.name or _name_after(arguments.data))
+    dataset, config = _prepare(arguments)
+    if arguments.dry_run:
+        _describe(dataset, config)
+    else:
+        _fit(arguments, dataset, config)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.fit",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("training.fit", __doc__)
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="what to train on")
     parser.add_argument("--name", help="of the model; made of the data's name if not given")
     parser.add_argument("--store", default="models", help="where models are published (default: models)")
@@ -73,12 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--preset", choices=sorted(PRESETS), help="network and training; by kind if not given"
     )
-    parser.add_argument("--columns", type=_names, metavar="A,B,C", help="features of a table, in this order")
-    parser.add_argument("--label-column", metavar="COLUMN", help="of a table")
+    parser.add_argument("--columns", type=names, metavar="A,B,C", help="features of a table, in this order")
+    add_label_flags(parser)
     parser.add_argument(
-        "--normal-label", metavar="VALUE", help="samples of this label are normal, others not"
+        "--value-range", type=value_range, metavar="LOW,HIGH", help="values of black and white"
     )
-    parser.add_argument("--value-range", type=_range, metavar="LOW,HIGH", help="values of black and white")
     parser.add_argument("--no-promise", action="store_true", help="go on with too few samples for a promise")
     parser.add_argument("--no-samples", action="store_true", help="publish no sample of the data")
     parser.add_argument(
@@ -88,34 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
-
-
-def _range(text: str) -> tuple[float, float]:
-    try:
-        low, high = text.split(",")
-        return float(low), float(high)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be LOW,HIGH, two numbers, got {text!r}") from error
-
-
 def _name_after(data: str) -> str:
     """A model name made of a file's, folder's or built-in name: `Pump 7.csv` gives `pump-7`."""
     name = re.sub(r"[^a-z0-9._-]+", "-", Path(data).resolve().stem.lower()).strip("-._")[:64]
     if not name:
         raise ConfigError(f"name the model with --name: nothing can be made of {data!r}")
     return name
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Being terminated cleans up as Ctrl-C does."""
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def _prepare(arguments: argparse.Namespace) -> tuple[Dataset, FitConfig]:
@@ -159,7 +124,7 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
     scaling = fit_scaling(dataset, splits.train)
     has_normal_test = not dataset.is_anomaly[splits.test].all()
     notes = [*dataset.notes, *_notes(splits, scaling.constant, has_normal_test, config)]
-    _print_notes(notes)
+    print_notes(notes)
     store = ModelStore(arguments.store)
     with store.stage(arguments.name) as staged:  # first: a store that cannot be written shows before the fit
         # Keras takes seconds to import: what is wrong with the data has shown by now.
@@ -173,7 +138,7 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
         seed_everything(config.seed)
         autoencoder = build_autoencoder(config, dataset.sample_shape)
         size_notes = list(_size_notes(autoencoder.n_parameters, dataset.sample_shape))
-        _print_notes(size_notes)
+        print_notes(size_notes)
         with progress_callback(config.epochs) as progress:
             history = fit_autoencoder(
                 autoencoder,
@@ -190,11 +155,6 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
         manifest = folder.write_folder(staged, fitted, graphs, notes + size_notes)
         published, manifest = store.publish(staged, manifest)
     _print_results(published, manifest.threshold, manifest.evaluation)
-
-
-def _print_notes(notes: Sequence[str]) -> None:
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
 
 
 def _size_notes(n_parameters: int, sample_shape: tuple[int, ...]) -> Iterator[str]:

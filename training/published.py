@@ -1,0 +1,145 @@
+"""A published model by its folder or name, and data read as that model takes them."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from detector.errors import StoreError
+from detector.inference import Detector
+from detector.manifest import MANIFEST_FILE, Manifest
+from detector.store import ModelStore
+from training.datasets import ANOMALY, NORMAL, Dataset, load_dataset
+from training.errors import ConfigError, DataError
+from training.tables import TABLE_SUFFIXES
+
+# Values outside of a model's range are scored, so they are read; float32 can tell the two ends apart.
+ANY_RANGE = (-1e38, 1e38)
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Data for a model, and what is known of them.
+
+    Attributes
+    ----------
+    samples : ndarray of shape (n_samples, *sample_shape), raw units
+    labels : ndarray of shape (n_samples,), str, or None
+    is_anomaly : ndarray of shape (n_samples,), bool, or None
+        None where nothing tells which samples are normal.
+    source, fingerprint : str
+        Of the file.
+    notes : tuple of str
+        What was assumed, a sentence each.
+    """
+
+    samples: np.ndarray
+    labels: np.ndarray | None
+    is_anomaly: np.ndarray | None
+    source: str
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+def find_model(model: str) -> Path:
+    """The version folder that a text means: itself, `STORE/NAME`, `STORE/NAME@LABEL` or `STORE/NAME/VERSION`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such folder, model, label or version.
+    """
+    path = Path(model)
+    if (path / MANIFEST_FILE).is_file():
+        return path
+    name, at, label = path.name.partition("@")
+    store, version = ModelStore(path.parent), None
+    if name.isdecimal() and not path.is_dir():
+        store, name, version = ModelStore(path.parent.parent), path.parent.name, int(name)
+    try:
+        return store.folder(name, store.resolve(name, version=version, label=label if at else None))
+    except StoreError as error:
+        raise ConfigError(
+            f"the model must be a version folder, STORE/NAME or STORE/NAME@LABEL, got {model!r}: {error}"
+        ) from error
+
+
+def load_for(
+    detector: Detector, data: str, *, label_column: str | None = None, normal_label: str | None = None
+) -> Labelled:
+    """Read data with the kind and the columns of a model; a test split that they bring is all that is kept.
+
+    Columns of a table are found by the model's feature names, in any order; others are left alone.
+    Without `normal_label` that of the model is taken, where the data have labels.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be read, or a column is missing.
+    InputError
+        If the samples do not fit the model.
+    """
+    manifest = detector.manifest
+    names = manifest.feature_names if Path(data).suffix.lower() in TABLE_SUFFIXES else None
+    dataset = load_dataset(
+        data,
+        kind=manifest.kind,
+        columns=names,
+        label_column=label_column,
+        normal_label=normal_label,
+        value_range=ANY_RANGE if manifest.kind == "image" else None,
+    )
+    is_anomaly, notes = _anomalies(dataset, manifest)
+    samples = _in_range(dataset.samples, manifest) if Path(data).is_dir() else dataset.samples
+    detector.check_samples(samples[:1])
+    fingerprint = dataclasses.replace(
+        dataset, is_anomaly=dataset.is_anomaly if is_anomaly is None else is_anomaly
+    ).fingerprint()
+    if fingerprint == manifest.data.get("fingerprint") and not dataset.held_out.any():
+        notes += (
+            f"{dataset.source} is what the model was made of, and it was fitted on most of it: its report "
+            "has the figures of the samples that were held out",
+        )
+    kept = slice(None)
+    if dataset.held_out.any():
+        kept = dataset.held_out
+        notes += (f"{dataset.source} brings a test split: only that is looked at",)
+    return Labelled(
+        samples[kept],
+        None if dataset.labels is None else dataset.labels[kept],
+        None if is_anomaly is None else is_anomaly[kept],
+        dataset.source,
+        fingerprint,
+        notes,
+    )
+
+
+def _in_range(pictures: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Decoded pictures in the model's units, as the service maps them."""
+    low, high = manifest.value_range
+    if (low, high) == (0, 255):
+        return pictures
+    return (low + pictures.astype(np.float64) * ((high - low) / 255)).astype(np.float32)
+
+
+def _anomalies(dataset: Dataset, manifest: Manifest) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Which samples are anomalies, None where nothing tells, and what had to be assumed."""
+    if dataset.normal_label is not None:  # it was named, or the data are built in
+        return dataset.is_anomaly, ()
+    if dataset.labels is None:
+        return None, ()
+    present, own = sorted(set(dataset.labels)), manifest.data.get("normal_label")
+    listed = ", ".join(present[:12]) + (" ..." if len(present) > 12 else "")
+    if own in present:
+        return dataset.labels != own, (f"label {own} is the normal one, as the model was fitted",)
+    if set(present) <= {NORMAL, ANOMALY}:
+        if own is None:
+            return dataset.is_anomaly, ()
+        raise DataError(
+            f"labels are {listed} and the model was fitted with {own} as the normal one: name the normal "
+            "label of these data with --normal-label"
+        )
+    if own is None:
+        return None, (f"labels are {listed}: name the normal one with --normal-label",)
+    note = f"labels are {listed}, without {own}, the normal one of the model: every sample is an anomaly"
+    return np.ones(len(dataset.samples), dtype=bool), (note,)
