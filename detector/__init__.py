@@ -6,15 +6,18 @@ from detector.errors import (
     IntegrityError,
     ManifestError,
     ModelError,
+    NoInt8Latent,
     NoLatent,
     NonFiniteScore,
     StoreError,
 )
 from detector.inference import Contribution, Detector, Scores
+from detector.latents import Compressed
 from detector.manifest import Manifest
 from detector.store import ModelStore
 
 __all__ = [
+    "Compressed",
     "Contribution",
     "Detector",
     "DetectorError",
@@ -24,6 +27,7 @@ __all__ = [
     "ManifestError",
     "ModelError",
     "ModelStore",
+    "NoInt8Latent",
     "NoLatent",
     "NonFiniteScore",
     "Scores",

@@ -39,5 +39,9 @@ class NoLatent(DetectorError):
     """The model has no bottleneck, so it can neither encode nor decode."""
 
 
+class NoInt8Latent(DetectorError):
+    """The manifest does not say how the model's latent is written as 8-bit integers."""
+
+
 class NonFiniteScore(DetectorError):
     """The model answered NaN or infinity to finite samples: the model's error, never a verdict."""

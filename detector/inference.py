@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -10,7 +10,26 @@ import numpy as np
 
 from detector import manifest as contract
 from detector.calibration import p_values, promised_rank, select_false_discovery, threshold_at
-from detector.errors import InputError, IntegrityError, ManifestError, ModelError, NoLatent, NonFiniteScore
+from detector.errors import (
+    InputError,
+    IntegrityError,
+    ManifestError,
+    ModelError,
+    NoInt8Latent,
+    NoLatent,
+    NonFiniteScore,
+)
+from detector.latents import (
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    INT8_RANGE,
+    LARGEST_FLOAT16,
+    Compressed,
+    check_dtype,
+    pack,
+    unpack,
+)
 from detector.manifest import Manifest, Threshold, read_file, read_manifest
 from detector.session import Session
 
@@ -172,20 +191,27 @@ class Detector:
         """
         return self.finite(self.run(self.check_samples(samples), (RECONSTRUCTION,))[RECONSTRUCTION])
 
-    def encode(self, samples: np.ndarray) -> np.ndarray:
-        """Latent vectors, shape (n_samples, *latent_shape), float32.
+    def encode(self, samples: np.ndarray, *, dtype: str = FLOAT32) -> np.ndarray:
+        """Latent vectors, shape (n_samples, *latent_shape), in a dtype out of `detector.latents.DTYPES`.
 
-        Raises as `score`, and `NoLatent` where the model has no bottleneck.
+        Raises as `score`, `NoLatent` where the model has no bottleneck, and `NoInt8Latent` where its
+        manifest has no 8-bit form of it.
         """
-        self.require_latent()
-        return self.finite(self.run_encoder(self.check_samples(samples)))
+        self.require_latent(dtype)
+        return self.pack(self.finite(self.run_encoder(self.check_samples(samples))), dtype)
 
-    def decode(self, latent: np.ndarray) -> np.ndarray:
-        """Reconstructions of latent vectors: raw units, shape (n_samples, *sample_shape), float32.
+    def decode(self, latent: np.ndarray, *, dtype: str = FLOAT32) -> np.ndarray:
+        """Reconstructions of latent vectors in a dtype: raw units, shape (n_samples, *sample_shape), float32.
 
-        Raises as `score`, and `NoLatent` where the model has no bottleneck.
+        Raises as `encode`.
         """
-        return self.finite(self.run_decoder(self.check_latent(latent)))
+        return self.finite(self.run_decoder(self.check_latent(latent, dtype)))
+
+    def compress(self, samples: np.ndarray, *, dtype: str = FLOAT32) -> Compressed:
+        """Latent vectors as from `encode`, with their compression ratio and reconstruction error."""
+        self.require_latent(dtype)
+        checked = self.check_samples(samples)
+        return self.weigh(samples, self.run_compression(checked, (dtype,)), dtype)
 
     def explain(self, samples: np.ndarray, features: int) -> list[list[Contribution]]:
         """The `features` largest contributions to each sample's score, largest first. Raises as `score`."""
@@ -203,21 +229,72 @@ class Detector:
         """
         return _check_array(samples, self.manifest.sample_shape, "samples", self.feature_name)
 
-    def check_latent(self, latent: np.ndarray) -> np.ndarray:
-        """The same for latent vectors; `NoLatent` where the model has none."""
-        return _check_array(latent, self.require_latent(), "latent", _position)
+    def check_latent(self, latent: np.ndarray, dtype: str = FLOAT32) -> np.ndarray:
+        """Latent vectors of a dtype as the decoder takes them: float32, whatever they were.
 
-    def require_latent(self) -> tuple[int, ...]:
+        Raises
+        ------
+        NoLatent, NoInt8Latent
+            As `require_latent`.
+        InputError
+            As `check_samples`, and where a value is not one of that dtype.
+        """
+        shape = self.require_latent(dtype)
+        if dtype != INT8 and np.asarray(latent).dtype == np.int8:
+            raise InputError("latent of 8-bit integers must be decoded with dtype int8")
+        checked = _check_array(latent, shape, "latent", _position)
+        _check_packed(checked, dtype)
+        if dtype == FLOAT16:
+            checked = checked.astype(np.float16)
+        return unpack(checked, dtype, self.manifest.latent_int8)
+
+    def require_latent(self, dtype: str = FLOAT32) -> tuple[int, ...]:
         """The shape of a latent vector.
 
         Raises
         ------
         NoLatent
             Where the model has no bottleneck.
+        NoInt8Latent
+            Where its manifest has no 8-bit form of the latent, and `dtype` is `int8`.
+        InputError
+            If there is no such dtype.
         """
         if self.manifest.latent_shape is None:
             raise NoLatent(f"model {self.manifest.name} has no latent: it cannot encode or decode")
+        if check_dtype(dtype) == INT8 and self.manifest.latent_int8 is None:
+            raise NoInt8Latent(
+                f"model {self.manifest.name} version {self.manifest.version} has no 8-bit form of its latent"
+            )
         return self.manifest.latent_shape
+
+    def pack(self, latent: np.ndarray, dtype: str) -> np.ndarray:
+        """Latent vectors of the encoder in a dtype; what is beyond its range becomes its end."""
+        return pack(latent, dtype, self.manifest.latent_int8)
+
+    def run_compression(self, checked: np.ndarray, dtypes: Collection[str]) -> dict[str, np.ndarray]:
+        """Latent vectors of checked samples, and for each dtype each sample's mean squared error.
+
+        Returns
+        -------
+        dict of str to ndarray
+            `latent`, float32; and by dtype the mean over a sample's values of the squared difference, in raw
+            units, between it and the decoding of its packed latent: shape (n_samples,), float64.
+        """
+        latent = self.run_encoder(checked)
+        outputs = {LATENT: latent}
+        for dtype in dtypes:
+            decoded = self.run_decoder(unpack(self.pack(latent, dtype), dtype, self.manifest.latent_int8))
+            difference = (checked - decoded.astype(np.float64)).reshape(len(checked), -1)
+            outputs[dtype] = np.square(difference).mean(axis=1)
+        return outputs
+
+    def weigh(self, samples: np.ndarray, outputs: Mapping[str, np.ndarray], dtype: str) -> Compressed:
+        """The outcome of `run_compression` for these samples and one of its dtypes."""
+        latent = self.pack(self.finite(outputs[LATENT]), dtype)
+        value_bytes = 1 if self.manifest.kind == "image" else 4
+        ratio = np.asarray(samples).size * value_bytes / latent.nbytes
+        return Compressed(latent, ratio, float(np.sqrt(self.finite(outputs[dtype]).mean())))
 
     def run(self, checked: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Outputs of `model.onnx`, of the names wanted, for checked samples."""
@@ -387,6 +464,25 @@ def _check_array(
             index,
         )
     return checked
+
+
+def _check_packed(checked: np.ndarray, dtype: str) -> None:
+    """Every value is one that a latent of this dtype can have; 8-bit integers may come as JSON numbers."""
+    if dtype == FLOAT32:
+        return
+    least, largest = INT8_RANGE if dtype == INT8 else (-LARGEST_FLOAT16, LARGEST_FLOAT16)
+    faulty = (checked < least) | (checked > largest)
+    words = f"between {least:g} and {largest:g}"
+    if dtype == INT8:
+        faulty |= checked != np.rint(checked)
+        words = f"integers from {least} to {largest}"
+    if faulty.any():
+        index = tuple(map(int, np.argwhere(faulty)[0]))
+        raise InputError(
+            f"latent of dtype {dtype} must be {words}, got {checked[index]:g} in row {index[0]}, "
+            f"{_position(index[1:])}",
+            index,
+        )
 
 
 def _position(index: tuple[int, ...]) -> str:

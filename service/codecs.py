@@ -30,11 +30,12 @@ MULTIPART = "multipart/form-data"
 INSTANCES = "instances"
 
 _Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
-# The options of /score, the same in a query and in a JSON body: type, and the words for it.
+# The options of verbs, the same in a query and in a JSON body: type, and the words for it.
 OPTIONS: Mapping[str, tuple[Any, str]] = {
     "alpha": (_Rate, "a number between 0 and 1"),
     "fdr": (_Rate, "a number between 0 and 1"),
     "explain": (Annotated[int, msgspec.Meta(ge=1)] | Literal["map"], "a positive integer or map"),
+    "dtype": (Literal["float32", "float16", "int8"], "one of float32, float16, int8"),
 }
 
 # --- what a body may hold -----------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ class Decoded:
 
 
 def decode_body(
-    content_type: str, content: bytes, expected: Expected, limits: Limits, *, options: bool
+    content_type: str, content: bytes, expected: Expected, limits: Limits, *, options: tuple[str, ...]
 ) -> Decoded:
     """Read a request body.
 
@@ -112,8 +113,8 @@ def decode_body(
     content : bytes
     expected : Expected
     limits : Limits
-    options : bool
-        Whether a JSON body may hold the options of `/score`.
+    options : tuple of str
+        Names of the options that a JSON body may hold, out of `OPTIONS`.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def _check_rows(rows: int, limits: Limits) -> None:
 # --- JSON ---------------------------------------------------------------------------------------------------
 
 
-def _decode_json(content: bytes, expected: Expected, limits: Limits, options: bool) -> Decoded:
+def _decode_json(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
     form = _body_type(len(expected.shape), expected.feature_names is not None, options)
     try:
         body = msgspec.json.decode(content, type=form)
@@ -169,14 +170,13 @@ def _decode_json(content: bytes, expected: Expected, limits: Limits, options: bo
 
 
 @functools.cache
-def _body_type(rank: int, named: bool, options: bool) -> type[msgspec.Struct]:
+def _body_type(rank: int, named: bool, options: tuple[str, ...]) -> type[msgspec.Struct]:
     """The type of a JSON body: instances are arrays of that rank, or objects where features have names."""
     instance: Any = float
     for _ in range(rank):
         instance = list[instance]
     fields: list[tuple] = [(INSTANCES, list[instance | dict[str, float]] if named else list[instance])]
-    if options:
-        fields += [(name, form | msgspec.UnsetType, msgspec.UNSET) for name, (form, _) in OPTIONS.items()]
+    fields += [(name, OPTIONS[name][0] | msgspec.UnsetType, msgspec.UNSET) for name in options]
     return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
 
 
@@ -404,23 +404,22 @@ def _parts(content: bytes, boundary: str) -> list[bytes]:
 # --- options in the query -----------------------------------------------------------------------------------
 
 
-def decode_query(query: Mapping[str, Sequence[str]], *, options: bool) -> dict[str, Any]:
+def decode_query(query: Mapping[str, Sequence[str]], *, options: tuple[str, ...]) -> dict[str, Any]:
     """The options of a query string.
 
     Parameters
     ----------
     query : mapping of str to list of str
         Every value of every parameter.
-    options : bool
-        Whether the options of `/score` are known here.
+    options : tuple of str
+        Names of those that are known here, out of `OPTIONS`.
 
     Raises
     ------
     Problem
         If a parameter is unknown, given twice, or not of its type.
     """
-    known = OPTIONS if options else {}
-    return {name: _read_option(name, values, known) for name, values in query.items()}
+    return {name: _read_option(name, values, options) for name, values in query.items()}
 
 
 def _read_option(name: str, values: Sequence[str], known: Collection[str]) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
-from detector import Detector, InputError, Manifest, Scores
+from detector import Compressed, Detector, InputError, Manifest, Scores
 from service import codecs, exchange, verbs
 from service.codecs import Decoded, Expected, Limits
 from service.metrics import Metrics
@@ -26,6 +26,8 @@ PREFIXES = (
     "/models/<name>/versions/<version:version>",
     "/models/<name>/labels/<label>",
 )
+COMPRESSION_RATIO = "X-Compression-Ratio"
+RECONSTRUCTION_ERROR = "X-Reconstruction-Error"
 # Named features of one answer; a hundred thousand pictures with all their pixels would fill the memory.
 MAX_CONTRIBUTIONS = 1_000_000
 
@@ -50,6 +52,10 @@ class Verb:
         Of `service.verbs`.
     output : str
         The answer's member.
+    request : type
+        Of `service.verbs`: what `run` takes.
+    options : tuple of str
+        Names of the options, which are fields of the request.
     needs_latent, takes_latent : bool
         Whether the model must have a latent, and whether the instances are latent vectors.
     draws : bool
@@ -58,14 +64,11 @@ class Verb:
 
     run: Callable[[list], list]
     output: str
+    request: type[verbs.Request] = verbs.Request
+    options: tuple[str, ...] = ()
     needs_latent: bool = False
     takes_latent: bool = False
     draws: bool = False
-
-    @property
-    def scores(self) -> bool:
-        """Whether this is `score`, the one with options."""
-        return self.run is verbs.score
 
     def expected(self, detector: Detector) -> Expected:
         """What an instance must be; `NoLatent` where the model cannot do this."""
@@ -79,11 +82,14 @@ class Verb:
 
 
 VERBS = {
-    "score": Verb(verbs.score, "score"),
+    "score": Verb(verbs.score, "score", verbs.ScoreRequest, ("alpha", "fdr", "explain")),
     "denoise": Verb(verbs.denoise, "reconstruction", draws=True),
-    "encode": Verb(verbs.encode, "latent", needs_latent=True),
-    "decode": Verb(verbs.decode, "reconstruction", needs_latent=True, takes_latent=True),
+    "encode": Verb(verbs.encode, "latent", verbs.LatentRequest, ("dtype",), needs_latent=True),
+    "decode": Verb(
+        verbs.decode, "reconstruction", verbs.LatentRequest, ("dtype",), needs_latent=True, takes_latent=True
+    ),
 }
+Result = Scores | Compressed | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +117,7 @@ class VerbRoutes:
         """Answer one request."""
         detector = self._choose(name, version, label).detector
         expected = verb.expected(detector)
-        options = codecs.decode_query(request.args.to_dict(flat=False), options=verb.scores)
+        options = codecs.decode_query(request.args.to_dict(flat=False), options=verb.options)
         with self._slot():
             decoded = self._decode(expected, verb)
             exchange.current().rows = len(decoded.samples)
@@ -159,7 +165,7 @@ class VerbRoutes:
             self._read_body(),
             expected,
             limits,
-            options=verb.scores,
+            options=verb.options,
         )
 
     def _read_body(self) -> bytes:
@@ -171,21 +177,18 @@ class VerbRoutes:
             raise Problem("body-too-large", f"a body may have {limit} bytes")
         return content
 
-    def _run(
-        self, verb: Verb, detector: Detector, decoded: Decoded, options: dict[str, Any]
-    ) -> Scores | np.ndarray:
+    def _run(self, verb: Verb, detector: Detector, decoded: Decoded, options: dict[str, Any]) -> Result:
         _check_alpha(detector, options.get("alpha"))
         _check_explanation(detector.manifest, len(decoded.samples), options.get("explain"))
-        make = verbs.ScoreRequest if verb.scores else verbs.Request
         started = time.perf_counter()
-        (result,) = verb.run([make(detector, decoded.samples, **options)])
+        (result,) = verb.run([verb.request(detector, decoded.samples, **options)])
         seconds = time.perf_counter() - started
         if isinstance(result, InputError):
             raise _place(result, decoded, detector.manifest) from result
         if isinstance(result, Exception):
             raise result
         self.metrics.observe_run(detector.manifest, len(decoded.samples), seconds)
-        if verb.scores:
+        if isinstance(result, Scores):
             self.metrics.observe_scores(detector.manifest, result)
         return result
 
@@ -221,9 +224,13 @@ def _place(error: InputError, decoded: Decoded, manifest: Manifest) -> Problem:
     return Problem("invalid-input", str(error), [place])
 
 
-def _respond(verb: Verb, manifest: Manifest, media_type: str, result: Scores | np.ndarray) -> Response:
-    if verb.scores:
+def _respond(verb: Verb, manifest: Manifest, media_type: str, result: Result) -> Response:
+    headers = {}
+    if isinstance(result, Scores):
         body = codecs.encode_scores(media_type, manifest, result)
+    elif isinstance(result, Compressed):
+        body = codecs.encode_array(media_type, manifest, verb.output, result.latent)
+        headers = {COMPRESSION_RATIO: f"{result.ratio:.6g}", RECONSTRUCTION_ERROR: f"{result.error:.6g}"}
     else:
         body = codecs.encode_array(media_type, manifest, verb.output, result)
-    return Response(body, content_type=media_type)
+    return Response(body, headers=headers, content_type=media_type)

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from detector.latents import DTYPES
 from service import codecs, problems
 
 VERSION = "0.1.0"
@@ -28,7 +29,13 @@ _OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "How many features to name for each sample, or `map` for the whole error map.",
         {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "map"}]},
     ),
+    "dtype": (
+        "How latent vectors are written; `int8` by the offset and scale of the manifest.",
+        {"enum": list(DTYPES), "default": DTYPES[0]},
+    ),
 }
+_SCORE_OPTIONS, _LATENT_OPTIONS = ("alpha", "fdr", "explain"), ("dtype",)
+_OPTIONS_OF = {"score": _SCORE_OPTIONS, "encode": _LATENT_OPTIONS, "decode": _LATENT_OPTIONS}
 _BINARY: dict[str, Any] = {}  # OpenAPI 3.1: a media type without a schema is bytes
 
 # Problem statuses that a route can answer, beside 401, 405 and 500, which all of them can.
@@ -122,11 +129,9 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.verb:
         operation["requestBody"] = {"required": True, "content": _bodies(route.verb)}
-    if route.verb == "score":
-        operation["parameters"] += [
-            {"name": name, "in": "query", "description": text, "schema": schema}
-            for name, (text, schema) in _OPTIONS.items()
-        ]
+    for name in _OPTIONS_OF.get(route.verb, ()):
+        text, schema = _OPTIONS[name]
+        operation["parameters"].append({"name": name, "in": "query", "description": text, "schema": schema})
     return operation
 
 
@@ -142,6 +147,8 @@ def _success(route: Route) -> dict[str, Any]:
 
 def _headers(route: Route) -> dict[str, Any]:
     names = ["X-Request-Id", "X-Model-Version"] if route.verb else ["X-Request-Id"]
+    if route.verb == "encode":
+        names += ["X-Compression-Ratio", "X-Reconstruction-Error"]
     return {name: {"schema": {"type": "string"}} for name in names}
 
 
@@ -155,7 +162,9 @@ def _failure(status: int) -> dict[str, Any]:
 
 def _bodies(verb: str) -> dict[str, Any]:
     """The forms of body; pictures are for image models only, and never latent vectors."""
-    schema = "ScoreRequest" if verb == "score" else "Request"
+    schema = {_SCORE_OPTIONS: "ScoreRequest", _LATENT_OPTIONS: "LatentRequest"}.get(
+        _OPTIONS_OF.get(verb), "Request"
+    )
     bodies: dict[str, Any] = {
         codecs.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
         codecs.NPY: _BINARY,
@@ -191,6 +200,13 @@ _INSTANCE = {
     ],
 }
 _INSTANCES = {"type": "array", "minItems": 1, "items": _INSTANCE}
+
+
+def _request(options: tuple[str, ...]) -> dict[str, Any]:
+    """A JSON body with these options beside its instances."""
+    return _object({"instances": _INSTANCES, **{name: _OPTIONS[name][1] for name in options}}, ("instances",))
+
+
 _MODEL = {"model": {"type": "string"}, "version": {"type": "integer"}}
 _NUMBER = {"type": "number"}
 
@@ -218,10 +234,9 @@ _EXPLANATION = {"anyOf": [_array(_array(_CONTRIBUTION)), {"$ref": "#/components/
 
 _SCHEMAS: dict[str, Any] = {
     "Tensor": _TENSOR,
-    "Request": _object({"instances": _INSTANCES}, ("instances",)),
-    "ScoreRequest": _object(
-        {"instances": _INSTANCES, **{name: schema for name, (_, schema) in _OPTIONS.items()}}, ("instances",)
-    ),
+    "Request": _request(()),
+    "ScoreRequest": _request(_SCORE_OPTIONS),
+    "LatentRequest": _request(_LATENT_OPTIONS),
     "Scores": _object(
         {**_SCORES, "selected": _array({"type": "boolean"}), "explanation": _EXPLANATION}, tuple(_SCORES)
     ),

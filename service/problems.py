@@ -9,7 +9,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from detector.errors import InputError, NoLatent, StoreError
+from detector.errors import InputError, NoInt8Latent, NoLatent, StoreError
 from service import exchange
 
 MEDIA_TYPE = "application/problem+json"
@@ -37,6 +37,7 @@ TYPES: Mapping[str, ProblemType] = {
     "method-not-allowed": ProblemType(405, "The path does not know this method"),
     "not-acceptable": ProblemType(406, "The answer has no form that was asked for"),
     "no-latent": ProblemType(409, "The model has no latent"),
+    "no-integer-latent": ProblemType(409, "The model's latent has no 8-bit form"),
     "body-too-large": ProblemType(413, "The body is too large"),
     "too-many-rows": ProblemType(413, "The body holds too many samples"),
     "unsupported-media-type": ProblemType(415, "The body has a form that is not read here"),
@@ -117,6 +118,8 @@ def translate(error: Exception) -> Problem:
         return Problem("invalid-input", str(error))
     if isinstance(error, NoLatent):
         return Problem("no-latent", str(error))
+    if isinstance(error, NoInt8Latent):
+        return Problem("no-integer-latent", str(error))
     if isinstance(error, StoreError):
         return Problem("no-such-model", str(error))
     if isinstance(error, HTTPException) and error.code in _HTTP_TYPES:

@@ -1,4 +1,4 @@
-"""The four verbs: a list of decoded requests in, a list of results or errors out, in the same order.
+"""The verbs: a list of decoded requests in, a list of results or errors out, in the same order.
 
 Requests for the same detector run as one batch. A request that a model cannot take gets its error and leaves
 its neighbours alone. There is no second way to score.
@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from detector import Detector, DetectorError, Scores
+from detector import Compressed, Detector, DetectorError, Scores
 from detector.inference import FEATURE_ERROR, RECONSTRUCTION, SCORE
 
 Outputs = Mapping[str, np.ndarray]
@@ -34,6 +34,13 @@ class ScoreRequest(Request):
     explain: int | Literal["map"] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class LatentRequest(Request):
+    """A request to `encode` or `decode`, with the dtype of the latents."""
+
+    dtype: str = "float32"
+
+
 def score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
     """Scores, decisions and explanations."""
 
@@ -46,36 +53,50 @@ def score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
             request.samples, outputs, alpha=request.alpha, fdr=request.fdr, explain=request.explain
         )
 
-    return _together(requests, Detector.check_samples, run, finish)
+    return _together(requests, _check_samples, run, finish)
 
 
 def denoise(requests: Sequence[Request]) -> list[np.ndarray | DetectorError]:
     """Reconstructions in raw units, float32, shape of the samples."""
     return _arrays(
         requests,
-        Detector.check_samples,
+        _check_samples,
         lambda detector, checked: detector.run(checked, (RECONSTRUCTION,))[RECONSTRUCTION],
     )
 
 
-def encode(requests: Sequence[Request]) -> list[np.ndarray | DetectorError]:
-    """Latent vectors, float32; `NoLatent` where the model has none."""
+def encode(requests: Sequence[LatentRequest]) -> list[Compressed | DetectorError]:
+    """Latent vectors in the dtypes asked for; `NoLatent` where the model has none."""
 
-    def check(detector: Detector, samples: np.ndarray) -> np.ndarray:
-        detector.require_latent()
-        return detector.check_samples(samples)
+    def check(request: LatentRequest) -> np.ndarray:
+        request.detector.require_latent(request.dtype)
+        return _check_samples(request)
 
-    return _arrays(requests, check, Detector.run_encoder)
+    def run(detector: Detector, members: Sequence[LatentRequest], checked: np.ndarray) -> Outputs:
+        return detector.run_compression(checked, {request.dtype for request in members})
+
+    def finish(request: LatentRequest, outputs: Outputs) -> Compressed:
+        return request.detector.weigh(request.samples, outputs, request.dtype)
+
+    return _together(requests, check, run, finish)
 
 
-def decode(requests: Sequence[Request]) -> list[np.ndarray | DetectorError]:
+def decode(requests: Sequence[LatentRequest]) -> list[np.ndarray | DetectorError]:
     """Reconstructions of latent vectors, raw units, float32; `NoLatent` where the model has none."""
-    return _arrays(requests, Detector.check_latent, Detector.run_decoder)
+
+    def check(request: LatentRequest) -> np.ndarray:
+        return request.detector.check_latent(request.samples, request.dtype)
+
+    return _arrays(requests, check, Detector.run_decoder)
+
+
+def _check_samples(request: Request) -> np.ndarray:
+    return request.detector.check_samples(request.samples)
 
 
 def _arrays(
     requests: Sequence[Request],
-    check: Callable[[Detector, np.ndarray], np.ndarray],
+    check: Callable[[Request], np.ndarray],
     run: Callable[[Detector, np.ndarray], np.ndarray],
 ) -> list[np.ndarray | DetectorError]:
     return _together(
@@ -88,7 +109,7 @@ def _arrays(
 
 def _together(
     requests: Sequence[Request],
-    check: Callable[[Detector, np.ndarray], np.ndarray],
+    check: Callable[[Request], np.ndarray],
     run: Callable[[Detector, Sequence[Request], np.ndarray], Outputs],
     finish: Callable[[Request, Outputs], Result],
 ) -> list[Result | DetectorError]:
@@ -98,7 +119,7 @@ def _together(
     ----------
     requests : sequence of Request
     check : callable
-        Detector and samples to what its graph takes; raises DetectorError for this request alone.
+        A request to the samples that its graph takes; raises DetectorError for this request alone.
     run : callable
         Detector, requests and their checked samples, concatenated, to outputs of as many rows.
     finish : callable
@@ -108,7 +129,7 @@ def _together(
     batches: dict[Detector, list[tuple[int, np.ndarray]]] = {}
     for position, request in enumerate(requests):
         try:
-            checked = check(request.detector, request.samples)
+            checked = check(request)
         except DetectorError as error:
             results[position] = error
         else:

@@ -15,9 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from detector import manifest as contract
 from detector.calibration import threshold_at
-from detector.manifest import Manifest, describe_files, write_manifest
+from detector.manifest import LatentInt8, Manifest, describe_files, write_manifest
 from detector.session import Session
 from detector.store import ModelStore
+
+# Two components of the hand-made latent: halves round 0, and quarters round 1.
+LATENT_INT8 = LatentInt8(offset=(0.0, 1.0), scale=(0.5, 0.25))
 
 
 def expected_score(samples: np.ndarray, n_latent: int = 2) -> np.ndarray:

@@ -29,7 +29,10 @@ ROW = Expected((3,), ("a", "b", "c/d"))
 PICTURE = Expected((4, 5), value_range=(0.0, 16.0))
 
 
-def decode(content, expected=ROW, content_type=JSON, limits=LIMITS, options=True):
+SCORE_OPTIONS = ("alpha", "fdr", "explain")
+
+
+def decode(content, expected=ROW, content_type=JSON, limits=LIMITS, options=SCORE_OPTIONS):
     """`decode_body` with the arguments of most tests."""
     return decode_body(content_type, content, expected, limits, options=options)
 
@@ -147,7 +150,7 @@ def test_json_options_out_of_range_are_invalid_options(member, pointer):
 
 def test_json_options_are_unknown_to_verbs_without_options():
     """`alpha` means nothing to /denoise."""
-    detail = refusal(b'{"instances": [[1, 2, 3]], "alpha": 0.1}', options=False).detail
+    detail = refusal(b'{"instances": [[1, 2, 3]], "alpha": 0.1}', options=()).detail
 
     assert detail == "the body: has the unknown member 'alpha', known are instances"
 
@@ -348,7 +351,7 @@ def test_media_type_may_have_parameters():
 )
 def test_query_options_are_read(query, options):
     """The same values as in JSON."""
-    assert decode_query(query, options=True) == options
+    assert decode_query(query, options=SCORE_OPTIONS) == options
 
 
 @pytest.mark.parametrize(
@@ -367,7 +370,7 @@ def test_query_options_are_read(query, options):
 def test_query_options_are_refused_by_name(query, words):
     """A typing error shows."""
     with pytest.raises(Problem, match="option") as caught:
-        decode_query(query, options=True)
+        decode_query(query, options=SCORE_OPTIONS)
 
     assert caught.value.type == "invalid-option"
     assert words in caught.value.detail
@@ -377,7 +380,7 @@ def test_query_options_are_refused_by_name(query, words):
 def test_query_options_are_unknown_to_verbs_without_options():
     """`alpha` means nothing to /denoise."""
     with pytest.raises(Problem, match="none is known here"):
-        decode_query({"alpha": ["0.1"]}, options=False)
+        decode_query({"alpha": ["0.1"]}, options=())
 
 
 def test_options_must_stand_in_one_place():

@@ -372,3 +372,82 @@ def test_refused_requests_give_their_slot_back(settings, make_app):
         assert client.post("/score", data=b"{", content_type="application/json").status_code == 400
 
     assert client.post("/score", json={"instances": [NORMAL]}).status_code == 200
+
+
+# --- latents in fewer bytes ---------------------------------------------------------------------------------
+
+
+def test_encode_answers_latents_in_the_dtype_asked_for(client):
+    """As a query option or a member, JSON numbers or an array of that dtype; the same values in all."""
+    body = {"instances": [[1.1, 2.2, 3.3]]}
+    path = "/encode?dtype=int8"
+
+    by_query = client.post(path, json=body)
+    by_member = client.post("/encode", json=body | {"dtype": "int8"})
+    array = from_npy(client.post(path, json=body, headers={"Accept": "application/x-npy"}).data)
+
+    assert by_query.json["latent"] == by_member.json["latent"] == [[2, 5]]
+    assert array.dtype == np.int8
+    assert array.tolist() == [[2, 5]]
+    half = client.post("/encode?dtype=float16", json=body, headers={"Accept": "application/x-npy"}).data
+    assert from_npy(half).dtype == np.float16
+
+
+@pytest.mark.parametrize(("dtype", "ratio"), [("float32", 1.5), ("float16", 3), ("int8", 6)])
+def test_encode_says_what_the_compression_costs(client, dtype, ratio):
+    """Its headers are the ratio of bytes, and the error of decoding exactly this answer."""
+    samples = np.random.default_rng(0).normal(size=(20, 3))
+
+    answer = client.post(f"/encode?dtype={dtype}", json={"instances": samples.tolist()})
+    latent = {"instances": answer.json["latent"], "dtype": dtype}
+    decoded = np.array(client.post("/decode", json=latent).json["reconstruction"])
+
+    assert float(answer.headers["X-Compression-Ratio"]) == ratio
+    error = np.sqrt(np.square(samples - decoded).mean())
+    assert float(answer.headers["X-Reconstruction-Error"]) == pytest.approx(error, rel=1e-3)
+
+
+def test_decode_takes_the_array_that_encode_answered(client):
+    """8-bit integers as .npy, there and back."""
+    headers = {"Accept": "application/x-npy"}
+    packed = client.post("/encode?dtype=int8", json={"instances": [[1, 2, 3]]}, headers=headers).data
+
+    answer = client.post("/decode?dtype=int8", data=packed, content_type="application/x-npy")
+
+    assert answer.json["reconstruction"] == [[1, 2, 0]]
+    refused = client.post("/decode", data=packed, content_type="application/x-npy")
+    assert "with dtype int8" in assert_problem(refused, 422, "invalid-input")["detail"]
+
+
+def test_decode_names_an_integer_that_int8_has_not(client):
+    """With its place in the body."""
+    body = {"instances": [[1, 2], [3, 128]], "dtype": "int8"}
+
+    problem = assert_problem(client.post("/decode", json=body), 422, "invalid-input")
+
+    assert "integers from -128 to 127, got 128" in problem["detail"]
+    assert problem["errors"][0]["pointer"] == "/instances/1/1"
+
+
+@pytest.mark.parametrize("verb", ["encode", "decode"])
+def test_int8_of_a_model_without_it_is_a_conflict(client, verb):
+    """The dtype is one of ours, this model just has no scale for it."""
+    shape = (4, 5) if verb == "encode" else (2,)
+    body = {"instances": np.zeros((1, *shape)).tolist(), "dtype": "int8"}
+
+    problem = assert_problem(client.post(f"/models/pictures/{verb}", json=body), 409, "no-integer-latent")
+
+    assert "model pictures version 1 has no 8-bit form of its latent" in problem["detail"]
+
+
+def test_dtype_is_one_of_three(client):
+    """In query and body alike, and an option of these two verbs alone."""
+    body = {"instances": [[1, 2, 3]]}
+
+    wrong = client.post("/encode?dtype=int4", json=body)
+    member = client.post("/encode", json=body | {"dtype": 8})
+    other = client.post("/denoise?dtype=int8", json=body)
+
+    assert "one of float32, float16, int8" in assert_problem(wrong, 422, "invalid-option")["detail"]
+    assert "one of float32, float16, int8" in assert_problem(member, 422, "invalid-option")["detail"]
+    assert "unknown" in assert_problem(other, 422, "invalid-option")["detail"]

@@ -5,18 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from detector import Detector, DetectorError, InputError, NoLatent, Scores
+from detector import Compressed, Detector, DetectorError, InputError, NoInt8Latent, NoLatent, Scores
 from service import verbs
-from service.verbs import Request, ScoreRequest
-from tests.model_folder import expected_score, write_model_folder
+from service.verbs import LatentRequest, Request, ScoreRequest
+from tests.model_folder import LATENT_INT8, expected_score, write_model_folder
 
 RNG_SEED = 7
 
 
 @pytest.fixture
 def detectors(tmp_path) -> list[Detector]:
-    """A vector model, a picture model, and one without a latent."""
-    write_model_folder(tmp_path / "a")
+    """A vector model with 8-bit latents, a picture model, and one without a latent."""
+    write_model_folder(tmp_path / "a", latent_int8=LATENT_INT8)
     write_model_folder(tmp_path / "b", sample_shape=(4, 5))
     write_model_folder(tmp_path / "c", latent_shape=None)
     return [Detector.load(tmp_path / name) for name in "abc"]
@@ -43,8 +43,8 @@ def assert_same(together, alone):
     if isinstance(alone, DetectorError):
         assert type(together) is type(alone)
         assert str(together) == str(alone)
-    elif isinstance(alone, Scores):
-        for field in dataclasses.fields(Scores):
+    elif isinstance(alone, Scores | Compressed):
+        for field in dataclasses.fields(alone):
             np.testing.assert_array_equal(getattr(together, field.name), getattr(alone, field.name))
     else:
         np.testing.assert_array_equal(together, alone)
@@ -66,21 +66,35 @@ def test_score_of_many_requests_equals_each_alone(detectors):
         assert_same(result, verbs.score([request])[0])
 
 
-@pytest.mark.parametrize("verb", [verbs.denoise, verbs.encode])
-def test_arrays_of_many_requests_equal_each_alone(detectors, verb):
-    """The same for the verbs that answer an array."""
+def test_arrays_of_many_requests_equal_each_alone(detectors):
+    """The same for reconstructions."""
     requests = mixed_requests(detectors, lambda detector, samples, _: Request(detector, samples))
 
-    together = verb(requests)
+    together = verbs.denoise(requests)
 
     for request, result in zip(requests, together, strict=True):
-        assert_same(result, verb([request])[0])
+        assert_same(result, verbs.denoise([request])[0])
+
+
+def test_encode_of_many_requests_equals_each_alone(detectors):
+    """The same for latents of every dtype, of which one model has no 8-bit form and one none at all."""
+    dtypes = ("float32", "float16", "int8")
+    requests = mixed_requests(
+        detectors, lambda detector, samples, n: LatentRequest(detector, samples, dtypes[n // 3 % 3])
+    )
+
+    together = verbs.encode(requests)
+
+    kinds = {type(result) for result in together}
+    assert kinds == {Compressed, InputError, NoInt8Latent, NoLatent}
+    for request, result in zip(requests, together, strict=True):
+        assert_same(result, verbs.encode([request])[0])
 
 
 def test_decode_of_many_requests_equals_each_alone(detectors):
     """The same for latent vectors, of which one model has none."""
     rng = np.random.default_rng(RNG_SEED)
-    requests = [Request(detectors[n % 3], rng.normal(size=(n + 1, 2))) for n in range(12)]
+    requests = [LatentRequest(detectors[n % 3], rng.normal(size=(n + 1, 2))) for n in range(12)]
 
     together = verbs.decode(requests)
 
