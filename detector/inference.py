@@ -1,8 +1,13 @@
-"""`Detector`: one model folder, opened, verified and ready to score, reconstruct, encode, decode, explain."""
+"""`Detector`: one model folder, opened, verified and ready to score, reconstruct, encode, decode, explain.
+
+A sequence model takes windows, or a whole series. A series runs as its windows, and what they answer is
+merged to one answer for each step, by the rule of the manifest.
+"""
 
 import dataclasses
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -32,6 +37,7 @@ from detector.latents import (
 )
 from detector.manifest import Manifest, Threshold, read_file, read_manifest
 from detector.session import Session
+from detector.windows import Merger, SeriesWindows
 
 INPUT = "samples"
 LATENT = "latent"
@@ -39,7 +45,13 @@ RECONSTRUCTION = "reconstruction"
 SCORE = "score"
 FEATURE_ERROR = "feature_error"
 
+# Of a series only, beside the outputs of the graph: the error of the windows that a step's score comes from.
+WINDOW_ERROR = "window_error"
+
 ERROR_MAP = "map"
+BLOCK_VALUES = 2**22  # 16 MiB in a float32 tensor: bounds the windows of a series that are cut at a time
+
+Checked = np.ndarray | SeriesWindows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +61,9 @@ class Contribution:
     Attributes
     ----------
     feature : str
-        Its name, or its position where features have none.
+        Its name, or its position where features have none; with the step, as `name[step]`, in a window.
     index : tuple of int
-        Position within the sample.
+        Position within the sample; (step, channel) in a window, (channel,) at a step of a series.
     contribution : float
         Share of the score, in [0, 1].
     actual, expected : NumPy number
@@ -67,7 +79,7 @@ class Contribution:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What a detector says of a batch; arrays have one element for each sample, in order.
+    """What a detector says of a batch; arrays have one element for each sample, of a series each step.
 
     Attributes
     ----------
@@ -83,7 +95,7 @@ class Scores:
         The rule that was applied.
     selected : ndarray of shape (n_samples,), bool, or None
         Benjamini-Hochberg selection, where it was asked for.
-    explanation : list of list of Contribution, ndarray of shape (n_samples, *sample_shape), or None
+    explanation : list of list of Contribution, ndarray of the shape of the samples, or None
         The largest contributions of each sample, or the whole error map, where asked for.
     """
 
@@ -164,7 +176,9 @@ class Detector:
         Parameters
         ----------
         samples : array of shape (n_samples, *sample_shape), any real dtype
-            Raw units, at least one sample, finite.
+            Raw units, at least one sample, finite. For a sequence model windows, or a series of shape
+            (n_steps, n_channels), at least one window long; with one channel their last axis may be left
+            out: (n_samples, window) are windows, (n_steps,) is a series.
         alpha : float, optional
             Another false-alarm rate than the model's own, in (0, 1).
         fdr : float, optional
@@ -189,10 +203,13 @@ class Detector:
 
         Raises as `score`.
         """
-        return self.finite(self.run(self.check_samples(samples), (RECONSTRUCTION,))[RECONSTRUCTION])
+        reconstruction = self.run(self.check_samples(samples), (RECONSTRUCTION,))[RECONSTRUCTION]
+        return self.finite(reconstruction).reshape(np.shape(samples))
 
     def encode(self, samples: np.ndarray, *, dtype: str = FLOAT32) -> np.ndarray:
         """Latent vectors, shape (n_samples, *latent_shape), in a dtype out of `detector.latents.DTYPES`.
+
+        Of a series they are those of its windows.
 
         Raises as `score`, `NoLatent` where the model has no bottleneck, and `NoInt8Latent` where its
         manifest has no 8-bit form of it.
@@ -219,15 +236,41 @@ class Detector:
 
     # --- the steps of the above, for a caller that runs many requests as one batch --------------------------
 
-    def check_samples(self, samples: np.ndarray) -> np.ndarray:
+    def is_series(self, samples: np.ndarray) -> bool:
+        """Whether samples are one series for a sequence model, and not windows: by rank and shape."""
+        if self.manifest.kind != "sequence":
+            return False
+        n_channels, shape = self.manifest.sample_shape[-1], np.shape(samples)
+        return shape[1:] == (n_channels,) or (n_channels == 1 and len(shape) == 1)
+
+    def check_samples(self, samples: np.ndarray) -> Checked:
         """Samples as the graph takes them: float32, contiguous, finite, of the model's shape.
+
+        Of a series its windows, which are not cut yet: an array of them where an array is asked for.
 
         Raises
         ------
         InputError
-            Naming shape or dtype, or the first value that is not a finite float32.
+            Naming shape or dtype, the first value that is not a finite float32, or the length of a series
+            that is shorter than a window.
         """
-        return _check_array(samples, self.manifest.sample_shape, "samples", self.feature_name)
+        manifest = self.manifest
+        if manifest.kind != "sequence":
+            return _check_array(samples, manifest.sample_shape, "samples", self.feature_name)
+        values = self._with_channels(samples)
+        if self.is_series(values):
+            series = _check_array(values, manifest.sample_shape[1:], "samples", self.feature_name, "step")
+            return SeriesWindows(series, manifest.window, manifest.stride)
+        if values.shape[1:] != manifest.sample_shape:
+            raise InputError(f"samples must have shape {_sequence_shapes(manifest)}, got {np.shape(samples)}")
+        return _check_array(values, manifest.sample_shape, "samples", self.feature_name)
+
+    def _with_channels(self, samples: np.ndarray) -> np.ndarray:
+        """Samples with the last axis that may be left out where a sequence has one channel."""
+        values, shape = np.asarray(samples), self.manifest.sample_shape
+        if self.manifest.kind == "sequence" and shape[1] == 1 and values.shape[1:] in ((), shape[:1]):
+            return values[..., None]
+        return values
 
     def check_latent(self, latent: np.ndarray, dtype: str = FLOAT32) -> np.ndarray:
         """Latent vectors of a dtype as the decoder takes them: float32, whatever they were.
@@ -272,7 +315,7 @@ class Detector:
         """Latent vectors of the encoder in a dtype; what is beyond its range becomes its end."""
         return pack(latent, dtype, self.manifest.latent_int8)
 
-    def run_compression(self, checked: np.ndarray, dtypes: Collection[str]) -> dict[str, np.ndarray]:
+    def run_compression(self, checked: Checked, dtypes: Collection[str]) -> dict[str, np.ndarray]:
         """Latent vectors of checked samples, and for each dtype each sample's mean squared error.
 
         Returns
@@ -281,13 +324,20 @@ class Detector:
             `latent`, float32; and by dtype the mean over a sample's values of the squared difference, in raw
             units, between it and the decoding of its packed latent: shape (n_samples,), float64.
         """
-        latent = self.run_encoder(checked)
-        outputs = {LATENT: latent}
+        outputs = {LATENT: self.run_encoder(checked)}
         for dtype in dtypes:
-            decoded = self.run_decoder(unpack(self.pack(latent, dtype), dtype, self.manifest.latent_int8))
-            difference = (checked - decoded.astype(np.float64)).reshape(len(checked), -1)
-            outputs[dtype] = np.square(difference).mean(axis=1)
+            packed = self.pack(outputs[LATENT], dtype)
+            blocks = [
+                self._decoding_error(checked[rows], packed[rows], dtype)
+                for rows in _slices(len(checked), self._block_rows())
+            ]
+            outputs[dtype] = np.concatenate(blocks)
         return outputs
+
+    def _decoding_error(self, checked: np.ndarray, packed: np.ndarray, dtype: str) -> np.ndarray:
+        decoded = self.run_decoder(unpack(packed, dtype, self.manifest.latent_int8))
+        difference = (checked - decoded.astype(np.float64)).reshape(len(checked), -1)
+        return np.square(difference).mean(axis=1)
 
     def weigh(self, samples: np.ndarray, outputs: Mapping[str, np.ndarray], dtype: str) -> Compressed:
         """The outcome of `run_compression` for these samples and one of its dtypes."""
@@ -296,12 +346,35 @@ class Detector:
         ratio = np.asarray(samples).size * value_bytes / latent.nbytes
         return Compressed(latent, ratio, float(np.sqrt(self.finite(outputs[dtype]).mean())))
 
-    def run(self, checked: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Outputs of `model.onnx`, of the names wanted, for checked samples."""
-        return self._sessions[contract.MODEL_FILE].run(checked, names)
+    def run(self, checked: Checked, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Outputs of `model.onnx`, of the names wanted, for checked samples; those of a series by step."""
+        return self.run_together([checked], names)[0]
 
-    def run_encoder(self, checked: np.ndarray) -> np.ndarray:
-        """Latent vectors of checked samples."""
+    def run_together(self, parts: Sequence[Checked], names: Sequence[str]) -> list[dict[str, np.ndarray]]:
+        """The same for several requests, run as one batch.
+
+        The windows of a series are cut, run and merged a block at a time, so a long one needs little memory.
+        """
+        collectors = [self._collector(part, names) for part in parts]
+        for batch in _batches(parts, self._block_rows()):
+            arrays = [parts[position][rows] for position, rows in batch]
+            joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+            outputs = self._sessions[contract.MODEL_FILE].run(joined, names)
+            start = 0
+            for (position, rows), array in zip(batch, arrays, strict=True):
+                end = start + len(array)
+                collectors[position].add({name: values[start:end] for name, values in outputs.items()}, rows)
+                start = end
+        return [collector.collected() for collector in collectors]
+
+    def _block_rows(self) -> int:
+        return max(1, BLOCK_VALUES // math.prod(self.manifest.sample_shape))
+
+    def _collector(self, part: Checked, names: Sequence[str]) -> "_Rows | _Steps":
+        return _Steps(part, names, self.manifest.merge) if isinstance(part, SeriesWindows) else _Rows()
+
+    def run_encoder(self, checked: Checked) -> np.ndarray:
+        """Latent vectors of checked samples, of a series those of its windows."""
         return self._sessions[contract.ENCODER_FILE].run(checked, (LATENT,))[LATENT]
 
     def run_decoder(self, checked: np.ndarray) -> np.ndarray:
@@ -363,30 +436,32 @@ class Detector:
         return values
 
     def feature_name(self, index: tuple[int, ...]) -> str:
-        """A feature's name, or its position where the model names none."""
+        """A feature's name, in a window with its step, or its position where the model names none."""
         names = self.manifest.feature_names
-        return names[index[-1]] if names else _position(index)
+        if not names:
+            return _position(index)
+        return names[index[-1]] + (_position(index[:-1]) if len(index) > 1 else "")
 
     def _explanation(
         self, samples: np.ndarray, outputs: Mapping[str, np.ndarray], explain: int | str
     ) -> list[list[Contribution]] | np.ndarray:
         errors = self.finite(outputs[FEATURE_ERROR])
         if explain == ERROR_MAP:
-            return errors
+            return errors.reshape(np.shape(samples))
         if not isinstance(explain, int) or isinstance(explain, bool) or explain < 1:
             raise InputError(f"explain must be a positive integer or 'map', got {explain!r}")
         expected = self.finite(outputs[RECONSTRUCTION])
+        actual, errors = self._with_channels(samples), errors.astype(np.float64)
+        totals = outputs.get(WINDOW_ERROR, errors.reshape(len(errors), -1).sum(axis=1))
         return [
-            self._contributions(np.asarray(samples[row]), expected[row], errors[row], explain)
+            self._contributions(actual[row], expected[row], errors[row], totals[row], explain)
             for row in range(len(errors))
         ]
 
     def _contributions(
-        self, actual: np.ndarray, expected: np.ndarray, error: np.ndarray, n_features: int
+        self, actual: np.ndarray, expected: np.ndarray, error: np.ndarray, total: float, n_features: int
     ) -> list[Contribution]:
         """The largest shares of one sample's score; equal shares in the order of the features."""
-        error = error.astype(np.float64)
-        total = error.sum()
         shares = error / (total * (1 + 1e-12)) if total > 0 else error  # so that rounding never sums above 1
         largest = np.argsort(-shares, axis=None, kind="stable")[:n_features]
         return [
@@ -442,8 +517,77 @@ def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: in
     }
 
 
+def _sequence_shapes(manifest: Manifest) -> str:
+    """The shapes that samples of a sequence model may have, in words."""
+    window, n_channels = manifest.sample_shape
+    if n_channels == 1:
+        return f"(n, {window}, 1) or (n, {window}) for windows, (n_steps, 1) or (n_steps,) for a series"
+    return f"(n, {window}, {n_channels}) for windows, (n_steps, {n_channels}) for a series"
+
+
+class _Rows:
+    """Outputs of samples, which run as a whole."""
+
+    def add(self, outputs: dict[str, np.ndarray], rows: slice) -> None:
+        self._outputs = outputs
+
+    def collected(self) -> dict[str, np.ndarray]:
+        return self._outputs
+
+
+class _Steps:
+    """Outputs of the windows of a series, merged to its steps block by block."""
+
+    def __init__(self, windows: SeriesWindows, names: Sequence[str], rule: str) -> None:
+        n_steps, n_channels = windows.series.shape
+        shapes = {name: () if name == SCORE else (n_channels,) for name in names}
+        if FEATURE_ERROR in names:
+            shapes[WINDOW_ERROR] = ()
+        self._windows = windows
+        self._mergers = {
+            name: Merger(n_steps, windows.shape[1], rule, shape) for name, shape in shapes.items()
+        }
+
+    def add(self, outputs: dict[str, np.ndarray], rows: slice) -> None:
+        if FEATURE_ERROR in outputs:
+            outputs[WINDOW_ERROR] = outputs[FEATURE_ERROR].sum(axis=(1, 2), dtype=np.float64)
+        for name, merger in self._mergers.items():
+            merger.add(outputs[name], self._windows.starts[rows])
+
+    def collected(self) -> dict[str, np.ndarray]:
+        merged = {name: merger.merged() for name, merger in self._mergers.items()}
+        return {
+            name: values.astype(np.float32) if values.ndim > 1 else values for name, values in merged.items()
+        }
+
+
+def _slices(n_rows: int, block: int) -> Iterator[slice]:
+    """Rows, at most `block` at a time."""
+    for start in range(0, n_rows, block):
+        yield slice(start, min(start + block, n_rows))
+
+
+def _batches(parts: Sequence[Checked], n_rows: int) -> Iterator[list[tuple[int, slice]]]:
+    """Which rows of which parts run together: arrays whole, series in blocks of `n_rows` windows."""
+    batch: list[tuple[int, slice]] = []
+    room = n_rows
+    for position, part in enumerate(parts):
+        block = n_rows if isinstance(part, SeriesWindows) else len(part)
+        for rows in _slices(len(part), block):
+            if batch and rows.stop - rows.start > room:
+                yield batch
+                batch, room = [], n_rows
+            batch.append((position, rows))
+            room -= rows.stop - rows.start
+    yield batch
+
+
 def _check_array(
-    values: np.ndarray, shape: tuple[int, ...], what: str, feature_name: Callable[[tuple[int, ...]], str]
+    values: np.ndarray,
+    shape: tuple[int, ...],
+    what: str,
+    feature_name: Callable[[tuple[int, ...]], str],
+    row: str = "row",
 ) -> np.ndarray:
     values = np.asarray(values)
     wanted = "(n, " + ", ".join(map(str, shape)) + ")"
@@ -459,7 +603,7 @@ def _check_array(
     if not finite.all():
         index = tuple(map(int, np.argwhere(~finite)[0]))
         raise InputError(
-            f"{what} must be finite float32 values, got {values[index]} in row {index[0]}, "
+            f"{what} must be finite float32 values, got {values[index]} in {row} {index[0]}, "
             f"{feature_name(index[1:])}",
             index,
         )

@@ -34,6 +34,10 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CONDITIONAL_PROMISE = "calibration-conditional"
 NO_PROMISE = "none"
 
+LAST_WINDOW = "last"
+MEAN_OF_WINDOWS = "mean"
+MERGE_RULES = (LAST_WINDOW, MEAN_OF_WINDOWS)
+
 
 @dataclasses.dataclass(frozen=True)
 class FileEntry:
@@ -119,17 +123,20 @@ class Manifest:
     ----------
     sample_shape : tuple of int
         One sample, the batch left out: (30,) for a row, (28, 28) for a grey picture, (32, 32, 3) for a
-        coloured one.
+        coloured one, (window, n_channels) for a window of a series.
     value_range : tuple of float, or None
-        Lowest and highest raw value of a pixel; None for vectors.
+        Lowest and highest raw value of a pixel; None for vectors and sequences.
     feature_names, units : tuple of str, or None
-        One for each feature of a vector model.
+        One for each feature of a vector model, or channel of a sequence model.
+    window, stride : int or None
+        Steps of a window of a series, and from one to the next, at most a window; None for other kinds.
     latent_shape : tuple of int, or None
         One latent vector; None where the model has no bottleneck.
     architecture, training, data, evaluation, tools : mapping
         Facts for people and reports; nothing is computed from them.
     merge : str or None
-        How the scores of a series' windows become one score for each step; None where there are no windows.
+        How the scores of a series' windows become one score for each step, one of `MERGE_RULES`; None for
+        other kinds.
     latent_int8 : LatentInt8 or None
         None where the latent has no 8-bit form.
     classifier : Classifier or None
@@ -412,7 +419,7 @@ _FIELDS: dict[str, Check] = {
         lambda value: isinstance(value, dict) and all(map(_FILE_NAME.fullmatch, value)),
         "an object whose keys are plain file names",
     ),
-    "merge": _or_null(_TEXT),
+    "merge": _or_null(_one_of(*MERGE_RULES)),
     "latent_int8": _or_null(_OBJECT),
     "classifier": _or_null(_OBJECT),
 }
@@ -485,6 +492,7 @@ def _check_consistency(manifest: Manifest) -> None:
     """What no single field shows: fields that contradict each other."""
     rules = (
         *_shape_rules(manifest),
+        *_window_rules(manifest),
         *_feature_rules(manifest),
         *_threshold_rules(manifest.threshold),
         *_latent_int8_rules(manifest),
@@ -516,7 +524,24 @@ def _shape_rules(manifest: Manifest) -> Rules:
             (manifest.value_range is not None, "an image model needs a value_range"),
             (manifest.feature_names is None, "an image has no feature_names"),
         )
-    return ()
+    return ((rank == 2, "a window of a sequence has two dimensions, steps and channels"),)
+
+
+def _window_rules(manifest: Manifest) -> Rules:
+    window, stride = manifest.window, manifest.stride
+    if manifest.kind != "sequence":
+        nothing = (window, stride, manifest.merge) == (None, None, None)
+        return ((nothing, f"window, stride and merge are for sequences, not for kind {manifest.kind}"),)
+    n_steps = manifest.sample_shape[0]
+    return (
+        (window == n_steps >= 2, f"window must be the first size of sample_shape, {n_steps}, and at least 2"),
+        (
+            stride is not None and stride <= n_steps,
+            "stride must be at most window, so that no step is left out",
+        ),
+        (manifest.merge is not None, "a sequence model needs a merge rule, " + " or ".join(MERGE_RULES)),
+        (manifest.value_range is None, "a sequence has no value_range"),
+    )
 
 
 def _feature_rules(manifest: Manifest) -> Rules:

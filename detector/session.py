@@ -72,6 +72,7 @@ class Session:
         Parameters
         ----------
         samples : ndarray of shape (n_samples, *sample_shape), float32
+            Or what has its length and slices, such as the windows of a series.
         names : sequence of str
             The outputs wanted.
 

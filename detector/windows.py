@@ -3,10 +3,17 @@
 import numpy as np
 
 from detector.errors import InputError
+from detector.manifest import MEAN_OF_WINDOWS, MERGE_RULES
 
-LAST_WINDOW = "last"
-MEAN_OF_WINDOWS = "mean"
-MERGE_RULES = (LAST_WINDOW, MEAN_OF_WINDOWS)
+__all__ = [
+    "MERGE_RULES",
+    "Merger",
+    "SeriesWindows",
+    "cut_windows",
+    "merge_scores",
+    "merge_steps",
+    "window_starts",
+]
 
 
 def window_starts(n_steps: int, window: int, stride: int) -> np.ndarray:
@@ -54,6 +61,39 @@ def cut_windows(series: np.ndarray, window: int, starts: np.ndarray) -> np.ndarr
     return np.ascontiguousarray(views[starts].swapaxes(1, 2))
 
 
+class SeriesWindows:
+    """The windows of a series, cut when they are asked for: length, shape and slices as of their array.
+
+    With a stride of 1 the array would be larger than the series by the length of a window.
+
+    Attributes
+    ----------
+    series : ndarray of shape (n_steps, n_channels)
+    starts : ndarray of shape (n_windows,), int64
+    shape : tuple of int
+        (n_windows, window, n_channels).
+
+    Raises
+    ------
+    InputError
+        If the series is shorter than one window.
+    """
+
+    def __init__(self, series: np.ndarray, window: int, stride: int) -> None:
+        self.series = series
+        self.starts = window_starts(len(series), window, stride)
+        self.shape = (len(self.starts), window, series.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return cut_windows(self.series, self.shape[1], self.starts[rows])
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+
 class Merger:
     """Puts values of windows onto the steps of their series, a few windows at a time.
 
@@ -71,6 +111,10 @@ class Merger:
         One of `MERGE_RULES`.
     shape : tuple of int
         Of the value of one step.
+
+    Notes
+    -----
+    Every step must lie in a window: a stride is at most the window.
     """
 
     def __init__(self, n_steps: int, window: int, rule: str, shape: tuple[int, ...] = ()) -> None:
@@ -85,10 +129,13 @@ class Merger:
 
         Parameters
         ----------
-        values : ndarray of shape (n_windows, window, *shape)
+        values : ndarray of shape (n_windows, window, *shape), or (n_windows,)
+            For each step of each window, or one value that all steps of a window share.
         starts : ndarray of shape (n_windows,), int
             Ascending, and above all those added before.
         """
+        if values.ndim == 1:
+            values = np.broadcast_to(values[:, None], (len(values), self._window))
         if self._rule == MEAN_OF_WINDOWS:
             self._add_all(values, starts)
         else:
@@ -136,4 +183,6 @@ def merge_steps(values: np.ndarray, starts: np.ndarray, n_steps: int, rule: str)
 
 def merge_scores(scores: np.ndarray, starts: np.ndarray, n_steps: int, window: int, rule: str) -> np.ndarray:
     """The same for one value of each window: (n_windows,) to (n_steps,), float64."""
-    return merge_steps(np.broadcast_to(scores[:, None], (len(scores), window)), starts, n_steps, rule)
+    merger = Merger(n_steps, window, rule)
+    merger.add(scores, starts)
+    return merger.merged()

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from detector import Compressed, Detector, DetectorError, Scores
-from detector.inference import FEATURE_ERROR, RECONSTRUCTION, SCORE
+from detector.inference import FEATURE_ERROR, RECONSTRUCTION, SCORE, Checked
 
 Outputs = Mapping[str, np.ndarray]
 Result = TypeVar("Result")
@@ -44,9 +44,10 @@ class LatentRequest(Request):
 def score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
     """Scores, decisions and explanations."""
 
-    def run(detector: Detector, members: Sequence[ScoreRequest], checked: np.ndarray) -> Outputs:
+    def run(detector: Detector, members: Sequence[ScoreRequest], parts: Sequence[Checked]) -> list[Outputs]:
         explained = any(request.explain is not None for request in members)
-        return detector.run(checked, (SCORE, RECONSTRUCTION, FEATURE_ERROR) if explained else (SCORE,))
+        names = (SCORE, RECONSTRUCTION, FEATURE_ERROR) if explained else (SCORE,)
+        return detector.run_together(parts, names)
 
     def finish(request: ScoreRequest, outputs: Outputs) -> Scores:
         return request.detector.judge(
@@ -58,27 +59,30 @@ def score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
 
 def denoise(requests: Sequence[Request]) -> list[np.ndarray | DetectorError]:
     """Reconstructions in raw units, float32, shape of the samples."""
-    return _arrays(
-        requests,
-        _check_samples,
-        lambda detector, checked: detector.run(checked, (RECONSTRUCTION,))[RECONSTRUCTION],
-    )
+
+    def run(detector: Detector, _: Sequence[Request], parts: Sequence[Checked]) -> list[Outputs]:
+        return detector.run_together(parts, (RECONSTRUCTION,))
+
+    def finish(request: Request, outputs: Outputs) -> np.ndarray:
+        return request.detector.finite(outputs[RECONSTRUCTION]).reshape(np.shape(request.samples))
+
+    return _together(requests, _check_samples, run, finish)
 
 
 def encode(requests: Sequence[LatentRequest]) -> list[Compressed | DetectorError]:
-    """Latent vectors in the dtypes asked for; `NoLatent` where the model has none."""
+    """Latent vectors in the dtypes asked for, of a series its windows'; `NoLatent` where there is none."""
 
-    def check(request: LatentRequest) -> np.ndarray:
+    def check(request: LatentRequest) -> Checked:
         request.detector.require_latent(request.dtype)
         return _check_samples(request)
 
-    def run(detector: Detector, members: Sequence[LatentRequest], checked: np.ndarray) -> Outputs:
+    def run(detector: Detector, members: Sequence[LatentRequest], checked: Checked) -> Outputs:
         return detector.run_compression(checked, {request.dtype for request in members})
 
     def finish(request: LatentRequest, outputs: Outputs) -> Compressed:
         return request.detector.weigh(request.samples, outputs, request.dtype)
 
-    return _together(requests, check, run, finish)
+    return _together(requests, check, _by_rows(run), finish)
 
 
 def decode(requests: Sequence[LatentRequest]) -> list[np.ndarray | DetectorError]:
@@ -90,30 +94,47 @@ def decode(requests: Sequence[LatentRequest]) -> list[np.ndarray | DetectorError
     return _arrays(requests, check, Detector.run_decoder)
 
 
-def _check_samples(request: Request) -> np.ndarray:
+def _check_samples(request: Request) -> Checked:
     return request.detector.check_samples(request.samples)
 
 
 def _arrays(
     requests: Sequence[Request],
-    check: Callable[[Request], np.ndarray],
-    run: Callable[[Detector, np.ndarray], np.ndarray],
+    check: Callable[[Request], Checked],
+    run: Callable[[Detector, Checked], np.ndarray],
 ) -> list[np.ndarray | DetectorError]:
     return _together(
         requests,
         check,
-        lambda detector, _, checked: {"array": run(detector, checked)},
+        _by_rows(lambda detector, _, checked: {"array": run(detector, checked)}),
         lambda request, outputs: request.detector.finite(outputs["array"]),
     )
 
 
+RunParts = Callable[[Detector, Sequence[Request], Sequence[Checked]], list[Outputs]]
+
+
+def _by_rows(run: Callable[[Detector, Sequence[Request], Checked], Outputs]) -> RunParts:
+    """Run what several requests need as one array; each has its own rows of the outputs."""
+
+    def run_parts(detector: Detector, members: Sequence[Request], parts: Sequence[Checked]) -> list[Outputs]:
+        outputs = run(detector, members, parts[0] if len(parts) == 1 else np.concatenate(parts))
+        ends = np.cumsum([len(part) for part in parts])
+        return [
+            {name: values[end - len(part) : end] for name, values in outputs.items()}
+            for part, end in zip(parts, ends, strict=True)
+        ]
+
+    return run_parts
+
+
 def _together(
     requests: Sequence[Request],
-    check: Callable[[Request], np.ndarray],
-    run: Callable[[Detector, Sequence[Request], np.ndarray], Outputs],
+    check: Callable[[Request], Checked],
+    run: RunParts,
     finish: Callable[[Request, Outputs], Result],
 ) -> list[Result | DetectorError]:
-    """Check each request, run those of one detector as one batch, and finish each on its own rows.
+    """Check each request, run those of one detector as one batch, and finish each on its own outputs.
 
     Parameters
     ----------
@@ -121,12 +142,12 @@ def _together(
     check : callable
         A request to the samples that its graph takes; raises DetectorError for this request alone.
     run : callable
-        Detector, requests and their checked samples, concatenated, to outputs of as many rows.
+        Detector, requests and their checked samples to the outputs of each.
     finish : callable
-        A request and its rows of the outputs to its result; raises DetectorError for this request alone.
+        A request and its outputs to its result; raises DetectorError for this request alone.
     """
     results: list[Result | DetectorError | None] = [None] * len(requests)
-    batches: dict[Detector, list[tuple[int, np.ndarray]]] = {}
+    batches: dict[Detector, list[tuple[int, Checked]]] = {}
     for position, request in enumerate(requests):
         try:
             checked = check(request)
@@ -135,21 +156,17 @@ def _together(
         else:
             batches.setdefault(request.detector, []).append((position, checked))
     for detector, batch in batches.items():
-        positions, arrays = zip(*batch, strict=True)
-        members = [requests[position] for position in positions]
-        outputs = run(detector, members, arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
-        start = 0
-        for position, array in batch:
-            rows = slice(start, start + len(array))
-            start = rows.stop
-            results[position] = _attempt(finish, requests[position], outputs, rows)
+        positions, parts = zip(*batch, strict=True)
+        outputs = run(detector, [requests[position] for position in positions], parts)
+        for position, own in zip(positions, outputs, strict=True):
+            results[position] = _attempt(finish, requests[position], own)
     return results
 
 
 def _attempt(
-    finish: Callable[[Request, Outputs], Result], request: Request, outputs: Outputs, rows: slice
+    finish: Callable[[Request, Outputs], Result], request: Request, outputs: Outputs
 ) -> Result | DetectorError:
     try:
-        return finish(request, {name: values[rows] for name, values in outputs.items()})
+        return finish(request, outputs)
     except DetectorError as error:
         return error

@@ -70,6 +70,7 @@ def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **c
     """Write a whole, valid model folder for the hand-made model; `changes` replace manifest fields."""
     shape = tuple(changes.get("sample_shape", (3,)))
     kind = changes.get("kind", "vector" if len(shape) == 1 else "image")
+    sequence = kind == "sequence"
     latent = changes.get("latent_shape", (2,)) is not None
     graphs = graphs or linear_graphs(shape, latent=latent)
     rng = np.random.default_rng(0)
@@ -98,10 +99,11 @@ def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **c
         sample_shape=shape,
         dtype="float32",
         value_range=(0.0, 16.0) if kind == "image" else None,
-        feature_names=tuple("abcdefgh"[: shape[0]]) if kind == "vector" else None,
+        feature_names=tuple("abcdefgh"[: shape[-1]]) if kind != "image" else None,
         units=None,
-        window=None,
-        stride=None,
+        window=shape[0] if sequence else None,
+        stride=1 if sequence else None,
+        merge="last" if sequence else None,
         latent_shape=(2,) if latent else None,
         score="mean squared error",
         architecture={"name": "linear"},

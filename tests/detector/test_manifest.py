@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from detector.errors import IntegrityError, ManifestError
 from detector.manifest import (
+    MERGE_RULES,
     Classifier,
     FileEntry,
     LatentInt8,
@@ -118,7 +119,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         st.one_of(
             st.tuples(st.just("vector"), st.tuples(st.integers(1, 5))),
             st.tuples(st.just("image"), st.sampled_from([(8, 8), (28, 28), (32, 32, 3)])),
-            st.tuples(st.just("sequence"), st.tuples(st.integers(1, 64), st.integers(1, 5))),
+            st.tuples(st.just("sequence"), st.tuples(st.integers(2, 64), st.integers(1, 5))),
         )
     )
     names = st.lists(texts, min_size=shape[-1], max_size=shape[-1], unique=True).map(tuple)
@@ -137,8 +138,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
         value_range=(0.0, 255.0) if kind == "image" else None,
         feature_names=None if kind == "image" else draw(st.none() | names),
         units=None if kind == "image" else draw(st.none() | names),
-        window=draw(st.none() | st.integers(1, 512)),
-        stride=draw(st.none() | st.integers(1, 512)),
+        window=shape[0] if kind == "sequence" else None,
+        stride=draw(st.integers(1, shape[0])) if kind == "sequence" else None,
         latent_shape=latent_shape,
         score=draw(texts),
         architecture=draw(objects),
@@ -149,7 +150,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         self_test_tolerance=draw(st.floats(1e-9, 0.5)),
         tools=draw(st.dictionaries(texts, texts, max_size=3)),
         files={name: draw(entries) for name in required_files(**parts)},
-        merge=draw(st.none() | texts),
+        merge=draw(st.sampled_from(MERGE_RULES)) if kind == "sequence" else None,
         latent_int8=draw(st.none() | latent_int8s(latent_shape[-1])) if latent_shape else None,
         classifier=classifier,
     )
@@ -269,6 +270,7 @@ WRONG = [
     ("files", {"../model.onnx": {}}),
     ("files", {".hidden": {}}),
     ("merge", 1),
+    ("merge", "first"),
     ("latent_int8", [0.1]),
     ("latent_int8/offset", 0.0),
     ("latent_int8/offset", [0.0, "1"]),
@@ -369,7 +371,18 @@ CLASSIFIER = {
     "n_labelled": {"a": 3, "b": 4},
     "evaluation": {},
 }
+SEQUENCE = {"kind": "sequence", "sample_shape": [4, 3], "window": 4, "stride": 2, "merge": "last"}
 CONTRADICTIONS = [
+    ({"window": 3}, "window, stride and merge are for sequences, not for kind vector"),
+    ({"merge": "last"}, "window, stride and merge are for sequences, not for kind vector"),
+    (SEQUENCE | {"sample_shape": [3]}, "a window of a sequence has two dimensions"),
+    (SEQUENCE | {"window": 5}, "window must be the first size of sample_shape, 4, and at least 2"),
+    (SEQUENCE | {"sample_shape": [1, 3], "window": 1}, "window must be the first size of sample_shape, 1,"),
+    (SEQUENCE | {"window": None}, "window must be the first size of sample_shape"),
+    (SEQUENCE | {"stride": None}, "stride must be at most window"),
+    (SEQUENCE | {"stride": 5}, "stride must be at most window, so that no step is left out"),
+    (SEQUENCE | {"merge": None}, "a sequence model needs a merge rule, last or mean"),
+    (SEQUENCE | {"value_range": [0, 1]}, "a sequence has no value_range"),
     ({"sample_shape": [3, 1]}, "a vector has one dimension"),
     ({"kind": "image"}, "an image has two dimensions"),
     ({"kind": "image", "sample_shape": [3, 3]}, "an image model needs a value_range"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detector import Compressed, Detector, DetectorError, InputError, NoInt8Latent, NoLatent, Scores
+from detector.session import Session
 from service import verbs
 from service.verbs import LatentRequest, Request, ScoreRequest
 from tests.model_folder import LATENT_INT8, expected_score, write_model_folder
@@ -15,11 +16,12 @@ RNG_SEED = 7
 
 @pytest.fixture
 def detectors(tmp_path) -> list[Detector]:
-    """A vector model with 8-bit latents, a picture model, and one without a latent."""
+    """A vector model with 8-bit latents, a picture model, one without a latent, one for series."""
     write_model_folder(tmp_path / "a", latent_int8=LATENT_INT8)
     write_model_folder(tmp_path / "b", sample_shape=(4, 5))
     write_model_folder(tmp_path / "c", latent_shape=None)
-    return [Detector.load(tmp_path / name) for name in "abc"]
+    write_model_folder(tmp_path / "d", kind="sequence", sample_shape=(4, 2), stride=3, merge="mean")
+    return [Detector.load(tmp_path / name) for name in "abcd"]
 
 
 def mixed_requests(detectors, make, n_requests=60):
@@ -29,6 +31,8 @@ def mixed_requests(detectors, make, n_requests=60):
     for position in range(n_requests):
         detector = detectors[position % len(detectors)]
         shape = (int(rng.integers(1, 40)), *detector.manifest.sample_shape)
+        if detector.manifest.kind == "sequence" and position % 3:
+            shape = (int(rng.integers(2, 99)), shape[-1])
         samples = rng.normal(size=shape).astype(rng.choice([np.float32, np.float64]))
         if position % 7 == 3:
             samples[0, 0] = np.nan
@@ -104,16 +108,19 @@ def test_decode_of_many_requests_equals_each_alone(detectors):
 
 
 def test_score_runs_the_requests_of_one_detector_as_one_batch(detectors, monkeypatch):
-    """A hundred requests are one run of the graph."""
-    detector, runs = detectors[0], []
-    run = detector.run
-    monkeypatch.setattr(
-        detector, "run", lambda samples, names: runs.append(len(samples)) or run(samples, names)
-    )
+    """A hundred requests are one run of the graph; of series it runs all windows, here 0, 3 and 5."""
+    runs, run = [], Session.run
 
-    verbs.score([ScoreRequest(detector, np.ones((3, 3))) for _ in range(100)])
+    def count(session: Session, samples: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+        runs.append(len(samples))
+        return run(session, samples, names)
 
-    assert runs == [300]
+    monkeypatch.setattr(Session, "run", count)
+
+    verbs.score([ScoreRequest(detectors[0], np.ones((3, 3))) for _ in range(100)])
+    verbs.score([ScoreRequest(detectors[3], np.ones((9, 2))) for _ in range(100)])
+
+    assert runs == [300, 300]
 
 
 def test_score_equals_the_hand_made_model(detectors):
