@@ -6,17 +6,19 @@ from detector.errors import (
     IntegrityError,
     ManifestError,
     ModelError,
+    NoClassifier,
     NoInt8Latent,
     NoLatent,
     NonFiniteScore,
     StoreError,
 )
-from detector.inference import Contribution, Detector, Scores
+from detector.inference import Classes, Contribution, Detector, Scores
 from detector.latents import Compressed
 from detector.manifest import Manifest
 from detector.store import ModelStore
 
 __all__ = [
+    "Classes",
     "Compressed",
     "Contribution",
     "Detector",
@@ -27,6 +29,7 @@ __all__ = [
     "ManifestError",
     "ModelError",
     "ModelStore",
+    "NoClassifier",
     "NoInt8Latent",
     "NoLatent",
     "NonFiniteScore",

@@ -43,5 +43,9 @@ class NoInt8Latent(DetectorError):
     """The manifest does not say how the model's latent is written as 8-bit integers."""
 
 
+class NoClassifier(DetectorError):
+    """The model has no classifier, so it can name no class."""
+
+
 class NonFiniteScore(DetectorError):
     """The model answered NaN or infinity to finite samples: the model's error, never a verdict."""

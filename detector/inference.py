@@ -1,4 +1,4 @@
-"""`Detector`: one model folder, opened, verified and ready to score, reconstruct, encode, decode, explain.
+"""`Detector`: one model folder, verified and ready to score, reconstruct, encode, decode, classify, explain.
 
 A sequence model takes windows, or a whole series. A series runs as its windows, and what they answer is
 merged to one answer for each step, by the rule of the manifest.
@@ -20,6 +20,7 @@ from detector.errors import (
     IntegrityError,
     ManifestError,
     ModelError,
+    NoClassifier,
     NoInt8Latent,
     NoLatent,
     NonFiniteScore,
@@ -35,7 +36,7 @@ from detector.latents import (
     pack,
     unpack,
 )
-from detector.manifest import Manifest, Threshold, read_file, read_manifest
+from detector.manifest import Classifier, Manifest, Threshold, read_file, read_manifest
 from detector.session import Session
 from detector.windows import Merger, SeriesWindows
 
@@ -44,6 +45,7 @@ LATENT = "latent"
 RECONSTRUCTION = "reconstruction"
 SCORE = "score"
 FEATURE_ERROR = "feature_error"
+PROBABILITY = "probability"
 
 # Of a series only, beside the outputs of the graph: the error of the windows that a step's score comes from.
 WINDOW_ERROR = "window_error"
@@ -108,6 +110,24 @@ class Scores:
     expected_rate: float
     selected: np.ndarray | None = None
     explanation: list[list[Contribution]] | np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """What a classifier says of a batch.
+
+    Attributes
+    ----------
+    label : ndarray of shape (n_samples,), str
+        The most probable class of each sample, the first of equals.
+    probability : ndarray of shape (n_samples, n_classes), float32
+        In the order of `classes`; a row sums to 1.
+    classes : tuple of str
+    """
+
+    label: np.ndarray
+    probability: np.ndarray
+    classes: tuple[str, ...]
 
 
 class Detector:
@@ -230,6 +250,14 @@ class Detector:
         checked = self.check_samples(samples)
         return self.weigh(samples, self.run_compression(checked, (dtype,)), dtype)
 
+    def classify(self, samples: np.ndarray) -> Classes:
+        """The class of each sample, of a series each of its windows, and the probability of every class.
+
+        Raises as `score`, and `NoClassifier` where the model has none.
+        """
+        self.require_classifier()
+        return self.name_classes(self.run_classifier(self.check_samples(samples)))
+
     def explain(self, samples: np.ndarray, features: int) -> list[list[Contribution]]:
         """The `features` largest contributions to each sample's score, largest first. Raises as `score`."""
         return self.score(samples, explain=features).explanation
@@ -310,6 +338,30 @@ class Detector:
                 f"model {self.manifest.name} version {self.manifest.version} has no 8-bit form of its latent"
             )
         return self.manifest.latent_shape
+
+    def require_classifier(self) -> Classifier:
+        """The classifier's part of the manifest.
+
+        Raises
+        ------
+        NoClassifier
+            Where the model has none.
+        """
+        if self.manifest.classifier is None:
+            raise NoClassifier(
+                f"model {self.manifest.name} version {self.manifest.version} has no classifier"
+            )
+        return self.manifest.classifier
+
+    def run_classifier(self, checked: Checked) -> np.ndarray:
+        """Probabilities of the classes for checked samples, of a series for its windows."""
+        return self._sessions[contract.CLASSIFIER_FILE].run(checked, (PROBABILITY,))[PROBABILITY]
+
+    def name_classes(self, probability: np.ndarray) -> Classes:
+        """The classes that these probabilities speak for."""
+        classes = self.require_classifier().classes
+        likeliest = self.finite(probability).argmax(axis=1)
+        return Classes(np.array(classes)[likeliest], probability, classes)
 
     def pack(self, latent: np.ndarray, dtype: str) -> np.ndarray:
         """Latent vectors of the encoder in a dtype; what is beyond its range becomes its end."""
@@ -481,8 +533,11 @@ class Detector:
         names = [SCORE, RECONSTRUCTION, FEATURE_ERROR]
         if self.manifest.latent_shape is not None:
             names.append(LATENT)
-        if golden.keys() != {INPUT, *names}:
-            raise ManifestError(f"{file_name} must hold {sorted({INPUT, *names})}, got {sorted(golden)}")
+        wanted = {INPUT, *names}
+        if self.manifest.classifier is not None:
+            wanted.add(PROBABILITY)
+        if golden.keys() != wanted:
+            raise ManifestError(f"{file_name} must hold {sorted(wanted)}, got {sorted(golden)}")
         try:
             samples = self.check_samples(golden[INPUT])
         except InputError as error:
@@ -492,6 +547,8 @@ class Detector:
             answers[contract.ENCODER_FILE, LATENT] = self.run_encoder(samples)
             decoded = self.run_decoder(answers[contract.ENCODER_FILE, LATENT])
             answers[contract.DECODER_FILE, RECONSTRUCTION] = decoded
+        if self.manifest.classifier is not None:
+            answers[contract.CLASSIFIER_FILE, PROBABILITY] = self.run_classifier(samples)
         for (graph, name), answer in answers.items():
             _check_answer(graph, name, answer, golden[name], self.manifest)
 
@@ -511,6 +568,9 @@ def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: in
         outputs[LATENT] = latent
         graphs[contract.ENCODER_FILE] = (INPUT, shape, {LATENT: latent})
         graphs[contract.DECODER_FILE] = (LATENT, latent, {RECONSTRUCTION: shape})
+    if manifest.classifier is not None:
+        probabilities = {PROBABILITY: (len(manifest.classifier.classes),)}
+        graphs[contract.CLASSIFIER_FILE] = (INPUT, shape, probabilities)
     return {
         name: Session(contents[name], name, input_name, input_shape, tensors, threads)
         for name, (input_name, input_shape, tensors) in graphs.items()

@@ -17,7 +17,7 @@ import orjson
 from werkzeug.http import parse_accept_header, parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from detector import InputError, Manifest, Scores
+from detector import Classes, InputError, Manifest, Scores
 from detector.images import decode_image, encode_image
 from service.problems import Problem
 
@@ -511,6 +511,14 @@ def encode_scores(media_type: str, manifest: Manifest, scores: Scores) -> bytes:
     }
     optional = {"selected": scores.selected, "explanation": scores.explanation}
     return to_json(document | {name: value for name, value in optional.items() if value is not None})
+
+
+def encode_classes(media_type: str, manifest: Manifest, result: Classes) -> bytes:
+    """The answer of `/classify`: labels and probabilities as JSON, or the probabilities as `.npy`."""
+    if media_type == NPY:
+        return _to_npy(result.probability)
+    document = {"model": manifest.name, "version": manifest.version, "classes": result.classes}
+    return to_json(document | {"label": result.label.tolist(), "probability": result.probability})
 
 
 def encode_array(media_type: str, manifest: Manifest, name: str, array: np.ndarray) -> bytes:

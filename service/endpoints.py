@@ -12,7 +12,7 @@ import numpy as np
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
-from detector import Compressed, Detector, InputError, Manifest, Scores
+from detector import Classes, Compressed, Detector, InputError, Manifest, Scores
 from service import codecs, exchange, verbs
 from service.codecs import Decoded, Expected, Limits
 from service.metrics import Metrics
@@ -58,6 +58,8 @@ class Verb:
         Names of the options, which are fields of the request.
     needs_latent, takes_latent : bool
         Whether the model must have a latent, and whether the instances are latent vectors.
+    needs_classifier : bool
+        Whether the model must have a classifier.
     draws : bool
         Whether the answer to one picture may be a picture.
     """
@@ -68,10 +70,13 @@ class Verb:
     options: tuple[str, ...] = ()
     needs_latent: bool = False
     takes_latent: bool = False
+    needs_classifier: bool = False
     draws: bool = False
 
     def expected(self, detector: Detector) -> Expected:
-        """What an instance must be; `NoLatent` where the model cannot do this."""
+        """What an instance must be; `NoLatent` or `NoClassifier` where the model cannot do this."""
+        if self.needs_classifier:
+            detector.require_classifier()
         latent_shape = detector.require_latent() if self.needs_latent else ()
         return Expected.latent(latent_shape) if self.takes_latent else Expected.samples(detector.manifest)
 
@@ -88,8 +93,9 @@ VERBS = {
     "decode": Verb(
         verbs.decode, "reconstruction", verbs.LatentRequest, ("dtype",), needs_latent=True, takes_latent=True
     ),
+    "classify": Verb(verbs.classify, "probability", needs_classifier=True),
 }
-Result = Scores | Compressed | np.ndarray
+Result = Scores | Compressed | Classes | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +237,8 @@ def _respond(verb: Verb, manifest: Manifest, media_type: str, result: Result) ->
     elif isinstance(result, Compressed):
         body = codecs.encode_array(media_type, manifest, verb.output, result.latent)
         headers = {COMPRESSION_RATIO: f"{result.ratio:.6g}", RECONSTRUCTION_ERROR: f"{result.error:.6g}"}
+    elif isinstance(result, Classes):
+        body = codecs.encode_classes(media_type, manifest, result)
     else:
         body = codecs.encode_array(media_type, manifest, verb.output, result)
     return Response(body, headers=headers, content_type=media_type)

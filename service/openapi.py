@@ -59,6 +59,11 @@ _VERBS = {
     "denoise": ("What the model expected to see instead, in raw units.", "Reconstruction", _VERB_STATUSES),
     "encode": ("The latent vector of each sample.", "Latent", (*_VERB_STATUSES, 409)),
     "decode": ("The reconstruction of each latent vector.", "Reconstruction", (*_VERB_STATUSES, 409)),
+    "classify": (
+        "The class of each sample, of a model with a classifier.",
+        "Classes",
+        (*_VERB_STATUSES, 409),
+    ),
 }
 _PREFIXES = ("", "/models/{name}", "/models/{name}/versions/{version}", "/models/{name}/labels/{label}")
 
@@ -230,6 +235,12 @@ _SCORES = {
     "p_value": _array({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
     "is_anomaly": _array({"type": "boolean"}),
 }
+_CLASSES = {
+    **_MODEL,
+    "classes": _array({"type": "string"}),
+    "label": _array({"type": "string"}),
+    "probability": _array(_array({"type": "number", "minimum": 0, "maximum": 1})),
+}
 _EXPLANATION = {"anyOf": [_array(_array(_CONTRIBUTION)), {"$ref": "#/components/schemas/Tensor"}]}
 
 _SCHEMAS: dict[str, Any] = {
@@ -242,6 +253,7 @@ _SCHEMAS: dict[str, Any] = {
     ),
     "Reconstruction": _object({**_MODEL, "reconstruction": _TENSOR}, (*_MODEL, "reconstruction")),
     "Latent": _object({**_MODEL, "latent": _TENSOR}, (*_MODEL, "latent")),
+    "Classes": _object(_CLASSES, tuple(_CLASSES)),
     "Problem": _object(
         {
             "type": {"enum": list(problems.TYPES)},

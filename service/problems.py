@@ -9,7 +9,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from detector.errors import InputError, NoInt8Latent, NoLatent, StoreError
+from detector.errors import InputError, NoClassifier, NoInt8Latent, NoLatent, StoreError
 from service import exchange
 
 MEDIA_TYPE = "application/problem+json"
@@ -38,6 +38,7 @@ TYPES: Mapping[str, ProblemType] = {
     "not-acceptable": ProblemType(406, "The answer has no form that was asked for"),
     "no-latent": ProblemType(409, "The model has no latent"),
     "no-integer-latent": ProblemType(409, "The model's latent has no 8-bit form"),
+    "no-classifier": ProblemType(409, "The model has no classifier"),
     "body-too-large": ProblemType(413, "The body is too large"),
     "too-many-rows": ProblemType(413, "The body holds too many samples"),
     "unsupported-media-type": ProblemType(415, "The body has a form that is not read here"),
@@ -48,6 +49,13 @@ TYPES: Mapping[str, ProblemType] = {
     "overloaded": ProblemType(503, "The service has too much to do"),
 }
 
+_DETECTOR_TYPES = {
+    InputError: "invalid-input",
+    NoLatent: "no-latent",
+    NoInt8Latent: "no-integer-latent",
+    NoClassifier: "no-classifier",
+    StoreError: "no-such-model",
+}
 _HTTP_TYPES = {
     400: "bad-request",
     404: "not-found",
@@ -114,14 +122,9 @@ def translate(error: Exception) -> Problem:
     """The problem that an exception is to a client; what is our own fault is logged and not shown."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, InputError):
-        return Problem("invalid-input", str(error))
-    if isinstance(error, NoLatent):
-        return Problem("no-latent", str(error))
-    if isinstance(error, NoInt8Latent):
-        return Problem("no-integer-latent", str(error))
-    if isinstance(error, StoreError):
-        return Problem("no-such-model", str(error))
+    for kind, word in _DETECTOR_TYPES.items():
+        if isinstance(error, kind):
+            return Problem(word, str(error))
     if isinstance(error, HTTPException) and error.code in _HTTP_TYPES:
         return _from_http(error)
     logger.error("request failed", exc_info=error)

@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from detector import Compressed, Detector, DetectorError, Scores
-from detector.inference import FEATURE_ERROR, RECONSTRUCTION, SCORE, Checked
+from detector import Classes, Compressed, Detector, DetectorError, Scores
+from detector.inference import FEATURE_ERROR, PROBABILITY, RECONSTRUCTION, SCORE, Checked
 
 Outputs = Mapping[str, np.ndarray]
 Result = TypeVar("Result")
@@ -92,6 +92,22 @@ def decode(requests: Sequence[LatentRequest]) -> list[np.ndarray | DetectorError
         return request.detector.check_latent(request.samples, request.dtype)
 
     return _arrays(requests, check, Detector.run_decoder)
+
+
+def classify(requests: Sequence[Request]) -> list[Classes | DetectorError]:
+    """Classes and their probabilities, of a series its windows'; `NoClassifier` where there is none."""
+
+    def check(request: Request) -> Checked:
+        request.detector.require_classifier()
+        return _check_samples(request)
+
+    def run(detector: Detector, _: Sequence[Request], checked: Checked) -> Outputs:
+        return {PROBABILITY: detector.run_classifier(checked)}
+
+    def finish(request: Request, outputs: Outputs) -> Classes:
+        return request.detector.name_classes(outputs[PROBABILITY])
+
+    return _together(requests, check, _by_rows(run), finish)
 
 
 def _check_samples(request: Request) -> Checked:

@@ -15,11 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from detector import manifest as contract
 from detector.calibration import threshold_at
-from detector.manifest import LatentInt8, Manifest, describe_files, write_manifest
+from detector.manifest import Classifier, LatentInt8, Manifest, describe_files, write_manifest
 from detector.session import Session
 from detector.store import ModelStore
 
+# `classifier.onnx` says the softmax of the first two values of a sample.
 # Two components of the hand-made latent: halves round 0, and quarters round 1.
+CLASSIFIER = Classifier(("low", "high"), 1.0, {"low": 3, "high": 4}, {"accuracy": 1.0})
 LATENT_INT8 = LatentInt8(offset=(0.0, 1.0), scale=(0.5, 0.25))
 
 
@@ -29,8 +31,16 @@ def expected_score(samples: np.ndarray, n_latent: int = 2) -> np.ndarray:
     return np.square(flat[:, n_latent:]).sum(axis=1) / flat.shape[1]
 
 
-def linear_graphs(sample_shape: tuple[int, ...], n_latent: int = 2, latent: bool = True) -> dict[str, bytes]:
-    """`model.onnx`, `encoder.onnx` and `decoder.onnx` as bytes; the first alone without a latent."""
+def expected_probability(samples: np.ndarray) -> np.ndarray:
+    """The hand-made classifier's answer, computed without it: float64, shape (n_samples, 2)."""
+    raised = np.exp(np.asarray(samples, dtype=np.float64).reshape(len(samples), -1)[:, :2])
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def linear_graphs(
+    sample_shape: tuple[int, ...], n_latent: int = 2, latent: bool = True, classifier: bool = False
+) -> dict[str, bytes]:
+    """`model.onnx`, with a latent `encoder.onnx` and `decoder.onnx`, and `classifier.onnx`, as bytes."""
     n_values = int(np.prod(sample_shape))
     keep = np.eye(n_values, n_latent, dtype=np.float32)
     constants = {
@@ -63,6 +73,10 @@ def linear_graphs(sample_shape: tuple[int, ...], n_latent: int = 2, latent: bool
         graphs["decoder.onnx"] = _graph(
             decode, constants, {"latent": (n_latent,)}, {"reconstruction": sample_shape}
         )
+    if classifier:
+        name = helper.make_node("Softmax", ["latent"], ["probability"], axis=-1)
+        inputs, outputs = {"samples": sample_shape}, {"probability": (n_latent,)}
+        graphs["classifier.onnx"] = _graph([*encode, name], constants, inputs, outputs)
     return graphs
 
 
@@ -72,7 +86,8 @@ def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **c
     kind = changes.get("kind", "vector" if len(shape) == 1 else "image")
     sequence = kind == "sequence"
     latent = changes.get("latent_shape", (2,)) is not None
-    graphs = graphs or linear_graphs(shape, latent=latent)
+    classifier = changes.get("classifier") is not None
+    graphs = graphs or linear_graphs(shape, latent=latent, classifier=classifier)
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs.items():
@@ -86,6 +101,9 @@ def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **c
     golden = Session(graphs["model.onnx"], "model.onnx", "samples", shape, outputs).run(
         samples, list(outputs)
     )
+    if classifier:
+        session = Session(graphs["classifier.onnx"], "", "samples", shape, {"probability": (2,)})
+        golden |= session.run(samples, ["probability"])
     np.savez(folder / "golden.npz", samples=samples, **golden)
     (folder / "report.html").write_text("<!doctype html><title>report</title><p>hand-made</p>")
     (folder / "report.json").write_text("{}\n")
@@ -95,7 +113,7 @@ def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **c
         version=1,
         kind=kind,
         created_at="2026-01-01T00:00:00Z",
-        verbs=contract.verbs_of(latent=latent),
+        verbs=contract.verbs_of(latent=latent, classifier=classifier),
         sample_shape=shape,
         dtype="float32",
         value_range=(0.0, 16.0) if kind == "image" else None,

@@ -10,7 +10,7 @@ import pytest
 from detector import Detector, ModelStore
 from detector.images import encode_image
 from service import endpoints
-from tests.model_folder import publish_model
+from tests.model_folder import expected_probability, publish_model
 from tests.service.answers import assert_problem, from_npy, to_npy
 
 NPY = "application/x-npy"
@@ -451,3 +451,42 @@ def test_dtype_is_one_of_three(client):
     assert "one of float32, float16, int8" in assert_problem(wrong, 422, "invalid-option")["detail"]
     assert "one of float32, float16, int8" in assert_problem(member, 422, "invalid-option")["detail"]
     assert "unknown" in assert_problem(other, 422, "invalid-option")["detail"]
+
+
+# --- classes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "/models/tiny", "/models/tiny/versions/1"])
+def test_classify_answers_labels_and_probabilities(client, prefix):
+    """One label and one row of probabilities for each sample, in the order of the classes."""
+    samples = [[1, 3, 9], [3, 1, 9]]
+
+    answer = client.post(f"{prefix}/classify", json={"instances": samples})
+
+    assert answer.json.keys() == {"model", "version", "classes", "label", "probability"}
+    assert answer.json["classes"] == ["low", "high"]
+    assert answer.json["label"] == ["high", "low"]
+    np.testing.assert_allclose(answer.json["probability"], expected_probability(samples), rtol=1e-5)
+    assert answer.headers["X-Model-Version"] == "1"
+
+
+def test_classify_answers_probabilities_as_npy(client):
+    """float32, one row for each sample."""
+    samples = np.random.default_rng(0).normal(size=(7, 3))
+
+    answer = client.post(
+        "/classify", data=to_npy(samples), content_type="application/x-npy", headers={"Accept": NPY}
+    )
+
+    probability = from_npy(answer.data)
+    assert probability.dtype == np.float32
+    np.testing.assert_allclose(probability, expected_probability(samples), rtol=1e-5)
+
+
+def test_classify_of_a_model_without_a_classifier_is_a_conflict(client):
+    """The path is right, the model cannot."""
+    body = {"instances": np.zeros((1, 4, 5)).tolist()}
+
+    problem = assert_problem(client.post("/models/pictures/classify", json=body), 409, "no-classifier")
+
+    assert problem["detail"] == "model pictures version 1 has no classifier"

@@ -26,7 +26,7 @@ def test_page_lists_every_problem_type_with_its_status():
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_page_lists_every_path(route):
     """Verbs of named models stand for each other."""
-    path = re.sub("(?<=})/(denoise|encode|decode)$", "/score", route.path)
+    path = re.sub("(?<=})/(denoise|encode|decode|classify)$", "/score", route.path)
 
     assert f"`{route.method.upper()} {path}`" in PAGE
 

@@ -5,19 +5,29 @@ import dataclasses
 import numpy as np
 import pytest
 
-from detector import Compressed, Detector, DetectorError, InputError, NoInt8Latent, NoLatent, Scores
+from detector import (
+    Classes,
+    Compressed,
+    Detector,
+    DetectorError,
+    InputError,
+    NoClassifier,
+    NoInt8Latent,
+    NoLatent,
+    Scores,
+)
 from detector.session import Session
 from service import verbs
 from service.verbs import LatentRequest, Request, ScoreRequest
-from tests.model_folder import LATENT_INT8, expected_score, write_model_folder
+from tests.model_folder import CLASSIFIER, LATENT_INT8, expected_score, write_model_folder
 
 RNG_SEED = 7
 
 
 @pytest.fixture
 def detectors(tmp_path) -> list[Detector]:
-    """A vector model with 8-bit latents, a picture model, one without a latent, one for series."""
-    write_model_folder(tmp_path / "a", latent_int8=LATENT_INT8)
+    """One with 8-bit latents and a classifier, one for pictures, one without a latent, one for series."""
+    write_model_folder(tmp_path / "a", latent_int8=LATENT_INT8, classifier=CLASSIFIER)
     write_model_folder(tmp_path / "b", sample_shape=(4, 5))
     write_model_folder(tmp_path / "c", latent_shape=None)
     write_model_folder(tmp_path / "d", kind="sequence", sample_shape=(4, 2), stride=3, merge="mean")
@@ -47,7 +57,7 @@ def assert_same(together, alone):
     if isinstance(alone, DetectorError):
         assert type(together) is type(alone)
         assert str(together) == str(alone)
-    elif isinstance(alone, Scores | Compressed):
+    elif isinstance(alone, Scores | Compressed | Classes):
         for field in dataclasses.fields(alone):
             np.testing.assert_array_equal(getattr(together, field.name), getattr(alone, field.name))
     else:
@@ -95,6 +105,17 @@ def test_encode_of_many_requests_equals_each_alone(detectors):
         assert_same(result, verbs.encode([request])[0])
 
 
+def test_classify_of_many_requests_equals_each_alone(detectors):
+    """The same for classes, which one of the models knows."""
+    requests = mixed_requests(detectors, lambda detector, samples, _: Request(detector, samples))
+
+    together = verbs.classify(requests)
+
+    assert {type(result) for result in together} == {Classes, InputError, NoClassifier}
+    for request, result in zip(requests, together, strict=True):
+        assert_same(result, verbs.classify([request])[0])
+
+
 def test_decode_of_many_requests_equals_each_alone(detectors):
     """The same for latent vectors, of which one model has none."""
     rng = np.random.default_rng(RNG_SEED)
@@ -132,7 +153,7 @@ def test_score_equals_the_hand_made_model(detectors):
     np.testing.assert_allclose(scores.score, expected_score(samples), rtol=1e-6)
 
 
-@pytest.mark.parametrize("verb", [verbs.score, verbs.denoise, verbs.encode, verbs.decode])
+@pytest.mark.parametrize("verb", [verbs.score, verbs.denoise, verbs.encode, verbs.decode, verbs.classify])
 def test_verbs_answer_no_requests_with_no_results(verb):
     """An empty list is a list."""
     assert verb([]) == []
