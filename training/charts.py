@@ -4,6 +4,7 @@ import base64
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,9 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from training.plane import hull_corners
+
 NORMAL_COLOUR, ANOMALY_COLOUR, CALIBRATION_COLOUR = "#2a6f97", "#e76f51", "#9aa5b1"
 THRESHOLD_COLOUR = "#9d0208"
 MOST_POINTS = 3000
+_SVG_URI = "data:image/svg+xml;base64,"
 MOST_FEATURES = 16
 MOST_CHARACTERS = 40  # of a name in a chart
 
@@ -55,54 +59,188 @@ def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarr
     return _svg(figure)
 
 
-def latent_chart(latent: np.ndarray, groups: Mapping[str, np.ndarray]) -> str:
-    """Latent vectors on their two main axes, one colour for each group.
+def latent_chart(
+    points: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    drawn: np.ndarray | None = None,
+) -> str:
+    """Latent vectors on a plane: for each group a colour, its convex hull and its name at its mean.
 
     Parameters
     ----------
-    latent : ndarray of shape (n_samples, latent_dim)
+    points : ndarray of shape (n_samples, 2)
     groups : mapping of name to ndarray of shape (n_samples,), bool
+        All samples are one group of no name where it is empty.
+    names : sequence of two str
+        Of the axes.
+    drawn : ndarray of shape (n_drawn, 2), optional
+        Points to mark.
     """
     figure, axes = _figure(6.2, 4.4)
-    centred = latent - latent.mean(axis=0)
-    if latent.shape[1] > 2:
-        centred = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
-    elif latent.shape[1] == 1:
-        centred = np.column_stack([centred, np.zeros(len(centred))])
-    colours = mpl.colormaps["tab10"]
-    for number, (name, members) in enumerate(groups.items()):
-        points = centred[members][:MOST_POINTS]
-        axes.scatter(*points.T, s=7, alpha=0.6, color=colours(number % 10), label=_shown(name), linewidths=0)
-    axes.set(xlabel="first main axis of the latent", ylabel="second")
-    axes.legend(frameon=False, fontsize=8, markerscale=2)
+    _draw_groups(axes, points, groups, labels=True)
+    if drawn is not None:
+        axes.scatter(*drawn.T, s=26, marker="D", color="white", edgecolors="black", linewidths=0.8, zorder=4)
+    axes.set(xlabel=names[0], ylabel=names[1])
     return _svg(figure)
+
+
+def far_chart(points: np.ndarray, groups: Mapping[str, np.ndarray], far: np.ndarray) -> str:
+    """The same plane from farther away, with points beyond all hulls as crosses."""
+    figure, axes = _figure(3.6, 3.6)
+    _draw_groups(axes, points, groups, labels=False)
+    axes.scatter(*far.T, s=30, marker="x", color=THRESHOLD_COLOUR, zorder=4)
+    axes.set(xticks=[], yticks=[])
+    return _svg(figure)
+
+
+def _draw_groups(axes: Axes, points: np.ndarray, groups: Mapping[str, np.ndarray], *, labels: bool) -> None:
+    colours = mpl.colormaps["tab10"]
+    groups = groups or {"": np.ones(len(points), dtype=bool)}
+    for number, (name, members) in enumerate(groups.items()):
+        colour, group = colours(number % 10), points[members]
+        shown = group[np.unique(np.linspace(0, len(group) - 1, MOST_POINTS).astype(int))]
+        # As pixels: ten thousand circles make an SVG of megabytes.
+        axes.scatter(*shown.T, s=7, alpha=0.5, color=colour, linewidths=0, rasterized=True)
+        corners = hull_corners(group)
+        if corners is not None:
+            axes.fill(*corners.T, facecolor=(*colour[:3], 0.06), edgecolor=colour, linewidth=1)
+        if labels and name:
+            axes.annotate(
+                printable(name),
+                group.mean(axis=0),
+                color="black",
+                fontweight="bold",
+                fontsize=9,
+                ha="center",
+                va="center",
+                bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour},
+                zorder=5,
+            )
 
 
 def picture_chart(
     samples: np.ndarray,
+    latents: np.ndarray | None,
     reconstructions: np.ndarray,
     errors: np.ndarray,
     titles: Sequence[str],
     **limits: float,
 ) -> str:
-    """Pictures above their reconstructions above their error maps, a column for each.
+    """Pictures above their latents, their reconstructions and their error maps, a column for each.
 
-    All error maps share one colour scale, so that a clean picture looks clean.
+    All error maps share one colour scale, so that a clean picture looks clean; so do all latents.
     """
-    figure = Figure(figsize=(1.15 * len(samples), 3.9), layout="constrained")
-    grid = figure.subplots(3, len(samples), squeeze=False)
     errors = errors if errors.ndim == 3 else errors.mean(axis=-1)
-    brightest = np.quantile(errors, 0.999)
-    for column, title in enumerate(titles):
-        grid[0, column].imshow(_pixels(samples[column], **limits), cmap="gray", vmin=0, vmax=1)
-        grid[1, column].imshow(_pixels(reconstructions[column], **limits), cmap="gray", vmin=0, vmax=1)
-        grid[2, column].imshow(errors[column], cmap="inferno", vmin=0, vmax=brightest)
-        grid[0, column].set_title(title, fontsize=7)
-    for row, words in enumerate(("original", "reconstruction", "error")):
-        grid[row, 0].set_ylabel(words, fontsize=8)
+    rows = {
+        "original": (_pixels(samples, **limits), _GREY),
+        "latent": (None if latents is None else _latent_maps(latents), _latent_colours(latents)),
+        "reconstruction": (_pixels(reconstructions, **limits), _GREY),
+        "error": (errors, {"cmap": "inferno", "vmin": 0, "vmax": np.quantile(errors, 0.999)}),
+    }
+    rows = {words: row for words, row in rows.items() if row[0] is not None}
+    figure = Figure(figsize=(1.15 * len(samples), 1.3 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(samples), squeeze=False)
+    for axes_of_row, (words, (pictures, colours)) in zip(grid, rows.items(), strict=True):
+        axes_of_row[0].set_ylabel(words, fontsize=8)
+        for axes, picture in zip(axes_of_row, pictures, strict=True):
+            axes.imshow(picture, **colours)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=7)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
     return _svg(figure)
+
+
+def side_chart(
+    samples: np.ndarray,
+    latents: np.ndarray,
+    decoded: np.ndarray,
+    titles: Sequence[str],
+    limits: tuple[float, float],
+    *,
+    pictures: bool,
+) -> str:
+    """Samples, their latents and what is decoded from these, a column for each.
+
+    Parameters
+    ----------
+    samples, decoded : ndarray of shape (n_samples, *sample_shape)
+    latents : ndarray of shape (n_samples, *latent_shape)
+    titles : sequence of str
+    limits : tuple of float
+        Values of black and white, or the lower and the upper edge of lines.
+    pictures : bool
+        Else the samples are rows or windows, drawn as lines.
+    """
+    figure = Figure(figsize=(1.25 * len(samples) + 0.4, 3.9), layout="constrained")
+    grid = figure.subplots(3, len(samples), squeeze=False)
+    colours = _latent_colours(latents)
+    for column, (title, latent) in enumerate(zip(titles, _latent_maps(latents), strict=True)):
+        grid[0, column].set_title(title, fontsize=8)
+        grid[1, column].imshow(latent, **colours)
+    for axes, words in zip(grid[:, 0], ("original", "latent", "decoded"), strict=True):
+        axes.set_ylabel(words, fontsize=8)
+    _draw_samples([*grid[0], *grid[2]], np.concatenate([samples, decoded]), limits, pictures)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    return _svg(figure)
+
+
+def sample_chart(
+    samples: np.ndarray,
+    titles: Sequence[str],
+    limits: tuple[float, float],
+    *,
+    pictures: bool,
+    columns: int = 10,
+) -> str:
+    """Samples in rows of `columns`; `limits` and `pictures` as in `side_chart`."""
+    columns = min(columns, len(samples))
+    rows = -(-len(samples) // columns)
+    figure = Figure(figsize=(1.25 * columns + 0.2, 1.5 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    _draw_samples(grid[: len(samples)], samples, limits, pictures)
+    for axes, title in zip(grid, titles, strict=False):
+        axes.set_title(title, fontsize=7)
+    for axes in grid:
+        axes.set(xticks=[], yticks=[])
+    for axes in grid[len(samples) :]:
+        axes.set_axis_off()
+    return _svg(figure)
+
+
+def _draw_samples(
+    grid: Sequence[Axes], samples: np.ndarray, limits: tuple[float, float], pictures: bool
+) -> None:
+    if pictures:
+        for axes, picture in zip(grid, _pixels(samples, *limits), strict=True):
+            axes.imshow(picture, **_GREY)
+        return
+    margin = 0.1 * (limits[1] - limits[0]) or 1.0
+    for axes, sample in zip(grid, samples, strict=True):
+        axes.plot(sample, linewidth=0.9)
+        axes.set_ylim(limits[0] - margin, limits[1] + margin)
+
+
+_GREY = {"cmap": "gray", "vmin": 0, "vmax": 1}
+
+
+def _latent_maps(latents: np.ndarray) -> np.ndarray:
+    """Latents as pictures: a vector in rows of one length, the channels of a map as tiles."""
+    if latents.ndim == 3:
+        return latents
+    maps = latents.reshape(len(latents), *(latents.shape[1:-1] or (1, 1)), latents.shape[-1])
+    count, height, width, channels = maps.shape
+    rows = max(divisor for divisor in range(1, int(channels**0.5) + 1) if channels % divisor == 0)
+    tiles = maps.reshape(count, height, width, rows, channels // rows).transpose(0, 3, 1, 4, 2)
+    return tiles.reshape(count, rows * height, channels // rows * width)
+
+
+def _latent_colours(latents: np.ndarray | None) -> dict[str, Any]:
+    """Blue below 0, red above, the same for all."""
+    largest = 1.0 if latents is None else float(np.quantile(np.abs(latents), 0.995)) or 1.0
+    return {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
 
 
 def feature_chart(
@@ -124,7 +262,7 @@ def feature_chart(
         axes.plot(expected, rows, "|", color=THRESHOLD_COLOUR, markersize=9)
         axes.set_title(title, fontsize=8)
         axes.grid(axis="x", alpha=0.2)
-    grid[0].set_yticks(rows, [_shown(names[column]) for column in largest], fontsize=7)
+    grid[0].set_yticks(rows, [printable(names[column]) for column in largest], fontsize=7)
     grid[0].invert_yaxis()
     figure.supxlabel("standard deviations from the mean: ● value, | reconstruction", fontsize=8)
     return _svg(figure)
@@ -144,17 +282,22 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _pixels(sample: np.ndarray, low: float, high: float) -> np.ndarray:
-    pixels = np.clip((sample.astype(np.float64) - low) / (high - low), 0, 1)
-    return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
+def _pixels(samples: np.ndarray, low: float, high: float) -> np.ndarray:
+    pixels = np.clip((samples.astype(np.float64) - low) / (high - low), 0, 1)
+    return pixels[..., 0] if pixels.shape[3:] == (1,) else pixels
 
 
-def _shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name of the data as a chart can hold it: not too long, and nothing that XML forbids."""
     name = "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name
     )
     return name if len(name) <= MOST_CHARACTERS else name[: MOST_CHARACTERS - 1] + "…"
+
+
+def svg_of(uri: str) -> bytes:
+    """The content of a chart as a file of its own."""
+    return base64.b64decode(uri.removeprefix(_SVG_URI))
 
 
 def _svg(figure: Figure) -> str:
@@ -167,4 +310,4 @@ def _svg(figure: Figure) -> str:
         # The browser has the glyphs that our font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()
+    return _SVG_URI + base64.b64encode(buffer.getvalue().encode()).decode()

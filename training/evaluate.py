@@ -13,7 +13,6 @@ Results go to stdout, notes to stderr. Exit status: 0 done, 1 failed, 2 bad usag
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from scipy.stats import binomtest
 
 from detector.inference import Detector, Scores
 from training.commands import add_label_flags, command_parser, print_notes, print_table, run_command
+from training.pages import to_json
 from training.published import Labelled, find_model, load_for
 
 CONFIDENCE = 0.95
@@ -61,8 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
     print_notes(data.notes)
     figures = evaluate_published(detector, data, arguments.alpha)
     if arguments.json:
-        text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+        arguments.json.write_bytes(to_json(figures))
     _print_figures(figures)
 
 

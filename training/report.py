@@ -1,10 +1,8 @@
 """`report.json`, `report.html` and the model card: the same figures three times, computed once."""
 
 import dataclasses
-import json
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from detector.inference import FEATURE_ERROR, LATENT, RECONSTRUCTION, SCORE
@@ -12,9 +10,10 @@ from detector.manifest import CARD_FILE, FIGURES_FILE, REPORT_FILE
 from training import charts
 from training.datasets import Dataset
 from training.fitting import History
+from training.pages import render, to_json
+from training.plane import fit_plane, group_samples
 from training.scaling import Scaling
 
-MOST_GROUPS = 10
 N_SHOWN = 4  # samples shown of each side: usual and unusual
 
 
@@ -66,46 +65,22 @@ def write_report(
             test.outputs[SCORE][test.is_anomaly],
             figures["threshold"]["value"],
         ),
-        "latent": charts.latent_chart(test.outputs[LATENT], _groups(test)),
+        "latent": _latent_chart(test) if LATENT in test.outputs else None,
         "samples": _sample_chart(test, dataset, scaling) if figures["configuration"]["samples"] else None,
     }
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("training"),
-        autoescape=jinja2.select_autoescape(["html.jinja"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["figure"] = _figure
-    templates.filters["figured"] = lambda item: (item[0], _figure(item[1]))
-    html = templates.get_template("report.html.jinja").render(figures, charts=pictures)
-    card = templates.get_template("card.md.jinja").render(figures)
     return {
-        FIGURES_FILE: (json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
-        REPORT_FILE: html.encode(),
-        CARD_FILE: card.encode(),
+        FIGURES_FILE: to_json(figures),
+        REPORT_FILE: render("report.html.jinja", figures, pictures),
+        CARD_FILE: render("card.md.jinja", figures),
     }
 
 
-def _figure(value: Any) -> str:
-    """A count whole, a number with its interval or four significant digits; a dash where there is none."""
-    if value is None:
-        return "–"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, dict):
-        low, high = value["interval"]
-        return f"{value['value']:.4f} ({low:.4f} to {high:.4f})"
-    return f"{value:.4g}"
-
-
-def _groups(test: TestRun) -> dict[str, np.ndarray]:
-    """The samples by label where the labels are few, else by normal and anomalous."""
-    names = [] if test.labels is None else sorted(set(test.labels))
-    if 2 <= len(names) <= MOST_GROUPS:
-        return {f"label {name}": test.labels == name for name in names}
-    groups = {"normal": ~test.is_anomaly, "anomaly": test.is_anomaly}
-    return {name: members for name, members in groups.items() if members.any()}
+def _latent_chart(test: TestRun) -> str:
+    latent = test.outputs[LATENT].reshape(len(test.samples), -1)
+    plane = fit_plane(latent)
+    return charts.latent_chart(
+        plane.project(latent), group_samples(test.labels, test.is_anomaly), plane.names
+    )
 
 
 def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
@@ -114,7 +89,8 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
     reconstructions, errors = test.outputs[RECONSTRUCTION][rows], test.outputs[FEATURE_ERROR][rows]
     if dataset.kind == "image":
         low, high = dataset.value_range
-        return charts.picture_chart(samples, reconstructions, errors, titles, low=low, high=high)
+        latents = test.outputs[LATENT][rows] if LATENT in test.outputs else None
+        return charts.picture_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
     return charts.feature_chart(
         scaling.apply(samples), scaling.apply(reconstructions), errors, titles, dataset.feature_names
     )

@@ -25,10 +25,10 @@ def test_charts_show_names_as_they_are(name):
     shown = shown if len(shown) < 41 else shown[:39] + "…"
 
     features = charts.feature_chart(values, values / 2, values**2, list("abcd"), (name, "other"))
-    latent = charts.latent_chart(values, {f"label {name}": np.ones(4, dtype=bool)})
+    latent = charts.latent_chart(values, {name: np.ones(4, dtype=bool)}, ("x", "y"))
 
     assert shown in texts(features)
-    assert any(text.startswith(f"label {shown[:30]}") for text in texts(latent))
+    assert shown in texts(latent)
 
 
 def test_logarithmic_axes_are_labelled_with_plain_numbers():
@@ -40,3 +40,30 @@ def test_logarithmic_axes_are_labelled_with_plain_numbers():
 
     assert {"0.01", "0.1"} <= chart_texts
     assert not any("\\" in text for text in chart_texts if text)
+
+
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    [
+        ((8,), (2, 4)),
+        ((7,), (1, 7)),
+        ((28, 8), (28, 8)),
+        ((4, 4, 8), (8, 16)),
+        ((14, 14, 1), (14, 14)),
+    ],
+)
+def test_latents_of_any_shape_are_drawn_as_pictures(shape, shown):
+    """Vectors in rows, maps with their channels as tiles, no value lost."""
+    latents = np.random.default_rng(0).normal(size=(3, *shape))
+
+    maps = charts._latent_maps(latents)
+
+    assert maps.shape == (3, *shown)
+    np.testing.assert_array_equal(np.sort(maps.reshape(3, -1)), np.sort(latents.reshape(3, -1)))
+
+
+def test_channels_of_a_latent_map_are_tiles():
+    """The second channel stands to the right of the first."""
+    latents = np.arange(2 * 2 * 2).reshape(1, 2, 2, 2)
+
+    np.testing.assert_array_equal(charts._latent_maps(latents)[0], [[0, 2, 1, 3], [4, 6, 5, 7]])

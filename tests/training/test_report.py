@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from detector import Detector
-from training import fit, report
+from training import fit, pages
 
 
 class _Tags(HTMLParser):
@@ -96,4 +96,4 @@ def test_report_escapes_names_of_the_data(odd_folder):
 )
 def test_figures_are_counts_numbers_or_intervals(value, words):
     """A count of many decisions is not rounded."""
-    assert report._figure(value) == words
+    assert pages.figure(value) == words

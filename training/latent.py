@@ -1,0 +1,301 @@
+"""Draw the latent space of a published model: where samples lie in it, and what its points decode to.
+
+  python -m training.latent --model models/digits --data digits --out latent/
+  python -m training.latent --model models/pump --data june.csv --label-column state --out latent/
+
+The model is a version folder, STORE/NAME or STORE/NAME@LABEL; data are whatever `training.fit` reads.
+The folder gets `latent.html`, one page without scripts, its charts as SVG, and `latent.json`, the figures:
+
+  map.svg       the latent vectors on a plane: colour, name and convex hull of each label
+  overview.svg  the same from farther away
+  sides.svg     original, latent and decoded side by side
+  inside.svg    decoded points inside the hulls
+  far.svg       decoded points far from all hulls
+
+Decoded points are scored again: inside a hull the model should make samples that it takes for normal.
+Progress and notes go to stderr. Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector.inference import Detector
+from training import charts
+from training.commands import add_label_flags, command_parser, print_notes, run_command
+from training.errors import ConfigError
+from training.pages import render, to_json
+from training.plane import (
+    draw_far,
+    draw_inside,
+    fit_plane,
+    group_samples,
+    hull_area,
+    hull_corners,
+)
+from training.published import Labelled, find_model, load_for
+
+N_DRAWN = 200  # points drawn inside the hulls, and far from them, for the figures
+N_SHOWN = 20  # of each that are shown
+N_SIDES = 10
+MOST_LISTED = 64  # values of a latent that a person can post to /decode
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Points of the latent space and what became of them.
+
+    Attributes
+    ----------
+    groups : list of str
+        Where each was drawn.
+    latent : ndarray of shape (n_drawn, latent_size), float32
+    decoded : ndarray of shape (n_drawn, *sample_shape), raw units
+    score, is_anomaly : ndarray of shape (n_drawn,)
+        Of what was decoded.
+    """
+
+    groups: list[str]
+    latent: np.ndarray
+    decoded: np.ndarray
+    score: np.ndarray
+    is_anomaly: np.ndarray
+
+    def figures(self) -> dict[str, Any]:
+        """How the decoded samples score; latents are listed where they are short enough to be posted."""
+        short = self.latent.shape[1] <= MOST_LISTED
+        return {
+            "n_drawn": len(self.latent),
+            "share_flagged": float(self.is_anomaly.mean()),
+            "median_score": float(np.median(self.score)),
+            "samples": [
+                {"group": group, "score": score} | ({"latent": latent} if short else {})
+                for group, score, latent in zip(
+                    self.groups, self.score.tolist(), self.latent.tolist(), strict=True
+                )
+            ],
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """How samples are drawn: as pictures or as lines of `(samples - mean) / spread`, between `limits`."""
+
+    mean: float | np.ndarray
+    spread: float | np.ndarray
+    limits: tuple[float, float]
+    pictures: bool
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        """Samples in the units of the drawing."""
+        return (samples - self.mean) / self.spread
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; see the module's docstring."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser("training.latent", __doc__)
+    parser.add_argument("--model", required=True, help="a version folder, STORE/NAME or STORE/NAME@LABEL")
+    parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="samples to encode")
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write")
+    add_label_flags(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the points that are drawn (default: 0)")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise ConfigError(f"--out must be a folder, got the file {arguments.out}")
+    detector = Detector.load(find_model(arguments.model))
+    detector.require_latent()
+    data = load_for(
+        detector,
+        arguments.data,
+        label_column=arguments.label_column,
+        normal_label=arguments.normal_label,
+    )
+    print_notes(data.notes)
+    files = draw_latent_space(detector, data, np.random.default_rng(arguments.seed))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (arguments.out / name).write_bytes(content)
+    print(f"page: {arguments.out / 'latent.html'}")
+    figures = json.loads(files["latent.json"])
+    print(f"reconstruction error: {figures['reconstruction_error']:.4g} (root mean square, raw units)")
+    print(f"threshold: {figures['threshold']:.4g}, median score of the data: {figures['median_score']:.4g}")
+    for name in ("inside", "far"):
+        points = figures[name]
+        print(
+            f"decoded {name}: median score {points['median_score']:.4g}, a share of "
+            f"{points['share_flagged']:.4f} flagged"
+        )
+
+
+def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generator) -> dict[str, bytes]:
+    """Encode samples, draw points inside and far from the hulls of their groups, decode and score these.
+
+    Parameters
+    ----------
+    detector : Detector
+        Of a model with a latent.
+    data : Labelled
+    rng : numpy.random.Generator
+        Of the points.
+
+    Returns
+    -------
+    dict of file name to bytes
+        As the module's docstring lists them.
+
+    Raises
+    ------
+    DetectorError
+        If the samples do not fit the model, or it answers a value that is not finite.
+    """
+    latents = detector.encode(data.samples)
+    latent = latents.reshape(len(latents), -1)
+    decoded = detector.decode(latents)
+    score = detector.score(data.samples).score
+    groups = group_samples(data.labels, data.is_anomaly)
+    plane = fit_plane(latent)
+    points = plane.project(latent)
+    inside = _draw_inside(detector, latent, groups, rng)
+    far = _decode(detector, [""] * N_DRAWN, draw_far(latent, N_DRAWN, rng))
+    difference = (data.samples.astype(np.float64) - decoded).ravel()
+    figures = {
+        "model": {
+            "name": detector.manifest.name,
+            "version": detector.manifest.version,
+            "digest": detector.digest,
+        },
+        "data": {
+            "source": data.source,
+            "fingerprint": data.fingerprint,
+            "n_samples": len(data.samples),
+        },
+        "notes": data.notes,
+        "latent_shape": detector.manifest.latent_shape,
+        "main_axes_variance": plane.shares,
+        "reconstruction_error": float(np.sqrt(difference @ difference / difference.size)),
+        "median_score": float(np.median(score)),
+        "threshold": detector.manifest.threshold.value,
+        "groups": _group_figures(points, groups),
+        "inside": inside.figures(),
+        "far": far.figures(),
+    }
+    drawing = _drawing(detector, data.samples)
+    rows = _one_of_each(groups, score)
+    pictures = {
+        "map": charts.latent_chart(points, groups, plane.names, plane.project(inside.latent[_shown(inside)])),
+        "overview": charts.far_chart(points, groups, plane.project(far.latent[:N_SHOWN])),
+        "sides": charts.side_chart(
+            drawing.of(data.samples[rows]),
+            latents[rows],
+            drawing.of(decoded[rows]),
+            _titles([_group_of(row, groups) for row in rows], score[rows]),
+            drawing.limits,
+            pictures=drawing.pictures,
+        ),
+        "inside": _sample_chart(inside, _shown(inside), drawing),
+        "far": _sample_chart(far, np.arange(N_SHOWN), drawing),
+    }
+    files = {f"{name}.svg": charts.svg_of(uri) for name, uri in pictures.items()}
+    return files | {
+        "latent.html": render("latent.html.jinja", figures, pictures),
+        "latent.json": to_json(figures),
+    }
+
+
+def _draw_inside(
+    detector: Detector, latent: np.ndarray, groups: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> Drawn:
+    """Points inside the hulls of the groups, as many of each."""
+    names, points = [], []
+    groups = groups or {"": np.ones(len(latent), dtype=bool)}
+    for name, members in groups.items():
+        drawn = draw_inside(latent[members], -(-N_DRAWN // len(groups)), rng)
+        points.append(drawn)
+        names += [name] * len(drawn)
+    return _decode(detector, names, np.concatenate(points))
+
+
+def _decode(detector: Detector, groups: list[str], latent: np.ndarray) -> Drawn:
+    latent = latent.astype(np.float32)
+    decoded = detector.decode(latent.reshape(-1, *detector.require_latent()))
+    scores = detector.score(decoded)
+    return Drawn(groups, latent, decoded, scores.score, scores.is_anomaly)
+
+
+def _shown(drawn: Drawn) -> np.ndarray:
+    """Rows of a few points, as many of each group, in the order of the groups."""
+    return np.linspace(0, len(drawn.groups) - 1, N_SHOWN).astype(int)
+
+
+def _one_of_each(groups: Mapping[str, np.ndarray], score: np.ndarray) -> list[int]:
+    """Usual samples: of each group those round its median score."""
+    each = max(1, N_SIDES // max(1, len(groups)))
+    rows: list[int] = []
+    for members in groups.values() or [np.ones(len(score), dtype=bool)]:
+        ordered = np.flatnonzero(members)[np.argsort(score[members])]
+        middle = np.linspace(0, len(ordered) - 1, each + 2)[1:-1]
+        rows += ordered[np.unique(middle.astype(int))].tolist()
+    return rows
+
+
+def _group_of(row: int, groups: Mapping[str, np.ndarray]) -> str:
+    return next((name for name, members in groups.items() if members[row]), "")
+
+
+def _titles(groups: Sequence[str], scores: np.ndarray) -> list[str]:
+    return [
+        f"{charts.printable(group)}\nscore {score:.3g}".strip()
+        for group, score in zip(groups, scores, strict=True)
+    ]
+
+
+def _sample_chart(drawn: Drawn, rows: np.ndarray, drawing: Drawing) -> str:
+    titles = _titles([drawn.groups[row] for row in rows], drawn.score[rows])
+    samples = drawing.of(drawn.decoded[rows])
+    return charts.sample_chart(samples, titles, drawing.limits, pictures=drawing.pictures)
+
+
+def _drawing(detector: Detector, samples: np.ndarray) -> Drawing:
+    """Pictures in their value range; lines on the scale of the data, so that others show by leaving it."""
+    manifest = detector.manifest
+    if manifest.kind == "image":
+        return Drawing(0.0, 1.0, manifest.value_range, pictures=True)
+    mean, spread = 0.0, 1.0
+    if manifest.kind == "vector":  # features of rows have units of their own
+        mean, spread = samples.mean(axis=0, dtype=np.float64), samples.std(axis=0, dtype=np.float64)
+        spread = np.where(spread > 0, spread, 1)
+    low, high = np.quantile((samples - mean) / spread, [0.001, 0.999])
+    return Drawing(mean, spread, (float(low), float(high)), pictures=False)
+
+
+def _group_figures(points: np.ndarray, groups: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Where each group lies on the plane."""
+    groups = groups or {ALL: np.ones(len(points), dtype=bool)}
+    return [
+        {
+            "name": name,
+            "n_samples": int(members.sum()),
+            "mean": points[members].mean(axis=0).tolist(),
+            "hull_area": hull_area(hull_corners(points[members])),
+        }
+        for name, members in groups.items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
