@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import io
 import math
+import operator
 import re
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,6 +29,7 @@ JPEG = "image/jpeg"
 MULTIPART = "multipart/form-data"
 
 INSTANCES = "instances"
+TIMESTAMPS = "timestamps"
 
 _Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 # The options of verbs, the same in a query and in a JSON body: type, and the words for it.
@@ -37,6 +39,8 @@ OPTIONS: Mapping[str, tuple[Any, str]] = {
     "explain": (Annotated[int, msgspec.Meta(ge=1)] | Literal["map"], "a positive integer or map"),
     "dtype": (Literal["float32", "float16", "int8"], "one of float32, float16, int8"),
 }
+
+_Timestamp = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float
 
 # --- what a body may hold -----------------------------------------------------------------------------------
 
@@ -49,20 +53,32 @@ class Expected:
     ----------
     shape : tuple of int
     feature_names : tuple of str, or None
-        Names by which an instance may be an object.
+        Names by which a row, or a step of a sequence, may be an object.
     value_range : tuple of float, or None
         Raw values of black and white; None where pictures are not read.
+    series : bool
+        Whether the instances may be the steps of a series instead of windows of `shape`.
+    timestamps : bool
+        Whether a series may come with time stamps.
     """
 
     shape: tuple[int, ...]
     feature_names: tuple[str, ...] | None = None
     value_range: tuple[float, float] | None = None
+    series: bool = False
+    timestamps: bool = False
 
     @classmethod
-    def samples(cls, manifest: Manifest) -> "Expected":
-        """Samples of a model."""
-        names = manifest.feature_names if len(manifest.sample_shape) == 1 else None
-        return cls(manifest.sample_shape, names, manifest.value_range if manifest.kind == "image" else None)
+    def samples(cls, manifest: Manifest, *, timestamps: bool = False) -> "Expected":
+        """Samples of a model; `timestamps` where its answer has a place for them."""
+        series = manifest.kind == "sequence"
+        return cls(
+            manifest.sample_shape,
+            manifest.feature_names,
+            manifest.value_range if manifest.kind == "image" else None,
+            series,
+            series and timestamps,
+        )
 
     @classmethod
     def latent(cls, shape: tuple[int, ...]) -> "Expected":
@@ -76,7 +92,7 @@ class Expected:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The most that one body may hold: samples, and bytes of decoded pixels."""
+    """The most that one body may hold: samples, or steps of a series, and bytes of decoded pixels."""
 
     max_rows: int
     max_pixel_bytes: int
@@ -91,14 +107,17 @@ class Decoded:
     samples : ndarray of any real dtype
         Not yet held against the model's shape.
     options : mapping
-        Members beside `instances`.
+        Members beside `instances` and `timestamps`.
     point : callable or None
         Index within the samples to a JSON pointer into the body; None where the body is not JSON.
+    timestamps : list of str, int or float, or None
+        Of the steps of a series, in order.
     """
 
     samples: np.ndarray
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     point: Callable[[tuple[int, ...]], str] | None = None
+    timestamps: list[str | int | float] | None = None
 
 
 def decode_body(
@@ -150,7 +169,8 @@ def _check_rows(rows: int, limits: Limits) -> None:
 
 
 def _decode_json(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
-    form = _body_type(len(expected.shape), expected.feature_names is not None, options)
+    rank = _rank(content, expected)
+    form = _body_type(rank, expected.feature_names is not None, options, expected.timestamps)
     try:
         body = msgspec.json.decode(content, type=form)
     except msgspec.ValidationError as error:
@@ -164,19 +184,55 @@ def _decode_json(content: bytes, expected: Expected, limits: Limits, options: tu
         for name in form.__struct_fields__[1:]
         if (value := getattr(body, name)) is not msgspec.UNSET
     }
-    instances, named_rows = _ordered(body.instances, expected.feature_names)
-    point = functools.partial(_point, expected.feature_names, named_rows)
-    return Decoded(_to_array(instances, expected.shape), given, point)
+    instances, named = _ordered(body.instances, expected.feature_names, rank)
+    samples = _to_array(instances, _instance_shape(instances, expected, rank))
+    timestamps = given.pop(TIMESTAMPS, None)
+    point = functools.partial(_point, expected.feature_names, named, rank)
+    return Decoded(samples, given, point, timestamps)
+
+
+class _Instances(msgspec.Struct):
+    instances: msgspec.Raw = msgspec.Raw(b"")
+
+
+def _rank(content: bytes, expected: Expected) -> int:
+    """How many axes an instance has: with series the brackets before the first value decide."""
+    rank = len(expected.shape)
+    if not expected.series:
+        return rank
+    try:
+        raw = msgspec.json.decode(content, type=_Instances).instances
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return rank - 1  # not JSON, or not an object: whoever reads it as a series says so
+    opening = _OPENING.match(raw)[0]
+    n_axes = opening.count(b"[") + opening.count(b"{")  # an object stands for the channels of a step
+    n_channels = expected.shape[-1]
+    return min(max(n_axes - 1, 0 if n_channels == 1 else 1), 2)
+
+
+_OPENING = re.compile(rb"[\s\[]*\{?")
+
+
+def _instance_shape(instances: list, expected: Expected, rank: int) -> tuple[int, ...]:
+    """The shape that instances of that rank shall have: a sample, or a step of a series."""
+    window, n_channels = expected.shape if expected.series else (0, 0)
+    if rank == len(expected.shape):
+        return expected.shape
+    if rank == 1 and n_channels == 1 and instances and len(instances[0]) != 1:
+        return (window,)  # windows of the one channel, without its axis
+    return (n_channels,)[:rank]
 
 
 @functools.cache
-def _body_type(rank: int, named: bool, options: tuple[str, ...]) -> type[msgspec.Struct]:
-    """The type of a JSON body: instances are arrays of that rank, or objects where features have names."""
+def _body_type(rank: int, named: bool, options: tuple[str, ...], timestamps: bool) -> type[msgspec.Struct]:
+    """The type of a JSON body: instances are arrays of that rank, objects where features have names."""
     instance: Any = float
-    for _ in range(rank):
-        instance = list[instance]
-    fields: list[tuple] = [(INSTANCES, list[instance | dict[str, float]] if named else list[instance])]
+    for axis in range(rank):
+        instance = list[instance] | dict[str, float] if named and axis == 0 else list[instance]
+    fields: list[tuple] = [(INSTANCES, list[instance])]
     fields += [(name, OPTIONS[name][0] | msgspec.UnsetType, msgspec.UNSET) for name in options]
+    if timestamps:
+        fields.append((TIMESTAMPS, list[_Timestamp] | msgspec.UnsetType, msgspec.UNSET))
     return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
 
 
@@ -185,7 +241,7 @@ def _mistyped(message: str, content: bytes, members: Sequence[str]) -> Problem:
     sentence, _, path = message.partition(" - at `$")
     steps: list[str | int] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
     if steps and steps[-1] == "...":  # some value of an object: msgspec does not say which
-        steps[-1:] = _names_of_no_number(content, steps[1])[:1]
+        steps[-1:] = _names_of_no_number(content, steps[:-1])[:1]
     pointer = _to_pointer(steps)
     if steps and steps[0] in OPTIONS:
         detail = f"{pointer} must be {OPTIONS[steps[0]][1]}"
@@ -203,6 +259,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _WORDS = {
     "array": "an array",
     "bool": "a boolean",
+    "int | float | str": "text or a number",
     "float": "a number",
     "int": "a number",
     "object": "an object",
@@ -216,6 +273,8 @@ def _reworded(sentence: str, members: Sequence[str]) -> str:
     if match := _MISTYPED.fullmatch(sentence):
         wanted, got = (_WORDS.get(word, word) for word in match.groups())
         return f"must be {wanted}, got {got}" if got else f"must be {wanted}"
+    if sentence.startswith("Expected `int` "):  # the one integer that has bounds
+        return "must be text or a number of at most 64 bits"
     if match := _MISSING.fullmatch(sentence):
         return f"must have the member {match[1]!r}"
     if match := _UNKNOWN.fullmatch(sentence):
@@ -223,32 +282,37 @@ def _reworded(sentence: str, members: Sequence[str]) -> str:
     return sentence.replace("`", "")
 
 
-def _names_of_no_number(content: bytes, row: int) -> list[str]:
-    """Members of one instance that are not numbers.
+def _names_of_no_number(content: bytes, steps: Sequence[str | int]) -> list[str]:
+    """Members of the object at this place that are not numbers.
 
     None where only a strict reader sees the fault: in a number beyond float64, or before a second member of
     the same name, which hides the first.
     """
     try:
-        instance = msgspec.json.decode(content)[INSTANCES][row]
-        return [name for name, value in instance.items() if type(value) not in (int, float)]
+        place = functools.reduce(operator.getitem, steps, msgspec.json.decode(content))
+        return [name for name, value in place.items() if type(value) not in (int, float)]
     except (msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError):
         return []
 
 
-def _ordered(instances: list, feature_names: tuple[str, ...] | None) -> tuple[list, frozenset[int]]:
-    """Instances as arrays, and the rows that were objects."""
-    if feature_names is None:
+def _ordered(
+    instances: list, feature_names: tuple[str, ...] | None, rank: int
+) -> tuple[list, frozenset[tuple[int, ...]]]:
+    """Instances as arrays, and the places of those rows, or steps, that were objects."""
+    if feature_names is None or rank == 0:
         return instances, frozenset()
-    named_rows = frozenset(row for row, instance in enumerate(instances) if isinstance(instance, dict))
-    known = frozenset(feature_names)
-    for row in sorted(named_rows):
-        _check_names(instances[row], known, row)
-        instances[row] = [instances[row][name] for name in feature_names]
-    return instances, named_rows
+    groups = [((), instances)] if rank == 1 else [((row,), window) for row, window in enumerate(instances)]
+    named, known = set(), frozenset(feature_names)
+    for place, rows in groups:
+        for position, row in enumerate(rows):
+            if isinstance(row, dict):
+                _check_names(row, known, (*place, position))
+                rows[position] = [row[name] for name in feature_names]
+                named.add((*place, position))
+    return instances, frozenset(named)
 
 
-def _check_names(instance: Mapping[str, float], known: frozenset[str], row: int) -> None:
+def _check_names(instance: Mapping[str, float], known: frozenset[str], place: tuple[int, ...]) -> None:
     if instance.keys() == known:
         return
     missing, unknown = sorted(known - instance.keys()), sorted(instance.keys() - known)
@@ -257,8 +321,9 @@ def _check_names(instance: Mapping[str, float], known: frozenset[str], row: int)
         for what, names in (("lacks", missing), ("has the unknown", unknown))
         if names
     ]
-    sentence = f"instance {row} must have exactly the model's features: it {' and '.join(words)}"
-    raise _misplaced(sentence, [INSTANCES, row])
+    where = " step ".join(map(str, place))
+    sentence = f"instance {where} must have exactly the model's features: it {' and '.join(words)}"
+    raise _misplaced(sentence, [INSTANCES, *place])
 
 
 def _to_array(instances: list, shape: tuple[int, ...]) -> np.ndarray:
@@ -293,10 +358,15 @@ def _misplaced(sentence: str, steps: Sequence[str | int]) -> Problem:
     )
 
 
-def _point(feature_names: tuple[str, ...] | None, named_rows: frozenset[int], index: tuple[int, ...]) -> str:
-    """The JSON pointer of one sample's value."""
-    row, *rest = index
-    return _to_pointer([INSTANCES, row, *([feature_names[rest[0]]] if row in named_rows else rest)])
+def _point(
+    feature_names: tuple[str, ...] | None,
+    named: frozenset[tuple[int, ...]],
+    rank: int,
+    index: tuple[int, ...],
+) -> str:
+    """The JSON pointer of one sample's value; the channel of a series that has one may have no axis."""
+    *place, last = index[: rank + 1]
+    return _to_pointer([INSTANCES, *place, feature_names[last] if tuple(place) in named else last])
 
 
 def _to_pointer(steps: Sequence[str | int]) -> str:
@@ -494,7 +564,9 @@ def negotiate(accept: str, offers: Sequence[str]) -> str:
     return best
 
 
-def encode_scores(media_type: str, manifest: Manifest, scores: Scores) -> bytes:
+def encode_scores(
+    media_type: str, manifest: Manifest, scores: Scores, timestamps: list[str | int | float] | None = None
+) -> bytes:
     """The answer of `/score`: every decision as JSON, or the float64 scores as `.npy`."""
     if media_type == NPY:
         return _to_npy(scores.score)
@@ -509,7 +581,7 @@ def encode_scores(media_type: str, manifest: Manifest, scores: Scores) -> bytes:
         "p_value": scores.p_value,
         "is_anomaly": scores.is_anomaly,
     }
-    optional = {"selected": scores.selected, "explanation": scores.explanation}
+    optional = {"timestamp": timestamps, "selected": scores.selected, "explanation": scores.explanation}
     return to_json(document | {name: value for name, value in optional.items() if value is not None})
 
 
@@ -521,13 +593,20 @@ def encode_classes(media_type: str, manifest: Manifest, result: Classes) -> byte
     return to_json(document | {"label": result.label.tolist(), "probability": result.probability})
 
 
-def encode_array(media_type: str, manifest: Manifest, name: str, array: np.ndarray) -> bytes:
+def encode_array(
+    media_type: str,
+    manifest: Manifest,
+    name: str,
+    array: np.ndarray,
+    timestamps: list[str | int | float] | None = None,
+) -> bytes:
     """The answer of the other verbs: the array as the member `name` of JSON, as `.npy`, or one picture."""
     if media_type == NPY:
         return _to_npy(array)
     if media_type == PNG:
         return encode_image(array[0], manifest.value_range)
-    return to_json({"model": manifest.name, "version": manifest.version, name: array})
+    stamped = {} if timestamps is None else {"timestamp": timestamps}
+    return to_json({"model": manifest.name, "version": manifest.version, **stamped, name: array})
 
 
 def to_json(document: Any) -> bytes:

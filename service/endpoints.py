@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,8 @@ class Verb:
         Whether the model must have a classifier.
     draws : bool
         Whether the answer to one picture may be a picture.
+    steps : bool
+        Whether a series is answered by step, and so may come with time stamps.
     """
 
     run: Callable[[list], list]
@@ -72,13 +75,16 @@ class Verb:
     takes_latent: bool = False
     needs_classifier: bool = False
     draws: bool = False
+    steps: bool = False
 
     def expected(self, detector: Detector) -> Expected:
         """What an instance must be; `NoLatent` or `NoClassifier` where the model cannot do this."""
         if self.needs_classifier:
             detector.require_classifier()
         latent_shape = detector.require_latent() if self.needs_latent else ()
-        return Expected.latent(latent_shape) if self.takes_latent else Expected.samples(detector.manifest)
+        if self.takes_latent:
+            return Expected.latent(latent_shape)
+        return Expected.samples(detector.manifest, timestamps=self.steps)
 
     def offers(self, manifest: Manifest, rows: int) -> tuple[str, ...]:
         """Forms of the answer, the default first."""
@@ -87,8 +93,8 @@ class Verb:
 
 
 VERBS = {
-    "score": Verb(verbs.score, "score", verbs.ScoreRequest, ("alpha", "fdr", "explain")),
-    "denoise": Verb(verbs.denoise, "reconstruction", draws=True),
+    "score": Verb(verbs.score, "score", verbs.ScoreRequest, ("alpha", "fdr", "explain"), steps=True),
+    "denoise": Verb(verbs.denoise, "reconstruction", draws=True, steps=True),
     "encode": Verb(verbs.encode, "latent", verbs.LatentRequest, ("dtype",), needs_latent=True),
     "decode": Verb(
         verbs.decode, "reconstruction", verbs.LatentRequest, ("dtype",), needs_latent=True, takes_latent=True
@@ -132,7 +138,7 @@ class VerbRoutes:
             )
             options = codecs.merge_options(options, decoded.options)
             result = self._run(verb, detector, decoded, options)
-            return _respond(verb, detector.manifest, media_type, result)
+            return _respond(verb, detector.manifest, media_type, result, decoded.timestamps)
 
     def _choose(self, name: str | None, version: int | None, label: str | None) -> Entry:
         name = name or self.default_model
@@ -185,7 +191,8 @@ class VerbRoutes:
 
     def _run(self, verb: Verb, detector: Detector, decoded: Decoded, options: dict[str, Any]) -> Result:
         _check_alpha(detector, options.get("alpha"))
-        _check_explanation(detector.manifest, len(decoded.samples), options.get("explain"))
+        _check_explanation(detector, decoded.samples, options.get("explain"))
+        _check_timestamps(detector, decoded)
         started = time.perf_counter()
         (result,) = verb.run([verb.request(detector, decoded.samples, **options)])
         seconds = time.perf_counter() - started
@@ -206,14 +213,31 @@ def _check_alpha(detector: Detector, alpha: float | None) -> None:
         raise codecs.bad_option("alpha", str(error)) from error
 
 
-def _check_explanation(manifest: Manifest, rows: int, explain: int | str | None) -> None:
-    wanted = rows * min(explain, int(np.prod(manifest.sample_shape))) if isinstance(explain, int) else 0
+def _check_explanation(detector: Detector, samples: np.ndarray, explain: int | str | None) -> None:
+    if not isinstance(explain, int):
+        return
+    shape = detector.manifest.sample_shape
+    n_features = shape[-1] if detector.is_series(samples) else math.prod(shape)
+    rows, wanted = len(samples), len(samples) * min(explain, n_features)
     if wanted > MAX_CONTRIBUTIONS:
         raise codecs.bad_option(
             "explain",
             f"one answer may name {MAX_CONTRIBUTIONS} contributions, explain={explain} of {rows} samples "
             f"asks for {wanted}: send fewer samples, or explain=map",
         )
+
+
+def _check_timestamps(detector: Detector, decoded: Decoded) -> None:
+    if decoded.timestamps is None:
+        return
+    n_steps, n_timestamps = len(decoded.samples), len(decoded.timestamps)
+    if not detector.is_series(decoded.samples):
+        sentence = f"/timestamps are for the steps of a series, got an array of shape {decoded.samples.shape}"
+    elif n_timestamps != n_steps:
+        sentence = f"/timestamps must have one element for each of the {n_steps} steps, got {n_timestamps}"
+    else:
+        return
+    raise Problem("invalid-input", sentence, [{"detail": sentence, "pointer": "/timestamps"}])
 
 
 def _place(error: InputError, decoded: Decoded, manifest: Manifest) -> Problem:
@@ -230,15 +254,21 @@ def _place(error: InputError, decoded: Decoded, manifest: Manifest) -> Problem:
     return Problem("invalid-input", str(error), [place])
 
 
-def _respond(verb: Verb, manifest: Manifest, media_type: str, result: Result) -> Response:
+def _respond(
+    verb: Verb,
+    manifest: Manifest,
+    media_type: str,
+    result: Result,
+    timestamps: list[str | int | float] | None,
+) -> Response:
     headers = {}
     if isinstance(result, Scores):
-        body = codecs.encode_scores(media_type, manifest, result)
+        body = codecs.encode_scores(media_type, manifest, result, timestamps)
     elif isinstance(result, Compressed):
         body = codecs.encode_array(media_type, manifest, verb.output, result.latent)
         headers = {COMPRESSION_RATIO: f"{result.ratio:.6g}", RECONSTRUCTION_ERROR: f"{result.error:.6g}"}
     elif isinstance(result, Classes):
         body = codecs.encode_classes(media_type, manifest, result)
     else:
-        body = codecs.encode_array(media_type, manifest, verb.output, result)
+        body = codecs.encode_array(media_type, manifest, verb.output, result, timestamps)
     return Response(body, headers=headers, content_type=media_type)

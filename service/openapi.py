@@ -36,6 +36,12 @@ _OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 _SCORE_OPTIONS, _LATENT_OPTIONS = ("alpha", "fdr", "explain"), ("dtype",)
 _OPTIONS_OF = {"score": _SCORE_OPTIONS, "encode": _LATENT_OPTIONS, "decode": _LATENT_OPTIONS}
+_REQUESTS = {
+    "score": "ScoreRequest",
+    "denoise": "DenoiseRequest",
+    "encode": "LatentRequest",
+    "decode": "LatentRequest",
+}
 _BINARY: dict[str, Any] = {}  # OpenAPI 3.1: a media type without a schema is bytes
 
 # Problem statuses that a route can answer, beside 401, 405 and 500, which all of them can.
@@ -55,7 +61,11 @@ class Route:
 
 
 _VERBS = {
-    "score": ("Score, ratio, p-value and decision for each sample.", "Scores", _VERB_STATUSES),
+    "score": (
+        "Score, ratio, p-value and decision for each sample, or step of a series.",
+        "Scores",
+        _VERB_STATUSES,
+    ),
     "denoise": ("What the model expected to see instead, in raw units.", "Reconstruction", _VERB_STATUSES),
     "encode": ("The latent vector of each sample.", "Latent", (*_VERB_STATUSES, 409)),
     "decode": ("The reconstruction of each latent vector.", "Reconstruction", (*_VERB_STATUSES, 409)),
@@ -167,9 +177,7 @@ def _failure(status: int) -> dict[str, Any]:
 
 def _bodies(verb: str) -> dict[str, Any]:
     """The forms of body; pictures are for image models only, and never latent vectors."""
-    schema = {_SCORE_OPTIONS: "ScoreRequest", _LATENT_OPTIONS: "LatentRequest"}.get(
-        _OPTIONS_OF.get(verb), "Request"
-    )
+    schema = _REQUESTS.get(verb, "Request")
     bodies: dict[str, Any] = {
         codecs.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
         codecs.NPY: _BINARY,
@@ -197,19 +205,27 @@ def _array(items: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _TENSOR = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"$ref": "#/components/schemas/Tensor"}]}}
+_NAMED = {"type": "object", "additionalProperties": {"type": "number"}}
 _INSTANCE = {
-    "description": "An array of the sample's shape, or an object with a number for each feature name.",
-    "anyOf": [
-        {"$ref": "#/components/schemas/Tensor"},
-        {"type": "object", "additionalProperties": {"type": "number"}},
-    ],
+    "description": "An array of the sample's shape, or an object with a number for each feature name; of a "
+    "sequence model a window of such steps, or each a step of one series, where it has one channel a number.",
+    "anyOf": [{"$ref": "#/components/schemas/Tensor"}, _NAMED, _array(_NAMED), {"type": "number"}],
 }
 _INSTANCES = {"type": "array", "minItems": 1, "items": _INSTANCE}
 
 
-def _request(options: tuple[str, ...]) -> dict[str, Any]:
+_TIMESTAMP = {"anyOf": [{"type": "string"}, {"type": "number"}]}
+_TIMESTAMPS = {
+    "description": "One for each step of a series, given back as `timestamp`.",
+    "type": "array",
+    "items": _TIMESTAMP,
+}
+
+
+def _request(options: tuple[str, ...], *, timestamps: bool = False) -> dict[str, Any]:
     """A JSON body with these options beside its instances."""
-    return _object({"instances": _INSTANCES, **{name: _OPTIONS[name][1] for name in options}}, ("instances",))
+    members = {"instances": _INSTANCES, **{name: _OPTIONS[name][1] for name in options}}
+    return _object(members | ({"timestamps": _TIMESTAMPS} if timestamps else {}), ("instances",))
 
 
 _MODEL = {"model": {"type": "string"}, "version": {"type": "integer"}}
@@ -246,12 +262,21 @@ _EXPLANATION = {"anyOf": [_array(_array(_CONTRIBUTION)), {"$ref": "#/components/
 _SCHEMAS: dict[str, Any] = {
     "Tensor": _TENSOR,
     "Request": _request(()),
-    "ScoreRequest": _request(_SCORE_OPTIONS),
+    "ScoreRequest": _request(_SCORE_OPTIONS, timestamps=True),
+    "DenoiseRequest": _request((), timestamps=True),
     "LatentRequest": _request(_LATENT_OPTIONS),
     "Scores": _object(
-        {**_SCORES, "selected": _array({"type": "boolean"}), "explanation": _EXPLANATION}, tuple(_SCORES)
+        {
+            **_SCORES,
+            "timestamp": _array(_TIMESTAMP),
+            "selected": _array({"type": "boolean"}),
+            "explanation": _EXPLANATION,
+        },
+        tuple(_SCORES),
     ),
-    "Reconstruction": _object({**_MODEL, "reconstruction": _TENSOR}, (*_MODEL, "reconstruction")),
+    "Reconstruction": _object(
+        {**_MODEL, "timestamp": _array(_TIMESTAMP), "reconstruction": _TENSOR}, (*_MODEL, "reconstruction")
+    ),
     "Latent": _object({**_MODEL, "latent": _TENSOR}, (*_MODEL, "latent")),
     "Classes": _object(_CLASSES, tuple(_CLASSES)),
     "Problem": _object(
