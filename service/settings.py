@@ -161,7 +161,9 @@ VARIABLES = (
         "Largest request body, and largest sum of pixels of the pictures in one, in bytes.",
         _positive_int,
     ),
-    Variable("RESIDUAL_MAX_ROWS", "100000", "Most samples in one request.", _positive_int),
+    Variable(
+        "RESIDUAL_MAX_ROWS", "100000", "Most samples, or steps of a series, in one request.", _positive_int
+    ),
     Variable(
         "RESIDUAL_AUTH", "", "`none` lets everybody in who reaches the address; needed off loopback.", _auth
     ),

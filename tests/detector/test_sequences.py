@@ -68,6 +68,18 @@ def test_step_has_the_score_of_the_window_that_ends_with_it(detector, series):
         assert detector.score(series[None, step - WINDOW + 1 : step + 1]).score[0] == score[step]
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_last_window_keeps_the_false_alarm_rate(tmp_path, stride):
+    """Of normal steps as large a share is flagged as of normal windows that do not overlap."""
+    detector = load(tmp_path, stride=stride)
+    rng = np.random.default_rng(3)
+
+    steps = detector.score(rng.normal(size=(60_000, N_CHANNELS)))
+    windows = detector.score(rng.normal(size=(60_000, WINDOW, N_CHANNELS)))
+
+    assert steps.is_anomaly.mean() == pytest.approx(windows.is_anomaly.mean(), rel=0.1)
+
+
 def test_windows_score_as_samples(detector, series):
     """Windows that are cut already have one score each."""
     windows = cut_windows(series, WINDOW, window_starts(len(series), WINDOW, 5))
