@@ -19,6 +19,7 @@ MODEL_FILE = "model.onnx"
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 CLASSIFIER_FILE = "classifier.onnx"
+WEIGHTS_FILE = "weights.npz"  # for `training` alone, where it is
 CALIBRATION_FILE = "calibration.npz"
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.html"
@@ -105,13 +106,14 @@ class Classifier:
         Positive; the logits are divided by it within the graph.
     n_labelled : mapping of str to int
         Labelled samples of each class that led to it.
-    evaluation : mapping
-        Its figures, for people.
+    training, evaluation : mapping
+        How it was fitted and its figures: facts for people, nothing is computed from them.
     """
 
     classes: tuple[str, ...]
     temperature: float
     n_labelled: Mapping[str, int]
+    training: Mapping[str, Any]
     evaluation: Mapping[str, Any]
 
 
@@ -450,6 +452,7 @@ _CLASSIFIER_FIELDS: dict[str, Check] = {
     ),
     "temperature": _POSITIVE,
     "n_labelled": (_is_counts, "an object of positive integers"),
+    "training": _OBJECT,
     "evaluation": _OBJECT,
 }
 

@@ -21,7 +21,7 @@ from detector.store import ModelStore
 
 # `classifier.onnx` says the softmax of the first two values of a sample.
 # Two components of the hand-made latent: halves round 0, and quarters round 1.
-CLASSIFIER = Classifier(("low", "high"), 1.0, {"low": 3, "high": 4}, {"accuracy": 1.0})
+CLASSIFIER = Classifier(("low", "high"), 1.0, {"low": 3, "high": 4}, {}, {"accuracy": 1.0})
 LATENT_INT8 = LatentInt8(offset=(0.0, 1.0), scale=(0.5, 0.25))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
-from detector.inference import FEATURE_ERROR, SCORE, Detector, open_sessions
+from detector.inference import FEATURE_ERROR, LATENT, SCORE, Detector, open_sessions
 from detector.manifest import CONDITIONAL_PROMISE, NO_PROMISE, Manifest, Threshold
 from training.config import FitConfig
 from training.errors import TrainingError
@@ -23,6 +23,8 @@ class Calibration:
     threshold : Threshold
     sample_scores : ndarray of shape (n_calibration,), float64
         In the order of the split.
+    latent : ndarray of shape (n_calibration, *latent_shape), float32
+        The same.
     arrays : dict of str to ndarray
         The content of `calibration.npz`: `score` ascending, and for each of `levels` the quantile of every
         feature's error and input.
@@ -30,6 +32,7 @@ class Calibration:
 
     threshold: Threshold
     sample_scores: np.ndarray
+    latent: np.ndarray
     arrays: dict[str, np.ndarray]
 
 
@@ -56,7 +59,7 @@ def calibrate(
     """
     detector = Detector(draft, "", np.empty(0), open_sessions(graphs, draft))
     checked = detector.check_samples(samples)
-    outputs = detector.run(checked, (SCORE, FEATURE_ERROR))
+    outputs = detector.run(checked, (SCORE, FEATURE_ERROR, LATENT))
     sample_scores = detector.finite(outputs[SCORE]).astype(np.float64)
     scores = np.sort(sample_scores)
     if config.promise:
@@ -77,4 +80,4 @@ def calibrate(
         "error_quantiles": np.quantile(outputs[FEATURE_ERROR], levels, axis=0).astype(np.float32),
         "input_quantiles": np.quantile(checked, levels, axis=0).astype(np.float32),
     }
-    return Calibration(threshold, sample_scores, arrays)
+    return Calibration(threshold, sample_scores, outputs[LATENT], arrays)

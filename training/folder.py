@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from detector.inference import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE, Detector, open_sessions
+from detector.latents import DTYPES, fit_int8
 from detector.manifest import (
     CALIBRATION_FILE,
     GOLDEN_FILE,
+    WEIGHTS_FILE,
     Manifest,
     Threshold,
     describe_files,
@@ -27,6 +29,7 @@ from training.evaluate import evaluate
 from training.export import PARITY_TOLERANCE, Graph, check_decisions, check_parity, describe_score
 from training.fitting import History
 from training.report import TestRun, write_report
+from training.restore import weight_arrays
 from training.scaling import Scaling
 from training.splits import Splits
 
@@ -81,17 +84,22 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     threshold = calibration.threshold.value
     parity = check_parity(graphs, draft, calibration_samples, fitted.scaling, threshold)
     parity |= check_decisions(graphs, calibration_samples, calibration.sample_scores, threshold)
-    manifest = dataclasses.replace(draft, threshold=calibration.threshold)
+    manifest = dataclasses.replace(
+        draft, threshold=calibration.threshold, latent_int8=fit_int8(calibration.latent)
+    )
     detector = Detector(manifest, "", calibration.arrays["score"], open_sessions(files, manifest))
 
     test = _run_test(detector, fitted)
     scores = detector.judge(test.samples, test.outputs)
-    manifest = dataclasses.replace(manifest, evaluation=evaluate(scores, test.is_anomaly, fitted.config.seed))
+    evaluation = evaluate(scores, test.is_anomaly, fitted.config.seed)
+    evaluation |= {"compression": _compression(detector, test.samples[~test.is_anomaly])}
+    manifest = dataclasses.replace(manifest, evaluation=evaluation)
     figures = _figures(manifest, fitted, parity, notes)
     files |= write_report(figures, fitted.history, calibration.arrays["score"], test, dataset, fitted.scaling)
     for name, content in files.items():
         (folder / name).write_bytes(content)
     np.savez(folder / CALIBRATION_FILE, **calibration.arrays)
+    np.savez(folder / WEIGHTS_FILE, **weight_arrays(fitted.autoencoder, fitted.scaling))
     golden = detector.check_samples(_golden_samples(fitted))
     outputs = detector.run(golden, (SCORE, RECONSTRUCTION, FEATURE_ERROR, LATENT))
     np.savez(folder / GOLDEN_FILE, **{INPUT: golden}, **outputs)
@@ -166,6 +174,14 @@ def _run_test(detector: Detector, fitted: Fitted) -> TestRun:
     outputs = detector.run(detector.check_samples(samples), (SCORE, RECONSTRUCTION, FEATURE_ERROR, LATENT))
     labels = None if dataset.labels is None else dataset.labels[rows]
     return TestRun(samples, dataset.is_anomaly[rows], labels, outputs)
+
+
+def _compression(detector: Detector, samples: np.ndarray) -> dict[str, dict[str, float]] | None:
+    """What latents of each dtype save and cost, on the normal test samples; None where there are none."""
+    if not len(samples):
+        return None
+    compressed = {dtype: detector.compress(samples, dtype=dtype) for dtype in DTYPES}
+    return {dtype: {"ratio": result.ratio, "error": result.error} for dtype, result in compressed.items()}
 
 
 def _golden_samples(fitted: Fitted) -> np.ndarray:

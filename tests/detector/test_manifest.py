@@ -110,7 +110,7 @@ def latent_int8s(draw: st.DrawFn, size: int) -> LatentInt8:
 def classifiers(draw: st.DrawFn) -> Classifier:
     classes = draw(st.lists(texts, min_size=2, max_size=4, unique=True).map(tuple))
     n_labelled = {name: draw(st.integers(1, 10_000)) for name in classes}
-    return Classifier(classes, draw(positive_numbers), n_labelled, draw(objects))
+    return Classifier(classes, draw(positive_numbers), n_labelled, draw(objects), draw(objects))
 
 
 @st.composite
@@ -284,6 +284,7 @@ WRONG = [
     ("classifier/temperature", 0),
     ("classifier/n_labelled", [1, 1]),
     ("classifier/n_labelled", {"a": 1, "b": 0}),
+    ("classifier/training", []),
     ("classifier/evaluation", None),
     ("threshold/value", 0),
     ("threshold/value", -1),
@@ -369,6 +370,7 @@ CLASSIFIER = {
     "classes": ["a", "b"],
     "temperature": 1.5,
     "n_labelled": {"a": 3, "b": 4},
+    "training": {},
     "evaluation": {},
 }
 SEQUENCE = {"kind": "sequence", "sample_shape": [4, 3], "window": 4, "stride": 2, "merge": "last"}

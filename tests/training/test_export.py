@@ -76,6 +76,7 @@ class _Draft:
 
     sample_shape: tuple[int, ...]
     latent_shape: tuple[int, ...]
+    classifier: None = None
 
 
 @pytest.fixture
