@@ -1,90 +1,409 @@
-"""A configuration and a sample shape -> Keras encoder and decoder, in scaled units."""
+"""A configuration and a sample shape -> Keras encoder and decoder, in scaled units.
+
+Every family is an encoder's trunk, a latent and a decoder; `_BUILDERS` names them.
+"""
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from training.config import FitConfig
+from training.errors import ConfigError
+
+KERNEL_OF_STEPS = 5  # of convolutions over time
 
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder:
-    """Two models that fit together; both work on scaled values.
+    """Models that fit together; all work on scaled values.
 
     Attributes
     ----------
     encoder : keras.Model
-        (batch, *sample_shape) -> (batch, latent_dim).
+        (batch, *sample_shape) -> (batch, *latent_shape).
     decoder : keras.Model
-        (batch, latent_dim) -> (batch, *sample_shape).
+        (batch, *latent_shape) -> (batch, *sample_shape).
+    fit_encoder : keras.Model, or None
+        What stands for the encoder while fitting: it draws from the latent's distribution and adds its
+        divergence to the loss. None where that is the encoder itself.
+    heads : keras.Model, or None
+        (batch, *latent_shape) -> one reconstruction for each loss, of which `decoder` gives the mean. None
+        where there is one reconstruction.
     """
 
     encoder: keras.Model
     decoder: keras.Model
+    fit_encoder: keras.Model | None = None
+    heads: keras.Model | None = None
 
     @property
     def n_parameters(self) -> int:
-        """Weights of both."""
+        """Weights of encoder and decoder, those that are not trained included."""
         return self.encoder.count_params() + self.decoder.count_params()
+
+    def reconstructions(self, latent: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """What is held against the sample: one reconstruction, or that of each head."""
+        if self.heads is None:
+            return [self.decoder(latent, training=False)]
+        return self.heads(latent, training=False)
 
 
 def build_autoencoder(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """Build the network of a configuration, its weights drawn from Keras' global seed."""
-    output_activation = "sigmoid" if config.kind == "image" else "linear"
-    return _BUILDERS[config.architecture](config, sample_shape, output_activation)
+    """Build the network of a configuration, its weights drawn from Keras' global seed.
 
-
-def _dense(config: FitConfig, sample_shape: tuple[int, ...], output_activation: str) -> Autoencoder:
-    """Dense layers of the given widths down to the latent, and their mirror."""
-    samples = layers.Input(sample_shape)
-    hidden = layers.Flatten()(samples)
-    for width in config.widths:
-        hidden = layers.Dense(width, activation=config.activation)(hidden)
-    encoder = keras.Model(samples, layers.Dense(config.latent_dim)(hidden), name="encoder")
-
-    latent = layers.Input((config.latent_dim,))
-    hidden = latent
-    for width in reversed(config.widths):
-        hidden = layers.Dense(width, activation=config.activation)(hidden)
-    hidden = layers.Dense(math.prod(sample_shape), activation=output_activation)(hidden)
-    decoder = keras.Model(latent, layers.Reshape(sample_shape)(hidden), name="decoder")
-    return Autoencoder(encoder, decoder)
-
-
-def _conv(config: FitConfig, sample_shape: tuple[int, ...], output_activation: str) -> Autoencoder:
-    """3x3 convolutions of stride 2 down to a dense latent, and their transposed mirror.
-
-    Input shape: (batch, height, width) or (batch, height, width, channels); output shape the same.
+    Raises
+    ------
+    ConfigError
+        If the samples are too small for it.
     """
-    height, width, channels = (*sample_shape, 1)[:3]
+    return _BUILDERS[config.architecture](config, sample_shape)
+
+
+# --- rows, or rows of rows ----------------------------------------------------------------------------------
+
+
+def _dense(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """Dense layers of the given widths down to the latent, and back."""
+    return _dense_over((math.prod(sample_shape),), config, sample_shape)
+
+
+def _rows(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """The same dense layers for every row of a picture or step of a window; latent (rows, latent_dim)."""
+    return _dense_over(_grid(sample_shape), config, sample_shape)
+
+
+def _two_head(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """Two of `_rows` side by side, one for each loss; their latents stand one behind the other."""
+    grid = _grid(sample_shape)
+    members = [_dense_over(grid, config, sample_shape, f"head_{head}_") for head in range(2)]
+    samples = layers.Input(sample_shape)
+    latents = layers.Concatenate()([member.encoder(samples) for member in members])
+    encoder = keras.Model(samples, latents, name="encoder")
+
+    latent = layers.Input(encoder.output_shape[1:])
+    size = config.latent_dim
+    parts = [_Slice(head * size, (head + 1) * size)(latent) for head in range(len(members))]
+    reconstructions = [member.decoder(part) for member, part in zip(members, parts, strict=True)]
+    heads = keras.Model(latent, reconstructions)
+    decoder = keras.Model(latent, layers.Average()(reconstructions), name="decoder")
+    return Autoencoder(encoder, decoder, heads=heads)
+
+
+def _dense_over(
+    grid: tuple[int, ...], config: FitConfig, sample_shape: tuple[int, ...], prefix: str = ""
+) -> Autoencoder:
+    """Dense layers over the last axis of samples in the shape of `grid`; `prefix` tells heads apart."""
+    samples = layers.Input(sample_shape)
+    hidden = (layers.Flatten() if len(grid) == 1 else layers.Reshape(grid))(samples)
+    for width in config.widths:
+        hidden = _dense_layer(hidden, width, config)
+    encoder, fit_encoder = _encoders(samples, hidden, config, prefix)
+
+    latent = layers.Input(encoder.output_shape[1:])
+    hidden = latent
+    for width in _decoder_widths(config):
+        hidden = _dense_layer(hidden, width, config)
+    hidden = layers.Dense(grid[-1], activation=config.settled_output)(hidden)
+    decoder = keras.Model(latent, layers.Reshape(sample_shape)(hidden), name=f"{prefix}decoder")
+    return Autoencoder(encoder, decoder, fit_encoder)
+
+
+def _dense_layer(hidden: keras.KerasTensor, width: int, config: FitConfig) -> keras.KerasTensor:
+    return _dropout(layers.Dense(width, activation=config.activation)(hidden), config)
+
+
+def _grid(sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Rows of a picture, its channels side by side; steps of a window."""
+    return (sample_shape[0], math.prod(sample_shape[1:]))
+
+
+def _decoder_widths(config: FitConfig) -> Sequence[int]:
+    return config.widths[::-1] if config.decoder_widths is None else config.decoder_widths
+
+
+# --- pictures -----------------------------------------------------------------------------------------------
+
+
+def _conv(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """3x3 convolutions down to a dense latent, and transposed ones back."""
+    return _strided(config, sample_shape, (*sample_shape, 1)[:3], layers.Conv2D, layers.Conv2DTranspose, 3)
+
+
+def _conv1d(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """The same over the steps of a window."""
+    return _strided(
+        config, sample_shape, _grid(sample_shape), layers.Conv1D, layers.Conv1DTranspose, KERNEL_OF_STEPS
+    )
+
+
+def _strided(
+    config: FitConfig,
+    sample_shape: tuple[int, ...],
+    map_shape: tuple[int, ...],
+    convolution: type[layers.Layer],
+    transposed: type[layers.Layer],
+    kernel: int,
+) -> Autoencoder:
+    """Convolutions over the first axes of `map_shape`, the last one being channels.
+
+    The last transposed convolution makes the picture, in place of mirroring the first; with `extra_output`
+    all are mirrored and one more makes it.
+    """
+    strides = config.strides or (2,) * len(config.widths)
+    samples = layers.Input(sample_shape)
+    hidden = layers.Reshape(map_shape)(samples)
+    sizes = []
+    for filters, stride in zip(config.widths, strides, strict=True):
+        sizes.append(hidden.shape[1:-1])
+        hidden = _convolved(convolution(filters, kernel, strides=stride, padding="same"), hidden, config)
+    inner_shape = hidden.shape[1:]
+    encoder, fit_encoder = _encoders(samples, layers.Flatten()(hidden), config)
+
+    latent = layers.Input(encoder.output_shape[1:])
+    hidden = layers.Dense(math.prod(inner_shape), activation=config.activation)(latent)
+    hidden = layers.Reshape(inner_shape)(hidden)
+    widths = _decoder_widths(config) if config.extra_output else _decoder_widths(config)[1:]
+    outer = list(zip(widths, strides[::-1], sizes[::-1], strict=False))
+    for filters, stride, size in outer:
+        layer = transposed(filters, kernel, strides=stride, padding="same")
+        hidden = _crop(_convolved(layer, hidden, config), size)
+    last_stride = 1 if config.extra_output else strides[0]
+    layer = transposed(
+        map_shape[-1], kernel, strides=last_stride, padding="same", activation=config.settled_output
+    )
+    hidden = _crop(layer(hidden), sizes[0])
+    decoder = keras.Model(latent, layers.Reshape(sample_shape)(hidden), name="decoder")
+    return Autoencoder(encoder, decoder, fit_encoder)
+
+
+def _conv_map(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """5x5 convolution of stride 2, 5x5 maximum and a dense layer to a picture of half the side; and back."""
+    height, width, channels = _at_least(10, config, sample_shape)
+    (filters,) = _one_width(config)
+    half = (math.ceil(height / 2), math.ceil(width / 2), 1)
     samples = layers.Input(sample_shape)
     hidden = layers.Reshape((height, width, channels))(samples)
-    sizes = []
+    hidden = layers.Conv2D(filters, 5, strides=2, padding="same", activation=config.activation)(hidden)
+    hidden = layers.Flatten()(layers.MaxPooling2D(5, strides=1)(hidden))
+    hidden = layers.Dense(math.prod(half), activation=config.latent_activation)(hidden)
+    encoder = keras.Model(samples, layers.Reshape(half)(hidden), name="encoder")
+
+    latent = layers.Input(half)
+    hidden = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", activation=config.activation)(
+        latent
+    )
+    return Autoencoder(encoder, _picture(latent, hidden, 4, config, sample_shape))
+
+
+def _conv_pool(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """3x3 convolutions, each pooled to half the side; back by up-sampling. The latent is the last map."""
+    height, width, channels = _at_least(2 ** len(config.widths), config, sample_shape)
+    samples = layers.Input(sample_shape)
+    hidden = layers.Reshape((height, width, channels))(samples)
     for filters in config.widths:
-        sizes.append(hidden.shape[1:3])
-        hidden = layers.Conv2D(filters, 3, strides=2, padding="same", activation=config.activation)(hidden)
-    map_shape = hidden.shape[1:]
-    hidden = layers.Dense(config.latent_dim)(layers.Flatten()(hidden))
+        hidden = _convolved(layers.Conv2D(filters, 3, padding="same"), hidden, config)
+        hidden = layers.MaxPooling2D(2, padding="same")(hidden)
     encoder = keras.Model(samples, hidden, name="encoder")
 
-    latent = layers.Input((config.latent_dim,))
-    hidden = layers.Dense(math.prod(map_shape), activation=config.activation)(latent)
-    hidden = layers.Reshape(map_shape)(hidden)
-    activations = [config.activation] * (len(sizes) - 1) + [output_activation]
-    outputs = [*config.widths[-2::-1], channels]
-    for filters, activation, size in zip(outputs, activations, reversed(sizes), strict=True):
-        hidden = layers.Conv2DTranspose(filters, 3, strides=2, padding="same", activation=activation)(hidden)
-        hidden = _crop(hidden, size)
+    latent = layers.Input(encoder.output_shape[1:])
+    hidden = latent
+    # Doubling what was halved and rounded up overshoots; a convolution without padding takes 4 pixels off.
+    excess = [
+        inner * 2 ** len(config.widths) - size
+        for inner, size in zip(latent.shape[1:3], (height, width), strict=True)
+    ]
+    for position, filters in enumerate(_decoder_widths(config), start=1):
+        is_last = position == len(config.widths)
+        padding = "valid" if is_last and min(excess) >= 4 else "same"
+        hidden = _convolved(layers.Conv2D(filters, 3, padding=padding), hidden, config)
+        hidden = layers.UpSampling2D(2)(hidden)
+    return Autoencoder(encoder, _picture(latent, hidden, 3, config, sample_shape))
+
+
+def _conv_denoise(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """A 3x3 convolution and a 2x2 maximum of stride 1; back by another. The latent has the picture's size."""
+    height, width, channels = (*sample_shape, 1)[:3]
+    (filters,) = _one_width(config)
+    samples = layers.Input(sample_shape)
+    hidden = layers.Reshape((height, width, channels))(samples)
+    hidden = _convolved(layers.Conv2D(filters, 3, padding="same"), hidden, config)
+    hidden = layers.MaxPooling2D(2, strides=1, padding="same")(hidden)
+    encoder = keras.Model(samples, hidden, name="encoder")
+
+    latent = layers.Input(encoder.output_shape[1:])
+    hidden = _convolved(layers.Conv2DTranspose(filters, 3, padding="same"), latent, config)
+    return Autoencoder(encoder, _picture(latent, hidden, 3, config, sample_shape))
+
+
+def _picture(
+    latent: keras.KerasTensor,
+    hidden: keras.KerasTensor,
+    kernel: int,
+    config: FitConfig,
+    sample_shape: tuple[int, ...],
+) -> keras.Model:
+    """A decoder whose last convolution turns feature maps into the picture."""
+    height, width, channels = (*sample_shape, 1)[:3]
+    hidden = layers.Conv2D(channels, kernel, padding="same", activation=config.settled_output)(hidden)
+    hidden = _crop(hidden, (height, width))
+    return keras.Model(latent, layers.Reshape(sample_shape)(hidden), name="decoder")
+
+
+def _convolved(layer: layers.Layer, hidden: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
+    """A convolution, its normalisation, its activation and its dropout."""
+    hidden = layer(hidden)
+    if config.batch_norm:
+        hidden = layers.BatchNormalization()(hidden)
+    return _dropout(layers.Activation(config.activation)(hidden), config)
+
+
+def _crop(maps: keras.KerasTensor, size: tuple[int, ...]) -> keras.KerasTensor:
+    """Doubling an odd size that was halved gives one row or column too many: cut it off."""
+    excess = tuple((0, got - wanted) for got, wanted in zip(maps.shape[1:-1], size, strict=True))
+    if not any(after for _, after in excess):
+        return maps
+    return layers.Cropping1D(excess[0])(maps) if len(excess) == 1 else layers.Cropping2D(excess)(maps)
+
+
+def _at_least(side: int, config: FitConfig, sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Height, width and channels of a picture that is large enough."""
+    if min(sample_shape[:2]) < side:
+        raise ConfigError(
+            f"architecture {config.architecture} with {len(config.widths)} widths needs pictures of at least "
+            f"{side} x {side} pixels, got shape {sample_shape}"
+        )
+    return (*sample_shape, 1)[:3]
+
+
+def _one_width(config: FitConfig) -> tuple[int, ...]:
+    if len(config.widths) != 1:
+        raise ConfigError(f"architecture {config.architecture} takes one width, got {config.widths}")
+    return config.widths
+
+
+# --- sequences ----------------------------------------------------------------------------------------------
+
+
+def _lstm(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """LSTM layers over the steps to one latent vector; it is repeated for each step and unrolled."""
+    n_steps, n_channels = _grid(sample_shape)
+    samples = layers.Input(sample_shape)
+    hidden = layers.Reshape((n_steps, n_channels))(samples)
+    for position, width in enumerate(config.widths, start=1):
+        hidden = _lstm_layer(hidden, width, config, sequences=position < len(config.widths))
+    encoder, fit_encoder = _encoders(samples, hidden, config)
+
+    latent = layers.Input(encoder.output_shape[1:])
+    hidden = layers.RepeatVector(n_steps)(latent)
+    for width in _decoder_widths(config):
+        hidden = _lstm_layer(hidden, width, config, sequences=True)
+    hidden = layers.Dense(n_channels, activation=config.settled_output)(hidden)
+    decoder = keras.Model(latent, layers.Reshape(sample_shape)(hidden), name="decoder")
+    return Autoencoder(encoder, decoder, fit_encoder)
+
+
+def _bilstm(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """LSTM layers that read the steps both ways, the sum of both; latent (steps, latent_dim)."""
+    n_steps, n_channels = _grid(sample_shape)
+    samples = layers.Input(sample_shape)
+    hidden = layers.Reshape((n_steps, n_channels))(samples)
+    for width in (*config.widths, config.latent_dim):
+        hidden = _both_ways(hidden, width, config)
+    encoder = keras.Model(samples, hidden, name="encoder")
+
+    latent = layers.Input(encoder.output_shape[1:])
+    hidden = latent
+    for width in (config.latent_dim, *_decoder_widths(config)):
+        hidden = _both_ways(hidden, width, config)
+    hidden = layers.Dense(n_channels, activation=config.settled_output)(hidden)
     decoder = keras.Model(latent, layers.Reshape(sample_shape)(hidden), name="decoder")
     return Autoencoder(encoder, decoder)
 
 
-def _crop(maps: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
-    """Doubling an odd size that was halved gives one row or column too many: cut it off."""
-    excess = tuple((0, got - wanted) for got, wanted in zip(maps.shape[1:3], size, strict=True))
-    return maps if excess == ((0, 0), (0, 0)) else layers.Cropping2D(excess)(maps)
+def _lstm_layer(
+    hidden: keras.KerasTensor, width: int, config: FitConfig, *, sequences: bool
+) -> keras.KerasTensor:
+    layer = layers.LSTM(width, activation=config.activation, return_sequences=sequences)
+    return _dropout(layer(hidden), config)
 
 
-_BUILDERS = {"dense": _dense, "conv": _conv}
+def _both_ways(hidden: keras.KerasTensor, width: int, config: FitConfig) -> keras.KerasTensor:
+    layer = layers.LSTM(width, activation=config.activation, return_sequences=True)
+    return _dropout(layers.Bidirectional(layer, merge_mode="sum")(hidden), config)
+
+
+# --- the latent ---------------------------------------------------------------------------------------------
+
+
+def _encoders(
+    samples: keras.KerasTensor, hidden: keras.KerasTensor, config: FitConfig, prefix: str = ""
+) -> tuple[keras.Model, keras.Model | None]:
+    """The encoder that is exported, and the one that is fitted where that is another."""
+    penalty = keras.regularizers.L1(config.latent_l1) if config.latent_l1 > 0 else None
+    latent = layers.Dense(
+        config.latent_dim, activation=config.latent_activation, activity_regularizer=penalty
+    )(hidden)
+    encoder = keras.Model(samples, latent, name=f"{prefix}encoder")
+    if config.kl_weight == 0:
+        return encoder, None
+    log_variance = layers.Dense(config.latent_dim, kernel_initializer="zeros")(hidden)
+    drawn = _GaussianLatent(config.kl_weight, config.seed)([latent, log_variance])
+    return encoder, keras.Model(samples, drawn, name="fit_encoder")
+
+
+class _GaussianLatent(layers.Layer):
+    """Draws the latent from N(mean, exp(log_variance)) while fitting and adds its divergence to the loss.
+
+    References
+    ----------
+    Kingma, Welling (2014). Auto-encoding variational Bayes. ICLR. Appendix B gives the divergence from the
+    standard Gaussian.
+    """
+
+    def __init__(self, weight: float, seed: int) -> None:
+        super().__init__()
+        self._weight = weight
+        self._seeds = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: list[keras.KerasTensor], training: bool = False) -> keras.KerasTensor:
+        """Mean and log variance, both (batch, latent_dim), to the latent."""
+        mean, log_variance = inputs
+        divergence = 0.5 * (ops.exp(log_variance) + ops.square(mean) - 1 - log_variance)
+        self.add_loss(self._weight * ops.mean(ops.sum(divergence, axis=-1)))
+        if not training:
+            return mean
+        noise = keras.random.normal(ops.shape(mean), seed=self._seeds)
+        return mean + ops.exp(0.5 * log_variance) * noise
+
+
+class _Slice(layers.Layer):
+    """Entries `start` to `stop` of the last axis."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self._start, self._stop = start, stop
+
+    def call(self, values: keras.KerasTensor) -> keras.KerasTensor:
+        """(batch, ..., n) -> (batch, ..., stop - start)."""
+        return values[..., self._start : self._stop]
+
+
+def _dropout(hidden: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
+    return layers.Dropout(config.dropout, seed=config.seed)(hidden) if config.dropout > 0 else hidden
+
+
+_BUILDERS: dict[str, Callable[[FitConfig, tuple[int, ...]], Autoencoder]] = {
+    "dense": _dense,
+    "rows": _rows,
+    "two-head": _two_head,
+    "conv": _conv,
+    "conv-map": _conv_map,
+    "conv-pool": _conv_pool,
+    "conv-denoise": _conv_denoise,
+    "conv1d": _conv1d,
+    "lstm": _lstm,
+    "bilstm": _bilstm,
+}

@@ -1,4 +1,4 @@
-"""`FitConfig`: every hyperparameter with its default and meaning; presets; the flags made from them."""
+"""`FitConfig`: every hyperparameter with its default and meaning, and the flags made from them."""
 
 import argparse
 import dataclasses
@@ -7,12 +7,44 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from training.errors import ConfigError
+from training.presets import PRESETS
 
-LOSSES = ("mse", "mae", "bce", "huber")
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "tanh")
-ARCHITECTURES = ("dense", "conv")
+LOSSES = ("mse", "mae", "bce", "huber", "ssim")
+ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "silu", "tanh")
+OUTPUT_ACTIVATIONS = ("linear", "sigmoid", "tanh")
+OPTIMIZERS = ("adam", "adamw", "adadelta", "sgd")
+# Each with the kinds of samples that it takes.
+ARCHITECTURES = {
+    "dense": ("vector", "image", "sequence"),
+    "rows": ("image", "sequence"),
+    "two-head": ("image", "sequence"),
+    "conv": ("image",),
+    "conv-map": ("image",),
+    "conv-pool": ("image",),
+    "conv-denoise": ("image",),
+    "conv1d": ("sequence",),
+    "lstm": ("sequence",),
+    "bilstm": ("sequence",),
+}
+WIDTHLESS = ("dense", "rows", "two-head", "bilstm")  # their latent layer may be the only one
+LATENT_FROM_PICTURE = ("conv-map", "conv-pool", "conv-denoise")
+VARIATIONAL = ("dense", "conv", "conv1d", "lstm")
+STRIDED = ("conv", "conv1d")
+# The level where none is given, and what it may be.
+CORRUPTIONS = {
+    "none": (0.0, 0.0, 0.0),
+    "gaussian": (None, 0.0, 1.0),
+    "gaussian-clipped": (None, 0.0, 1.0),
+    "salt-and-pepper": (0.1, 0.0, 1.0),
+    "masking": (0.25, 0.0, 1.0),
+    "mosaic": (2.0, 1.0, 64.0),
+    "blur": (1.0, 0.0, 32.0),
+}
+PICTURE_CORRUPTIONS = ("mosaic", "blur")
+# What is black and white in scaled units has to be known.
+BOUNDED_CORRUPTIONS = ("gaussian-clipped", "salt-and-pepper")
 # One latent value for so many features, and at most so many: neighbouring pixels say the same.
-DEFAULT_LATENT = {"vector": (2, 8), "image": (8, 32)}
+DEFAULT_LATENT = {"vector": (2, 8), "image": (8, 32), "sequence": (4, 32)}
 VECTOR_NOISE = 0.2
 # Strong noise makes a detector of many pictures sharper and keeps one of few from learning anything: chosen
 # on MNIST's digits 2, 3 and 5 as the normal one, and on drawn rings with scratches, 90 to 3,000 of them. A
@@ -27,6 +59,8 @@ MOST_SMOOTHING = 32.0
 
 
 def _widths(text: str) -> tuple[int, ...]:
+    if text == "none":
+        return ()
     try:
         return tuple(int(width) for width in text.split(","))
     except ValueError as error:
@@ -50,22 +84,54 @@ class FitConfig:
 
     kind: str
     preset: str
-    architecture: str = _option("dense", str, "family of the network", ARCHITECTURES)
+    architecture: str = _option("dense", str, "family of the network", tuple(ARCHITECTURES))
     widths: tuple[int, ...] = _option(
         (64, 32), _widths, "units of each dense layer, or filters of each convolution, outside in"
+    )
+    decoder_widths: tuple[int, ...] | None = _option(
+        None, _widths, "the same for the decoder, inside out; the mirror of the widths if not given"
+    )
+    strides: tuple[int, ...] | None = _option(
+        None, _widths, "of each convolution of conv and conv1d; all 2 if not given"
+    )
+    extra_output: bool = _option(
+        False, bool, "mirror every convolution and make the picture by one more, instead of by the last"
+    )
+    batch_norm: bool = _option(False, bool, "batch normalisation before every activation of convolutions")
+    dropout: float = _option(
+        0.0, float, "share of activations left out while fitting, after every hidden layer"
     )
     latent_dim: int | None = _option(
         None,
         int,
-        "size of the latent vector; if not given half of the features, at most 8, or an eighth of the "
-        "pixels, at most 32",
+        "size of the latent vector, of rows and LSTMs for each step; if not given half of the features, at "
+        "most 8, an eighth of the pixels, at most 32, or a quarter of a window's values, at most 32",
+    )
+    latent_activation: str = _option("linear", str, "of the latent", ACTIVATIONS)
+    latent_l1: float = _option(0.0, float, "weight of the L1 penalty on the latent's activations; 0 is none")
+    kl_weight: float = _option(
+        0.0,
+        float,
+        "makes a variational autoencoder: weight of the latent's Kullback-Leibler divergence from a standard "
+        "Gaussian, beside a loss that is a mean over the features; 0 is none",
     )
     activation: str = _option("leaky_relu", str, "after every hidden layer", ACTIVATIONS)
-    corruption_noise: float | None = _option(
+    output_activation: str | None = _option(
+        None,
+        str,
+        "of the reconstruction: linear, or sigmoid and tanh for samples scaled from their range to 0..1 and "
+        "-1..1; if not given sigmoid for pictures, else linear",
+        OUTPUT_ACTIVATIONS,
+    )
+    corruption: str = _option(
+        "gaussian", str, "what is done to training inputs and learned to be undone", tuple(CORRUPTIONS)
+    )
+    corruption_level: float | None = _option(
         None,
         float,
-        "standard deviation of the Gaussian noise added to training inputs, in scaled units, 0 is none; if "
-        "not given 0.2 for rows, and for pictures by number and size, up to 0.8",
+        "standard deviation of Gaussian noise in scaled units (if not given 0.2 for rows and windows, for "
+        "pictures by number and size up to 0.8); share of features with salt and pepper (0.1) or masked "
+        "(0.25); side of a mosaic's tiles (2) or standard deviation of a blur (1) in pixels",
     )
     residual_smoothing: float = _option(
         0.0,
@@ -73,7 +139,9 @@ class FitConfig:
         "standard deviation in pixels of the Gaussian that smooths a picture's residual; 0 is none",
     )
     loss: str = _option("mse", str, "training loss", LOSSES)
-    learning_rate: float = _option(0.001, float, "of Adam")
+    second_loss: str = _option("mse", str, "of the second head, where there are two", LOSSES)
+    optimizer: str = _option("adam", str, "how weights are updated", OPTIMIZERS)
+    learning_rate: float = _option(0.001, float, "of the optimizer")
     batch_size: int | None = _option(
         None, int, "samples a step; if not given 8 to 64 by the number of samples"
     )
@@ -108,24 +176,94 @@ class FitConfig:
         for name in ("batch_size", "patience", "latent_dim", "max_minutes", "rows"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, "positive", value)
-        _require(bool(self.widths) and min(self.widths) > 0, "widths", "positive integers", self.widths)
+        for name in ("widths", "decoder_widths", "strides"):
+            given = getattr(self, name) or ()
+            _require(all(width > 0 for width in given), name, "positive integers", given)
+        _require(0 <= self.dropout < 1, "dropout", "at least 0 and below 1", self.dropout)
+        for name in ("latent_l1", "kl_weight"):
+            _require(0 <= getattr(self, name) < math.inf, name, "at least 0", getattr(self, name))
         for name in ("alpha", "validation_fraction", "calibration_fraction", "test_fraction"):
             _require(0 < getattr(self, name) < 1, name, "between 0 and 1", getattr(self, name))
         shares = self.validation_fraction + self.calibration_fraction + self.test_fraction
         _require(shares <= 0.8, "validation, calibration and test fractions together", "at most 0.8", shares)
-        noise, smoothing = self.corruption_noise, self.residual_smoothing
-        _require(noise is None or 0 <= noise <= 1, "corruption_noise", "between 0 and 1", noise)
+        smoothing = self.residual_smoothing
         most = f"between 0 and {MOST_SMOOTHING:g}"
         _require(0 <= smoothing <= MOST_SMOOTHING, "residual_smoothing", most, smoothing)
         if self.residual_smoothing > 0 and self.kind != "image":
             raise ConfigError(f"residual_smoothing needs images, got kind {self.kind}")
         _require(0 <= self.seed < 2**32, "seed", "at least 0 and below 2**32", self.seed)
-        for name, words in (("loss", LOSSES), ("activation", ACTIVATIONS), ("architecture", ARCHITECTURES)):
-            _require(getattr(self, name) in words, name, "one of " + ", ".join(words), getattr(self, name))
-        if self.loss == "bce" and self.kind != "image":
-            raise ConfigError("loss bce needs values between 0 and 1: only images are scaled so")
-        if self.architecture == "conv" and self.kind != "image":
-            raise ConfigError(f"architecture conv needs images, got kind {self.kind}")
+        for field in dataclasses.fields(self):
+            choices, value = field.metadata.get("choices"), getattr(self, field.name)
+            if choices and not (value is None and field.default is None):
+                _require(value in choices, field.name, "one of " + ", ".join(choices), value)
+        self._check_network()
+        self._check_corruption()
+
+    def _check_network(self) -> None:
+        """What a kind, an architecture and a loss ask of each other."""
+        kinds = ARCHITECTURES[self.architecture]
+        if self.kind not in kinds:
+            wanted = " or ".join(kind + "s" for kind in kinds)
+            raise ConfigError(f"architecture {self.architecture} needs {wanted}, got kind {self.kind}")
+        if "bce" in self.losses and self.settled_output != "sigmoid":
+            raise ConfigError(
+                "loss bce needs values between 0 and 1: give --output-activation sigmoid, got "
+                f"{self.settled_output}"
+            )
+        if "ssim" in self.losses and self.kind != "image":
+            raise ConfigError(f"loss ssim needs images, got kind {self.kind}")
+        if self.latent_dim is not None and self.architecture in LATENT_FROM_PICTURE:
+            raise ConfigError(
+                f"the latent of architecture {self.architecture} follows from the picture: leave out "
+                "latent_dim"
+            )
+        if self.kl_weight > 0 and self.architecture not in VARIATIONAL:
+            raise ConfigError(
+                f"kl_weight needs architecture {', '.join(VARIATIONAL)}, got {self.architecture}"
+            )
+        if self.strides is not None:
+            if self.architecture not in STRIDED:
+                raise ConfigError(f"strides need architecture {', '.join(STRIDED)}, got {self.architecture}")
+            _require(
+                len(self.strides) == len(self.widths),
+                "strides",
+                f"as many as widths, {len(self.widths)}",
+                self.strides,
+            )
+        if not self.widths and self.architecture not in WIDTHLESS:
+            raise ConfigError(f"architecture {self.architecture} needs widths, got none")
+
+    def _check_corruption(self) -> None:
+        if self.corruption in PICTURE_CORRUPTIONS and self.kind != "image":
+            raise ConfigError(f"corruption {self.corruption} needs images, got kind {self.kind}")
+        if self.corruption in BOUNDED_CORRUPTIONS and self.scaled_range is None:
+            raise ConfigError(
+                f"corruption {self.corruption} needs samples scaled from their range: give "
+                "--output-activation sigmoid or tanh"
+            )
+        _, least, most = CORRUPTIONS[self.corruption]
+        level = self.corruption_level
+        words = f"between {least:g} and {most:g} for corruption {self.corruption}"
+        _require(level is None or least <= level <= most, "corruption_level", words, level)
+        if self.corruption == "mosaic" and level is not None:
+            _require(level == int(level), "corruption_level", "a whole number of pixels for a mosaic", level)
+
+    @property
+    def settled_output(self) -> str:
+        """The activation of the reconstruction, the kind's own where none was given."""
+        return self.output_activation or ("sigmoid" if self.kind == "image" else "linear")
+
+    @property
+    def scaled_range(self) -> tuple[float, float] | None:
+        """Where the range of raw values goes; None where features are standardised instead."""
+        if self.settled_output == "tanh":
+            return (-1.0, 1.0)
+        return (0.0, 1.0) if self.kind == "image" or self.settled_output == "sigmoid" else None
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """One for each head of the network."""
+        return (self.loss, self.second_loss) if self.architecture == "two-head" else (self.loss,)
 
     @classmethod
     def from_preset(cls, preset: str, overrides: Mapping[str, Any] | None = None) -> Self:
@@ -138,10 +276,18 @@ class FitConfig:
         """
         if preset not in PRESETS:
             raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-        return cls(**{"preset": preset, **PRESETS[preset], **(overrides or {})})
+        chosen, overrides = PRESETS[preset], dict(overrides or {})
+        kind = overrides.setdefault("kind", chosen.kinds[0])
+        if kind not in chosen.kinds:
+            raise ConfigError(
+                f"preset {preset} is for kind {' or '.join(chosen.kinds)}, the data are of kind {kind}"
+            )
+        return cls(**{"preset": preset, **chosen.options, **overrides})
 
     def for_samples(self, sample_shape: tuple[int, ...]) -> Self:
         """The same with a latent size: a share of the features, up to a limit, where none was given."""
+        if self.architecture in LATENT_FROM_PICTURE:
+            return self
         share, largest = DEFAULT_LATENT[self.kind]
         return self._where_not_given(latent_dim=max(1, min(largest, math.prod(sample_shape) // share)))
 
@@ -150,12 +296,18 @@ class FitConfig:
         batch_size = min(LARGEST_BATCH, max(LEAST_BATCH, n_train // LEAST_STEPS_OF_EPOCH))
         batch_size = self.batch_size or batch_size
         patience = max(LEAST_PATIENCE_EPOCHS, math.ceil(LEAST_PATIENCE_STEPS * batch_size / n_train))
-        noise = VECTOR_NOISE
+        noise, *_ = CORRUPTIONS[self.corruption]
+        if noise is None:
+            noise = self._noise(sample_shape, n_train)
+        return self._where_not_given(corruption_level=noise, batch_size=batch_size, patience=patience)
+
+    def _noise(self, sample_shape: tuple[int, ...], n_train: int) -> float:
+        """The standard deviation of Gaussian noise that suits the data."""
         if self.kind == "image":
             share = min(1.0, n_train / MANY_PICTURES)
             side = min(1.0, math.sqrt(math.prod(sample_shape[:2])) / PICTURE_NOISE_SIDE)
-            noise = side * (PICTURE_NOISE_OF_FEW + share * (PICTURE_NOISE_OF_MANY - PICTURE_NOISE_OF_FEW))
-        return self._where_not_given(corruption_noise=noise, batch_size=batch_size, patience=patience)
+            return side * (PICTURE_NOISE_OF_FEW + share * (PICTURE_NOISE_OF_MANY - PICTURE_NOISE_OF_FEW))
+        return VECTOR_NOISE
 
     def _where_not_given(self, **values: Any) -> Self:
         return dataclasses.replace(
@@ -163,40 +315,30 @@ class FitConfig:
         )
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "dense": {"kind": "vector"},
-    "conv": {
-        "kind": "image",
-        "architecture": "conv",
-        "widths": (32, 64),
-        "residual_smoothing": 0.8,
-    },
-}
-DEFAULT_PRESETS = {"vector": "dense", "image": "conv"}
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """One flag for each hyperparameter; absent from the result unless given."""
     for field in dataclasses.fields(FitConfig):
         if "parse" not in field.metadata:
             continue
-        presets = {name: preset[field.name] for name, preset in PRESETS.items() if field.name in preset}
-        own = "".join(f"; {_shown(value)} in preset {name}" for name, value in presets.items())
+        parse, choices = field.metadata["parse"], field.metadata["choices"]
+        form = {"type": parse, "choices": choices, "metavar": parse.__name__.strip("_").upper()}
+        if choices:
+            del form["metavar"]
+        if parse is bool:
+            form = {"action": argparse.BooleanOptionalAction}
         parser.add_argument(
             "--" + field.name.replace("_", "-"),
-            type=field.metadata["parse"],
-            choices=field.metadata["choices"],
-            metavar=None
-            if field.metadata["choices"]
-            else field.metadata["parse"].__name__.strip("_").upper(),
             default=argparse.SUPPRESS,
-            help=f"{field.metadata['help']} (default: {_shown(field.default)}{own})",
+            help=f"{field.metadata['help']} (default: {_shown(field.default)})",
+            **form,
         )
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None else str(value)
 
 

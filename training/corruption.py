@@ -1,13 +1,128 @@
 """Corruption of training inputs, fresh for every sample and step: what the network learns to undo."""
 
+import math
+from collections.abc import Callable
+
 import keras
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
 from training.config import FitConfig
 
+BLUR_RADII = 3  # a kernel ends at three standard deviations
+
 
 def corrupt(samples: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
-    """Scaled samples with Gaussian noise while fitting, unchanged otherwise; the noise follows the seed."""
-    if config.corruption_noise == 0:
+    """Scaled samples corrupted while fitting, unchanged otherwise; what is drawn follows the seed.
+
+    Parameters
+    ----------
+    samples : tensor of shape (batch, *sample_shape)
+    config : FitConfig
+        Its `corruption` and `corruption_level`, which must be settled.
+    """
+    if config.corruption == "none" or config.corruption_level == 0:
         return samples
-    return layers.GaussianNoise(config.corruption_noise, seed=config.seed)(samples)
+    if config.corruption == "gaussian":
+        return layers.GaussianNoise(config.corruption_level, seed=config.seed)(samples)
+    return _Corruption(config)(samples)
+
+
+class _Corruption(layers.Layer):
+    """One way to corrupt, at work while fitting only."""
+
+    def __init__(self, config: FitConfig) -> None:
+        super().__init__()
+        self._corrupt = _WAYS[config.corruption]
+        self._level = config.corruption_level
+        self._range = config.scaled_range
+        self._seeds = keras.random.SeedGenerator(config.seed)
+
+    def call(self, samples: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
+        """(batch, *sample_shape) -> the same shape."""
+        if not training:
+            return samples
+        return self._corrupt(samples, self._level, self._range, self._seeds)
+
+
+# --- the ways: samples, level, range of scaled values, seeds -> corrupted samples ---------------------------
+
+Range = tuple[float, float] | None
+Seeds = keras.random.SeedGenerator
+
+
+def _clipped_noise(
+    samples: keras.KerasTensor, level: float, limits: Range, seeds: Seeds
+) -> keras.KerasTensor:
+    """Gaussian noise of standard deviation `level`, clipped to the range."""
+    noise = keras.random.normal(ops.shape(samples), stddev=level, seed=seeds)
+    return ops.clip(samples + noise, *limits)
+
+
+def _salt_and_pepper(
+    samples: keras.KerasTensor, level: float, limits: Range, seeds: Seeds
+) -> keras.KerasTensor:
+    """A share of `level` of the values set to the lowest or the highest, either as often."""
+    low, high = limits
+    drawn = keras.random.uniform(ops.shape(samples), seed=seeds)
+    salted = ops.where(drawn < level / 2, low, samples)
+    return ops.where(drawn > 1 - level / 2, high, salted)
+
+
+def _masking(samples: keras.KerasTensor, level: float, limits: Range, seeds: Seeds) -> keras.KerasTensor:
+    """A share of `level` of the values set to the lowest of their range, or to their mean where standardised.
+
+    References
+    ----------
+    Vincent, Larochelle, Bengio, Manzagol (2008). Extracting and composing robust features with denoising
+    autoencoders. ICML.
+    """
+    drawn = keras.random.uniform(ops.shape(samples), seed=seeds)
+    return ops.where(drawn < level, limits[0] if limits else 0.0, samples)
+
+
+def _mosaic(samples: keras.KerasTensor, level: float, limits: Range, seeds: Seeds) -> keras.KerasTensor:
+    """Tiles of `level` x `level` pixels, each of its mean colour; smaller at the right and lower edge."""
+    height, width, channels = (*samples.shape[1:], 1)[:3]
+    rows, columns = _tiles(height, int(level)), _tiles(width, int(level))
+    pictures = ops.reshape(samples, (-1, height, width, channels))
+    tiled = ops.einsum("ij,bjkc,kl->bilc", rows, pictures, columns.T)
+    return ops.reshape(tiled, ops.shape(samples))
+
+
+def _blur(samples: keras.KerasTensor, level: float, limits: Range, seeds: Seeds) -> keras.KerasTensor:
+    """A Gaussian of standard deviation `level` pixels; beyond its edge a picture goes on as its mirror."""
+    height, width, channels = (*samples.shape[1:], 1)[:3]
+    pictures = ops.reshape(samples, (-1, height, width, channels))
+    rows, columns = _gaussian(height, level), _gaussian(width, level)
+    blurred = ops.einsum("ij,bjkc,kl->bilc", rows, pictures, columns.T)
+    return ops.reshape(blurred, ops.shape(samples))
+
+
+def _tiles(size: int, side: int) -> np.ndarray:
+    """Matrix of shape (size, size), float32, that puts the mean of its tile in the place of each value."""
+    tile = np.arange(size) // side
+    same = (tile[:, np.newaxis] == tile).astype(np.float32)
+    return same / same.sum(axis=1, keepdims=True)
+
+
+def _gaussian(size: int, sigma: float) -> np.ndarray:
+    """Matrix of shape (size, size), float32, that smooths by a Gaussian, mirrored at both ends."""
+    radius = math.ceil(BLUR_RADII * sigma)
+    steps = np.arange(-radius, radius + 1)
+    profile = np.exp(-0.5 * np.square(steps / sigma))
+    profile /= profile.sum()
+    matrix = np.zeros((size, size), dtype=np.float32)
+    for row in range(size):
+        position = (row + steps) % (2 * size)
+        np.add.at(matrix[row], np.where(position < size, position, 2 * size - 1 - position), profile)
+    return matrix
+
+
+_WAYS: dict[str, Callable[..., keras.KerasTensor]] = {
+    "gaussian-clipped": _clipped_noise,
+    "salt-and-pepper": _salt_and_pepper,
+    "masking": _masking,
+    "mosaic": _mosaic,
+    "blur": _blur,
+}

@@ -11,6 +11,7 @@ import numpy as np
 
 from detector.errors import InputError
 from detector.images import read_image
+from detector.manifest import KINDS
 from training.errors import DataError
 from training.quiet import import_tensorflow
 from training.tables import TABLE_SUFFIXES, label_texts, missing_labels, read_table
@@ -34,9 +35,9 @@ class Dataset:
     held_out : ndarray of shape (n_samples,), bool
         Samples that the data name as their test split: never anything else.
     kind : str
-        `vector` or `image`.
+        `vector`, `image` or `sequence`.
     value_range : tuple of float, or None
-        Lowest and highest raw value of a pixel; None for vectors.
+        Lowest and highest raw value, of pictures always and of other samples where it is known.
     feature_names : tuple of str, or None
     source : str
         File or built-in name, without folders.
@@ -90,7 +91,7 @@ class Source:
 def load_dataset(
     data: str,
     *,
-    kind: str | None = None,
+    kinds: Sequence[str] = KINDS,
     columns: Sequence[str] | None = None,
     label_column: str | None = None,
     normal_label: str | None = None,
@@ -103,9 +104,10 @@ def load_dataset(
     data : str
         A path to `.csv`, `.tsv`, `.parquet`, `.npy`, `.npz` or a folder of PNG and JPEG, or one of
         `BUILT_IN`.
-    kind : str, optional
-        `vector` or `image`; where not given, two-dimensional data is `vector` and 8-bit three- or
-        four-dimensional data is `image`.
+    kinds : sequence of str
+        What the samples may be taken as, the preferred kind first. The data's own kind decides where it is
+        among them: two-dimensional data is `vector`, 8-bit three- or four-dimensional data is `image`. The
+        first one else: pictures and windows are then taken as rows, pictures as steps of their rows.
     columns, label_column : optional
         Of a table.
     normal_label : str, optional
@@ -127,19 +129,20 @@ def load_dataset(
     source = _read_source(data, columns, label_column)
     samples = _as_float32(source.samples, Path(data).name)
     labels = None if source.labels is None else label_texts(source.labels)
-    kind = kind or _infer_kind(samples, source.value_range)
-    range_notes: tuple[str, ...] = ()
     value_range = value_range or source.value_range
+    kind = _choose_kind(samples, value_range, kinds)
+    samples, shape_notes = _as_kind(samples, kind)
+    range_notes: tuple[str, ...] = ()
     _check_kind(samples, kind, value_range)
-    if kind == "image" and value_range is None:
+    if value_range is None and (kind == "image" or samples.dtype == np.uint8):
         value_range, range_notes = _assumed_range(samples[: len(samples) - source.n_held_out])
     normal_label = normal_label or source.normal_label
     is_anomaly, notes = _anomalies(labels, len(samples), normal_label)
     held_out = np.zeros(len(samples), dtype=bool)
     held_out[len(samples) - source.n_held_out :] = True
     names = source.feature_names
-    if names is None and kind == "vector":
-        names = tuple(f"x{column}" for column in range(samples.shape[1]))
+    if names is None and kind != "image":
+        names = tuple(f"x{column}" for column in range(samples.shape[-1]))
     return Dataset(
         samples=samples,
         is_anomaly=is_anomaly,
@@ -151,7 +154,7 @@ def load_dataset(
         source=Path(data).name,
         normal_label=normal_label,
         provenance=source.provenance,
-        notes=(*source.notes, *range_notes, *notes),
+        notes=(*source.notes, *shape_notes, *range_notes, *notes),
     )
 
 
@@ -339,25 +342,48 @@ BUILT_IN: dict[str, Callable[[], Source]] = {
 }
 
 
-def _infer_kind(samples: np.ndarray, value_range: tuple[float, float] | None) -> str:
+def _choose_kind(samples: np.ndarray, value_range: tuple[float, float] | None, kinds: Sequence[str]) -> str:
+    """The data's own kind where it may be taken, else the preferred one."""
+    if len(kinds) == 1:
+        return kinds[0]
     if samples.ndim == 2:
-        return "vector"
-    if samples.ndim in (3, 4) and (samples.dtype == np.uint8 or value_range is not None):
-        return "image"
-    raise DataError(
-        f"name the kind with --kind: samples of shape {samples.shape[1:]} and type {samples.dtype} could be "
-        "pictures or sequences"
-    )
+        own = "vector"
+    elif samples.ndim in (3, 4) and (samples.dtype == np.uint8 or value_range is not None):
+        own = "image"
+    else:
+        raise DataError(
+            f"name the kind with --kind: samples of shape {samples.shape[1:]} and type {samples.dtype} could "
+            "be pictures or sequences"
+        )
+    return own if own in kinds else kinds[0]
+
+
+def _as_kind(samples: np.ndarray, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Samples in the form of a kind, and a note where that is not the form that they came in."""
+    shape = samples.shape[1:]
+    if kind == "vector" and len(shape) > 1:
+        rows = samples.reshape(len(samples), -1)
+        return rows, (f"samples of shape {shape} are taken as rows of {rows.shape[1]} features",)
+    if kind == "sequence" and len(shape) == 3:
+        windows = samples.reshape(len(samples), shape[0], -1)
+        return windows, (
+            f"samples of shape {shape} are taken as {shape[0]} steps of {windows.shape[2]} channels",
+        )
+    if kind == "sequence" and len(shape) == 1:
+        return samples[..., np.newaxis], ()
+    return samples, ()
 
 
 def _check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float] | None) -> None:
     """Refuse samples that cannot be of this kind, and a value range that cannot be theirs."""
     shape = samples.shape[1:]
     if kind == "vector":
-        if len(shape) != 1:
-            raise DataError(f"a vector has one dimension, got samples of shape {shape}")
-        if value_range is not None:
-            raise DataError("--value-range belongs to pictures, not to vectors")
+        _check_range(samples, value_range)
+        return
+    if kind == "sequence":
+        if len(shape) != 2 or shape[0] < 2:
+            raise DataError(f"a window has shape (steps, channels), two steps at least, got {shape}")
+        _check_range(samples, value_range)
         return
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
         raise DataError(f"a picture has shape (height, width) or (height, width, 3), got {shape}")
@@ -365,6 +391,10 @@ def _check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float]
         raise DataError(
             f"a picture must have at least 2 x 2 pixels, got shape {shape}: fit it as --kind vector"
         )
+    _check_range(samples, value_range)
+
+
+def _check_range(samples: np.ndarray, value_range: tuple[float, float] | None) -> None:
     if value_range is None:
         return
     low, high = value_range
@@ -376,7 +406,7 @@ def _check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float]
         )
     if samples.min() < low or samples.max() > high:
         raise DataError(
-            f"pixels must lie within the value range {low:g} to {high:g}, "
+            f"samples must lie within the value range {low:g} to {high:g}, "
             f"got {samples.min():g} to {samples.max():g}"
         )
 

@@ -79,12 +79,15 @@ def export_graphs(
     def unscale(values: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(values * scaling.scale + scaling.offset, -FLOAT32_MAX, FLOAT32_MAX)
 
+    def square_error(scaled: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
+        residual = tf.clip_by_value(scaled - reconstruction, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        return tf.square(_smooth(residual, sample_shape, residual_smoothing))
+
     def model(samples: tf.Tensor) -> dict[str, tf.Tensor]:
         scaled = scale(samples)
         latent = autoencoder.encoder(scaled, training=False)
         decoded = autoencoder.decoder(latent, training=False)
-        residual = tf.clip_by_value(scaled - decoded, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        feature_error = tf.square(_smooth(residual, sample_shape, residual_smoothing))
+        feature_error = sum(square_error(scaled, head) for head in autoencoder.reconstructions(latent))
         # A product, not a mean: its rounding does not depend on a row's place in the batch.
         score = tf.linalg.matvec(tf.reshape(feature_error, (-1, n_features)), weights)
         return {SCORE: score, RECONSTRUCTION: unscale(decoded), FEATURE_ERROR: feature_error, LATENT: latent}
@@ -201,12 +204,13 @@ def check_decisions(
     return {"decisions": differs.size, "decisions_differing": int(differs.sum())}
 
 
-def describe_score(residual_smoothing: float) -> str:
+def describe_score(residual_smoothing: float, n_heads: int = 1) -> str:
     """The score in words, for manifest, report and card."""
+    rebuilt = "reconstruction" if n_heads == 1 else f"each of {n_heads} reconstructions, summed over these"
     if residual_smoothing == 0:
-        return "mean over the features of the squared difference between scaled sample and reconstruction"
+        return f"mean over the features of the squared difference between scaled sample and {rebuilt}"
     return (
-        "mean over the pixels of the squared difference between scaled sample and reconstruction, the "
+        f"mean over the pixels of the squared difference between scaled sample and {rebuilt}, the "
         f"difference smoothed by a Gaussian of {residual_smoothing:g} pixels"
     )
 
@@ -235,8 +239,18 @@ def _convert(
     )
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     model, _ = tf2onnx.convert.from_function(traced, input_signature=traced.input_signature, opset=OPSET)
-    for value in (*model.graph.input, *model.graph.output):  # tf2onnx names each batch dimension differently
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    shapes = {input_name: shape} | {
+        name: output.shape[1:] for name, output in traced.get_concrete_function().structured_outputs.items()
+    }
+    # tf2onnx names each batch dimension differently, and forgets sizes behind a product with a matrix.
+    for value in (*model.graph.input, *model.graph.output):
+        for dimension, size in zip(
+            value.type.tensor_type.shape.dim, ("batch", *shapes[value.name]), strict=True
+        ):
+            if isinstance(size, str):
+                dimension.dim_param = size
+            else:
+                dimension.dim_value = size
     foreign = {node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}
     if foreign:
         raise ExportError(f"the graph needs operators beyond the ONNX standard: {sorted(foreign)}")

@@ -25,9 +25,10 @@ from typing import Any
 from detector.calibration import promised_rank
 from detector.store import ModelStore, check_name
 from training.commands import add_label_flags, command_parser, names, print_notes, run_command, value_range
-from training.config import DEFAULT_PRESETS, PRESETS, FitConfig, add_flags
+from training.config import FitConfig, add_flags
 from training.datasets import Dataset, load_dataset
 from training.errors import ConfigError
+from training.presets import DEFAULT_PRESETS, PRESETS
 from training.quiet import import_tensorflow
 from training.scaling import fit_scaling
 from training.splits import Splits, split_dataset
@@ -52,6 +53,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("training.fit", __doc__)
+    parser.epilog = "presets:\n" + "\n".join(_preset_lines())
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="what to train on")
     parser.add_argument("--name", help="of the model; made of the data's name if not given")
     parser.add_argument("--store", default="models", help="where models are published (default: models)")
@@ -59,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
         "--kind", choices=sorted(DEFAULT_PRESETS), help="of the samples, where data do not tell"
     )
     parser.add_argument(
-        "--preset", choices=sorted(PRESETS), help="network and training; by kind if not given"
+        "--preset",
+        choices=PRESETS,
+        metavar="PRESET",
+        help="network and training, one of those below; by kind if not given",
     )
     parser.add_argument("--columns", type=names, metavar="A,B,C", help="features of a table, in this order")
     add_label_flags(parser)
@@ -75,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _preset_lines() -> Iterator[str]:
+    for name, preset in PRESETS.items():
+        yield f"  {name:17} {', '.join(preset.kinds)}: {preset.words}"
+
+
 def _name_after(data: str) -> str:
     """A model name made of a file's, folder's or built-in name: `Pump 7.csv` gives `pump-7`."""
     name = re.sub(r"[^a-z0-9._-]+", "-", Path(data).resolve().stem.lower()).strip("-._")[:64]
@@ -85,10 +95,10 @@ def _name_after(data: str) -> str:
 
 def _prepare(arguments: argparse.Namespace) -> tuple[Dataset, FitConfig]:
     """Read the data and settle the configuration."""
-    kind = arguments.kind or (PRESETS[arguments.preset]["kind"] if arguments.preset else None)
+    kinds = PRESETS[arguments.preset].kinds if arguments.preset else tuple(DEFAULT_PRESETS)
     dataset = load_dataset(
         arguments.data,
-        kind=kind,
+        kinds=[arguments.kind] if arguments.kind else kinds,
         columns=arguments.columns,
         label_column=arguments.label_column,
         normal_label=arguments.normal_label,
@@ -99,11 +109,18 @@ def _prepare(arguments: argparse.Namespace) -> tuple[Dataset, FitConfig]:
     overrides = {
         name: value for name, value in vars(arguments).items() if name in fields - {"kind", "preset"}
     }
-    overrides |= {"promise": not arguments.no_promise, "samples": not arguments.no_samples}
-    config = FitConfig.from_preset(preset, overrides).for_samples(dataset.sample_shape)
-    if config.kind != dataset.kind:
-        raise ConfigError(f"preset {preset} is for kind {config.kind}, the data are of kind {dataset.kind}")
-    return dataset, config
+    overrides |= {
+        "kind": dataset.kind,
+        "promise": not arguments.no_promise,
+        "samples": not arguments.no_samples,
+    }
+    config = FitConfig.from_preset(preset, overrides)
+    if arguments.value_range and config.scaled_range is None:
+        raise ConfigError(
+            "--value-range needs samples that are scaled from it: pictures, or --output-activation sigmoid "
+            f"or tanh; preset {preset} standardises features of kind {dataset.kind}"
+        )
+    return dataset, config.for_samples(dataset.sample_shape)
 
 
 def _describe(dataset: Dataset, config: FitConfig) -> None:
@@ -121,7 +138,7 @@ def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> 
     """All stages in order: split, scale, build, fit, export, calibrate, evaluate, report, publish."""
     splits = split_dataset(dataset, config)
     config = config.for_training(dataset.sample_shape, splits.train.size)
-    scaling = fit_scaling(dataset, splits.train)
+    scaling = fit_scaling(dataset, splits.train, config.scaled_range)
     has_normal_test = not dataset.is_anomaly[splits.test].all()
     notes = [*dataset.notes, *_notes(splits, scaling.constant, has_normal_test, config)]
     print_notes(notes)

@@ -1,7 +1,9 @@
 """Fits an autoencoder: corrupted samples in, clean samples out, the best weights kept."""
 
 import dataclasses
+import functools
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -13,12 +15,13 @@ from training.config import FitConfig
 from training.corruption import corrupt
 from training.errors import TrainingError
 
-_LOSSES = {
-    "mse": keras.losses.MeanSquaredError,
-    "mae": keras.losses.MeanAbsoluteError,
-    "bce": keras.losses.BinaryCrossentropy,
-    "huber": keras.losses.Huber,
+_OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "adadelta": keras.optimizers.Adadelta,
+    "sgd": functools.partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
 }
+SSIM_WINDOW = 11  # pixels; of the Gaussian that weighs neighbours, smaller for smaller pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,18 +73,16 @@ def fit_autoencoder(
     TrainingError
         If not even the first epoch had finite losses.
     """
-    samples = layers.Input(train.shape[1:])
-    latent = autoencoder.encoder(corrupt(samples, config))
-    network = keras.Model(samples, autoencoder.decoder(latent))
-    network.compile(keras.optimizers.Adam(config.learning_rate), _LOSSES[config.loss]())
+    network = compiled_network(autoencoder, config, train.shape[1:])
     stopping = [keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True)]
     if config.max_minutes is not None:
         stopping.append(_TimeLimit(config.max_minutes * 60))
     start = time.monotonic()
+    n_heads = len(network.outputs)
     losses = network.fit(
         train,
-        train,
-        validation_data=(validation, validation),
+        [train] * n_heads if n_heads > 1 else train,
+        validation_data=(validation, [validation] * n_heads if n_heads > 1 else validation),
         batch_size=config.batch_size,
         epochs=config.epochs,
         verbose=0,
@@ -97,6 +98,49 @@ def fit_autoencoder(
         best_epoch=int(np.argmin(validation_loss[finite])) + 1,
         seconds=time.monotonic() - start,
     )
+
+
+def compiled_network(
+    autoencoder: Autoencoder, config: FitConfig, sample_shape: tuple[int, ...]
+) -> keras.Model:
+    """The network that is fitted: corruption, encoder and decoder, with the configuration's losses.
+
+    Its one target is the clean sample, for each head if there are several.
+    """
+    samples = layers.Input(sample_shape)
+    encoder = autoencoder.fit_encoder or autoencoder.encoder
+    latent = encoder(corrupt(samples, config))
+    outputs = (autoencoder.heads or autoencoder.decoder)(latent)
+    network = keras.Model(samples, outputs)
+    losses = [_loss(name, config) for name in config.losses]
+    optimizer = _OPTIMIZERS[config.optimizer](config.learning_rate)
+    network.compile(optimizer, losses if autoencoder.heads else losses[0])
+    return network
+
+
+def _loss(name: str, config: FitConfig) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    if name == "ssim":
+        low, high = config.scaled_range
+        return functools.partial(_structural_dissimilarity, span=high - low)
+    return {
+        "mse": keras.losses.MeanSquaredError,
+        "mae": keras.losses.MeanAbsoluteError,
+        "bce": keras.losses.BinaryCrossentropy,
+        "huber": keras.losses.Huber,
+    }[name]()
+
+
+def _structural_dissimilarity(samples: tf.Tensor, decoded: tf.Tensor, span: float) -> tf.Tensor:
+    """1 - SSIM of each picture, in [0, 2].
+
+    References
+    ----------
+    Wang, Bovik, Sheikh, Simoncelli (2004). Image quality assessment: from error visibility to structural
+    similarity. IEEE Transactions on Image Processing 13(4), 600-612.
+    """
+    height, width, channels = (*samples.shape[1:], 1)[:3]
+    pictures = [tf.reshape(batch, (-1, height, width, channels)) for batch in (samples, decoded)]
+    return 1 - tf.image.ssim(*pictures, max_val=span, filter_size=min(SSIM_WINDOW, height, width))
 
 
 class _StopAtInfinity(keras.callbacks.Callback):

@@ -131,7 +131,7 @@ def _draft(fitted: Fitted) -> Manifest:
         window=None,
         stride=None,
         latent_shape=autoencoder.encoder.output_shape[1:],
-        score=describe_score(config.residual_smoothing),
+        score=describe_score(config.residual_smoothing, len(config.losses)),
         architecture={
             "name": config.architecture,
             "parameters": autoencoder.n_parameters,

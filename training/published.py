@@ -83,7 +83,7 @@ def load_for(
     names = manifest.feature_names if Path(data).suffix.lower() in TABLE_SUFFIXES else None
     dataset = load_dataset(
         data,
-        kind=manifest.kind,
+        kinds=[manifest.kind],
         columns=names,
         label_column=label_column,
         normal_label=normal_label,

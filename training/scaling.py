@@ -36,26 +36,54 @@ class Scaling:
         return np.clip(scaled, -SCALED_LIMIT, SCALED_LIMIT, dtype=np.float32)
 
 
-def fit_scaling(dataset: Dataset, train: np.ndarray) -> Scaling:
-    """Pictures: value range to [0, 1]. Vectors: mean 0 and standard deviation 1 over the training split.
+def fit_scaling(
+    dataset: Dataset, train: np.ndarray, scaled_range: tuple[float, float] | None = None
+) -> Scaling:
+    """Constants from the training split: a range to a range, or mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    train : ndarray of int
+        Rows of the training split.
+    scaled_range : tuple of float, optional
+        Where the data's value range goes; where they have none that of each feature in the training split.
+        None for features of mean 0 and standard deviation 1; channels of a sequence share theirs over time.
 
     Raises
     ------
     DataError
         If nothing varies, or a column varies by less than float32 can tell apart.
     """
-    if dataset.value_range is not None:
+    samples = dataset.samples[train]
+    if dataset.value_range is not None and np.ptp(samples) == 0:
+        raise DataError("every pixel of every training picture has the same value: there is nothing to learn")
+    if dataset.value_range is not None and scaled_range is not None:
         low, high = dataset.value_range
-        if np.ptp(dataset.samples[train]) == 0:
-            raise DataError(
-                "every pixel of every training picture has the same value: there is nothing to learn"
-            )
-        return Scaling(np.float32(low), np.float32(high - low))
-    samples = dataset.samples[train].astype(np.float64)
-    offset, spread = samples.mean(axis=0), samples.std(axis=0)
-    constant = np.ptp(samples, axis=0) == 0
+        return _range_scaling(np.float64(low), np.float64(high), scaled_range)
+    samples = samples.astype(np.float64)
+    axes = tuple(range(samples.ndim - 1)) if dataset.kind == "sequence" else 0
+    low, high = samples.min(axis=axes), samples.max(axis=axes)
+    offset, spread = samples.mean(axis=axes), samples.std(axis=axes)
+    constant = low == high
     if constant.all():
         raise DataError("every column is constant in the training split: there is nothing to learn")
+    _refuse_fine(dataset, offset, spread, constant)
+    names = tuple(dataset.feature_names[column] for column in np.flatnonzero(constant))
+    if scaled_range is not None:
+        scaling = _range_scaling(low, np.where(constant, low + 1, high), scaled_range)
+        return dataclasses.replace(scaling, constant=names)
+    return Scaling(offset.astype(np.float32), np.where(constant, 1, spread).astype(np.float32), names)
+
+
+def _range_scaling(low: np.ndarray, high: np.ndarray, scaled_range: tuple[float, float]) -> Scaling:
+    """`low` to the lower end of the range and `high` to the upper one."""
+    lower, upper = scaled_range
+    scale = (high - low) / (upper - lower)
+    return Scaling(np.float32(low - lower * scale), np.float32(scale))
+
+
+def _refuse_fine(dataset: Dataset, offset: np.ndarray, spread: np.ndarray, constant: np.ndarray) -> None:
     fine = ~constant & (
         spread < np.maximum(LEAST_RELATIVE_SPREAD * np.abs(offset), np.finfo(np.float32).tiny)
     )
@@ -66,5 +94,3 @@ def fit_scaling(dataset: Dataset, train: np.ndarray) -> Scaling:
             f"{offset[column]:.6g}, too little for float32: shift or scale it, or leave it out with "
             "--columns"
         )
-    names = tuple(dataset.feature_names[column] for column in np.flatnonzero(constant))
-    return Scaling(offset.astype(np.float32), np.where(constant, 1, spread).astype(np.float32), names)

@@ -5,8 +5,9 @@ import dataclasses
 
 import pytest
 
-from training.config import PRESETS, FitConfig, add_flags
+from training.config import FitConfig, add_flags
 from training.errors import ConfigError
+from training.presets import PRESETS
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -33,10 +34,14 @@ def test_flags_win_over_the_preset_and_the_preset_over_defaults():
         ("dense", {"latent_dim": 0}, "latent_dim must be positive, got 0"),
         ("dense", {"max_minutes": -1.0}, "max_minutes must be positive"),
         ("dense", {"rows": 0}, "rows must be positive, got 0"),
-        ("dense", {"widths": ()}, "widths must be positive integers"),
+        ("conv", {"widths": ()}, "architecture conv needs widths, got none"),
         ("dense", {"widths": (8, 0)}, "widths must be positive integers"),
-        ("dense", {"corruption_noise": -0.1}, "corruption_noise must be between 0 and 1"),
-        ("dense", {"corruption_noise": 1.5}, "corruption_noise must be between 0 and 1, got 1.5"),
+        (
+            "dense",
+            {"corruption_level": -0.1},
+            "corruption_level must be between 0 and 1 for corruption gaussian",
+        ),
+        ("dense", {"corruption_level": 1.5}, "between 0 and 1 for corruption gaussian, got 1.5"),
         ("dense", {"residual_smoothing": 1.0}, "residual_smoothing needs images"),
         ("conv", {"residual_smoothing": -1.0}, "residual_smoothing must be between 0 and 32"),
         (
@@ -46,7 +51,20 @@ def test_flags_win_over_the_preset_and_the_preset_over_defaults():
         ),
         ("dense", {"loss": "l3"}, "loss must be one of mse, mae, bce, huber"),
         ("dense", {"loss": "bce"}, "loss bce needs values between 0 and 1"),
-        ("dense", {"architecture": "conv"}, "architecture conv needs images"),
+        ("dense", {"loss": "ssim"}, "loss ssim needs images"),
+        ("dense", {"architecture": "conv"}, "architecture conv needs images, got kind vector"),
+        ("dense", {"architecture": "lstm"}, "architecture lstm needs sequences"),
+        ("dense", {"optimizer": "newton"}, "optimizer must be one of adam, adamw, adadelta, sgd"),
+        ("dense", {"strides": (1, 2)}, "strides need architecture conv, conv1d, got dense"),
+        ("conv", {"strides": (2,)}, "strides must be as many as widths, 2, got (2,)"),
+        ("dense", {"dropout": 1.0}, "dropout must be at least 0 and below 1"),
+        ("dense", {"kl_weight": -1.0}, "kl_weight must be at least 0"),
+        ("conv-pool", {"kl_weight": 1.0}, "kl_weight needs architecture dense, conv, conv1d, lstm"),
+        ("conv-pool", {"latent_dim": 3}, "the latent of architecture conv-pool follows from the picture"),
+        ("dense", {"corruption": "mosaic"}, "corruption mosaic needs images"),
+        ("dense", {"corruption": "salt-and-pepper"}, "needs samples scaled from their range"),
+        ("conv", {"corruption": "mosaic", "corruption_level": 2.5}, "must be a whole number of pixels"),
+        ("conv", {"kind": "vector"}, "preset conv is for kind image, the data are of kind vector"),
         ("dense", {"test_fraction": 0.9}, "together must be at most 0.8"),
         ("dense", {"seed": -1}, "seed must be at least 0"),
         ("dense", {"seed": 2**32}, "seed must be at least 0 and below 2**32"),
@@ -93,7 +111,7 @@ def test_noise_follows_number_and_size_where_none_is_given(preset, shape, n_trai
     """Few or small pictures get less."""
     config = FitConfig.from_preset(preset).for_training(shape, n_train)
 
-    assert config.corruption_noise == pytest.approx(noise)
+    assert config.corruption_level == pytest.approx(noise)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +126,7 @@ def test_few_samples_go_in_small_batches_with_long_patience(n_train, batch_size,
 
 def test_what_was_given_stays():
     """What was asked for is not touched, 0 included."""
-    given = {"latent_dim": 20, "corruption_noise": 0.0, "batch_size": 5, "patience": 3}
+    given = {"latent_dim": 20, "corruption_level": 0.0, "batch_size": 5, "patience": 3}
     config = FitConfig.from_preset("dense", given).for_samples((2,)).for_training((2,), 100)
 
     assert {name: getattr(config, name) for name in given} == given

@@ -65,7 +65,7 @@ def test_x_test_is_held_out(archive):
     """What the data name as test split is marked so, to its last row."""
     x = RNG.integers(0, 255, size=(5, 4, 4), dtype=np.uint8)
     dataset = load_dataset(
-        archive(x_train=x, y_train=np.zeros(5), x_test=x[:2], y_test=np.array([0, 1])), kind="image"
+        archive(x_train=x, y_train=np.zeros(5), x_test=x[:2], y_test=np.array([0, 1])), kinds=["image"]
     )
 
     assert dataset.held_out.tolist() == [False] * 5 + [True] * 2
@@ -86,7 +86,7 @@ def test_npy_of_bytes_in_three_dimensions_is_an_image(tmp_path):
 def test_pictures_of_floats_take_their_range_from_what_is_not_held_out(archive):
     """Assumed with a note; a held-out pixel beyond it is no fault."""
     x_train = np.linspace(0, 16, 32).reshape(2, 4, 4)
-    dataset = load_dataset(archive(x_train=x_train, x_test=x_train * 2), kind="image")
+    dataset = load_dataset(archive(x_train=x_train, x_test=x_train * 2), kinds=["image"])
 
     assert dataset.value_range == (0.0, 16.0)
     assert "name others with --value-range" in dataset.notes[0]
@@ -167,17 +167,33 @@ def test_folder_names_the_broken_picture(tmp_path):
         ({"X": np.array([[1.0, np.nan]])}, {}, "got nan in row 0, position [1]"),
         ({"X": np.array([[1.0, 1e39]])}, {}, "finite float32"),
         ({"X": np.zeros((3, 4, 4))}, {}, "name the kind with --kind"),
-        ({"X": np.zeros((3, 4, 4))}, {"kind": "image"}, "every pixel of every picture has the same value"),
-        ({"X": np.full((3, 4, 4), np.nan)}, {"kind": "image"}, "finite float32 values, got nan"),
-        ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (1, 0)}, "two ascending numbers"),
-        ({"X": np.ones((3, 4, 4)) * 9}, {"kind": "image", "value_range": (0, 1)}, "within the value range"),
-        ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (0, np.inf)}, "two ascending numbers"),
-        ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (0, np.nan)}, "two ascending numbers"),
-        ({"X": np.ones((3, 4, 4))}, {"kind": "image", "value_range": (0, 1e-50)}, "float32 can tell apart"),
-        ({"X": np.zeros((3, 2))}, {"value_range": (0, 1)}, "--value-range belongs to pictures"),
-        ({"X": np.zeros((3, 4))}, {"kind": "image"}, "a picture has shape"),
+        ({"X": np.zeros((3, 4, 4))}, {"kinds": ["image"]}, "every pixel of every picture has the same value"),
+        ({"X": np.full((3, 4, 4), np.nan)}, {"kinds": ["image"]}, "finite float32 values, got nan"),
+        ({"X": np.ones((3, 4, 4))}, {"kinds": ["image"], "value_range": (1, 0)}, "two ascending numbers"),
+        (
+            {"X": np.ones((3, 4, 4)) * 9},
+            {"kinds": ["image"], "value_range": (0, 1)},
+            "within the value range",
+        ),
+        (
+            {"X": np.ones((3, 4, 4))},
+            {"kinds": ["image"], "value_range": (0, np.inf)},
+            "two ascending numbers",
+        ),
+        (
+            {"X": np.ones((3, 4, 4))},
+            {"kinds": ["image"], "value_range": (0, np.nan)},
+            "two ascending numbers",
+        ),
+        (
+            {"X": np.ones((3, 4, 4))},
+            {"kinds": ["image"], "value_range": (0, 1e-50)},
+            "float32 can tell apart",
+        ),
+        ({"X": np.full((3, 2), 7)}, {"value_range": (0, 1)}, "samples must lie within the value range"),
+        ({"X": np.zeros((3, 4))}, {"kinds": ["image"]}, "a picture has shape"),
         ({"X": np.zeros((3, 1, 16), np.uint8)}, {}, "at least 2 x 2 pixels, got shape (1, 16)"),
-        ({"X": np.zeros((3, 4, 4))}, {"kind": "vector"}, "a vector has one dimension"),
+        ({"X": np.zeros((3, 1))}, {"kinds": ["sequence"]}, "a window has shape (steps, channels)"),
         ({"X": np.zeros((3, 2))}, {"normal_label": "0"}, "the data have none"),
         ({"X": np.zeros((2, 2)), "y": np.array([0, 1])}, {"normal_label": "7"}, "not among the labels 0, 1"),
         ({"X": np.zeros((2, 2))}, {"columns": ["a"]}, "belong to tables"),
@@ -308,3 +324,26 @@ def test_fingerprint_follows_the_data(archive):
     third = load_dataset(archive(X=samples)).fingerprint()
 
     assert first == second != third
+
+
+@pytest.mark.parametrize(
+    ("shape", "kinds", "kind", "sample_shape"),
+    [
+        ((28, 28), ["vector", "image"], "image", (28, 28)),
+        ((28, 28), ["vector"], "vector", (784,)),
+        ((28, 28), ["sequence"], "sequence", (28, 28)),
+        ((4, 5, 3), ["sequence"], "sequence", (4, 15)),
+        ((140,), ["sequence"], "sequence", (140, 1)),
+        ((30,), ["vector", "image"], "vector", (30,)),
+    ],
+)
+def test_samples_take_the_form_of_a_kind_that_is_wanted(archive, shape, kinds, kind, sample_shape):
+    """Their own kind where it is among those wanted, the first of these else."""
+    samples = np.random.default_rng(0).integers(0, 255, size=(6, *shape)).astype(np.uint8)
+
+    dataset = load_dataset(archive(X=samples), kinds=kinds)
+
+    assert (dataset.kind, dataset.sample_shape) == (kind, sample_shape)
+    np.testing.assert_array_equal(dataset.samples.ravel(), samples.ravel())
+    reshaped = sample_shape != shape and len(shape) > 1
+    assert any("are taken as" in note for note in dataset.notes) == reshaped

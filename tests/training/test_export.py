@@ -27,6 +27,21 @@ CASES = {
     "conv-odd": ("conv", {"widths": (8, 12, 16)}, (21, 13)),
     "conv-rgb": ("conv", {}, (16, 20, 3)),
     "conv-one-channel": ("conv", {"widths": (8,)}, (5, 5, 1)),
+    "conv-normalised": ("conv-rgb", {"widths": (8, 12), "strides": (1, 2), "dropout": 0.25}, (13, 9, 3)),
+    "conv-map": ("conv-map", {}, (13, 11)),
+    "conv-pool": ("conv-pool", {}, (28, 28)),
+    "conv-pool-odd": ("conv-pool", {}, (11, 19, 3)),
+    "conv-denoise": ("conv-denoise", {}, (9, 12)),
+    "rowwise": ("rowwise", {}, (9, 12)),
+    "rowwise-rgb": ("rowwise", {}, (7, 5, 3)),
+    "two-head": ("two-head", {}, (9, 12)),
+    "variational": ("variational", {}, (11,)),
+    "dense-window": ("dense", {"kind": "sequence"}, (13, 3)),
+    "rowwise-window": ("rowwise", {"kind": "sequence"}, (13, 3)),
+    "conv1d": ("conv1d", {}, (21, 3)),
+    "lstm": ("lstm", {}, (13, 3)),
+    "lstm-deep": ("lstm", {"widths": (6,)}, (5, 1)),
+    "lstm-plain": ("lstm-plain", {"widths": (9, 7)}, (13, 3)),
 }
 
 
@@ -45,6 +60,13 @@ class Exported:
         """Random samples round the scaling's offset."""
         drawn = np.random.default_rng(seed).normal(size=(n, *self.shape))
         return (self.scaling.offset + self.scaling.scale * drawn).astype(np.float32)
+
+    def smooth(self, residual):
+        """A residual as the score smooths it."""
+        if self.smoothing == 0:
+            return residual
+        sigmas = (0, self.smoothing, self.smoothing, 0)[: residual.ndim]
+        return gaussian_filter(residual, sigmas, mode="constant", radius=math.ceil(3 * self.smoothing))
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -66,7 +88,12 @@ def _export(preset, overrides, shape):
         )
     graphs = export_graphs(network, scaling, config.residual_smoothing)
     return Exported(
-        shape, network, scaling, graphs, _Draft(shape, (config.latent_dim,)), config.residual_smoothing
+        shape,
+        network,
+        scaling,
+        graphs,
+        _Draft(shape, network.encoder.output_shape[1:]),
+        config.residual_smoothing,
     )
 
 
@@ -111,14 +138,13 @@ def test_score_is_the_mean_squared_error_of_scaled_values(exported, sessions):
 
     scaled = (samples - exported.scaling.offset) / exported.scaling.scale
     expected = (outputs["reconstruction"] - exported.scaling.offset) / exported.scaling.scale
-    residual = scaled - expected
-    if exported.smoothing:
-        sigmas = (0, exported.smoothing, exported.smoothing, 0)[: residual.ndim]
-        residual = gaussian_filter(
-            residual, sigmas, mode="constant", radius=math.ceil(3 * exported.smoothing)
-        )
+    heads = [expected]
+    if exported.network.heads is not None:
+        heads = [head.numpy() for head in exported.network.reconstructions(exported.network.encoder(scaled))]
+        np.testing.assert_allclose(np.mean(heads, axis=0), expected, atol=1e-5)
     axes = tuple(range(1, samples.ndim))
-    np.testing.assert_allclose(outputs["score"], np.square(residual).mean(axis=axes), rtol=1e-4)
+    errors = [np.square(exported.smooth(scaled - head)).mean(axis=axes) for head in heads]
+    np.testing.assert_allclose(outputs["score"], np.sum(errors, axis=0), rtol=1e-4)
     np.testing.assert_allclose(outputs["feature_error"].mean(axis=axes), outputs["score"], rtol=1e-5)
 
 

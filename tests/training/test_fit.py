@@ -242,7 +242,11 @@ def test_a_store_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
     [
         (["--data", "nowhere", "--name", "x"], "no such file"),
         (["--data", "digits", "--name", "X Y"], "a model name must match"),
-        (["--data", "digits", "--name", "x", "--preset", "dense"], "a vector has one dimension"),
+        (["--data", "digits", "--name", "x", "--preset", "conv1d", "--loss", "ssim"], "ssim needs images"),
+        (
+            ["--data", "breast-cancer", "--name", "x", "--value-range", "0,5000"],
+            "--value-range needs samples that are scaled from it",
+        ),
         (["--data", "digits", "--name", "x", "--normal-label", "10"], "not among the labels"),
         (["--data", "digits", "--name", "x", "--alpha", "0.001"], "takes 2995 calibration samples"),
         (["--data", "digits", "--name", "x", "--alpha", "2"], "alpha must be between 0 and 1"),

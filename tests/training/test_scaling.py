@@ -36,7 +36,31 @@ def test_pictures_go_from_their_value_range_to_0_and_1():
     samples = np.random.default_rng(0).integers(3, 9, size=(200, 4, 4)).astype(np.float32)
     dataset = dataclasses.replace(make_dataset(200), samples=samples, kind="image", value_range=(0.0, 16.0))
 
-    np.testing.assert_array_equal(fit_scaling(dataset, TRAIN).apply(samples), samples / 16)
+    np.testing.assert_array_equal(fit_scaling(dataset, TRAIN, (0.0, 1.0)).apply(samples), samples / 16)
+    np.testing.assert_array_equal(fit_scaling(dataset, TRAIN, (-1.0, 1.0)).apply(samples), samples / 8 - 1)
+
+
+def test_features_without_a_value_range_take_that_of_the_training_split():
+    """Least to 0, largest to 1; what does not vary keeps its unit."""
+    dataset = with_columns(np.arange(200), np.full(200, 7.0))
+
+    scaling = fit_scaling(dataset, TRAIN[:100], (0.0, 1.0))
+
+    assert scaling.constant == ("b",)
+    np.testing.assert_allclose(scaling.apply(dataset.samples[[0, 99]]), [[0, 0], [1, 0]])
+
+
+def test_channels_of_a_sequence_share_their_scale_over_time():
+    """One mean and one standard deviation for a channel, whatever the step."""
+    windows = np.random.default_rng(0).normal((5, -2), (3, 1), size=(200, 7, 2)).astype(np.float32)
+    dataset = dataclasses.replace(
+        make_dataset(200), samples=windows, kind="sequence", feature_names=("a", "b")
+    )
+
+    scaled = fit_scaling(dataset, TRAIN).apply(windows)
+
+    np.testing.assert_allclose(scaled.mean(axis=(0, 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.std(axis=(0, 1)), 1, atol=1e-5)
 
 
 def test_a_constant_column_is_named_and_keeps_its_unit():

@@ -1,0 +1,428 @@
+"""Every reference autoencoder on its own budget: its loss beside the reported one, and beside PCA.
+
+  python benchmarks/seeds.py --data-dir DIR --out benchmarks/results/seeds.json
+  python benchmarks/seeds.py --data-dir DIR --presets conv-latent,rowwise --out /tmp/two.json
+  python benchmarks/seeds.py --quick --out /tmp/quick.json
+
+DIR holds `mnist.npz` and, for the coloured rows, `cifar10.npz`, both with x_train and x_test; without it
+MNIST is downloaded. Where there is no `cifar10.npz` the coloured rows are fitted on 32 x 32 tiles of the two
+photographs that scikit-learn ships. `--quick` fits every network for one epoch on digits of scikit-learn.
+
+`train` is the loss over the last epoch, as Keras prints it and as the reported figures were taken; `test` is
+the loss of the finished network on samples that it has not seen. `test_mse` stands beside the mean squared
+error of PCA with as many numbers for a sample: `pca` fitted on the training samples, `pca_test` on the test
+samples themselves, which no method fitted on the training samples has a right to reach.
+
+A row of a hundred epochs or more ends before its last epoch once its loss is below the reported one. A row
+that the output file has is not run again, and one that was stopped goes on after its last full epoch.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import math
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.quiet import import_tensorflow
+
+import_tensorflow()
+
+import keras  # noqa: E402  (TensorFlow is quietened first)
+
+from training.architectures import build_autoencoder  # noqa: E402
+from training.config import FitConfig  # noqa: E402
+from training.fitting import compiled_network, seed_everything  # noqa: E402
+
+EARLY_FROM_EPOCHS = 100
+QUICK_SAMPLES = 320
+N_TILES_TRAIN = 400  # of 520 tiles of 32 x 32 that two photographs of 427 x 640 have
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One reference network on one budget.
+
+    Attributes
+    ----------
+    preset : str
+    data : str
+        Name of a function of `DATA`.
+    epochs : int
+    reported : float, or None
+        The loss that was reported for this budget.
+    overrides : dict
+        What differs from the preset: a learning rate, a latent size.
+    note : str
+    """
+
+    preset: str
+    data: str
+    epochs: int
+    reported: float | None = None
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        """Tells rows apart: preset, data and overrides."""
+        changes = [f"{name}={value}" for name, value in self.overrides.items()]
+        return " ".join([self.preset, self.data, *changes])
+
+
+_KERAS_ADADELTA = {"learning_rate": 0.001}
+_UNTRAINED = "the reference's learning rate, at which Adadelta hardly moves"
+_SLOW = "the reference's learning rate"
+ROWS = (
+    Row("dense-simple", "mnist", 10),
+    Row("dense-simple", "mnist", 10, None, _KERAS_ADADELTA, _UNTRAINED),
+    Row("dense-deep", "mnist", 20),
+    Row("dense-deep", "mnist", 20, None, _KERAS_ADADELTA, _UNTRAINED),
+    Row("dense-reduce", "mnist-3000-standardised", 500),
+    Row("dense-narrow", "mnist-test", 10, 0.1515),
+    Row("dense-narrow", "mnist", 2, 0.1549),
+    Row("dense-lopsided", "mnist", 2, 0.0452),
+    Row("dense-sparse", "mnist", 10, 0.6948),
+    Row("dense-sparse", "mnist", 10, 0.6948, _KERAS_ADADELTA, _UNTRAINED),
+    Row("dense-stacked", "mnist", 5, 0.6938),
+    Row("dense-stacked", "mnist", 5, 0.6938, _KERAS_ADADELTA, _UNTRAINED),
+    Row("rowwise", "mnist-pictures", 3, 0.0023),
+    Row("conv-latent", "mnist-pictures", 100, 0.0393),
+    Row("conv-latent", "mnist-pictures", 100, 0.0393, {"learning_rate": 0.00005}, _SLOW),
+    Row("conv-latent", "mnist-pictures", 5, None, {"latent_dim": 8}),
+    Row("conv-latent", "mnist-pictures", 5, None, {"latent_dim": 32}),
+    Row("conv-map", "mnist-3000", 100),
+    Row("conv-pool", "mnist-pictures", 10),
+    Row("conv-pool", "mnist-pictures", 10, None, _KERAS_ADADELTA, _UNTRAINED),
+    Row("conv-denoise", "mnist-3000", 100),
+    Row("lstm", "mnist-3000", 500),
+    Row("two-head", "mnist-pictures", 5, 1.0719),
+    Row("conv-rgb", "colours", 100),
+    Row("conv-rgb", "colours", 100, None, {"learning_rate": 0.00001}, _SLOW),
+    Row("conv-rgb-wide", "colours", 30),
+    Row("conv-rgb-deep", "colours", 8),
+    Row("conv-rgb-denoise", "colours", 100),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing and print the table; 1 if a reported loss was not reached."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--presets", type=_names, help="only rows of these presets")
+    parser.add_argument("--data-dir", type=Path, help="folder of mnist.npz and cifar10.npz")
+    parser.add_argument("--quick", action="store_true", help="one epoch on a few digits: does it run?")
+    parser.add_argument("--out", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    unknown = set(arguments.presets or ()) - {row.preset for row in ROWS}
+    if unknown:
+        parser.error(f"--presets has no {', '.join(sorted(unknown))}")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # one graph for each row is many, it says
+    finished = _read_rows(arguments.out)
+    wanted = [row for row in ROWS if arguments.presets is None or row.preset in arguments.presets]
+    for row in wanted:
+        if row.key not in finished:
+            finished[row.key] = _quick(row) if arguments.quick else _run(row, arguments)
+            _write_rows(arguments.out, list(finished.values()))
+        print(_describe(finished[row.key]), flush=True)
+    missed = [row.key for row in wanted if not _reached(finished[row.key])]
+    if missed and not arguments.quick:
+        print(f"above the reported loss: {'; '.join(missed)}")
+    return 1 if missed and not arguments.quick else 0
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _reached(result: dict[str, Any]) -> bool:
+    comparable = result["reported"] is not None and result["note"] != _UNTRAINED
+    return not comparable or result["train"] <= result["reported"]
+
+
+# --- one row ------------------------------------------------------------------------------------------------
+
+
+def _run(row: Row, arguments: argparse.Namespace) -> dict[str, Any]:
+    train, test = DATA[row.data](arguments.data_dir)
+    backup = arguments.out.with_suffix(".partial.d") / row.key.replace(" ", "_")
+    return _fit(row, train, test, row.epochs, backup)
+
+
+def _quick(row: Row) -> dict[str, Any]:
+    digits = _small_digits()
+    shape = {"colours": (32, 32, 3), "mnist": (784,), "mnist-test": (784,), "mnist-3000-standardised": (784,)}
+    samples = _as_shape(digits, shape.get(row.data, (28, 28)))
+    return _fit(row, samples[:QUICK_SAMPLES], samples[QUICK_SAMPLES:], epochs=1, backup=None)
+
+
+def _fit(row: Row, train: np.ndarray, test: np.ndarray, epochs: int, backup: Path | None) -> dict[str, Any]:
+    """Fit one network on all of `train`, with no early stopping but below the reported loss."""
+    sample_shape = train.shape[1:]
+    config = FitConfig.from_preset(row.preset, {**row.overrides, "kind": _kind(row, sample_shape)})
+    config = config.for_samples(sample_shape).for_training(sample_shape, len(train))
+    seed_everything(config.seed)
+    autoencoder = build_autoencoder(config, sample_shape)
+    network = compiled_network(autoencoder, config, sample_shape)
+    record = _Record(backup)
+    callbacks: list[keras.callbacks.Callback] = [record]
+    if backup is not None:
+        callbacks.append(keras.callbacks.BackupAndRestore(str(backup / "state"), delete_checkpoint=False))
+    if row.reported is not None and epochs >= EARLY_FROM_EPOCHS:
+        callbacks.append(_StopBelow(row.reported))
+    n_heads = len(network.outputs)
+    network.fit(
+        train,
+        [train] * n_heads if n_heads > 1 else train,
+        batch_size=config.batch_size,
+        epochs=epochs,
+        verbose=0,
+        callbacks=callbacks,
+    )
+    losses = network.evaluate(
+        test, [test] * n_heads if n_heads > 1 else test, verbose=0, return_dict=True, batch_size=256
+    )
+    decoded = autoencoder.decoder.predict(
+        autoencoder.encoder.predict(test, verbose=0, batch_size=256), verbose=0, batch_size=256
+    )
+    latent_shape = autoencoder.encoder.output_shape[1:]
+    pca, pca_test = _pca_errors(train, test, latent_shape)
+    result = {
+        "preset": row.preset,
+        "parameters": autoencoder.n_parameters,
+        "loss": "+".join(config.losses),
+        "reported": row.reported,
+        "train": record.epochs[-1],
+        "test": losses["loss"],
+        "pca": pca,
+        "epochs": len(record.epochs),
+        "seconds": round(record.seconds, 1),
+        "test_mse": float(np.square(decoded - test).mean()),
+        "pca_test": pca_test,
+        "latent_shape": list(latent_shape),
+        "learning_rate": config.learning_rate,
+        "optimizer": config.optimizer,
+        "batch_size": config.batch_size,
+        "data": row.data,
+        "n_train": len(train),
+        "note": row.note,
+        "key": row.key,
+    }
+    if backup is not None:
+        shutil.rmtree(backup)
+    return result
+
+
+def _kind(row: Row, sample_shape: tuple[int, ...]) -> str:
+    if len(sample_shape) == 1:
+        return "vector"
+    return "sequence" if row.preset == "lstm" else "image"
+
+
+class _Record(keras.callbacks.Callback):
+    """Losses and seconds of every epoch, those before a stop included."""
+
+    def __init__(self, folder: Path | None) -> None:
+        super().__init__()
+        self._path = None if folder is None else folder / "epochs.json"
+        self.epochs: list[float] = []
+        self.seconds = 0.0
+        if self._path is not None and self._path.exists():
+            state = json.loads(self._path.read_text())
+            self.epochs, self.seconds = state["epochs"], state["seconds"]
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Forget an epoch whose weights were not kept."""
+        del self.epochs[epoch:]
+        self._start = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Take down the loss."""
+        self.epochs.append(float(logs["loss"]))
+        self.seconds += time.monotonic() - self._start
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(self._path, {"epochs": self.epochs, "seconds": self.seconds})
+
+
+class _StopBelow(keras.callbacks.Callback):
+    """Ends a fit after an epoch whose loss is below the reported one."""
+
+    def __init__(self, reported: float) -> None:
+        super().__init__()
+        self._reported = reported
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Look at the loss."""
+        if logs["loss"] < self._reported:
+            self.model.stop_training = True
+
+
+def _pca_errors(
+    train: np.ndarray, test: np.ndarray, latent_shape: tuple[int, ...]
+) -> tuple[float | None, float | None]:
+    """Mean squared errors on `test` of PCA with as many numbers, fitted on `train` and on `test`.
+
+    Where the latent has one vector for each row of a sample, so has PCA. None where the latent has as many
+    numbers as the sample.
+    """
+    per_row = len(latent_shape) == 2
+    if per_row:
+        train, test = (samples.reshape(-1, samples.shape[-1]) for samples in (train, test))
+    else:
+        train, test = (samples.reshape(len(samples), -1) for samples in (train, test))
+    size = latent_shape[-1] if per_row else math.prod(latent_shape)
+    if size >= min(train.shape[1], len(train), len(test)):
+        return None, None
+    return _pca_error(train, test, size), _pca_error(test, test, size)
+
+
+def _pca_error(fitted_on: np.ndarray, test: np.ndarray, size: int) -> float:
+    mean = fitted_on.mean(axis=0, dtype=np.float64)
+    centred = fitted_on - mean
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    components = vectors[:, -size:]
+    rest = (test - mean) - (test - mean) @ components @ components.T
+    return float(np.square(rest).mean())
+
+
+# --- data: folder -> training and test samples, scaled as the reference has it ------------------------------
+
+Samples = tuple[np.ndarray, np.ndarray]
+
+
+def _mnist(data_dir: Path | None) -> Samples:
+    if data_dir is None:
+        (train, _), (test, _) = keras.datasets.mnist.load_data()
+    else:
+        with np.load(data_dir / "mnist.npz", allow_pickle=False) as arrays:
+            train, test = arrays["x_train"], arrays["x_test"]
+    return train.astype(np.float32) / 255, test.astype(np.float32) / 255
+
+
+def _flat_mnist(data_dir: Path | None) -> Samples:
+    train, test = _mnist(data_dir)
+    return train.reshape(-1, 784), test.reshape(-1, 784)
+
+
+def _mnist_test(data_dir: Path | None) -> Samples:
+    """The 10,000 test images to fit on, as many training images to test on."""
+    train, test = _flat_mnist(data_dir)
+    return test, train[: len(test)]
+
+
+def _mnist_3000(data_dir: Path | None) -> Samples:
+    train, test = _mnist(data_dir)
+    return train[:3000], test
+
+
+def _standardised_mnist(data_dir: Path | None) -> Samples:
+    """Each pixel of mean 0 and standard deviation 1 over the 3,000; those that are always black stay 0.
+
+    A pixel that is black in nearly all of the 3,000 may be hundreds of deviations away in a test image.
+    """
+    train, test = _flat_mnist(data_dir)
+    train = train[:3000]
+    mean, spread = train.mean(axis=0), train.std(axis=0)
+    spread[spread == 0] = 1
+    return (train - mean) / spread, (test - mean) / spread
+
+
+def _colours(data_dir: Path | None) -> Samples:
+    """CIFAR-10, or tiles of photographs where it is not at hand; in [-1, 1]."""
+    path = None if data_dir is None else data_dir / "cifar10.npz"
+    if path is not None and path.exists():
+        with np.load(path, allow_pickle=False) as arrays:
+            train, test = arrays["x_train"], arrays["x_test"]
+    else:
+        train, test = np.split(_tiles(), [N_TILES_TRAIN])
+    return train.astype(np.float32) / 127.5 - 1, test.astype(np.float32) / 127.5 - 1
+
+
+def _tiles() -> np.ndarray:
+    """Tiles of 32 x 32 pixels of the photographs that scikit-learn ships, in an order drawn once; uint8."""
+    from sklearn.datasets import load_sample_images
+
+    tiles = []
+    for photograph in load_sample_images().images:
+        rows, columns = photograph.shape[0] // 32, photograph.shape[1] // 32
+        cut = photograph[: rows * 32, : columns * 32].reshape(rows, 32, columns, 32, 3)
+        tiles.append(cut.swapaxes(1, 2).reshape(-1, 32, 32, 3))
+    return np.random.default_rng(0).permutation(np.concatenate(tiles))
+
+
+def _small_digits() -> np.ndarray:
+    """Digits of scikit-learn in [0, 1], shape (400, 8, 8)."""
+    from sklearn.datasets import load_digits
+
+    return load_digits().images[:400].astype(np.float32) / 16
+
+
+def _as_shape(digits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Digits of 8 x 8 pixels enlarged to the shape of a reference network's samples."""
+    side = 32 if shape == (32, 32, 3) else 28
+    position = np.arange(side) * 8 // side
+    large = digits[:, position][:, :, position]
+    if shape == (32, 32, 3):
+        return np.repeat(2 * large[..., np.newaxis] - 1, 3, axis=3)
+    return large.reshape(-1, *shape)
+
+
+DATA: dict[str, Callable[[Path | None], Samples]] = {
+    "mnist": _flat_mnist,
+    "mnist-pictures": _mnist,
+    "mnist-test": _mnist_test,
+    "mnist-3000": _mnist_3000,
+    "mnist-3000-standardised": _standardised_mnist,
+    "colours": _colours,
+}
+
+
+# --- results ------------------------------------------------------------------------------------------------
+
+
+def _read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        return {}
+    return {row["key"]: row for row in json.loads(path.read_text())["rows"]}
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    order = [row.key for row in ROWS]
+    rows = sorted(rows, key=lambda row: order.index(row["key"]))
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    _replace(path, {"machine": machine, "rows": rows})
+
+
+def _replace(path: Path, document: dict[str, Any]) -> None:
+    """Write a file; another process sees the old one or the new one."""
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(json.dumps(document, indent=1))
+    temporary.replace(path)
+
+
+def _describe(row: dict[str, Any]) -> str:
+    reported = "-" if row["reported"] is None else f"{row['reported']:.4f}"
+    pca = "-" if row["pca"] is None else f"{row['pca']:.4f}"
+    pca_test = "-" if row["pca_test"] is None else f"{row['pca_test']:.4f}"
+    line = (
+        f"{row['key']:55} {row['parameters']:>9} {row['loss']:8} reported {reported:>6} "
+        f"train {row['train']:.4f} test {row['test']:.4f} | test MSE {row['test_mse']:.4f} PCA {pca} "
+        f"({pca_test} on the test samples) | {row['epochs']} epochs, {row['seconds']:.0f} s"
+    )
+    return f"{line}; {row['note']}" if row["note"] else line
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The benchmark of the reference networks runs, goes on where it stopped, and compares what is comparable."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import seeds
+from training.presets import PRESETS
+
+FIELDS = {"preset", "parameters", "loss", "reported", "train", "test", "pca", "epochs", "seconds"}
+
+
+@pytest.mark.slow
+def test_quick_run_fits_what_is_missing(tmp_path, capsys):
+    """One epoch each; a second run takes the rows that are there."""
+    out = tmp_path / "seeds.json"
+
+    assert seeds.main(["--quick", "--presets", "two-head", "--out", str(out)]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row.keys() >= FIELDS
+    assert (row["parameters"], row["epochs"], row["loss"]) == (284, 1, "bce+mse")
+
+    out.write_text(json.dumps({"machine": "m", "rows": [row | {"train": 0.5}]}))
+    assert seeds.main(["--quick", "--presets", "two-head,rowwise", "--out", str(out)]) == 0
+    assert [row["preset"] for row in json.loads(out.read_text())["rows"]] == ["rowwise", "two-head"]
+    assert json.loads(out.read_text())["rows"][1]["train"] == 0.5
+    assert "reported 1.0719 train 0.5000" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own backup
+def test_a_stopped_row_goes_on_after_its_last_epoch(tmp_path, monkeypatch):
+    """Its losses and seconds are those of all epochs."""
+    row = seeds.Row("rowwise", "mnist-pictures", 3)
+    samples = np.random.default_rng(0).uniform(size=(64, 28, 28)).astype(np.float32)
+
+    class Stop(seeds._Record):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seeds, "_Record", Stop)
+        with pytest.raises(KeyboardInterrupt):
+            seeds._fit(row, samples, samples, row.epochs, tmp_path / "backup")
+    before = json.loads((tmp_path / "backup" / "epochs.json").read_text())
+    result = seeds._fit(row, samples, samples, row.epochs, tmp_path / "backup")
+
+    assert len(before["epochs"]) == 2
+    assert result["epochs"] == 3
+    assert result["seconds"] >= before["seconds"]
+    assert result["train"] < before["epochs"][0]
+    assert not (tmp_path / "backup").exists()
+
+
+def test_every_reference_preset_has_a_row():
+    """The presets of our own stand in another table."""
+    own = {"dense", "conv", "conv1d", "lstm-plain", "variational", "restore"}
+
+    assert {row.preset for row in seeds.ROWS} == PRESETS.keys() - own
+
+
+def test_pca_of_all_components_is_exact_and_one_row_is_judged_by_its_loss():
+    """The errors of PCA fall to nothing; rows that never trained are not held against their figure."""
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(100, 3)) @ rng.normal(size=(3, 9))
+
+    assert seeds._pca_errors(samples, samples, (3,))[0] == pytest.approx(0, abs=1e-12)
+    assert seeds._pca_errors(samples, samples, (2,))[1] > 0.01
+    assert seeds._pca_errors(samples, samples, (9,)) == (None, None)
+    assert not seeds._reached({"reported": 0.1, "train": 0.2, "note": ""})
+    assert seeds._reached({"reported": 0.1, "train": 0.1, "note": ""})
+    assert seeds._reached({"reported": 0.1, "train": 0.7, "note": seeds._UNTRAINED})
