@@ -125,7 +125,7 @@ def _draft(fitted: Fitted) -> Manifest:
         verbs=verbs_of(latent=True),
         sample_shape=dataset.sample_shape,
         dtype="float32",
-        value_range=dataset.value_range,
+        value_range=dataset.value_range if dataset.kind == "image" else None,
         feature_names=dataset.feature_names,
         units=None,
         window=None,
