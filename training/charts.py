@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from training.plane import hull_corners
 
@@ -55,6 +55,37 @@ def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarr
     axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle="--", label=f"threshold {threshold:.4g}")
     axes.set(xscale="log", xlabel="score", ylabel="share of its split")
     _label_plainly(axes.xaxis)
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def sweep_chart(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Reconstruction error against latent size: a line for each preset and noise, and that of PCA.
+
+    Parameters
+    ----------
+    trials : sequence of mapping
+        Rows of a sweep; those without figures are left out.
+    """
+    trials = [trial for trial in trials if "validation_error" in trial]
+    figure, axes = _figure(6.2, 3.6)
+    pca = sorted({(trial["latent_size"], trial["pca_error"]) for trial in trials})
+    axes.plot(*zip(*pca, strict=True), "--", color=CALIBRATION_COLOUR, marker="o", markersize=3, label="PCA")
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for trial in trials:
+        noise = "" if trial["noise"] is None else f", noise {trial['noise']:g}"
+        points = lines.setdefault(trial["preset"] + noise, [])
+        points.append((trial["latent_size"], trial["validation_error"]))
+    for name, points in sorted(lines.items()):
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=4, label=name)
+    (best,) = (trial for trial in trials if trial["outcome"].endswith("published"))
+    best = best["latent_size"], best["validation_error"]
+    axes.plot(*best, "o", markersize=12, fillstyle="none", color=THRESHOLD_COLOUR, label="published")
+    axes.set(xlabel="latent size", ylabel="error on validation samples", xscale="log")
+    sizes = sorted({size for size, _ in pca})
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
     return _svg(figure)
 

@@ -1,13 +1,22 @@
-"""What the command lines of this package share: the form of the help, flags of the data, one clean end."""
+"""What the command lines of this package share: the form of the help, flags, results and one clean end."""
 
 import argparse
 import contextlib
+import dataclasses
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from detector.errors import DetectorError
-from training.errors import TrainingError
+from detector.manifest import Manifest
+from detector.store import check_name
+from training.config import FitConfig, add_flags
+from training.datasets import Dataset, load_dataset
+from training.errors import ConfigError, TrainingError
+from training.presets import DEFAULT_PRESETS
 
 
 def command_parser(module: str, manual: str | None) -> argparse.ArgumentParser:
@@ -28,6 +37,24 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """Flags of the data, of the published model, and of each hyperparameter but those left out."""
+    parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="what to train on")
+    parser.add_argument("--name", help="of the model; made of the data's name if not given")
+    parser.add_argument("--store", default="models", help="where models are published (default: models)")
+    parser.add_argument(
+        "--kind", choices=sorted(DEFAULT_PRESETS), help="of the samples, where data do not tell"
+    )
+    parser.add_argument("--columns", type=names, metavar="A,B,C", help="features of a table, in this order")
+    add_label_flags(parser)
+    parser.add_argument(
+        "--value-range", type=value_range, metavar="LOW,HIGH", help="values of black and white"
+    )
+    parser.add_argument("--no-promise", action="store_true", help="go on with too few samples for a promise")
+    parser.add_argument("--no-samples", action="store_true", help="publish no sample of the data")
+    add_flags(parser.add_argument_group("hyperparameters"), without)
+
+
 def names(text: str) -> list[str]:
     """`A,B,C` as a list."""
     return [name.strip() for name in text.split(",")]
@@ -40,6 +67,62 @@ def value_range(text: str) -> tuple[float, float]:
         return float(low), float(high)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be LOW,HIGH, two numbers, got {text!r}") from error
+
+
+def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
+    """The data that the flags name, as one of these kinds; the model's name is settled on the way.
+
+    Raises
+    ------
+    TrainingError
+        If nothing can be made of name or data.
+    """
+    arguments.name = check_name(arguments.name or _name_after(arguments.data))
+    return load_dataset(
+        arguments.data,
+        kinds=[arguments.kind] if arguments.kind else kinds,
+        columns=arguments.columns,
+        label_column=arguments.label_column,
+        normal_label=arguments.normal_label,
+        value_range=arguments.value_range,
+    )
+
+
+def _name_after(data: str) -> str:
+    """A model name made of a file's, folder's or built-in name: `Pump 7.csv` gives `pump-7`."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", Path(data).resolve().stem.lower()).strip("-._")[:64]
+    if not name:
+        raise ConfigError(f"name the model with --name: nothing can be made of {data!r}")
+    return name
+
+
+def configure(
+    arguments: argparse.Namespace,
+    preset: str,
+    dataset: Dataset,
+    overrides: Mapping[str, Any] | None = None,
+) -> FitConfig:
+    """A preset, what the flags say, then `overrides`, settled for these samples.
+
+    Raises
+    ------
+    ConfigError
+        If a value, or two of them together, cannot be.
+    """
+    fields = {field.name for field in dataclasses.fields(FitConfig)} - {"kind", "preset"}
+    given = {name: value for name, value in vars(arguments).items() if name in fields}
+    given |= {
+        "kind": dataset.kind,
+        "promise": not arguments.no_promise,
+        "samples": not arguments.no_samples,
+    }
+    config = FitConfig.from_preset(preset, given | dict(overrides or {}))
+    if arguments.value_range and config.scaled_range is None:
+        raise ConfigError(
+            "--value-range needs samples that are scaled from it: pictures, or --output-activation sigmoid "
+            f"or tanh; preset {preset} standardises features of kind {dataset.kind}"
+        )
+    return config.for_samples(dataset.sample_shape)
 
 
 def run_command(action: Callable[[], None], interrupted: str = "nothing was written") -> int:
@@ -63,12 +146,48 @@ def print_notes(notes: Sequence[str]) -> None:
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell: the first is words, the others are numbers."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+    """Columns as wide as their widest cell, numbers to the right; the first row is the heading."""
+    columns = [_aligned(column) for column in zip(*rows, strict=True)]
+    for cells in zip(*columns, strict=True):
         print("  ".join(cells).rstrip())
+
+
+def _aligned(column: Sequence[str]) -> list[str]:
+    width = max(map(len, column))
+    words = any(cell[:1].isalpha() for cell in column[1:])
+    return [cell.ljust(width) if words else cell.rjust(width) for cell in column]
+
+
+def print_published(published: Path, manifest: Manifest) -> None:
+    """Where the model is, its promise, its test figures, and the next command."""
+    threshold, evaluation = manifest.threshold, manifest.evaluation
+    print(f"published: {published}")
+    if threshold.confidence is None:
+        promise = f"no promise, {threshold.expected_rate:.4f} of normal samples flagged on average"
+    else:
+        promise = (
+            f"at most {threshold.alpha:g} of normal samples flagged, with {threshold.confidence:g} "
+            f"confidence; {threshold.expected_rate:.4f} expected"
+        )
+    print(f"threshold: {threshold.value:.6g} ({promise}; {threshold.n_calibration} calibration samples)")
+    for name in ("false_alarm_rate", "recall", "roc_auc", "average_precision"):
+        figure = evaluation[name]
+        if figure is not None:
+            low, high = figure["interval"]
+            print(f"test {name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
+    print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies")
+    print(f"report: {published / 'report.html'}")
+    store, name = published.parent.parent, published.parent.name
+    settings = f"RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL={name}"
+    print(f"next: {settings} {_gunicorn()} -c deploy/gunicorn.conf.py")
+
+
+def _gunicorn() -> str:
+    """The gunicorn beside this Python, which need not be on the path."""
+    beside = Path(sys.executable).with_name("gunicorn")
+    if not beside.exists():
+        return "gunicorn"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 from training.errors import ConfigError
@@ -315,10 +315,10 @@ class FitConfig:
         )
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag for each hyperparameter; absent from the result unless given."""
+def add_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """One flag for each hyperparameter but those left out; absent from the result unless given."""
     for field in dataclasses.fields(FitConfig):
-        if "parse" not in field.metadata:
+        if "parse" not in field.metadata or field.name in without:
             continue
         parse, choices = field.metadata["parse"], field.metadata["choices"]
         form = {"type": parse, "choices": choices, "metavar": parse.__name__.strip("_").upper()}

@@ -226,6 +226,13 @@ def _ranking_figures(is_anomaly: np.ndarray, score: np.ndarray, seed: int) -> di
     }
 
 
+def roc_auc(normal: np.ndarray, anomalies: np.ndarray) -> float:
+    """The share of pairs in which the anomaly's score is higher, ties a half."""
+    places, place = np.unique(-np.concatenate([normal, anomalies]), return_inverse=True)
+    groups = np.split(place, [normal.size])
+    return ranking_metrics(*(np.bincount(group, minlength=places.size) for group in groups))[0]
+
+
 def ranking_metrics(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, float]:
     """ROC AUC and average precision of counts.
 

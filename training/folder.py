@@ -40,7 +40,7 @@ _TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A fitted autoencoder with all that led to it."""
+    """A fitted autoencoder with all that led to it; `sweep` has the trials that it was chosen from."""
 
     name: str
     created_at: str
@@ -50,6 +50,7 @@ class Fitted:
     config: FitConfig
     autoencoder: Autoencoder
     history: History
+    sweep: dict[str, Any] | None = None
 
 
 def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], notes: list[str]) -> Manifest:
@@ -78,7 +79,7 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     """
     dataset, splits = fitted.dataset, fitted.splits
     files = {name: graph.onnx for name, graph in graphs.items()}
-    draft = _draft(fitted)
+    draft = draft_manifest(fitted)
     calibration_samples = dataset.samples[splits.calibration]
     calibration = calibrate(files, draft, calibration_samples, fitted.config)
     threshold = calibration.threshold.value
@@ -114,7 +115,7 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     return manifest
 
 
-def _draft(fitted: Fitted) -> Manifest:
+def draft_manifest(fitted: Fitted) -> Manifest:
     """The manifest as far as it is known before calibration; its threshold stands for none yet."""
     dataset, config, autoencoder = fitted.dataset, fitted.config, fitted.autoencoder
     return Manifest(
@@ -216,6 +217,7 @@ def _figures(manifest: Manifest, fitted: Fitted, parity: dict[str, Any], notes: 
             "train_loss": history.train_loss,
             "validation_loss": history.validation_loss,
         },
+        "sweep": fitted.sweep,
         "parity": parity,
         "parity_tolerance": PARITY_TOLERANCE,
         "tools": dict(manifest.tools),

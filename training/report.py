@@ -66,6 +66,7 @@ def write_report(
             figures["threshold"]["value"],
         ),
         "latent": _latent_chart(test) if LATENT in test.outputs else None,
+        "sweep": charts.sweep_chart(figures["sweep"]["trials"]) if figures["sweep"] else None,
         "samples": _sample_chart(test, dataset, scaling) if figures["configuration"]["samples"] else None,
     }
     return {
@@ -91,6 +92,10 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
         low, high = dataset.value_range
         latents = test.outputs[LATENT][rows] if LATENT in test.outputs else None
         return charts.picture_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
+    if dataset.kind == "sequence":
+        limits = tuple(np.quantile(samples, [0.001, 0.999]).tolist())
+        latents = test.outputs[LATENT][rows]
+        return charts.side_chart(samples, latents, reconstructions, titles, limits, pictures=False)
     return charts.feature_chart(
         scaling.apply(samples), scaling.apply(reconstructions), errors, titles, dataset.feature_names
     )

@@ -14,7 +14,7 @@ import pytest
 from detector import Detector, ModelStore
 from detector.calibration import promised_rank
 from detector.manifest import describe_files
-from training import fit
+from training import commands, fit, stages
 
 pytestmark = pytest.mark.slow
 
@@ -204,7 +204,7 @@ def test_few_pictures_of_good_parts_make_a_useful_detector(tmp_path):
 @pytest.mark.parametrize(("n_parameters", "notes"), [(20_000_000, 0), (45_901_601, 1)])
 def test_a_large_network_is_told(n_parameters, notes):
     """From 80 MB of weights on there is a sentence with the number and the shape."""
-    sentences = list(fit._size_notes(n_parameters, (420, 420)))
+    sentences = list(stages._size_notes(n_parameters, (420, 420)))
 
     assert len(sentences) == notes
     assert all("45901601 parameters for samples of shape (420, 420)" in sentence for sentence in sentences)
@@ -300,7 +300,7 @@ def test_flags_name_what_they_take(capsys, flag, value, sentence):
 )
 def test_name_is_made_of_the_data_where_none_is_given(data, name):
     """A file's, a folder's or a built-in name, as a model may be called."""
-    assert fit._name_after(data) == name
+    assert commands._name_after(data) == name
 
 
 def test_data_that_give_no_name_ask_for_one(capsys):

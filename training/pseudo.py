@@ -1,0 +1,52 @@
+"""Pure: pseudo-anomalies, made of normal samples alone, to judge detectors where there are no others."""
+
+import numpy as np
+
+FACTORS = (1.25, 3.0)
+SHARES = (1 / 8, 1 / 2)  # of each side of a picture
+
+
+def make_pseudo_anomalies(
+    samples: np.ndarray, kind: str, mean: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """A copy of each sample that is nearly normal: some are easy to tell from normal samples, some are not.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n_samples, *sample_shape)
+        At least two.
+    kind : str
+        Rows and windows are exaggerated: what sets a sample apart from the mean is made 1.25 to 3 times as
+        large. Pictures get a box of an eighth to half of each side from another place of another picture
+        (CutPaste: Li, Sohn, Yoon, Pfister (2021), CVPR).
+    mean : ndarray of shape sample_shape
+        Of normal samples.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of the shape of `samples`
+        Some may equal their sample, where both boxes show the same.
+    """
+    if kind == "image":
+        return _with_foreign_boxes(samples, rng)
+    factors = rng.uniform(*FACTORS, size=(len(samples), *[1] * (samples.ndim - 1)))
+    return (mean + factors * (samples - mean)).astype(np.float32)
+
+
+def _with_foreign_boxes(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    n_pictures = len(pictures)
+    donors = pictures[(np.arange(n_pictures) + rng.integers(1, n_pictures, size=n_pictures)) % n_pictures]
+    copies = pictures.copy()
+    for copy, donor in zip(copies, donors, strict=True):
+        (rows, from_rows), (columns, from_columns) = (_two_stretches(side, rng) for side in copy.shape[:2])
+        copy[rows, columns] = donor[from_rows, from_columns]
+    return copies
+
+
+def _two_stretches(side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Two stretches of one length, at any two places."""
+    least, largest = (max(1, round(side * share)) for share in SHARES)
+    length = rng.integers(least, largest, endpoint=True)
+    first, second = rng.integers(0, side - length, size=2, endpoint=True)
+    return slice(first, first + length), slice(second, second + length)

@@ -1,0 +1,153 @@
+"""The stages from a data set to a published folder, for one fit or for the trials of a sweep."""
+
+import dataclasses
+import datetime
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detector.calibration import promised_rank
+from detector.manifest import Manifest
+from detector.store import ModelStore
+from training.commands import print_notes
+from training.config import FitConfig
+from training.datasets import Dataset
+from training.quiet import import_tensorflow
+from training.scaling import Scaling, fit_scaling
+from training.splits import Splits, split_dataset
+
+if TYPE_CHECKING:
+    from training.export import Graph
+    from training.folder import Fitted
+
+MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Data cut into splits, with scaling and configuration settled for them: all that comes before Keras.
+
+    Attributes
+    ----------
+    notes : tuple of str
+        What the reader of the report should know, a sentence each.
+    """
+
+    dataset: Dataset
+    splits: Splits
+    scaling: Scaling
+    config: FitConfig
+    notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A fitted and exported network."""
+
+    fitted: "Fitted"
+    graphs: "dict[str, Graph]"
+    notes: tuple[str, ...]
+
+
+def prepare(dataset: Dataset, config: FitConfig, splits: Splits | None = None) -> Prepared:
+    """Split and scale; `splits` where another configuration has dealt them out already.
+
+    Raises
+    ------
+    DataError
+        If the data are too few, or cannot be scaled.
+    """
+    splits = splits or split_dataset(dataset, config)
+    config = config.for_training(dataset.sample_shape, splits.train.size)
+    scaling = fit_scaling(dataset, splits.train, config.scaled_range)
+    notes = (*dataset.notes, *_notes(dataset, splits, scaling.constant, config))
+    return Prepared(dataset, splits, scaling, config, notes)
+
+
+def train(prepared: Prepared, name: str) -> Trained:
+    """Build, fit and export; Keras takes seconds to import, so what is wrong with data has shown by now.
+
+    Raises
+    ------
+    TrainingError
+        If the fit diverges at once, or the network cannot be exported.
+    """
+    import_tensorflow()
+    from training.architectures import build_autoencoder
+    from training.export import export_graphs
+    from training.fitting import fit_autoencoder, seed_everything
+    from training.folder import Fitted
+    from training.progress import progress_callback
+
+    dataset, splits, scaling, config = (
+        prepared.dataset,
+        prepared.splits,
+        prepared.scaling,
+        prepared.config,
+    )
+    seed_everything(config.seed)
+    autoencoder = build_autoencoder(config, dataset.sample_shape)
+    size_notes = tuple(_size_notes(autoencoder.n_parameters, dataset.sample_shape))
+    print_notes(size_notes)
+    with progress_callback(config.epochs) as progress:
+        history = fit_autoencoder(
+            autoencoder,
+            scaling.apply(dataset.samples[splits.train]),
+            scaling.apply(dataset.samples[splits.validation]),
+            config,
+            [progress],
+        )
+    graphs = export_graphs(autoencoder, scaling, config.residual_smoothing)
+    created_at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    fitted = Fitted(name, created_at, dataset, splits, scaling, config, autoencoder, history)
+    return Trained(fitted, graphs, (*prepared.notes, *size_notes))
+
+
+def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Manifest]:
+    """Calibrate, evaluate, report and publish what was staged in the store.
+
+    Raises
+    ------
+    TrainingError
+        If the graphs differ from the network, or the calibration tells nothing.
+    DetectorError
+        If the finished folder does not load as it would be served, or cannot be published.
+    """
+    from training.folder import write_folder
+
+    manifest = write_folder(staged, trained.fitted, trained.graphs, list(trained.notes))
+    return store.publish(staged, manifest)
+
+
+def _size_notes(n_parameters: int, sample_shape: tuple[int, ...]) -> Iterator[str]:
+    if n_parameters > MANY_PARAMETERS:
+        yield (
+            f"the network has {n_parameters} parameters for samples of shape {sample_shape}: smaller "
+            "pictures, or more and narrower --widths, make less"
+        )
+
+
+def _notes(dataset: Dataset, splits: Splits, constant: Sequence[str], config: FitConfig) -> Iterator[str]:
+    n_calibration = splits.calibration.size
+    rank = promised_rank(n_calibration, config.alpha)
+    if config.promise and rank < config.alpha * n_calibration / 2:
+        yield (
+            f"{n_calibration} calibration samples are few: to keep the promise of {config.alpha:g} the "
+            f"threshold is number {rank} of their scores, the largest first; more normal samples would "
+            "lower it"
+        )
+    if constant:
+        shown = ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
+        yield f"constant in the training split, so that any change counts in raw units: {shown}"
+    if splits.n_calibration_duplicates:
+        yield (
+            f"{splits.n_calibration_duplicates} calibration samples are exact copies of samples that the "
+            "network was fitted on: unless new samples are too, the threshold is too low for its promise"
+        )
+    if splits.n_duplicates:
+        yield (
+            f"{splits.n_duplicates} normal test samples are exact copies of samples in other splits: "
+            "the test figures are optimistic"
+        )
+    if dataset.is_anomaly[splits.test].all():
+        yield "the test split of the data holds anomalies alone: nothing measures the false-alarm rate"

@@ -1,0 +1,328 @@
+"""Fit a small grid of autoencoders within a time budget and publish the best as a calibrated detector.
+
+  python -m training.sweep --data digits --name digits --latent-dims 2,8,32 --max-minutes 5
+  python -m training.sweep --data pump.csv --name pump --noises 0,0.2 --latent-dims 2,4,8 --max-minutes 3
+  python -m training.sweep --data good_parts/ --name parts --presets conv,conv-pool --max-minutes 20
+
+Every combination of preset, latent size and noise is one trial; all other flags are those of `training.fit`
+and hold for each. A trial may take its share of the time that is left; what it does not need goes to the
+later ones. A trial that time stops is judged as it is; trials for which no time is left are not run.
+
+Trials are judged on the validation split alone, never on calibration or test samples, so the promise of the
+published model holds and its test figures are honest. Which detector is best does not show in the error on
+normal samples: a larger latent always lowers it, down to a network that rebuilds anomalies as well. So trials
+are ranked by how well their scores tell validation samples from pseudo-anomalies made of these, the same for
+all trials (`training/pseudo.py`): the column `detection`, a ROC AUC, which compares across scalings, losses
+and smoothing. Published is the trial with the smallest latent within one standard error of the best: what
+pseudo-anomalies do not show, a smaller latent is safer against. docs/decisions/0010 has the evidence.
+
+The result is `<store>/<name>/<next version>/`, as from `training.fit`; its report shows every trial and the
+reconstruction error against the latent size. The table goes to stdout, progress to stderr.
+Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from detector.inference import RECONSTRUCTION, SCORE, Detector, open_sessions
+from detector.store import ModelStore
+from training.commands import (
+    add_fit_flags,
+    command_parser,
+    configure,
+    names,
+    print_notes,
+    print_published,
+    print_table,
+    read_data,
+    run_command,
+)
+from training.config import FitConfig
+from training.datasets import Dataset
+from training.errors import ConfigError, TrainingError
+from training.evaluate import roc_auc
+from training.presets import DEFAULT_PRESETS, PRESETS
+from training.pseudo import make_pseudo_anomalies
+from training.scaling import fit_scaling
+from training.splits import Splits
+from training.stages import Trained, prepare, publish, train
+
+SWEPT = ("preset", "latent_dim", "corruption_level", "max_minutes")
+LEAST_SECONDS = 5.0  # a smaller share fits nothing worth judging
+N_PSEUDO, MOST_COPIES = 4000, 10  # pseudo-anomalies wanted, and at most so many of each validation sample
+MOST_PCA_SAMPLES = 5000
+DONE, STOPPED, PUBLISHED = "done", "stopped by time", ", published"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One point of the grid; `config` is None where it cannot be, and `problem` says why."""
+
+    preset: str
+    latent_dim: int | None
+    noise: float | None
+    config: FitConfig | None
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        words = [f"preset {self.preset}"]
+        words += [f"latent {self.latent_dim}"] if self.latent_dim else []
+        return ", ".join(words + ([f"noise {self.noise:g}"] if self.noise is not None else []))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; see the module's docstring."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments), interrupted="nothing was published")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser("training.sweep", __doc__)
+    grid = parser.add_argument_group("grid")
+    grid.add_argument("--presets", type=names, metavar="A,B", help="by kind if not given")
+    grid.add_argument("--latent-dims", type=_integers, metavar="2,8,32", help="the preset's if not given")
+    grid.add_argument("--noises", type=_numbers, metavar="0,0.3", help="levels of the preset's corruption")
+    grid.add_argument(
+        "--max-minutes", type=_minutes, default=10.0, metavar="M", help="for all trials (default: 10)"
+    )
+    add_fit_flags(parser, without=SWEPT)
+    return parser
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, got {text!r}") from error
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be integers separated by commas, got {text!r}") from error
+
+
+def _minutes(text: str) -> float:
+    (minutes,) = _numbers(text) if "," not in text else [math.nan]
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
+    return minutes
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    dataset = read_data(arguments, _common_kinds(arguments.presets or ()))
+    trials = list(_grid(arguments, dataset))
+    possible = [trial for trial in trials if trial.config]
+    if not possible:
+        raise ConfigError(trials[0].problem)
+    prepared = prepare(dataset, possible[0].config)
+    print_notes(prepared.notes)
+    store = ModelStore(arguments.store)
+    with store.stage(arguments.name) as staged:  # first: a store that cannot be written shows before the fits
+        judge = Judge(dataset, prepared.splits, possible[0].config.seed)
+        best, rows = run_trials(
+            trials,
+            lambda config: train(prepare(dataset, config, prepared.splits), arguments.name),
+            judge,
+            arguments.max_minutes * 60,
+        )
+        _print_rows(rows)
+        if best is None:
+            raise TrainingError(f"no trial came to an end: {rows[0]['outcome']}")
+        fitted = dataclasses.replace(best.fitted, sweep={"minutes": arguments.max_minutes, "trials": rows})
+        published, manifest = publish(store, staged, dataclasses.replace(best, fitted=fitted))
+    print_published(published, manifest)
+
+
+def _common_kinds(presets: Sequence[str]) -> tuple[str, ...]:
+    """The kinds of samples that all presets take, in the order of the first."""
+    for preset in presets:
+        if preset not in PRESETS:
+            raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    if not presets:
+        return tuple(DEFAULT_PRESETS)
+    kinds = tuple(
+        kind for kind in PRESETS[presets[0]].kinds if all(kind in PRESETS[name].kinds for name in presets)
+    )
+    if not kinds:
+        raise ConfigError(f"presets {', '.join(presets)} take no kind of samples in common")
+    return kinds
+
+
+def _grid(arguments: argparse.Namespace, dataset: Dataset) -> Iterator[Trial]:
+    """Every combination, those that cannot be with the reason."""
+    presets = arguments.presets or [DEFAULT_PRESETS[dataset.kind]]
+    latent_dims, noises = arguments.latent_dims or [None], arguments.noises or [None]
+    for preset, latent_dim, noise in itertools.product(presets, latent_dims, noises):
+        swept = {"latent_dim": latent_dim, "corruption_level": noise}
+        swept = {name: value for name, value in swept.items() if value is not None}
+        try:
+            config, problem = configure(arguments, preset, dataset, swept), None
+        except ConfigError as error:
+            config, problem = None, str(error)
+        yield Trial(preset, latent_dim, noise, config, problem)
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    train_one: Callable[[FitConfig], Trained],
+    judge: Callable[[Trained], dict[str, Any]],
+    seconds: float,
+) -> tuple[Trained | None, list[dict[str, Any]]]:
+    """Fit and judge one trial after the other, each with its share of the time that is left.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    train_one : callable
+        Configuration -> fitted and exported network.
+    judge : callable
+        That -> `detection`, its `standard_error`, `latent_size` and the other figures of a row.
+    seconds : float
+        For all of them.
+
+    Returns
+    -------
+    tuple of Trained or None, and list of dict
+        The chosen one, and a row for each trial: the most detection first, those without figures last.
+    """
+    rows: list[dict[str, Any]] = []
+    running: list[tuple[dict[str, Any], Trained]] = []  # may still be chosen
+    end = time.monotonic() + seconds
+    for number, trial in enumerate(trials):
+        left = end - time.monotonic()
+        share = min(left, max(left / (len(trials) - number), LEAST_SECONDS))
+        row = {"preset": trial.preset, "latent_dim": trial.latent_dim, "noise": trial.noise}
+        rows.append(row)
+        if trial.config is None or share <= 0:
+            row["outcome"] = f"not run: {trial.problem or 'no time was left'}"
+            continue
+        print_notes([f"trial {number + 1} of {len(trials)}: {trial}, at most {share:.0f} s"])
+        try:
+            trained = _within(train_one, trial.config, share)
+            row |= judge(trained)
+        except TrainingError as error:
+            row["outcome"] = f"failed: {error}"
+            continue
+        row["outcome"] = DONE if trained.fitted.config.max_minutes is None else STOPPED
+        running.append((row, trained))
+        bar = max(row["detection"] - row["standard_error"] for row, _ in running)
+        running = [(row, trained) for row, trained in running if row["detection"] >= bar]
+    rows.sort(key=lambda row: -row.get("detection", -1))
+    if not running:
+        return None, rows
+    row, best = min(running, key=lambda pair: (pair[0]["latent_size"], -pair[0]["detection"]))
+    row["outcome"] += PUBLISHED
+    return best, rows
+
+
+def _within(train_one: Callable[[FitConfig], Trained], config: FitConfig, seconds: float) -> Trained:
+    """Fit within a time; the limit stands in the configuration of a fit that it ended, and only there."""
+    trained = train_one(dataclasses.replace(config, max_minutes=seconds / 60))
+    if trained.fitted.history.seconds >= seconds:
+        return trained
+    config = dataclasses.replace(trained.fitted.config, max_minutes=None)
+    return dataclasses.replace(trained, fitted=dataclasses.replace(trained.fitted, config=config))
+
+
+class Judge:
+    """Figures of a trial on the validation split, by the scores of its exported graph.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    splits : Splits
+    seed : int
+        Of the pseudo-anomalies, which are the same for all trials.
+    """
+
+    def __init__(self, dataset: Dataset, splits: Splits, seed: int) -> None:
+        self._scaling = fit_scaling(dataset, splits.train, (0.0, 1.0) if dataset.kind == "image" else None)
+        self._train = self._flat(dataset.samples[splits.train[:MOST_PCA_SAMPLES]])
+        self._samples = dataset.samples[splits.validation]
+        copies = min(MOST_COPIES, math.ceil(N_PSEUDO / len(self._samples)))
+        repeated = np.tile(self._samples, (copies,) + (1,) * len(dataset.sample_shape))
+        mean = dataset.samples[splits.train].mean(axis=0)
+        pseudo = make_pseudo_anomalies(repeated, dataset.kind, mean, np.random.default_rng(seed))
+        differs = (pseudo != repeated).reshape(len(pseudo), -1).any(axis=1)
+        if not differs.any():
+            raise ConfigError("a sweep needs validation samples that differ from each other")
+        self._pseudo = pseudo[differs]
+
+    def __call__(self, trained: Trained) -> dict[str, Any]:
+        """The figures of one row."""
+        fitted = trained.fitted
+        detector = draft_detector(trained)
+        outputs = detector.run(detector.check_samples(self._samples), (SCORE, RECONSTRUCTION))
+        spoiled = detector.run(detector.check_samples(self._pseudo), (SCORE,))
+        latent_size = math.prod(fitted.autoencoder.encoder.output_shape[1:])
+        difference = self._flat(self._samples) - self._flat(detector.finite(outputs[RECONSTRUCTION]))
+        detection = roc_auc(detector.finite(outputs[SCORE]), detector.finite(spoiled[SCORE]))
+        return {
+            "latent_size": latent_size,
+            "parameters": fitted.autoencoder.n_parameters,
+            "epochs": len(fitted.history.train_loss),
+            "seconds": round(fitted.history.seconds, 1),
+            "detection": detection,
+            "standard_error": math.sqrt(detection * (1 - detection) / len(self._samples)),
+            "validation_error": float(np.square(difference, dtype=np.float64).mean()),
+            "pca_error": self._pca_error(latent_size),
+        }
+
+    def _flat(self, samples: np.ndarray) -> np.ndarray:
+        return self._scaling.apply(samples).reshape(len(samples), -1)
+
+    def _pca_error(self, size: int) -> float:
+        """What as many main components of the training split leave of the validation split."""
+        from sklearn.decomposition import PCA
+
+        pca = PCA(min(size, *self._train.shape), random_state=0).fit(self._train)
+        samples = self._flat(self._samples)
+        rebuilt = pca.inverse_transform(pca.transform(samples))
+        return float(np.square(samples - rebuilt, dtype=np.float64).mean())
+
+
+def draft_detector(trained: Trained) -> Detector:
+    """The exported graphs as they would be served, without a threshold yet."""
+    from training.folder import draft_manifest
+
+    manifest = draft_manifest(trained.fitted)
+    files = {name: graph.onnx for name, graph in trained.graphs.items()}
+    return Detector(manifest, "", np.empty(0), open_sessions(files, manifest))
+
+
+def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    print_table([_HEAD, *(_cells(row) for row in rows)])
+    print()
+
+
+_HEAD = ("preset", "latent", "noise", "detection", "error", "PCA error", "parameters", "epochs", "outcome")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    latent, noise = row.get("latent_size", row["latent_dim"]), row["noise"]
+    cells = [row["preset"], "-" if latent is None else str(latent), "-" if noise is None else f"{noise:g}"]
+    if "detection" not in row:
+        return [*cells, "", "", "", "", "", row["outcome"]]
+    return [
+        *cells,
+        f"{row['detection']:.4f}",
+        f"{row['validation_error']:.4g}",
+        f"{row['pca_error']:.4g}",
+        str(row["parameters"]),
+        str(row["epochs"]),
+        row["outcome"],
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
