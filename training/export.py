@@ -99,9 +99,9 @@ def export_graphs(
         return {RECONSTRUCTION: unscale(autoencoder.decoder(latent, training=False))}
 
     return {
-        MODEL_FILE: _convert(model, INPUT, sample_shape),
-        ENCODER_FILE: _convert(encode, INPUT, sample_shape),
-        DECODER_FILE: _convert(decode, LATENT, latent_shape),
+        MODEL_FILE: convert(model, INPUT, sample_shape),
+        ENCODER_FILE: convert(encode, INPUT, sample_shape),
+        DECODER_FILE: convert(decode, LATENT, latent_shape),
     }
 
 
@@ -167,7 +167,7 @@ def check_parity(
         compare(ENCODER_FILE, real[:size], (LATENT,), "")
         compare(DECODER_FILE, latent[:size], (RECONSTRUCTION,), "")
     # Far out the layers cancel numbers a million times the result: only the score has to agree there.
-    compare(MODEL_FILE, _extreme_samples(manifest.sample_shape, scaling), (SCORE,), " (extreme inputs)")
+    compare(MODEL_FILE, extreme_samples(manifest.sample_shape, scaling), (SCORE,), " (extreme inputs)")
     return differences
 
 
@@ -230,7 +230,7 @@ def _smooth(residual: tf.Tensor, sample_shape: tuple[int, ...], sigma: float) ->
     return tf.reshape(smooth, (-1, *sample_shape))
 
 
-def _convert(
+def convert(
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]], input_name: str, shape: tuple[int, ...]
 ) -> Graph:
     """Trace and convert; tf2onnx is used here and nowhere else."""
@@ -261,7 +261,7 @@ def _convert(
     return Graph(traced, model.SerializeToString())
 
 
-def _extreme_samples(sample_shape: tuple[int, ...], scaling: Scaling) -> np.ndarray:
+def extreme_samples(sample_shape: tuple[int, ...], scaling: Scaling) -> np.ndarray:
     """Far and farthest finite inputs: each must have a finite score."""
     zeros = np.zeros(sample_shape, dtype=np.float64) + scaling.offset
     steps = (10.0, -10.0, 1e4, -1e4, 1e30, -1e30)

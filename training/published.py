@@ -80,18 +80,9 @@ def load_for(
         If the samples do not fit the model.
     """
     manifest = detector.manifest
-    names = manifest.feature_names if Path(data).suffix.lower() in TABLE_SUFFIXES else None
-    dataset = load_dataset(
-        data,
-        kinds=[manifest.kind],
-        columns=names,
-        label_column=label_column,
-        normal_label=normal_label,
-        value_range=ANY_RANGE if manifest.kind == "image" else None,
-    )
+    dataset = read_for(detector, data, label_column=label_column, normal_label=normal_label)
     is_anomaly, notes = _anomalies(dataset, manifest)
-    samples = _in_range(dataset.samples, manifest) if Path(data).is_dir() else dataset.samples
-    detector.check_samples(samples[:1])
+    samples = dataset.samples
     fingerprint = dataclasses.replace(
         dataset, is_anomaly=dataset.is_anomaly if is_anomaly is None else is_anomaly
     ).fingerprint()
@@ -112,6 +103,26 @@ def load_for(
         fingerprint,
         notes,
     )
+
+
+def read_for(
+    detector: Detector, data: str, *, label_column: str | None = None, normal_label: str | None = None
+) -> Dataset:
+    """Data with the kind, the columns and the units of a model; raises as `load_for`."""
+    manifest = detector.manifest
+    names = manifest.feature_names if Path(data).suffix.lower() in TABLE_SUFFIXES else None
+    dataset = load_dataset(
+        data,
+        kinds=[manifest.kind],
+        columns=names,
+        label_column=label_column,
+        normal_label=normal_label,
+        value_range=ANY_RANGE if manifest.kind == "image" else None,
+    )
+    if Path(data).is_dir():
+        dataset = dataclasses.replace(dataset, samples=_in_range(dataset.samples, manifest))
+    detector.check_samples(dataset.samples[:1])
+    return dataset
 
 
 def _in_range(pictures: np.ndarray, manifest: Manifest) -> np.ndarray:
