@@ -238,6 +238,46 @@ def _conv_denoise(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencod
     return Autoencoder(encoder, _picture(latent, hidden, 3, config, sample_shape))
 
 
+def _conv_restore(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """Feature maps of full, half, a quarter of ... the side, one width for each; back by doubling.
+
+    The latent is the last map. Pairs of convolutions whose sum with their input goes on make each map but
+    the first, so that many layers learn within few epochs; no connection passes by the latent.
+    """
+    height, width, channels = (*sample_shape, 1)[:3]
+    outermost, *inner = config.widths
+    samples = layers.Input(sample_shape)
+    hidden = layers.Reshape((height, width, channels))(samples)
+    hidden = _convolved(layers.Conv2D(outermost, 3, padding="same"), hidden, config)
+    sizes = []
+    for filters in inner:
+        sizes.append(hidden.shape[1:3])
+        hidden = _convolved(layers.Conv2D(filters, 3, strides=2, padding="same"), hidden, config)
+        hidden = _residual(hidden, config)
+    encoder = keras.Model(samples, hidden, name="encoder")
+
+    latent = layers.Input(encoder.output_shape[1:])
+    hidden = _residual(latent, config)
+    outward = (*_decoder_widths(config)[1:],)
+    for filters, size in zip(outward, sizes[::-1], strict=True):
+        hidden = _convolved(layers.Conv2DTranspose(filters, 4, strides=2, padding="same"), hidden, config)
+        hidden = _residual(_crop(hidden, size), config)
+    return Autoencoder(encoder, _picture(latent, hidden, 3, config, sample_shape))
+
+
+def _residual(hidden: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
+    """Two 3x3 convolutions that add to their input.
+
+    References
+    ----------
+    He, Zhang, Ren, Sun (2016). Deep residual learning for image recognition. CVPR.
+    """
+    filters = hidden.shape[-1]
+    change = _convolved(layers.Conv2D(filters, 3, padding="same"), hidden, config)
+    change = layers.Conv2D(filters, 3, padding="same")(change)
+    return layers.Activation(config.activation)(layers.Add()([hidden, change]))
+
+
 def _picture(
     latent: keras.KerasTensor,
     hidden: keras.KerasTensor,
@@ -403,6 +443,7 @@ _BUILDERS: dict[str, Callable[[FitConfig, tuple[int, ...]], Autoencoder]] = {
     "conv-map": _conv_map,
     "conv-pool": _conv_pool,
     "conv-denoise": _conv_denoise,
+    "conv-restore": _conv_restore,
     "conv1d": _conv1d,
     "lstm": _lstm,
     "bilstm": _bilstm,

@@ -24,12 +24,14 @@ MOST_FEATURES = 16
 MOST_CHARACTERS = 40  # of a name in a chart
 
 
-def loss_chart(train: Sequence[float], validation: Sequence[float], best_epoch: int) -> str:
-    """Losses by epoch, the kept one marked."""
+def loss_chart(
+    train: Sequence[float], validation: Sequence[float], best_epoch: int, inputs: str = "clean"
+) -> str:
+    """Losses by epoch, the kept one marked; `inputs` says what the validation samples went in as."""
     figure, axes = _figure(6.2, 3.2)
     epochs = np.arange(1, len(train) + 1)
     axes.plot(epochs, train, color=CALIBRATION_COLOUR, label="training (corrupted inputs)")
-    axes.plot(epochs, validation, color=NORMAL_COLOUR, label="validation (clean inputs)")
+    axes.plot(epochs, validation, color=NORMAL_COLOUR, label=f"validation ({inputs} inputs)")
     axes.axvline(best_epoch, color=THRESHOLD_COLOUR, linestyle=":", label=f"kept: epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
     _label_plainly(axes.yaxis)

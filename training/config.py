@@ -22,12 +22,13 @@ ARCHITECTURES = {
     "conv-map": ("image",),
     "conv-pool": ("image",),
     "conv-denoise": ("image",),
+    "conv-restore": ("image",),
     "conv1d": ("sequence",),
     "lstm": ("sequence",),
     "bilstm": ("sequence",),
 }
 WIDTHLESS = ("dense", "rows", "two-head", "bilstm")  # their latent layer may be the only one
-LATENT_FROM_PICTURE = ("conv-map", "conv-pool", "conv-denoise")
+LATENT_FROM_PICTURE = ("conv-map", "conv-pool", "conv-denoise", "conv-restore")
 VARIATIONAL = ("dense", "conv", "conv1d", "lstm")
 STRIDED = ("conv", "conv1d")
 # The level where none is given, and what it may be.
@@ -132,6 +133,12 @@ class FitConfig:
         "standard deviation of Gaussian noise in scaled units (if not given 0.2 for rows and windows, for "
         "pictures by number and size up to 0.8); share of features with salt and pepper (0.1) or masked "
         "(0.25); side of a mosaic's tiles (2) or standard deviation of a blur (1) in pixels",
+    )
+    corrupt_validation: bool = _option(
+        False,
+        bool,
+        "corrupt the validation samples, too: the weights are kept that restore best, in place of those that "
+        "rebuild clean samples best",
     )
     residual_smoothing: float = _option(
         0.0,
@@ -282,7 +289,10 @@ class FitConfig:
             raise ConfigError(
                 f"preset {preset} is for kind {' or '.join(chosen.kinds)}, the data are of kind {kind}"
             )
-        return cls(**{"preset": preset, **chosen.options, **overrides})
+        options = dict(chosen.options)
+        if "corruption" in overrides:
+            options.pop("corruption_level", None)  # it was meant for the preset's own corruption
+        return cls(**{"preset": preset, **options, **overrides})
 
     def for_samples(self, sample_shape: tuple[int, ...]) -> Self:
         """The same with a latent size: a share of the features, up to a limit, where none was given."""

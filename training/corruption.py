@@ -1,5 +1,6 @@
 """Corruption of training inputs, fresh for every sample and step: what the network learns to undo."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ from keras import layers, ops
 
 from training.config import FitConfig
 
+CHUNK = 256  # samples that are corrupted at a time
 BLUR_RADII = 3  # a kernel ends at three standard deviations
 
 
@@ -26,6 +28,27 @@ def corrupt(samples: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
     if config.corruption == "gaussian":
         return layers.GaussianNoise(config.corruption_level, seed=config.seed)(samples)
     return _Corruption(config)(samples)
+
+
+def corrupted_copy(samples: np.ndarray, config: FitConfig) -> np.ndarray:
+    """Samples corrupted once, by draws that no step of the fit begins with.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n_samples, *sample_shape), float32
+        Scaled.
+    config : FitConfig
+        As for `corrupt`; the same seed draws the same.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, *sample_shape), float32
+    """
+    clean = layers.Input(samples.shape[1:])
+    other_draws = dataclasses.replace(config, seed=(config.seed + 1) % 2**32)
+    model = keras.Model(clean, corrupt(clean, other_draws))
+    chunks = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
+    return np.concatenate([model(chunk, training=True).numpy() for chunk in chunks])
 
 
 class _Corruption(layers.Layer):

@@ -12,7 +12,7 @@ from keras import layers
 
 from training.architectures import Autoencoder
 from training.config import FitConfig
-from training.corruption import corrupt
+from training.corruption import corrupt, corrupted_copy
 from training.errors import TrainingError
 
 _OPTIMIZERS = {
@@ -31,7 +31,8 @@ class History:
     Attributes
     ----------
     train_loss, validation_loss : tuple of float
-        One for each epoch, finite; the first over corrupted inputs, the second over clean ones.
+        One for each epoch, finite; the first over corrupted inputs, the second over clean ones or, with
+        `corrupt_validation`, over inputs corrupted once.
     best_epoch : int
         From 1; its weights were kept.
     seconds : float
@@ -79,10 +80,11 @@ def fit_autoencoder(
         stopping.append(_TimeLimit(config.max_minutes * 60))
     start = time.monotonic()
     n_heads = len(network.outputs)
+    validation_inputs = corrupted_copy(validation, config) if config.corrupt_validation else validation
     losses = network.fit(
         train,
         [train] * n_heads if n_heads > 1 else train,
-        validation_data=(validation, [validation] * n_heads if n_heads > 1 else validation),
+        validation_data=(validation_inputs, [validation] * n_heads if n_heads > 1 else validation),
         batch_size=config.batch_size,
         epochs=config.epochs,
         verbose=0,

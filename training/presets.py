@@ -226,6 +226,20 @@ PRESETS: dict[str, Preset] = {
             "batch_size": 300,
         },
     ),
+    "restore": Preset(
+        ("image",),
+        "feature maps of full, half and a quarter of the side, for clean pictures from noisy or coarse ones",
+        {
+            "architecture": "conv-restore",
+            "widths": (16, 32, 64),
+            "corruption": "gaussian",
+            "corruption_level": 0.3,
+            "corrupt_validation": True,
+            "loss": "bce",
+            "epochs": 30,
+            "patience": 5,
+        },
+    ),
     "lstm": Preset(
         ("sequence",),
         "a bidirectional LSTM to 8 values for each step, and another back",

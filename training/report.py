@@ -58,7 +58,12 @@ def write_report(
     dict of file name to bytes
     """
     pictures = {
-        "losses": charts.loss_chart(history.train_loss, history.validation_loss, history.best_epoch),
+        "losses": charts.loss_chart(
+            history.train_loss,
+            history.validation_loss,
+            history.best_epoch,
+            "corrupted" if figures["configuration"]["corrupt_validation"] else "clean",
+        ),
         "scores": charts.score_chart(
             calibration_scores,
             test.outputs[SCORE][~test.is_anomaly],

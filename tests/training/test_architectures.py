@@ -102,6 +102,19 @@ def test_every_sequence_preset_takes_windows_of_any_size(preset, shape):
     assert network.decoder(network.encoder(windows)).shape == (2, *shape)
 
 
+def test_restoring_network_has_the_same_weights_for_any_size():
+    """Convolutions alone: layers counted by hand, a latent of a quarter of each side."""
+    small, large = build("restore", (28, 28)), build("restore", (35, 90))
+
+    pair = {n: 2 * (9 * n * n + n) for n in (16, 32, 64)}
+    encoder = (9 * 16 + 16) + (9 * 16 * 32 + 32 + pair[32]) + (9 * 32 * 64 + 64 + pair[64])
+    decoder = pair[64] + (16 * 64 * 32 + 32 + pair[32]) + (16 * 32 * 16 + 16 + pair[16]) + (9 * 16 + 1)
+    for network in (small, large):
+        assert (network.encoder.count_params(), network.decoder.count_params()) == (encoder, decoder)
+    assert small.encoder.output_shape[1:] == (7, 7, 64)
+    assert large.encoder.output_shape[1:] == (9, 23, 64)
+
+
 def test_batch_normalisation_and_dropout_are_options_of_convolutions():
     """Four values for each filter of every layer but the last; dropout has none."""
     plain, normalised = build("conv-latent", (28, 28)), build("conv-latent", (28, 28), batch_norm=True)

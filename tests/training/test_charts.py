@@ -36,9 +36,9 @@ def test_logarithmic_axes_are_labelled_with_plain_numbers():
     scores = np.random.default_rng(0).lognormal(-6, 1, size=200)
 
     chart_texts = texts(charts.score_chart(scores, scores[:50], scores[50:60], 0.01))
-    chart_texts |= texts(charts.loss_chart([0.5, 0.05, 0.02], [0.6, 0.07, 0.03], 3))
+    chart_texts |= texts(charts.loss_chart([0.5, 0.05, 0.02], [0.6, 0.07, 0.03], 3, "corrupted"))
 
-    assert {"0.01", "0.1"} <= chart_texts
+    assert {"0.01", "0.1", "validation (corrupted inputs)"} <= chart_texts
     assert not any("\\" in text for text in chart_texts if text)
 
 

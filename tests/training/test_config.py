@@ -25,6 +25,16 @@ def test_flags_win_over_the_preset_and_the_preset_over_defaults():
     assert config.learning_rate == FitConfig.from_preset("dense").learning_rate
 
 
+def test_the_level_of_a_preset_belongs_to_its_own_corruption():
+    """Another corruption comes with its own default, and what is given stays."""
+    tiled = FitConfig.from_preset("restore", {"corruption": "mosaic"}).for_training((28, 28), 1000)
+    noisy = FitConfig.from_preset("restore", {"corruption": "gaussian", "corruption_level": 0.5})
+
+    assert FitConfig.from_preset("restore").corruption_level == 0.3
+    assert tiled.corruption_level == 2
+    assert noisy.corruption_level == 0.5
+
+
 @pytest.mark.parametrize(
     ("preset", "overrides", "sentence"),
     [

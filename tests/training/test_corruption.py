@@ -7,7 +7,7 @@ from keras import layers
 from scipy.ndimage import gaussian_filter
 
 from training.config import FitConfig
-from training.corruption import corrupt
+from training.corruption import CHUNK, corrupt, corrupted_copy
 
 PICTURES = np.random.default_rng(0).uniform(0.2, 0.8, size=(50, 20, 21)).astype(np.float32)
 WAYS = {
@@ -106,6 +106,23 @@ def test_a_blur_is_a_gaussian(channels):
     expected = gaussian_filter(pictures.astype(np.float64), sigma, radius=5, mode="reflect")
 
     np.testing.assert_allclose(corrupted("blur", 1.5, pictures), expected, atol=1e-5)
+
+
+def test_a_corrupted_copy_is_the_same_for_a_seed():
+    """Larger than one chunk, with draws of its own: not those of the first step."""
+    samples = np.zeros((CHUNK + 3, 4, 5), dtype=np.float32)
+    config, other = (
+        FitConfig.from_preset("conv", {"corruption_level": 0.5, "seed": seed}) for seed in (0, 2**32 - 1)
+    )
+
+    copy = corrupted_copy(samples, config)
+
+    assert (copy.shape, copy.dtype) == (samples.shape, np.float32)
+    assert np.std(copy) == pytest.approx(0.5, rel=0.05)
+    np.testing.assert_array_equal(corrupted_copy(samples, config), copy)
+    assert (corrupted_copy(samples, other) != copy).any()
+    assert (corrupted("gaussian", 0.5, samples) != copy).all()
+    assert (copy[:3] != copy[CHUNK:]).all()
 
 
 def test_standardised_rows_are_masked_by_their_mean():

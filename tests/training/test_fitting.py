@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 
 from training.architectures import build_autoencoder
 from training.config import LOSSES, OPTIMIZERS, FitConfig
+from training.corruption import corrupted_copy
 from training.errors import TrainingError
 from training.fitting import fit_autoencoder, seed_everything
 
@@ -95,3 +96,26 @@ def test_two_heads_are_fitted_to_two_losses():
         )
     )
     assert min(history.validation_loss) == pytest.approx(bce + mse, rel=1e-4)
+
+
+def test_restoration_is_judged_by_what_it_restores():
+    """The validation loss is that of corrupted inputs, and of clean ones where it is not asked for."""
+    digits = load_digits().images[:64].astype(np.float32) / 16
+
+    def fit_digits(**overrides):
+        given = {"widths": (4, 6), "epochs": 1, "learning_rate": 1e-9, "corruption_level": 0.8}
+        seed_everything(0)
+        config = FitConfig.from_preset("restore", {**given, **overrides}).for_training((8, 8), 64)
+        autoencoder = build_autoencoder(config, (8, 8))
+        history = fit_autoencoder(autoencoder, digits, digits, config, [])
+        return config, history.validation_loss[0], autoencoder
+
+    def loss(autoencoder, samples):
+        restored = autoencoder.decoder(autoencoder.encoder(samples))
+        return float(np.mean(keras.losses.BinaryCrossentropy()(digits, restored)))
+
+    config, restoring, autoencoder = fit_digits()
+    assert restoring == pytest.approx(loss(autoencoder, corrupted_copy(digits, config)), rel=1e-4)
+    _, rebuilding, autoencoder = fit_digits(corrupt_validation=False)
+    assert rebuilding == pytest.approx(loss(autoencoder, digits), rel=1e-4)
+    assert abs(restoring - rebuilding) > 1e-3
