@@ -7,6 +7,7 @@ from scipy.spatial import ConvexHull, QhullError
 from sklearn.decomposition import PCA
 
 MOST_GROUPS = 10
+MOST_FITTED = 2000  # vectors of a plane: a spatial latent may have thousands of values
 CORNERS = 3  # a mixture of more vectors crowds round the mean of its group
 FAR = 3.0  # times the distance of the farthest vector from the mean
 
@@ -30,7 +31,7 @@ class Plane:
 
     def project(self, latent: np.ndarray) -> np.ndarray:
         """Vectors of shape (n, latent_dim) -> points of shape (n, 2)."""
-        return (latent - self.mean) @ self.axes
+        return latent @ self.axes.astype(latent.dtype) - self.mean @ self.axes
 
     @property
     def names(self) -> tuple[str, str]:
@@ -51,7 +52,8 @@ def fit_plane(latent: np.ndarray) -> Plane:
     n_samples, size = latent.shape
     if size <= 2 or n_samples < 2:
         return Plane(np.zeros(size), np.eye(size, 2), None)
-    latent = latent.astype(np.float64)
+    rows = np.unique(np.linspace(0, n_samples - 1, MOST_FITTED).astype(int))
+    latent = latent[rows].astype(np.float64)
     if not np.ptp(latent, axis=0).any():
         return Plane(latent[0], np.eye(size, 2), None)
     pca = PCA(2, random_state=0).fit(latent)

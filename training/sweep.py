@@ -206,7 +206,7 @@ def run_trials(
         if trial.config is None or share <= 0:
             row["outcome"] = f"not run: {trial.problem or 'no time was left'}"
             continue
-        print_notes([f"trial {number + 1} of {len(trials)}: {trial}, at most {share:.0f} s"])
+        print(f"trial {number + 1} of {len(trials)}: {trial}, at most {share:.0f} s", file=sys.stderr)
         try:
             trained = _within(train_one, trial.config, share)
             row |= judge(trained)

@@ -66,3 +66,13 @@ def test_groups_are_labels_in_the_order_of_numbers_else_kinds():
     assert group_samples(labels, None)["10"].tolist() == [True, False, False, True]
     assert list(group_samples(many, np.zeros(40, dtype=bool))) == ["normal"]
     assert group_samples(many, None) == {}
+
+
+def test_a_large_spatial_latent_is_projected_in_its_own_precision():
+    """Ten thousand vectors of some thousand values are not copied as float64."""
+    latent = np.random.default_rng(0).normal(size=(2500, 300)).astype(np.float32)
+    latent[:, 7] *= 30
+    plane = fit_plane(latent)
+
+    assert abs(plane.axes[7, 0]) > 0.99
+    np.testing.assert_allclose(plane.project(latent), (latent - plane.mean) @ plane.axes, atol=1e-3)
