@@ -21,6 +21,7 @@ THRESHOLD_COLOUR = "#9d0208"
 MOST_POINTS = 3000
 _SVG_URI = "data:image/svg+xml;base64,"
 MOST_FEATURES = 16
+MOST_CHANNELS = 4
 MOST_CHARACTERS = 40  # of a name in a chart
 
 
@@ -299,6 +300,49 @@ def feature_chart(
     grid[0].invert_yaxis()
     figure.supxlabel("standard deviations from the mean: ● value, | reconstruction", fontsize=8)
     return _svg(figure)
+
+
+def window_chart(
+    samples: np.ndarray,
+    reconstructions: np.ndarray,
+    errors: np.ndarray,
+    titles: Sequence[str],
+    names: Sequence[str],
+) -> str:
+    """Windows in scaled units as lines, a column for each: value, reconstruction, and the error below.
+
+    Parameters
+    ----------
+    samples, reconstructions, errors : ndarray of shape (n_samples, window, n_channels)
+        The channels with the largest errors are drawn.
+    titles : sequence of str
+    names : sequence of str
+        Of the channels.
+    """
+    channels = _largest_channels(errors.mean(axis=(0, 1)))
+    heights = [1.3] * channels.size + [0.9]
+    figure = Figure(figsize=(1.3 * len(samples) + 0.8, sum(heights) + 0.4), layout="constrained")
+    grid = figure.subplots(len(heights), len(samples), sharex=True, sharey="row", squeeze=False)
+    for column, title in enumerate(titles):
+        grid[0, column].set_title(title, fontsize=8)
+        for axes, channel in zip(grid[:, column], channels, strict=False):
+            axes.plot(samples[column, :, channel], color=NORMAL_COLOUR, linewidth=1.1)
+            axes.plot(reconstructions[column, :, channel], color=ANOMALY_COLOUR, linewidth=1.1)
+        error = errors[column].mean(axis=-1)
+        grid[-1, column].fill_between(np.arange(error.size), error, color=THRESHOLD_COLOUR, linewidth=0)
+    for axes, channel in zip(grid[:, 0], channels, strict=False):
+        axes.set_ylabel(printable(names[channel]), fontsize=8)
+    grid[-1, 0].set_ylabel("error", fontsize=8)
+    for axes in grid.flat:
+        axes.tick_params(labelsize=6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("step of the window: blue is the value, orange the reconstruction", fontsize=8)
+    return _svg(figure)
+
+
+def _largest_channels(errors: np.ndarray) -> np.ndarray:
+    """The channels with the largest errors, in their order."""
+    return np.sort(np.argsort(-errors)[:MOST_CHANNELS])
 
 
 def _label_plainly(axis: Axis) -> None:

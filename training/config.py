@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, Self
 
+from detector.manifest import LAST_WINDOW, MERGE_RULES
 from training.errors import ConfigError
 from training.presets import PRESETS
 
@@ -165,6 +166,20 @@ class FitConfig:
     alpha: float = _option(0.05, float, "false-alarm rate to promise on normal data")
     promise: bool = True
     samples: bool = True
+    window: int | None = _option(
+        None,
+        int,
+        "steps of a window of a series; if not given 64, or fewer where the series is too short for that",
+    )
+    stride: int | None = _option(
+        None,
+        int,
+        "steps from one window to the next, at most a window; if not given 1 where a series is served, and "
+        "for fitting 1 or as much as keeps the windows few",
+    )
+    merge: str = _option(
+        LAST_WINDOW, str, "how the scores of windows become scores of the steps of a series", MERGE_RULES
+    )
     validation_fraction: float = _option(0.1, float, "share of the normal samples for early stopping")
     calibration_fraction: float = _option(
         0.2, float, "share for the threshold; up to 0.4 where the data are few or the promise needs it"
@@ -173,7 +188,8 @@ class FitConfig:
     rows: int | None = _option(
         None,
         int,
-        "use at most so many of the samples that are not held out, drawn at random; all if not given",
+        "use at most so many of the samples that are not held out, drawn at random; of a series so many "
+        "windows for fitting; all if not given",
     )
     seed: int = _option(0, int, "of splits, weights, corruption and batches")
 
@@ -205,6 +221,7 @@ class FitConfig:
                 _require(value in choices, field.name, "one of " + ", ".join(choices), value)
         self._check_network()
         self._check_corruption()
+        self._check_windows()
 
     def _check_network(self) -> None:
         """What a kind, an architecture and a loss ask of each other."""
@@ -255,6 +272,18 @@ class FitConfig:
         if self.corruption == "mosaic" and level is not None:
             _require(level == int(level), "corruption_level", "a whole number of pixels for a mosaic", level)
 
+    def _check_windows(self) -> None:
+        window, stride = self.window, self.stride
+        if self.kind != "sequence":
+            given = [name for name in ("window", "stride") if getattr(self, name) is not None]
+            if given:
+                raise ConfigError(f"{given[0]} is for sequences, got kind {self.kind}")
+            return
+        _require(window is None or window >= 2, "window", "at least 2", window)
+        _require(stride is None or stride >= 1, "stride", "positive", stride)
+        if window is not None and stride is not None:
+            _require(stride <= window, "stride", f"at most the window, {window}", stride)
+
     @property
     def settled_output(self) -> str:
         """The activation of the reconstruction, the kind's own where none was given."""
@@ -295,7 +324,21 @@ class FitConfig:
         return cls(**{"preset": preset, **options, **overrides})
 
     def for_samples(self, sample_shape: tuple[int, ...]) -> Self:
-        """The same with a latent size: a share of the features, up to a limit, where none was given."""
+        """The same with a latent size: a share of the features, up to a limit, where none was given.
+
+        A sequence's window is settled by its samples.
+        """
+        if self.kind == "sequence":
+            return self._for_windows(sample_shape)._with_latent(sample_shape)
+        return self._with_latent(sample_shape)
+
+    def _for_windows(self, sample_shape: tuple[int, ...]) -> Self:
+        n_steps = sample_shape[0]
+        if self.window not in (None, n_steps):
+            raise ConfigError(f"window must be {n_steps}, as the data are cut already, got {self.window}")
+        return dataclasses.replace(self, window=n_steps)
+
+    def _with_latent(self, sample_shape: tuple[int, ...]) -> Self:
         if self.architecture in LATENT_FROM_PICTURE:
             return self
         share, largest = DEFAULT_LATENT[self.kind]

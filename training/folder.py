@@ -118,6 +118,7 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
 def draft_manifest(fitted: Fitted) -> Manifest:
     """The manifest as far as it is known before calibration; its threshold stands for none yet."""
     dataset, config, autoencoder = fitted.dataset, fitted.config, fitted.autoencoder
+    is_sequence = dataset.kind == "sequence"
     return Manifest(
         name=fitted.name,
         version=1,
@@ -129,8 +130,9 @@ def draft_manifest(fitted: Fitted) -> Manifest:
         value_range=dataset.value_range if dataset.kind == "image" else None,
         feature_names=dataset.feature_names,
         units=None,
-        window=None,
-        stride=None,
+        window=config.window,
+        stride=(config.stride or 1) if is_sequence else None,
+        merge=config.merge if is_sequence else None,
         latent_shape=autoencoder.encoder.output_shape[1:],
         score=describe_score(config.residual_smoothing, len(config.losses)),
         architecture={

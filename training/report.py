@@ -97,13 +97,8 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
         low, high = dataset.value_range
         latents = test.outputs[LATENT][rows] if LATENT in test.outputs else None
         return charts.picture_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
-    if dataset.kind == "sequence":
-        limits = tuple(np.quantile(samples, [0.001, 0.999]).tolist())
-        latents = test.outputs[LATENT][rows]
-        return charts.side_chart(samples, latents, reconstructions, titles, limits, pictures=False)
-    return charts.feature_chart(
-        scaling.apply(samples), scaling.apply(reconstructions), errors, titles, dataset.feature_names
-    )
+    draw = charts.window_chart if dataset.kind == "sequence" else charts.feature_chart
+    return draw(scaling.apply(samples), scaling.apply(reconstructions), errors, titles, dataset.feature_names)
 
 
 def _shown(test: TestRun) -> tuple[np.ndarray, list[str]]:

@@ -156,3 +156,27 @@ def test_flags_cover_every_hyperparameter_and_default_to_absent():
         "samples",
     }
     assert parser.parse_args(["--widths", "9,5"]).widths == (9, 5)
+
+
+def test_a_window_is_settled_by_windows_that_are_cut_already():
+    """The manifest names it, and another one is a contradiction."""
+    config = FitConfig.from_preset("conv1d", {"stride": 4})
+
+    assert config.for_samples((20, 3)).window == 20
+    with pytest.raises(ConfigError, match="window must be 20, as the data are cut already, got 16"):
+        dataclasses.replace(config, window=16).for_samples((20, 3))
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "message"),
+    [
+        ("dense", {"window": 8}, "window is for sequences, got kind vector"),
+        ("conv1d", {"window": 1}, "window must be at least 2, got 1"),
+        ("conv1d", {"window": 8, "stride": 9}, "stride must be at most the window, 8, got 9"),
+        ("conv1d", {"merge": "first"}, "merge must be one of last, mean, got 'first'"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(preset, options, message):
+    """Steps between windows would be left out, and rows have no windows."""
+    with pytest.raises(ConfigError, match=message):
+        FitConfig.from_preset(preset, options)
