@@ -27,8 +27,8 @@ class Autoencoder:
     decoder : keras.Model
         (batch, *latent_shape) -> (batch, *sample_shape).
     fit_encoder : keras.Model, or None
-        What stands for the encoder while fitting: it draws from the latent's distribution and adds its
-        divergence to the loss. None where that is the encoder itself.
+        What stands for the encoder while fitting: it draws the latent from its distribution, or adds what
+        the latent costs to the loss. None where that is the encoder itself.
     heads : keras.Model, or None
         (batch, *latent_shape) -> one reconstruction for each loss, of which `decoder` gives the mean. None
         where there is one reconstruction.
@@ -165,9 +165,8 @@ def _strided(
     latent = layers.Input(encoder.output_shape[1:])
     hidden = layers.Dense(math.prod(inner_shape), activation=config.activation)(latent)
     hidden = layers.Reshape(inner_shape)(hidden)
-    widths = _decoder_widths(config) if config.extra_output else _decoder_widths(config)[1:]
-    outer = list(zip(widths, strides[::-1], sizes[::-1], strict=False))
-    for filters, stride, size in outer:
+    mirror = config.widths[::-1] if config.extra_output else config.widths[-2::-1]
+    for filters, stride, size in zip(mirror, strides[::-1], sizes[::-1], strict=False):
         layer = transposed(filters, kernel, strides=stride, padding="same")
         hidden = _crop(_convolved(layer, hidden, config), size)
     last_stride = 1 if config.extra_output else strides[0]
@@ -186,15 +185,13 @@ def _conv_map(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
     half = (math.ceil(height / 2), math.ceil(width / 2), 1)
     samples = layers.Input(sample_shape)
     hidden = layers.Reshape((height, width, channels))(samples)
-    hidden = layers.Conv2D(filters, 5, strides=2, padding="same", activation=config.activation)(hidden)
+    hidden = _convolved(layers.Conv2D(filters, 5, strides=2, padding="same"), hidden, config)
     hidden = layers.Flatten()(layers.MaxPooling2D(5, strides=1)(hidden))
     hidden = layers.Dense(math.prod(half), activation=config.latent_activation)(hidden)
     encoder = keras.Model(samples, layers.Reshape(half)(hidden), name="encoder")
 
     latent = layers.Input(half)
-    hidden = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", activation=config.activation)(
-        latent
-    )
+    hidden = _convolved(layers.Conv2DTranspose(filters, 4, strides=2, padding="same"), latent, config)
     return Autoencoder(encoder, _picture(latent, hidden, 4, config, sample_shape))
 
 
@@ -215,7 +212,7 @@ def _conv_pool(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
         inner * 2 ** len(config.widths) - size
         for inner, size in zip(latent.shape[1:3], (height, width), strict=True)
     ]
-    for position, filters in enumerate(_decoder_widths(config), start=1):
+    for position, filters in enumerate(config.widths[::-1], start=1):
         is_last = position == len(config.widths)
         padding = "valid" if is_last and min(excess) >= 4 else "same"
         hidden = _convolved(layers.Conv2D(filters, 3, padding=padding), hidden, config)
@@ -258,8 +255,7 @@ def _conv_restore(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencod
 
     latent = layers.Input(encoder.output_shape[1:])
     hidden = _residual(latent, config)
-    outward = (*_decoder_widths(config)[1:],)
-    for filters, size in zip(outward, sizes[::-1], strict=True):
+    for filters, size in zip(config.widths[-2::-1], sizes[::-1], strict=True):
         hidden = _convolved(layers.Conv2DTranspose(filters, 4, strides=2, padding="same"), hidden, config)
         hidden = _residual(_crop(hidden, size), config)
     return Autoencoder(encoder, _picture(latent, hidden, 3, config, sample_shape))
@@ -382,16 +378,16 @@ def _encoders(
     samples: keras.KerasTensor, hidden: keras.KerasTensor, config: FitConfig, prefix: str = ""
 ) -> tuple[keras.Model, keras.Model | None]:
     """The encoder that is exported, and the one that is fitted where that is another."""
-    penalty = keras.regularizers.L1(config.latent_l1) if config.latent_l1 > 0 else None
-    latent = layers.Dense(
-        config.latent_dim, activation=config.latent_activation, activity_regularizer=penalty
-    )(hidden)
+    latent = layers.Dense(config.latent_dim, activation=config.latent_activation)(hidden)
     encoder = keras.Model(samples, latent, name=f"{prefix}encoder")
-    if config.kl_weight == 0:
+    if config.kl_weight == 0 and config.latent_l1 == 0:
         return encoder, None
-    log_variance = layers.Dense(config.latent_dim, kernel_initializer="zeros")(hidden)
-    drawn = _GaussianLatent(config.kl_weight, config.seed)([latent, log_variance])
-    return encoder, keras.Model(samples, drawn, name="fit_encoder")
+    if config.kl_weight > 0:
+        log_variance = layers.Dense(config.latent_dim, kernel_initializer="zeros")(hidden)
+        latent = _GaussianLatent(config.kl_weight, config.seed)([latent, log_variance])
+    if config.latent_l1 > 0:
+        latent = layers.ActivityRegularization(l1=config.latent_l1)(latent)
+    return encoder, keras.Model(samples, latent, name=f"{prefix}fit_encoder")
 
 
 class _GaussianLatent(layers.Layer):

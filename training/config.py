@@ -14,24 +14,40 @@ LOSSES = ("mse", "mae", "bce", "huber", "ssim")
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "silu", "tanh")
 OUTPUT_ACTIVATIONS = ("linear", "sigmoid", "tanh")
 OPTIMIZERS = ("adam", "adamw", "adadelta", "sgd")
-# Each with the kinds of samples that it takes.
+_LATENT_OPTIONS = ("latent_dim", "latent_activation", "latent_l1")
+_DENSE_OPTIONS = (*_LATENT_OPTIONS, "decoder_widths", "dropout")
+_STRIDED_OPTIONS = (*_LATENT_OPTIONS, "kl_weight", "strides", "extra_output", "batch_norm", "dropout")
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What a family of networks takes: kinds of samples, options beside widths and activations."""
+
+    kinds: tuple[str, ...]
+    options: tuple[str, ...]
+    needs_widths: bool = True
+
+
 ARCHITECTURES = {
-    "dense": ("vector", "image", "sequence"),
-    "rows": ("image", "sequence"),
-    "two-head": ("image", "sequence"),
-    "conv": ("image",),
-    "conv-map": ("image",),
-    "conv-pool": ("image",),
-    "conv-denoise": ("image",),
-    "conv-restore": ("image",),
-    "conv1d": ("sequence",),
-    "lstm": ("sequence",),
-    "bilstm": ("sequence",),
+    "dense": Architecture(
+        ("vector", "image", "sequence"), (*_DENSE_OPTIONS, "kl_weight"), needs_widths=False
+    ),
+    "rows": Architecture(("image", "sequence"), _DENSE_OPTIONS, needs_widths=False),
+    "two-head": Architecture(
+        ("image", "sequence"),
+        ("latent_dim", "latent_activation", "decoder_widths", "dropout", "second_loss"),
+        needs_widths=False,
+    ),
+    "conv": Architecture(("image",), _STRIDED_OPTIONS),
+    "conv-map": Architecture(("image",), ("latent_activation", "batch_norm", "dropout")),
+    "conv-pool": Architecture(("image",), ("batch_norm", "dropout")),
+    "conv-denoise": Architecture(("image",), ("batch_norm", "dropout")),
+    "conv-restore": Architecture(("image",), ("batch_norm", "dropout")),
+    "conv1d": Architecture(("sequence",), _STRIDED_OPTIONS),
+    "lstm": Architecture(("sequence",), (*_DENSE_OPTIONS, "kl_weight")),
+    "bilstm": Architecture(("sequence",), ("latent_dim", "decoder_widths", "dropout"), needs_widths=False),
 }
-WIDTHLESS = ("dense", "rows", "two-head", "bilstm")  # their latent layer may be the only one
-LATENT_FROM_PICTURE = ("conv-map", "conv-pool", "conv-denoise", "conv-restore")
-VARIATIONAL = ("dense", "conv", "conv1d", "lstm")
-STRIDED = ("conv", "conv1d")
+NETWORK_OPTIONS = tuple(sorted({name for family in ARCHITECTURES.values() for name in family.options}))
 # The level where none is given, and what it may be.
 CORRUPTIONS = {
     "none": (0.0, 0.0, 0.0),
@@ -225,10 +241,20 @@ class FitConfig:
 
     def _check_network(self) -> None:
         """What a kind, an architecture and a loss ask of each other."""
-        kinds = ARCHITECTURES[self.architecture]
-        if self.kind not in kinds:
-            wanted = " or ".join(kind + "s" for kind in kinds)
+        family = ARCHITECTURES[self.architecture]
+        if self.kind not in family.kinds:
+            wanted = " or ".join(kind + "s" for kind in family.kinds)
             raise ConfigError(f"architecture {self.architecture} needs {wanted}, got kind {self.kind}")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in NETWORK_OPTIONS:
+            value = getattr(self, name)
+            if name not in family.options and value != defaults[name]:
+                raise ConfigError(f"architecture {self.architecture} has no {name}, got {value!r}")
+        if family.needs_widths and not self.widths:
+            raise ConfigError(f"architecture {self.architecture} needs widths, got none")
+        if self.strides is not None:
+            n_widths = len(self.widths)
+            _require(len(self.strides) == n_widths, "strides", f"as many as widths, {n_widths}", self.strides)
         if "bce" in self.losses and self.settled_output != "sigmoid":
             raise ConfigError(
                 "loss bce needs values between 0 and 1: give --output-activation sigmoid, got "
@@ -236,26 +262,6 @@ class FitConfig:
             )
         if "ssim" in self.losses and self.kind != "image":
             raise ConfigError(f"loss ssim needs images, got kind {self.kind}")
-        if self.latent_dim is not None and self.architecture in LATENT_FROM_PICTURE:
-            raise ConfigError(
-                f"the latent of architecture {self.architecture} follows from the picture: leave out "
-                "latent_dim"
-            )
-        if self.kl_weight > 0 and self.architecture not in VARIATIONAL:
-            raise ConfigError(
-                f"kl_weight needs architecture {', '.join(VARIATIONAL)}, got {self.architecture}"
-            )
-        if self.strides is not None:
-            if self.architecture not in STRIDED:
-                raise ConfigError(f"strides need architecture {', '.join(STRIDED)}, got {self.architecture}")
-            _require(
-                len(self.strides) == len(self.widths),
-                "strides",
-                f"as many as widths, {len(self.widths)}",
-                self.strides,
-            )
-        if not self.widths and self.architecture not in WIDTHLESS:
-            raise ConfigError(f"architecture {self.architecture} needs widths, got none")
 
     def _check_corruption(self) -> None:
         if self.corruption in PICTURE_CORRUPTIONS and self.kind != "image":
@@ -339,7 +345,7 @@ class FitConfig:
         return dataclasses.replace(self, window=n_steps)
 
     def _with_latent(self, sample_shape: tuple[int, ...]) -> Self:
-        if self.architecture in LATENT_FROM_PICTURE:
+        if "latent_dim" not in ARCHITECTURES[self.architecture].options:
             return self
         share, largest = DEFAULT_LATENT[self.kind]
         return self._where_not_given(latent_dim=max(1, min(largest, math.prod(sample_shape) // share)))

@@ -38,6 +38,7 @@ CASES = {
     "rowwise": ("rowwise", {}, (9, 12)),
     "rowwise-rgb": ("rowwise", {}, (7, 5, 3)),
     "two-head": ("two-head", {}, (9, 12)),
+    "dense-sparse": ("dense-sparse", {}, (11,)),
     "variational": ("variational", {}, (11,)),
     "dense-window": ("dense", {"kind": "sequence"}, (13, 3)),
     "rowwise-window": ("rowwise", {"kind": "sequence"}, (13, 3)),
