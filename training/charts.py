@@ -3,7 +3,7 @@
 import base64
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -15,6 +15,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from training.plane import hull_corners
+from training.series import runs
+from training.stepwise import StepRun
 
 NORMAL_COLOUR, ANOMALY_COLOUR, CALIBRATION_COLOUR = "#2a6f97", "#e76f51", "#9aa5b1"
 THRESHOLD_COLOUR = "#9d0208"
@@ -22,6 +24,7 @@ MOST_POINTS = 3000
 _SVG_URI = "data:image/svg+xml;base64,"
 MOST_FEATURES = 16
 MOST_CHANNELS = 4
+MOST_PLACES = 2000  # of a line
 MOST_CHARACTERS = 40  # of a name in a chart
 
 
@@ -338,6 +341,73 @@ def window_chart(
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("step of the window: blue is the value, orange the reconstruction", fontsize=8)
     return _svg(figure)
+
+
+def step_chart(
+    samples: np.ndarray | None,
+    reconstructions: np.ndarray,
+    run: StepRun,
+    threshold: float,
+    names: Sequence[str],
+    time_of: Callable[[int], str],
+) -> str:
+    """A series over time: its channels with their reconstruction, and its scores with the threshold.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n_steps, n_channels), scaled units, or None
+        The channels with the largest errors are drawn; none where it is None.
+    reconstructions : ndarray of shape (n_steps, n_channels), scaled units
+    run : StepRun
+        Its scores, what is flagged and what the data call anomalous, and where its parts begin.
+    threshold : float
+    names : sequence of str
+        Of the channels.
+    time_of : callable
+        Position in the run -> text for the axis.
+    """
+    n_steps = len(run.score)
+    errors = np.empty(0) if samples is None else np.square(samples - reconstructions).mean(axis=0)
+    channels = _largest_channels(errors)
+    heights = [1.4] * channels.size + [2.2]
+    figure = Figure(figsize=(11.5, sum(heights) + 0.6), layout="constrained")
+    grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, channel in zip(grid, channels, strict=False):
+        _draw_line(axes, samples[:, channel], color=NORMAL_COLOUR)
+        _draw_line(axes, reconstructions[:, channel], color=ANOMALY_COLOUR)
+        axes.set_ylabel(printable(names[channel]), fontsize=8)
+    scores = grid[-1]
+    floor = max(run.score[run.score > 0].min(initial=threshold), threshold * 1e-4)
+    _draw_line(scores, run.score.clip(floor), color="#1d3557")
+    scores.axhline(threshold, color=THRESHOLD_COLOUR, linestyle="--", linewidth=1)
+    scores.set(yscale="log", xlim=(0, n_steps - 1))
+    scores.set_ylabel("score", fontsize=8)
+    _label_plainly(scores.yaxis)
+    flagged = np.flatnonzero(run.is_flagged)
+    top = np.full(flagged.size, run.score.max() * 1.5)
+    scores.plot(flagged, top, "|", color=THRESHOLD_COLOUR, markersize=6, rasterized=True)
+    for axes in grid:
+        for anomaly in runs(run.is_anomaly):
+            if run.is_anomaly[anomaly.start]:
+                axes.axvspan(anomaly.start, anomaly.stop, color=ANOMALY_COLOUR, alpha=0.2, linewidth=0)
+        for start in np.flatnonzero(np.diff(run.part)) + 1:
+            axes.axvline(start, color=CALIBRATION_COLOUR, linewidth=0.6)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    places = np.unique(np.linspace(0, n_steps - 1, 6).astype(int))
+    scores.set_xticks(places, [time_of(place) for place in places])
+    return _svg(figure)
+
+
+def _draw_line(axes: Axes, values: np.ndarray, color: str) -> None:
+    """A line through all values, or where they are many through the least and the largest of each few."""
+    per_place = -(-values.size // MOST_PLACES)
+    if per_place == 1:
+        axes.plot(values, color=color, linewidth=0.9)
+        return
+    starts = np.arange(0, values.size, per_place)
+    both = np.stack([np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)], axis=1)
+    axes.plot(np.repeat(starts, 2), both.ravel(), color=color, linewidth=0.7)
 
 
 def _largest_channels(errors: np.ndarray) -> np.ndarray:

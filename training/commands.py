@@ -14,9 +14,22 @@ from detector.errors import DetectorError
 from detector.manifest import Manifest
 from detector.store import check_name
 from training.config import FitConfig, add_flags
+from training.cutting import cut_series
 from training.datasets import Dataset, load_dataset
 from training.errors import ConfigError, TrainingError
 from training.presets import DEFAULT_PRESETS
+
+# What the windows of a series depend on.
+CUTTING_OPTIONS = (
+    "window",
+    "stride",
+    "rows",
+    "alpha",
+    "promise",
+    "validation_fraction",
+    "calibration_fraction",
+    "test_fraction",
+)
 
 
 def command_parser(module: str, manual: str | None) -> argparse.ArgumentParser:
@@ -37,6 +50,14 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_series_flags(parser: argparse.ArgumentParser) -> None:
+    """Which columns of a table say when a step was, and of what."""
+    parser.add_argument(
+        "--time-column", metavar="COLUMN", help="of a series in a table: times, which must not go back"
+    )
+    parser.add_argument("--entity-column", metavar="COLUMN", help="of several series in a table: which one")
+
+
 def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
     """Flags of the data, of the published model, and of each hyperparameter but those left out."""
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="what to train on")
@@ -47,6 +68,7 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
     )
     parser.add_argument("--columns", type=names, metavar="A,B,C", help="features of a table, in this order")
     add_label_flags(parser)
+    add_series_flags(parser)
     parser.add_argument(
         "--value-range", type=value_range, metavar="LOW,HIGH", help="values of black and white"
     )
@@ -72,20 +94,29 @@ def value_range(text: str) -> tuple[float, float]:
 def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
     """The data that the flags name, as one of these kinds; the model's name is settled on the way.
 
+    A series is cut into windows.
+
     Raises
     ------
     TrainingError
         If nothing can be made of name or data.
     """
     arguments.name = check_name(arguments.name or _name_after(arguments.data))
-    return load_dataset(
+    dataset = load_dataset(
         arguments.data,
         kinds=[arguments.kind] if arguments.kind else kinds,
         columns=arguments.columns,
         label_column=arguments.label_column,
         normal_label=arguments.normal_label,
         value_range=arguments.value_range,
+        time_column=arguments.time_column,
+        entity_column=arguments.entity_column,
     )
+    if dataset.timeline is None:
+        return dataset
+    given = _given(arguments)
+    options = {name: given[name] for name in CUTTING_OPTIONS if name in given}
+    return cut_series(dataset, FitConfig.from_preset(DEFAULT_PRESETS["sequence"], options))
 
 
 def _name_after(data: str) -> str:
@@ -109,13 +140,7 @@ def configure(
     ConfigError
         If a value, or two of them together, cannot be.
     """
-    fields = {field.name for field in dataclasses.fields(FitConfig)} - {"kind", "preset"}
-    given = {name: value for name, value in vars(arguments).items() if name in fields}
-    given |= {
-        "kind": dataset.kind,
-        "promise": not arguments.no_promise,
-        "samples": not arguments.no_samples,
-    }
+    given = _given(arguments) | {"kind": dataset.kind}
     config = FitConfig.from_preset(preset, given | dict(overrides or {}))
     if arguments.value_range and config.scaled_range is None:
         raise ConfigError(
@@ -123,6 +148,13 @@ def configure(
             f"or tanh; preset {preset} standardises features of kind {dataset.kind}"
         )
     return config.for_samples(dataset.sample_shape)
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The hyperparameters that the flags name."""
+    fields = {field.name for field in dataclasses.fields(FitConfig)} - {"kind", "preset"}
+    given = {name: value for name, value in vars(arguments).items() if name in fields}
+    return given | {"promise": not arguments.no_promise, "samples": not arguments.no_samples}
 
 
 def run_command(action: Callable[[], None], interrupted: str = "nothing was written") -> int:

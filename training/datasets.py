@@ -14,7 +14,8 @@ from detector.images import read_image
 from detector.manifest import KINDS
 from training.errors import DataError
 from training.quiet import import_tensorflow
-from training.tables import TABLE_SUFFIXES, label_texts, missing_labels, read_table
+from training.series import Cut, Timeline, Windows, time_text
+from training.tables import TABLE_SUFFIXES, Table, label_texts, missing_labels, read_table, row_words
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 NORMAL, ANOMALY = "0", "1"
@@ -27,8 +28,8 @@ class Dataset:
 
     Attributes
     ----------
-    samples : ndarray of shape (n_samples, *sample_shape)
-        float32, or uint8 for 8-bit pictures.
+    samples : ndarray, or Windows, of shape (n_samples, *sample_shape)
+        float32, or uint8 for 8-bit pictures. Of a series its steps, until `cutting.cut_series` makes windows.
     is_anomaly : ndarray of shape (n_samples,), bool
     labels : ndarray of shape (n_samples,), str, or None
         As the data have them; they colour reports.
@@ -47,9 +48,13 @@ class Dataset:
         Where a built-in data set comes from, and its licence.
     notes : tuple of str
         What was assumed, a sentence each.
+    timeline : Timeline, or None
+        Of a series.
+    cut : Cut, or None
+        How the windows were cut from a series.
     """
 
-    samples: np.ndarray
+    samples: np.ndarray | Windows
     is_anomaly: np.ndarray
     labels: np.ndarray | None
     held_out: np.ndarray
@@ -60,6 +65,8 @@ class Dataset:
     normal_label: str | None = None
     provenance: str | None = None
     notes: tuple[str, ...] = ()
+    timeline: Timeline | None = None
+    cut: Cut | None = None
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -67,7 +74,9 @@ class Dataset:
         return self.samples.shape[1:]
 
     def fingerprint(self) -> str:
-        """SHA-256 over shape, dtype, samples and which are anomalies: 64 hex digits."""
+        """SHA-256 over shape, dtype, samples and anomalies: 64 hex digits; of windows their series'."""
+        if self.cut is not None:
+            return self.cut.series.fingerprint()
         digest = hashlib.sha256(f"{self.samples.shape} {self.samples.dtype.str}".encode())
         digest.update(np.ascontiguousarray(self.samples).data)
         digest.update(self.is_anomaly.tobytes())
@@ -86,6 +95,7 @@ class Source:
     normal_label: str | None = None
     provenance: str | None = None
     notes: tuple[str, ...] = ()
+    timeline: Timeline | None = None
 
 
 def load_dataset(
@@ -96,8 +106,13 @@ def load_dataset(
     label_column: str | None = None,
     normal_label: str | None = None,
     value_range: tuple[float, float] | None = None,
+    time_column: str | None = None,
+    entity_column: str | None = None,
 ) -> Dataset:
     """Load a file, a folder of pictures or a built-in data set.
+
+    A table or an `.npy` of one or two dimensions that is not taken as rows, but as kind `sequence`, is a
+    series: its samples are steps, and it has a timeline.
 
     Parameters
     ----------
@@ -116,6 +131,8 @@ def load_dataset(
     value_range : tuple of float, optional
         Raw values of black and white. Where not given 0 and 255 for 8-bit pictures, and for others the least
         and the largest value of the samples that are not held out, with a note.
+    time_column, entity_column : optional
+        Of a table that is a series.
 
     Raises
     ------
@@ -126,14 +143,31 @@ def load_dataset(
         raise DataError(
             f"--columns and --label-column belong to tables ({', '.join(TABLE_SUFFIXES)}), not {data}"
         )
-    source = _read_source(data, columns, label_column)
+    is_series = "sequence" in kinds and "vector" not in kinds
+    if (time_column or entity_column) and not (is_series and _suffix(Path(data)) in TABLE_SUFFIXES):
+        raise DataError(
+            "--time-column and --entity-column belong to a series in a table: give --kind sequence too"
+        )
+    if is_series and _suffix(Path(data)) in TABLE_SUFFIXES and Path(data).is_file():
+        table = read_table(
+            Path(data), columns, label_column, time_column=time_column, entity_column=entity_column
+        )
+        source = _series_of_table(table, Path(data), time_column, entity_column)
+    else:
+        source = _read_source(data, columns, label_column, is_series=is_series)
     samples = _as_float32(source.samples, Path(data).name)
     labels = None if source.labels is None else label_texts(source.labels)
     value_range = value_range or source.value_range
-    kind = _choose_kind(samples, value_range, kinds)
-    samples, shape_notes = _as_kind(samples, kind)
+    shape_notes: tuple[str, ...] = ()
     range_notes: tuple[str, ...] = ()
-    _check_kind(samples, kind, value_range)
+    if source.timeline is not None:
+        kind = "sequence"
+        samples = samples.astype(np.float32, copy=False)
+        _check_range(samples, value_range)
+    else:
+        kind = _choose_kind(samples, value_range, kinds)
+        samples, shape_notes = _as_kind(samples, kind)
+        _check_kind(samples, kind, value_range)
     if value_range is None and (kind == "image" or samples.dtype == np.uint8):
         value_range, range_notes = _assumed_range(samples[: len(samples) - source.n_held_out])
     normal_label = normal_label or source.normal_label
@@ -155,10 +189,13 @@ def load_dataset(
         normal_label=normal_label,
         provenance=source.provenance,
         notes=(*source.notes, *shape_notes, *range_notes, *notes),
+        timeline=source.timeline,
     )
 
 
-def _read_source(data: str, columns: Sequence[str] | None, label_column: str | None) -> Source:
+def _read_source(
+    data: str, columns: Sequence[str] | None, label_column: str | None, *, is_series: bool
+) -> Source:
     path = Path(data)
     if path.is_dir():
         return _read_pictures(path)
@@ -167,7 +204,7 @@ def _read_source(data: str, columns: Sequence[str] | None, label_column: str | N
             table = read_table(path, columns, label_column)
             return Source(table.values, table.labels, feature_names=table.columns, notes=table.notes)
         if _suffix(path) in (".npy", ".npz"):
-            return _read_arrays(path)
+            return _read_arrays(path, is_series=is_series)
         known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))
         raise DataError(f"{path.name} must be one of {known} or a folder of pictures, got {path.suffix!r}")
     if data in BUILT_IN:
@@ -181,8 +218,40 @@ def _suffix(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _read_arrays(path: Path) -> Source:
+def _series_of_table(table: Table, path: Path, time_column: str | None, entity_column: str | None) -> Source:
+    """The rows as steps, entity by entity in the order in which they first appear."""
+    n_steps = len(table.values)
+    names, entities = np.array([""]), np.zeros(n_steps, dtype=np.int64)
+    if table.entities is not None:
+        sorted_names, first, inverse = np.unique(table.entities, return_index=True, return_inverse=True)
+        names, entities = sorted_names[np.argsort(first)], np.argsort(np.argsort(first))[inverse]
+    order = np.argsort(entities, kind="stable")
+    times = None if table.times is None else table.times[order]
+    entities = entities[order]
+    if times is not None:
+        back = np.flatnonzero((times[1:] < times[:-1]) & (entities[1:] == entities[:-1])) + 1
+        if back.size:
+            here = back[0]
+            of_entity = f" of {names[entities[here]]!r}" if entity_column else ""
+            raise DataError(
+                f"{path.name}: time column {time_column!r} must not go back{of_entity}, got "
+                f"{time_text(times[here])} after {time_text(times[here - 1])} in "
+                f"{row_words(order[here], path)}; sort the rows, or name the series with --entity-column"
+            )
+    return Source(
+        table.values[order],
+        None if table.labels is None else table.labels[order],
+        feature_names=table.columns,
+        notes=table.notes,
+        timeline=Timeline(entities, tuple(names.tolist()), times, time_column, entity_column),
+    )
+
+
+def _read_arrays(path: Path, *, is_series: bool) -> Source:
     arrays = _load_arrays(path)
+    if is_series and _suffix(path) == ".npy" and arrays["X"].ndim in (1, 2):
+        steps = arrays["X"].reshape(len(arrays["X"]), -1)
+        return Source(_real({"X": steps}, "X", path), timeline=Timeline.of_one_series(len(steps)))
     if "X" in arrays:
         return Source(_real(arrays, "X", path), _labels(arrays, "y", "X", path))
     if {"x_train", "x_test"} <= arrays.keys():

@@ -189,6 +189,35 @@ def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any
     return figures
 
 
+def evaluate_steps(score: np.ndarray, is_flagged: np.ndarray, is_anomaly: np.ndarray) -> dict[str, Any]:
+    """Figures of the steps of a series; without intervals, since neighbours are not drawn independently.
+
+    Parameters
+    ----------
+    score : ndarray of shape (n_steps,), float64
+    is_flagged, is_anomaly : ndarray of shape (n_steps,), bool
+
+    Returns
+    -------
+    dict
+        As from `evaluate`, each figure a number, or None where there is nothing to compute it from.
+    """
+    normal = ~is_anomaly
+    figures: dict[str, Any] = {
+        "n_normal": int(normal.sum()),
+        "n_anomalies": int(is_anomaly.sum()),
+        "false_alarm_rate": float(is_flagged[normal].mean()) if normal.any() else None,
+        "recall": float(is_flagged[is_anomaly].mean()) if is_anomaly.any() else None,
+        "roc_auc": None,
+        "average_precision": None,
+    }
+    if normal.any() and is_anomaly.any():
+        places, place = np.unique(-score, return_inverse=True)
+        counts = (np.bincount(place[group], minlength=places.size) for group in (normal, is_anomaly))
+        figures["roc_auc"], figures["average_precision"] = ranking_metrics(*counts)
+    return figures
+
+
 def _rate(flagged: np.ndarray) -> dict[str, Any] | None:
     if flagged.size == 0:
         return None

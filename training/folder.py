@@ -25,13 +25,14 @@ from training.architectures import Autoencoder
 from training.calibrate import calibrate
 from training.config import FitConfig
 from training.datasets import Dataset
-from training.evaluate import evaluate
+from training.evaluate import evaluate, evaluate_steps
 from training.export import PARITY_TOLERANCE, Graph, check_decisions, check_parity, describe_score
 from training.fitting import History
 from training.report import TestRun, write_report
 from training.restore import weight_arrays
 from training.scaling import Scaling
 from training.splits import Splits
+from training.stepwise import flagged_stretches, run_steps
 
 N_GOLDEN = 8
 SELF_TEST_TOLERANCE = 1e-4  # relative: another CPU rounds differently
@@ -94,8 +95,12 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     scores = detector.judge(test.samples, test.outputs)
     evaluation = evaluate(scores, test.is_anomaly, fitted.config.seed)
     evaluation |= {"compression": _compression(detector, test.samples[~test.is_anomaly])}
+    if test.run is not None:
+        evaluation |= {"steps": evaluate_steps(test.run.score, test.run.is_flagged, test.run.is_anomaly)}
     manifest = dataclasses.replace(manifest, evaluation=evaluation)
     figures = _figures(manifest, fitted, parity, notes)
+    if test.run is not None:
+        figures["flagged"] = flagged_stretches(test.run, dataset.cut.series)
     files |= write_report(figures, fitted.history, calibration.arrays["score"], test, dataset, fitted.scaling)
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -158,6 +163,7 @@ def draft_manifest(fitted: Fitted) -> Manifest:
             "normal_label": dataset.normal_label,
             "n_calibration_duplicates": fitted.splits.n_calibration_duplicates,
             "n_duplicates": fitted.splits.n_duplicates,
+            "series": _describe_series(dataset),
         },
         threshold=_NO_THRESHOLD,
         evaluation={},
@@ -165,6 +171,13 @@ def draft_manifest(fitted: Fitted) -> Manifest:
         tools=_tool_versions(),
         files={},
     )
+
+
+def _describe_series(dataset: Dataset) -> dict[str, Any] | None:
+    """What the windows were cut from; None for other samples."""
+    if dataset.cut is None:
+        return None
+    return dataset.timeline.describe() | {"training_stride": dataset.cut.training_stride}
 
 
 _NO_THRESHOLD = Threshold(float("nan"), float("nan"), "none", None, 0, 0, float("nan"))
@@ -176,7 +189,8 @@ def _run_test(detector: Detector, fitted: Fitted) -> TestRun:
     samples = dataset.samples[rows]
     outputs = detector.run(detector.check_samples(samples), (SCORE, RECONSTRUCTION, FEATURE_ERROR, LATENT))
     labels = None if dataset.labels is None else dataset.labels[rows]
-    return TestRun(samples, dataset.is_anomaly[rows], labels, outputs)
+    run = run_steps(detector, dataset.cut.series, dataset.cut.test_parts) if dataset.cut else None
+    return TestRun(samples, dataset.is_anomaly[rows], labels, outputs, run)
 
 
 def _compression(detector: Detector, samples: np.ndarray) -> dict[str, dict[str, float]] | None:
@@ -219,6 +233,7 @@ def _figures(manifest: Manifest, fitted: Fitted, parity: dict[str, Any], notes: 
             "train_loss": history.train_loss,
             "validation_loss": history.validation_loss,
         },
+        "flagged": None,
         "sweep": fitted.sweep,
         "parity": parity,
         "parity_tolerance": PARITY_TOLERANCE,

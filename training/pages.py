@@ -20,7 +20,7 @@ def figure(value: Any) -> str:
     """A count whole, a number with its interval or four significant digits; a dash where there is none."""
     if value is None:
         return "–"
-    if isinstance(value, int):
+    if isinstance(value, int | str):
         return str(value)
     if isinstance(value, dict):
         low, high = value["interval"]

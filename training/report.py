@@ -13,6 +13,7 @@ from training.fitting import History
 from training.pages import render, to_json
 from training.plane import fit_plane, group_samples
 from training.scaling import Scaling
+from training.stepwise import StepRun
 
 N_SHOWN = 4  # samples shown of each side: usual and unusual
 
@@ -28,12 +29,15 @@ class TestRun:
     labels : ndarray of shape (n_samples,), str, or None
     outputs : dict of str to ndarray
         Every output of `model.onnx`.
+    run : StepRun, or None
+        Of a series the steps of the test split.
     """
 
     samples: np.ndarray
     is_anomaly: np.ndarray
     labels: np.ndarray | None
     outputs: dict[str, np.ndarray]
+    run: StepRun | None = None
 
 
 def write_report(
@@ -72,6 +76,7 @@ def write_report(
         ),
         "latent": _latent_chart(test) if LATENT in test.outputs else None,
         "sweep": charts.sweep_chart(figures["sweep"]["trials"]) if figures["sweep"] else None,
+        "steps": _step_chart(figures, test, dataset, scaling) if test.run else None,
         "samples": _sample_chart(test, dataset, scaling) if figures["configuration"]["samples"] else None,
     }
     return {
@@ -99,6 +104,18 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
         return charts.picture_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
     draw = charts.window_chart if dataset.kind == "sequence" else charts.feature_chart
     return draw(scaling.apply(samples), scaling.apply(reconstructions), errors, titles, dataset.feature_names)
+
+
+def _step_chart(figures: dict[str, Any], test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
+    run, timeline, shown = test.run, dataset.timeline, figures["configuration"]["samples"]
+    return charts.step_chart(
+        scaling.apply(run.samples) if shown else None,
+        scaling.apply(run.reconstruction),
+        run,
+        figures["threshold"]["value"],
+        dataset.feature_names,
+        lambda position: timeline.time_text(run.steps[position]) or str(run.steps[position]),
+    )
 
 
 def _shown(test: TestRun) -> tuple[np.ndarray, list[str]]:

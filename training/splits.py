@@ -48,6 +48,8 @@ def split_dataset(dataset: Dataset, config: FitConfig) -> Splits:
     Where the data bring a test split, that and nothing else is the test split: figures on it compare with
     those of others, and anomalies outside of it are left out.
 
+    The windows of a series have been dealt out when they were cut.
+
     Parameters
     ----------
     dataset : Dataset
@@ -59,6 +61,9 @@ def split_dataset(dataset: Dataset, config: FitConfig) -> Splits:
     DataError
         If there are too few normal samples to train on, or to promise `alpha`.
     """
+    if dataset.cut is not None:
+        split_of = dataset.cut.split_of
+        return _with_duplicates(dataset, *(np.flatnonzero(split_of == split) for split in range(4)))
     rng = np.random.default_rng(config.seed)
     available = rng.permutation(np.flatnonzero(~dataset.held_out))[: config.rows]
     normal = available[~dataset.is_anomaly[available]]
@@ -76,9 +81,18 @@ def split_dataset(dataset: Dataset, config: FitConfig) -> Splits:
     ends = np.cumsum([n_train, n_validation, n_calibration])
     train, validation, calibration, test = np.split(normal, ends)
     test = np.flatnonzero(dataset.held_out) if brings_test else np.concatenate([test, anomalies])
+    return _with_duplicates(dataset, *(np.sort(part) for part in (train, validation, calibration, test)))
+
+
+def _with_duplicates(
+    dataset: Dataset, train: np.ndarray, validation: np.ndarray, calibration: np.ndarray, test: np.ndarray
+) -> Splits:
     fitted = np.concatenate([train, validation])
     return Splits(
-        *(np.sort(part) for part in (train, validation, calibration, test)),
+        train,
+        validation,
+        calibration,
+        test,
         n_calibration_duplicates=_count_duplicates(dataset, fitted, calibration),
         n_duplicates=_count_duplicates(
             dataset, np.concatenate([fitted, calibration]), test[~dataset.is_anomaly[test]]

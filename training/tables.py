@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ class Table:
         Finite.
     columns : tuple of str
     labels : ndarray of shape (n_rows,), str, or None
+    times : ndarray of shape (n_rows,), datetime64[us] in UTC, int64 or float64; or None
+    entities : ndarray of shape (n_rows,), str, or None
     notes : tuple of str
         What was assumed, a sentence each.
     """
@@ -37,10 +39,19 @@ class Table:
     values: np.ndarray
     columns: tuple[str, ...]
     labels: np.ndarray | None
+    times: np.ndarray | None = None
+    entities: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None, label_column: str | None = None) -> Table:
+def read_table(
+    path: Path,
+    columns: Sequence[str] | None = None,
+    label_column: str | None = None,
+    *,
+    time_column: str | None = None,
+    entity_column: str | None = None,
+) -> Table:
     """Read a table whose columns, or those chosen, are numbers.
 
     Parameters
@@ -48,32 +59,54 @@ def read_table(path: Path, columns: Sequence[str] | None = None, label_column: s
     path : Path
         `.csv` or `.tsv` with a header line, or `.parquet`.
     columns : sequence of str, optional
-        Features, in the order wanted; where not given all but the label column and a saved index.
+        Features, in the order wanted; where not given all but the other columns named and a saved index.
     label_column : str, optional
+    time_column : str, optional
+        Dates, timestamps, numbers, or texts in ISO 8601.
+    entity_column : str, optional
+        Which series a row belongs to.
 
     Raises
     ------
     DataError
         If the file cannot be read or has no rows, a column is not there, holds text, or has a missing or
-        non-finite value, or a label is missing.
+        non-finite value, or a label, time or entity is missing.
     """
     table = _read(path)
     _refuse_repeated(columns or (), "--columns")
-    features = [name for name in table.column_names if name != label_column]
+    special = [name for name in (label_column, time_column, entity_column) if name]
+    features = [name for name in table.column_names if name not in special]
     chosen = list(columns or (name for name in features if not _INDEX.fullmatch(name)))
-    for name in [*chosen, *([label_column] if label_column else [])]:
+    for name in [*chosen, *special]:
         if name not in table.column_names:
             raise DataError(f"{path.name} has no column {name!r}, only {_listed(table.column_names)}")
-    if label_column in chosen:
-        raise DataError(f"column {label_column!r} cannot be a feature and the label")
+    for name, what in ((label_column, "label"), (time_column, "time"), (entity_column, "entity")):
+        if name in chosen:
+            raise DataError(f"column {name!r} cannot be a feature and the {what}")
     if not chosen:
         raise DataError(f"{path.name} has no feature column")
     if table.num_rows == 0:
         raise DataError(f"{path.name} has no rows, only the columns {_listed(table.column_names)}")
     _refuse_text(table, path, chosen)
-    values = np.column_stack([_numbers(table[name], name, path) for name in chosen])
-    labels = _texts(table[label_column], label_column, path) if label_column else None
-    return Table(values, tuple(chosen), labels, () if columns else tuple(_notes(features, chosen, path)))
+    return Table(
+        values=np.column_stack([_numbers(table[name], name, path) for name in chosen]),
+        columns=tuple(chosen),
+        labels=_texts(table[label_column], f"label column {label_column!r}", path) if label_column else None,
+        times=_times(table[time_column], time_column, path) if time_column else None,
+        entities=_texts(table[entity_column], f"column {entity_column!r}", path) if entity_column else None,
+        notes=() if columns else tuple(_notes(features, chosen, path)),
+    )
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a table.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    return _read(path).column_names
 
 
 def label_texts(values: np.ndarray) -> np.ndarray:
@@ -169,8 +202,14 @@ def _refuse_text(table: pa.Table, path: Path, names: Sequence[str]) -> None:
         raise DataError(
             f"{path.name}: columns must hold numbers, got {_listed(texts)} of type "
             f"{_listed(sorted({str(kind) for kind in texts.values()}))}{example}; "
-            f"name the columns of numbers with --columns, and the label with --label-column"
+            "name the columns of numbers with --columns, and the label with --label-column"
+            + _time_hint(texts)
         )
+
+
+def _time_hint(kinds: Mapping[str, pa.DataType]) -> str:
+    times = [name for name, kind in kinds.items() if pa.types.is_temporal(kind)]
+    return f"; for a series give --kind sequence --time-column {times[0]}" if times else ""
 
 
 def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
@@ -178,32 +217,73 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
     if missing.size:
         raise DataError(
             f"{path.name}: column {name!r} has {missing.size} missing value{'s' * (missing.size > 1)}, "
-            f"the first in {_row(missing[0], path)}; fill them, remove their rows, or name the other columns "
-            "with --columns"
+            f"the first in {row_words(missing[0], path)}; fill them, remove their rows, or name the other "
+            "columns with --columns"
         )
     values = column.cast(pa.float64(), safe=False).to_numpy()  # float32 in the end: identifiers lose digits
     faulty = np.flatnonzero(~np.isfinite(values))
     if faulty.size:
         raise DataError(
-            f"{path.name}: column {name!r} must be finite, got {values[faulty[0]]} in {_row(faulty[0], path)}"
+            f"{path.name}: column {name!r} must be finite, got {values[faulty[0]]} in "
+            f"{row_words(faulty[0], path)}"
         )
     return values
 
 
-def _texts(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
+def _texts(column: pa.ChunkedArray, what: str, path: Path) -> np.ndarray:
     if pa.types.is_binary(column.type):
         try:
             column = column.cast(pa.string())
         except pa.ArrowInvalid as error:
-            raise DataError(f"{path.name}: label column {name!r} must be UTF-8 text") from error
+            raise DataError(f"{path.name}: {what} must be UTF-8 text") from error
     texts = label_texts(column.to_numpy())
     missing = np.union1d(np.flatnonzero(column.is_null().to_numpy()), missing_labels(texts))
     if missing.size:
-        raise DataError(f"{path.name}: label column {name!r} is empty in {_row(missing[0], path)}")
+        raise DataError(f"{path.name}: {what} is empty in {row_words(missing[0], path)}")
     return texts
 
 
-def _row(index: int, path: Path) -> str:
+def _times(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
+    """Numbers as they are, anything else as points in time."""
+    missing = np.flatnonzero(column.is_null().to_numpy())
+    if missing.size:
+        raise DataError(f"{path.name}: time column {name!r} is empty in {row_words(missing[0], path)}")
+    kind = column.type
+    if pa.types.is_integer(kind):
+        return column.cast(pa.int64(), safe=False).to_numpy()
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _numbers(column, name, path)
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_temporal(kind)):
+        raise DataError(f"{path.name}: time column {name!r} must hold times or numbers, got {kind}")
+    try:
+        return _points_in_time(column)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{path.name}: time column {name!r} must hold numbers or ISO 8601 times, got "
+            f"{_first_untimely(column, path)}"
+        ) from error
+
+
+def _points_in_time(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        try:
+            column = column.cast(pa.timestamp("us"))
+        except pa.ArrowInvalid:
+            column = column.cast(pa.timestamp("us", "UTC"))  # texts with a zone
+    return column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).to_numpy()
+
+
+def _first_untimely(column: pa.ChunkedArray, path: Path) -> str:
+    """The first text that is no point in time, and where."""
+    for index, text in enumerate(column.to_pylist()):
+        try:
+            _points_in_time(pa.chunked_array([[text]], column.type))
+        except pa.ArrowException:
+            return f"{str(text)[:40]!r} in {row_words(index, path)}"
+    return "times with a zone and without one"
+
+
+def row_words(index: int, path: Path) -> str:
     """A row as the user counts it: in a text file the header is line 1."""
     line = f" (line {index + 2})" if path.suffix != ".parquet" else ""
     return f"row {index + 1}{line}"
