@@ -96,6 +96,7 @@ class ClassifierNetwork:
             variable.assign(value)
         self._optimizer.learning_rate.assign(config.learning_rate)
         self._standardise(samples)
+        targets = targets.astype(np.int64)
         rng = np.random.default_rng(config.seed)
         for _ in range(config.epochs_for(len(samples))):
             order = rng.permutation(len(samples))

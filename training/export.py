@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import keras
 import numpy as np
 import onnx
 import tensorflow as tf
@@ -67,6 +68,7 @@ def export_graphs(
     ExportError
         If a graph uses more than the standard operators, or does not pass ONNX' own checker.
     """
+    forget_penalties(autoencoder.encoder)
     sample_shape = autoencoder.decoder.output_shape[1:]
     latent_shape = autoencoder.encoder.output_shape[1:]
     n_features = math.prod(sample_shape)
@@ -103,6 +105,12 @@ def export_graphs(
         ENCODER_FILE: convert(encode, INPUT, sample_shape),
         DECODER_FILE: convert(decode, LATENT, latent_shape),
     }
+
+
+def forget_penalties(model: keras.Model) -> None:
+    """Take the penalties on activations off a fitted network: tf2onnx fails on what they add to its graph."""
+    for layer in model.layers:
+        layer.activity_regularizer = None
 
 
 def check_parity(

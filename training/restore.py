@@ -12,6 +12,7 @@ from detector.manifest import GOLDEN_FILE, WEIGHTS_FILE, Manifest
 from training.architectures import Autoencoder, build_autoencoder
 from training.config import FitConfig
 from training.errors import ConfigError, ExportError
+from training.export import forget_penalties
 from training.scaling import Scaling
 
 # The restored network runs in Keras, what it is held against in ONNX Runtime: see training.export.
@@ -66,6 +67,7 @@ def restore(folder: Path, detector: Detector) -> Restored:
     autoencoder = build_autoencoder(config, manifest.sample_shape)
     for part in ("encoder", "decoder"):
         _set_weights(getattr(autoencoder, part), part, arrays)
+    forget_penalties(autoencoder.encoder)
     restored = Restored(config, Scaling(arrays[_OFFSET], arrays[_SCALE]), autoencoder)
     _check(restored, folder, detector)
     return restored

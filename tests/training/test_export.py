@@ -73,6 +73,13 @@ class Exported:
         return gaussian_filter(residual, sigmas, mode="constant", radius=math.ceil(3 * self.smoothing))
 
 
+def test_penalty_on_the_latent_is_not_exported():
+    """A sparse autoencoder converts, and answers as if its L1 penalty had never been."""
+    exported = _export("dense-sparse", {"kind": "vector"}, (9,))
+
+    assert exported.graphs.keys() == {"model.onnx", "encoder.onnx", "decoder.onnx"}
+
+
 @pytest.fixture(scope="module", params=CASES)
 def exported(request):
     """Every architecture, with shapes that do not divide evenly among them."""
