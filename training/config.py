@@ -166,6 +166,12 @@ class FitConfig:
     second_loss: str = _option("mse", str, "of the second head, where there are two", LOSSES)
     optimizer: str = _option("adam", str, "how weights are updated", OPTIMIZERS)
     learning_rate: float = _option(0.001, float, "of the optimizer")
+    warmup_steps: int = _option(
+        0,
+        int,
+        "steps over which the learning rate rises from nothing, for networks that full steps drive to "
+        "one answer for every sample at once",
+    )
     batch_size: int | None = _option(
         None, int, "samples a step; if not given 8 to 64 by the number of samples"
     )
@@ -212,6 +218,7 @@ class FitConfig:
     def __post_init__(self) -> None:
         for name in ("learning_rate", "epochs"):
             _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
+        _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
         for name in ("batch_size", "patience", "latent_dim", "max_minutes", "rows"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, "positive", value)

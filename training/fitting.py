@@ -115,7 +115,8 @@ def compiled_network(
     outputs = (autoencoder.heads or autoencoder.decoder)(latent)
     network = keras.Model(samples, outputs)
     losses = [_loss(name, config) for name in config.losses]
-    optimizer = _OPTIMIZERS[config.optimizer](config.learning_rate)
+    rate = _Warmup(config.learning_rate, config.warmup_steps) if config.warmup_steps else config.learning_rate
+    optimizer = _OPTIMIZERS[config.optimizer](rate)
     network.compile(optimizer, losses if autoencoder.heads else losses[0])
     return network
 
@@ -143,6 +144,17 @@ def _structural_dissimilarity(samples: tf.Tensor, decoded: tf.Tensor, span: floa
     height, width, channels = (*samples.shape[1:], 1)[:3]
     pictures = [tf.reshape(batch, (-1, height, width, channels)) for batch in (samples, decoded)]
     return 1 - tf.image.ssim(*pictures, max_val=span, filter_size=min(SSIM_WINDOW, height, width))
+
+
+class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises in a line to its value over the first steps."""
+
+    def __init__(self, rate: float, steps: int) -> None:
+        self._rate, self._steps = rate, steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The rate of a step, the first being 0."""
+        return self._rate * tf.minimum(1.0, (tf.cast(step, tf.float32) + 1) / self._steps)
 
 
 class _StopAtInfinity(keras.callbacks.Callback):

@@ -177,8 +177,10 @@ PRESETS: dict[str, Preset] = {
             "widths": (32, 64, 64, 64),
             "strides": (1, 2, 2, 1),
             "latent_dim": 2,
-            # Ten times faster, every output falls to black at once and stays there: the latent is a plane.
-            "learning_rate": 0.00005,
+            # The reference learns at 5e-5 from the first step to the last. At ten times that rate from the
+            # first step on, every picture comes out black for ever (loss 0.1120 on MNIST).
+            "learning_rate": 0.0005,
+            "warmup_steps": 1000,
             "epochs": 100,
             "batch_size": 32,
         },

@@ -43,6 +43,7 @@ def test_the_level_of_a_preset_belongs_to_its_own_corruption():
         ("dense", {"epochs": 0}, "epochs must be positive, got 0"),
         ("dense", {"latent_dim": 0}, "latent_dim must be positive, got 0"),
         ("dense", {"max_minutes": -1.0}, "max_minutes must be positive"),
+        ("dense", {"warmup_steps": -1}, "warmup_steps must be at least 0, got -1"),
         ("dense", {"rows": 0}, "rows must be positive, got 0"),
         ("conv", {"widths": ()}, "architecture conv needs widths, got none"),
         ("dense", {"widths": (8, 0)}, "widths must be positive integers"),

@@ -9,7 +9,7 @@ from training.architectures import build_autoencoder
 from training.config import LOSSES, OPTIMIZERS, FitConfig
 from training.corruption import corrupted_copy
 from training.errors import TrainingError
-from training.fitting import fit_autoencoder, seed_everything
+from training.fitting import compiled_network, fit_autoencoder, seed_everything
 
 SAMPLES = np.random.default_rng(0).normal(size=(256, 6)).astype(np.float32)
 
@@ -119,3 +119,18 @@ def test_restoration_is_judged_by_what_it_restores():
     _, rebuilding, autoencoder = fit_digits(corrupt_validation=False)
     assert rebuilding == pytest.approx(loss(autoencoder, digits), rel=1e-4)
     assert abs(restoring - rebuilding) > 1e-3
+
+
+def test_the_learning_rate_rises_over_the_warmup():
+    """In a line to its value, which then stays."""
+    config = FitConfig.from_preset("dense", {"learning_rate": 0.1, "warmup_steps": 4}).for_samples((6,))
+    network = compiled_network(build_autoencoder(config, (6,)), config.for_training((6,), 256), (6,))
+    rates = []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    network.fit(SAMPLES, SAMPLES, batch_size=32, epochs=1, verbose=0, callbacks=[Record()])
+
+    assert rates == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.1, 0.1])
