@@ -1,6 +1,7 @@
 """A network fitted to undo a corruption undoes it for pictures that come over HTTP."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ N_TEST = 200
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    """A service of one model that was fitted to digits and their mosaics by 2."""
+def store(tmp_path_factory):
+    """One model that was fitted to digits and their mosaics by 2."""
     folder = tmp_path_factory.mktemp("restoration")
     labels = np.zeros(len(DIGITS), dtype=int)
     np.savez(
@@ -32,7 +33,13 @@ def client(tmp_path_factory):
     corruption = ["--corruption", "mosaic", "--corruption-level", "2"]
     store = ["--store", str(folder / "models"), "--name", "sharp"]
     assert fit.main(["--data", str(folder / "digits.npz"), *network, *corruption, *store]) == 0
-    app = create_app(Settings.from_environ({"RESIDUAL_STORE": str(folder / "models")}))
+    return folder / "models"
+
+
+@pytest.fixture(scope="module")
+def client(store):
+    """The service of that model."""
+    app = create_app(Settings.from_environ({"RESIDUAL_STORE": str(store)}))
     yield app.test_client()
     app.extensions[EXTENSION].stop()
 
@@ -92,3 +99,12 @@ def test_thresholds_are_those_of_clean_pictures(client):
     answer = client.post("/score", json={"instances": DIGITS[:N_TEST].tolist()}).json
 
     assert np.mean(answer["is_anomaly"]) < 2 * answer["alpha"]
+
+
+@pytest.mark.slow
+def test_report_says_what_restoring_gains(store):
+    """In a note, so that it is printed, too."""
+    notes = json.loads((store / "sharp" / "1" / "report.json").read_bytes())["notes"]
+
+    (note,) = (note for note in notes if note.startswith("corrupted validation samples are restored"))
+    assert "worse" not in note

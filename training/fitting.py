@@ -12,7 +12,7 @@ from keras import layers
 
 from training.architectures import Autoencoder
 from training.config import FitConfig
-from training.corruption import corrupt, corrupted_copy
+from training.corruption import CHUNK, corrupt, corrupted_copy
 from training.errors import TrainingError
 
 _OPTIMIZERS = {
@@ -100,6 +100,31 @@ def fit_autoencoder(
         best_epoch=int(np.argmin(validation_loss[finite])) + 1,
         seconds=time.monotonic() - start,
     )
+
+
+def restoration(autoencoder: Autoencoder, validation: np.ndarray, config: FitConfig) -> tuple[float, float]:
+    """How well a fitted network undoes its corruption.
+
+    Parameters
+    ----------
+    autoencoder : Autoencoder
+    validation : ndarray of shape (n_samples, *sample_shape), float32
+        Scaled and clean.
+    config : FitConfig
+
+    Returns
+    -------
+    tuple of float
+        Signal-to-noise ratio before and after, dB: that of the mean squared error over all samples, in units
+        of the value range or, where there is none, of a feature's standard deviation.
+    """
+    corrupted = corrupted_copy(validation, config)
+    chunks = [corrupted[start : start + CHUNK] for start in range(0, len(corrupted), CHUNK)]
+    restored = [autoencoder.decoder(autoencoder.encoder(chunk)).numpy() for chunk in chunks]
+    low, high = config.scaled_range or (0.0, 1.0)
+    errors = [np.square(given - validation).mean() for given in (corrupted, np.concatenate(restored))]
+    before, after = (float(10 * np.log10((high - low) ** 2 / error)) for error in errors)
+    return before, after
 
 
 def compiled_network(

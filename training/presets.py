@@ -238,8 +238,6 @@ PRESETS: dict[str, Preset] = {
             "corruption_level": 0.3,
             "corrupt_validation": True,
             "loss": "bce",
-            "epochs": 30,
-            "patience": 5,
         },
     ),
     "lstm": Preset(

@@ -75,7 +75,7 @@ def train(prepared: Prepared, name: str) -> Trained:
     import_tensorflow()
     from training.architectures import build_autoencoder
     from training.export import export_graphs
-    from training.fitting import fit_autoencoder, seed_everything
+    from training.fitting import fit_autoencoder, restoration, seed_everything
     from training.folder import Fitted
     from training.progress import progress_callback
 
@@ -89,18 +89,19 @@ def train(prepared: Prepared, name: str) -> Trained:
     autoencoder = build_autoencoder(config, dataset.sample_shape)
     size_notes = tuple(_size_notes(autoencoder.n_parameters, dataset.sample_shape))
     print_notes(size_notes)
+    validation = scaling.apply(dataset.samples[splits.validation])
     with progress_callback(config.epochs) as progress:
         history = fit_autoencoder(
-            autoencoder,
-            scaling.apply(dataset.samples[splits.train]),
-            scaling.apply(dataset.samples[splits.validation]),
-            config,
-            [progress],
+            autoencoder, scaling.apply(dataset.samples[splits.train]), validation, config, [progress]
         )
+    late_notes: tuple[str, ...] = ()
+    if config.corrupt_validation and config.corruption_level > 0:
+        late_notes = (_restoration_note(*restoration(autoencoder, validation, config)),)
+        print_notes(late_notes)
     graphs = export_graphs(autoencoder, scaling, config.residual_smoothing)
     created_at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     fitted = Fitted(name, created_at, dataset, splits, scaling, config, autoencoder, history)
-    return Trained(fitted, graphs, (*prepared.notes, *size_notes))
+    return Trained(fitted, graphs, (*prepared.notes, *size_notes, *late_notes))
 
 
 def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Manifest]:
@@ -125,6 +126,13 @@ def _size_notes(n_parameters: int, sample_shape: tuple[int, ...]) -> Iterator[st
             f"the network has {n_parameters} parameters for samples of shape {sample_shape}: smaller "
             "pictures, or more and narrower --widths, make less"
         )
+
+
+def _restoration_note(before: float, after: float) -> str:
+    note = f"corrupted validation samples are restored from {before:.2f} to {after:.2f} dB"
+    if after > before:
+        return note
+    return f"{note}, which is worse than leaving them alone: bring more samples, or fit for more --epochs"
 
 
 def _notes(dataset: Dataset, splits: Splits, constant: Sequence[str], config: FitConfig) -> Iterator[str]:
