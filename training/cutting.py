@@ -86,7 +86,13 @@ def cut_series(series: Dataset, config: FitConfig) -> Dataset:
 
 
 def whole_windows(series: Dataset, window: int) -> Dataset:
-    """All windows of a series that do not overlap, across no entity and no gap."""
+    """Windows of a series that do not overlap, across no entity and no gap, all of them for testing.
+
+    Raises
+    ------
+    DataError
+        If no stretch of it is as long as a window.
+    """
     stretches = series.timeline.stretches()
     starts = np.concatenate(
         [np.arange(part.start, part.stop - window + 1, window) for part in stretches]
@@ -100,10 +106,11 @@ def whole_windows(series: Dataset, window: int) -> Dataset:
     is_anomaly, labels = describe_windows(series.is_anomaly, series.labels, starts, window)
     return dataclasses.replace(
         series,
-        samples=Windows(series.samples, starts, window),
+        samples=Windows(series.samples, starts, window)[:],
         is_anomaly=is_anomaly,
         labels=labels,
         held_out=np.zeros(starts.size, dtype=bool),
+        cut=Cut(series, np.full(starts.size, TEST), tuple(stretches), window),
     )
 
 
@@ -118,10 +125,8 @@ def _choose(series: Dataset, config: FitConfig) -> _Starts:
         (max(share, COMFORTABLE_SHARE), wanted),
         (max(share, LARGEST_CALIBRATION_SHARE), wanted),
     )
-    windows = (config.window,) if config.window else DEFAULT_WINDOWS
-    for window in windows:
-        if config.stride and config.stride > window:
-            continue
+    windows = [window for window in DEFAULT_WINDOWS if window >= (config.stride or 1)] or [config.stride]
+    for window in [config.window] if config.window else windows:
         for share, n_calibration in shares:
             found = _starts(series, window, share, config)
             if found.enough(n_calibration):

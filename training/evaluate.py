@@ -22,15 +22,24 @@ import numpy as np
 from scipy.stats import binomtest
 
 from detector.inference import Detector, Scores
-from training.commands import add_label_flags, command_parser, print_notes, print_table, run_command
+from training.commands import (
+    add_label_flags,
+    add_series_flags,
+    command_parser,
+    print_notes,
+    print_table,
+    run_command,
+)
 from training.pages import to_json
 from training.published import Labelled, find_model, load_for
+from training.stepwise import flagged_stretches, run_steps
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 300
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SHOWN_QUANTILES = ("0.05", "0.5", "0.95")
 MOST_LABELS = 20
+SHOWN_STRETCHES = 20
 SEED = 0  # of the bootstrap
 
 
@@ -45,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL", help="a version folder, STORE/NAME or STORE/NAME@LABEL")
     parser.add_argument("data", metavar="DATA", help="a file, a folder of pictures or a built-in name")
     add_label_flags(parser)
+    add_series_flags(parser)
     parser.add_argument("--alpha", type=float, help="another false-alarm rate than the model's own")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
@@ -57,6 +67,8 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.data,
         label_column=arguments.label_column,
         normal_label=arguments.normal_label,
+        time_column=arguments.time_column,
+        entity_column=arguments.entity_column,
     )
     print_notes(data.notes)
     figures = evaluate_published(detector, data, arguments.alpha)
@@ -80,7 +92,9 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
     dict
         `model`, `data`, `threshold` and `notes` say what was done; `evaluation` is as from `evaluate`, None
         where nothing tells which samples are normal; `groups` has for all samples, and for each kind and
-        label there is, how many were flagged and the quantiles of their scores.
+        label there is, how many were flagged and the quantiles of their scores. Of a series the samples are
+        windows that do not overlap; `steps` are the figures of its steps as from `evaluate_steps`, with the
+        share that was `flagged`, and `flagged` its flagged stretches, both None for other data.
 
     Raises
     ------
@@ -109,6 +123,18 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
             for name, members in _groups(data)
         ],
         "notes": data.notes,
+        **_step_figures(detector, data, alpha),
+    }
+
+
+def _step_figures(detector: Detector, data: Labelled, alpha: float | None) -> dict[str, Any]:
+    if data.cut is None:
+        return {"steps": None, "flagged": None}
+    run = run_steps(detector, data.cut.series, data.cut.test_parts, alpha)
+    known = evaluate_steps(run.score, run.is_flagged, run.is_anomaly) if data.is_anomaly is not None else {}
+    return {
+        "steps": {"n_steps": len(run.score), "flagged": float(run.is_flagged.mean()), **known},
+        "flagged": flagged_stretches(run, data.cut.series),
     }
 
 
@@ -143,6 +169,27 @@ def _print_figures(figures: dict[str, Any]) -> None:
             print(f"{name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
     print()
     print_table([_HEAD, *(_row(group) for group in figures["groups"])])
+    if figures["steps"]:
+        print("\nsamples are windows without overlap; the series as a whole, each step scored:")
+        for name, figure in figures["steps"].items():
+            if figure is not None:
+                print(f"{name}: {figure:.4f}" if isinstance(figure, float) else f"{name}: {figure}")
+        print(f"flagged stretches: {len(figures['flagged'])}")
+        _print_stretches(figures["flagged"])
+
+
+def _print_stretches(stretches: list[dict[str, Any]]) -> None:
+    """The first of them, a line each."""
+    for stretch in stretches[:SHOWN_STRETCHES]:
+        first, last = (
+            stretch[f"{end}_time"] or f"step {stretch[f'{end}_step']}" for end in ("first", "last")
+        )
+        entity = f"{stretch['entity']}: " if stretch["entity"] else ""
+        print(
+            f"  {entity}{first} to {last}, {stretch['n_steps']} steps, up to {stretch['highest_score']:.4g}"
+        )
+    if len(stretches) > SHOWN_STRETCHES:
+        print(f"  and {len(stretches) - SHOWN_STRETCHES} more; --json FILE has them all")
 
 
 _HEAD = ("samples", "number", "flagged", "share", "(95 % interval)", *(f"score {q}" for q in SHOWN_QUANTILES))

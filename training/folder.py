@@ -95,12 +95,12 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     scores = detector.judge(test.samples, test.outputs)
     evaluation = evaluate(scores, test.is_anomaly, fitted.config.seed)
     evaluation |= {"compression": _compression(detector, test.samples[~test.is_anomaly])}
-    if test.run is not None:
-        evaluation |= {"steps": evaluate_steps(test.run.score, test.run.is_flagged, test.run.is_anomaly)}
+    run = test.run
+    evaluation |= {"steps": evaluate_steps(run.score, run.is_flagged, run.is_anomaly) if run else None}
     manifest = dataclasses.replace(manifest, evaluation=evaluation)
     figures = _figures(manifest, fitted, parity, notes)
-    if test.run is not None:
-        figures["flagged"] = flagged_stretches(test.run, dataset.cut.series)
+    if run is not None:
+        figures["flagged"] = flagged_stretches(run, dataset.cut.series)
     files |= write_report(figures, fitted.history, calibration.arrays["score"], test, dataset, fitted.scaling)
     for name, content in files.items():
         (folder / name).write_bytes(content)

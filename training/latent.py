@@ -28,7 +28,7 @@ import numpy as np
 
 from detector.inference import Detector
 from training import charts
-from training.commands import add_label_flags, command_parser, print_notes, run_command
+from training.commands import add_label_flags, add_series_flags, command_parser, print_notes, run_command
 from training.errors import ConfigError
 from training.pages import render, to_json
 from training.plane import (
@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="samples to encode")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write")
     add_label_flags(parser)
+    add_series_flags(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the points that are drawn (default: 0)")
     return parser
 
@@ -124,6 +125,8 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.data,
         label_column=arguments.label_column,
         normal_label=arguments.normal_label,
+        time_column=arguments.time_column,
+        entity_column=arguments.entity_column,
     )
     print_notes(data.notes)
     files = draw_latent_space(detector, data, np.random.default_rng(arguments.seed))

@@ -9,9 +9,11 @@ from detector.errors import StoreError
 from detector.inference import Detector
 from detector.manifest import MANIFEST_FILE, Manifest
 from detector.store import ModelStore
+from training.cutting import whole_windows
 from training.datasets import ANOMALY, NORMAL, Dataset, load_dataset
 from training.errors import ConfigError, DataError
-from training.tables import TABLE_SUFFIXES
+from training.series import Cut
+from training.tables import TABLE_SUFFIXES, column_names
 
 # Values outside of a model's range are scored, so they are read; float32 can tell the two ends apart.
 ANY_RANGE = (-1e38, 1e38)
@@ -31,6 +33,8 @@ class Labelled:
         Of the file.
     notes : tuple of str
         What was assumed, a sentence each.
+    cut : Cut, or None
+        Of a series, whose windows without overlap are the samples.
     """
 
     samples: np.ndarray
@@ -39,6 +43,7 @@ class Labelled:
     source: str
     fingerprint: str
     notes: tuple[str, ...]
+    cut: Cut | None = None
 
 
 def find_model(model: str) -> Path:
@@ -64,13 +69,20 @@ def find_model(model: str) -> Path:
         ) from error
 
 
-def load_for(
-    detector: Detector, data: str, *, label_column: str | None = None, normal_label: str | None = None
-) -> Labelled:
+def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
     """Read data with the kind and the columns of a model; a test split that they bring is all that is kept.
 
     Columns of a table are found by the model's feature names, in any order; others are left alone.
-    Without `normal_label` that of the model is taken, where the data have labels.
+    Without `normal_label` that of the model is taken, where the data have labels. A series is cut into
+    windows that do not overlap.
+
+    Parameters
+    ----------
+    detector : Detector
+    data : str
+    **columns : str, optional
+        `label_column`, `normal_label`, `time_column` and `entity_column`, as for `load_dataset`; the last two
+        are those of the model where the table has them.
 
     Raises
     ------
@@ -80,12 +92,10 @@ def load_for(
         If the samples do not fit the model.
     """
     manifest = detector.manifest
-    dataset = read_for(detector, data, label_column=label_column, normal_label=normal_label)
+    dataset = _read(manifest, data, **columns)
     is_anomaly, notes = _anomalies(dataset, manifest)
-    samples = dataset.samples
-    fingerprint = dataclasses.replace(
-        dataset, is_anomaly=dataset.is_anomaly if is_anomaly is None else is_anomaly
-    ).fingerprint()
+    dataset = _as_samples(detector, dataset, is_anomaly)
+    fingerprint = dataset.fingerprint()
     if fingerprint == manifest.data.get("fingerprint") and not dataset.held_out.any():
         notes += (
             f"{dataset.source} is what the model was made of, and it was fitted on most of it: its report "
@@ -96,31 +106,48 @@ def load_for(
         kept = dataset.held_out
         notes += (f"{dataset.source} brings a test split: only that is looked at",)
     return Labelled(
-        samples[kept],
+        dataset.samples[kept],
         None if dataset.labels is None else dataset.labels[kept],
-        None if is_anomaly is None else is_anomaly[kept],
+        None if is_anomaly is None else dataset.is_anomaly[kept],
         dataset.source,
         fingerprint,
         notes,
+        dataset.cut,
     )
 
 
-def read_for(
-    detector: Detector, data: str, *, label_column: str | None = None, normal_label: str | None = None
-) -> Dataset:
-    """Data with the kind, the columns and the units of a model; raises as `load_for`."""
-    manifest = detector.manifest
-    names = manifest.feature_names if Path(data).suffix.lower() in TABLE_SUFFIXES else None
+def read_for(detector: Detector, data: str, **columns: str | None) -> Dataset:
+    """Data with the kind, the columns and the units of a model; arguments and errors as of `load_for`."""
+    dataset = _read(detector.manifest, data, **columns)
+    is_anomaly = _anomalies(dataset, detector.manifest)[0] if dataset.timeline else None
+    return _as_samples(detector, dataset, is_anomaly)
+
+
+def _read(manifest: Manifest, data: str, **columns: str | None) -> Dataset:
+    is_table = Path(data).suffix.lower() in TABLE_SUFFIXES and Path(data).is_file()
+    series = manifest.data.get("series")
+    if is_table and series:
+        present = column_names(Path(data))
+        own = {name: series[name] for name in ("time_column", "entity_column") if series[name] in present}
+        columns = own | {name: column for name, column in columns.items() if column}
     dataset = load_dataset(
         data,
         kinds=[manifest.kind],
-        columns=names,
-        label_column=label_column,
-        normal_label=normal_label,
+        columns=manifest.feature_names if is_table else None,
         value_range=ANY_RANGE if manifest.kind == "image" else None,
+        **columns,
     )
     if Path(data).is_dir():
         dataset = dataclasses.replace(dataset, samples=_in_range(dataset.samples, manifest))
+    return dataset
+
+
+def _as_samples(detector: Detector, dataset: Dataset, is_anomaly: np.ndarray | None) -> Dataset:
+    """What the model takes, windows of a series; anomalies as they are known."""
+    if is_anomaly is not None:
+        dataset = dataclasses.replace(dataset, is_anomaly=is_anomaly)
+    if dataset.timeline is not None:
+        dataset = whole_windows(dataset, detector.manifest.window)
     detector.check_samples(dataset.samples[:1])
     return dataset
 
