@@ -232,7 +232,7 @@ def _series_of_table(table: Table, path: Path, time_column: str | None, entity_c
         back = np.flatnonzero((times[1:] < times[:-1]) & (entities[1:] == entities[:-1])) + 1
         if back.size:
             here = back[0]
-            of_entity = f" of {names[entities[here]]!r}" if entity_column else ""
+            of_entity = f" within {str(names[entities[here]])!r}" if entity_column else ""
             raise DataError(
                 f"{path.name}: time column {time_column!r} must not go back{of_entity}, got "
                 f"{time_text(times[here])} after {time_text(times[here - 1])} in "
