@@ -4,10 +4,13 @@
   python -m training.fit --data sensors.csv --name pump --label-column state --normal-label ok
   python -m training.fit --data mnist.npz --name zeros --normal-label 0
   python -m training.fit --data good_parts/ --name parts --alpha 0.01
+  python -m training.fit --data june.csv --name line --kind sequence --time-column when
 
 Data are a CSV, TSV or Parquet table, `.npy`, `.npz` (X and y, or x_train, y_train, x_test, y_test), a folder
 of PNG or JPEG pictures, or a built-in name: digits, breast-cancer, mnist, fashion-mnist, cifar10.
 Only normal samples are fitted on; anomalies, where there are labels, are used for the test figures alone.
+With --kind sequence a table or an `.npy` of one or two dimensions is a series, a row a step; it is parted in
+order of time and cut into windows.
 
 The result is `<store>/<name>/<next version>/`: ONNX graphs, threshold, report and model card.
 Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
