@@ -132,3 +132,19 @@ def test_readme_figures_are_those_of_the_benchmark():
         for row in rows
     ]
     assert table == expected
+
+
+def test_readme_restorations_are_those_of_the_benchmark():
+    """PSNR before, of the baseline and after, and the share that is flagged, line by line."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / "restoration.json").read_text())["rows"]
+    table = re.findall(
+        r"^\| (?:noise|mosaic) of [^|]+ \| ([\d.]+) \| ([\d.]+) \([a-z ]+\) \| ([\d.]+) \| ([\d.]+) \|$",
+        README,
+        flags=re.MULTILINE,
+    )
+
+    figures = ("psnr_corrupted", "baseline", "psnr")
+    expected = [
+        (*(f"{row[name]:.2f}" for name in figures), f"{row['flagged_corrupted']:.4f}") for row in rows
+    ]
+    assert table == expected
