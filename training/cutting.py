@@ -138,17 +138,17 @@ def _choose(series: Dataset, config: FitConfig) -> _Starts:
 
 def _too_short(n_steps: int, found: _Starts, needed: int, share: float, config: FitConfig) -> str:
     window, (train, validation, calibration, test) = found.window, (part.size for part in found.starts)
-    shorter = "bring a longer series, or take a shorter --window"
+    more = "bring a longer series, take a shorter --window"
     if train < LEAST_TRAIN or not validation or not test:
         return (
             f"{n_steps} steps are too few for windows of {window}: they leave {train} normal windows to "
             f"train on, {validation} for validation and {test} for the test, at least {LEAST_TRAIN}, 1 and 1 "
-            f"are needed; {shorter}"
+            f"are needed; {more.replace(',', ' or')}"
         )
     return (
         f"to promise alpha {config.alpha:g} takes {needed} calibration windows that do not overlap, with "
         f"{window} steps each and {share:g} of the series for it some {math.ceil(needed * window / share)} "
-        f"normal steps; {n_steps} steps left {calibration} windows: {shorter}, ask for a larger --alpha, or "
+        f"normal steps; {n_steps} steps left {calibration} windows: {more}, ask for a larger --alpha, or "
         "go on without a promise (--no-promise)"
     )
 

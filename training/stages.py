@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +88,11 @@ def train(prepared: Prepared, name: str) -> Trained:
     )
     seed_everything(config.seed)
     autoencoder = build_autoencoder(config, dataset.sample_shape)
-    size_notes = tuple(_size_notes(autoencoder.n_parameters, dataset.sample_shape))
+    latent_size = math.prod(autoencoder.encoder.output_shape[1:])
+    size_notes = (
+        *_size_notes(autoencoder.n_parameters, dataset.sample_shape),
+        *_latent_notes(latent_size, dataset.sample_shape, config),
+    )
     print_notes(size_notes)
     validation = scaling.apply(dataset.samples[splits.validation])
     with progress_callback(config.epochs) as progress:
@@ -118,6 +123,15 @@ def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Ma
 
     manifest = write_folder(staged, trained.fitted, trained.graphs, list(trained.notes))
     return store.publish(staged, manifest)
+
+
+def _latent_notes(latent_size: int, sample_shape: tuple[int, ...], config: FitConfig) -> Iterator[str]:
+    n_values = math.prod(sample_shape)
+    if latent_size >= n_values and config.corruption == "none":
+        yield (
+            f"the latent has {latent_size} values for samples of {n_values}: nothing keeps the network from "
+            "copying anomalies, too, so take a smaller --latent-dim or another preset to find them"
+        )
 
 
 def _size_notes(n_parameters: int, sample_shape: tuple[int, ...]) -> Iterator[str]:

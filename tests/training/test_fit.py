@@ -15,6 +15,7 @@ from detector import Detector, ModelStore
 from detector.calibration import promised_rank
 from detector.manifest import describe_files
 from training import commands, fit, stages
+from training.config import FitConfig
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +209,16 @@ def test_a_large_network_is_told(n_parameters, notes):
 
     assert len(sentences) == notes
     assert all("45901601 parameters for samples of shape (420, 420)" in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    ("latent_size", "corruption", "n_notes"), [(120, "none", 1), (119, "none", 0), (120, "gaussian", 0)]
+)
+def test_a_latent_as_large_as_the_sample_is_noted(latent_size, corruption, n_notes):
+    """What can be copied is no anomaly; noise on the inputs is a bottleneck, too."""
+    config = FitConfig.from_preset("conv1d", {"corruption": corruption})
+
+    assert len(list(stages._latent_notes(latent_size, (60, 2), config))) == n_notes
 
 
 def test_max_minutes_stops_the_fit(tmp_path, capsys):

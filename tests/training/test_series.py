@@ -99,7 +99,7 @@ def test_windows_are_as_long_as_the_promise_leaves():
     ("n_steps", "options", "message"),
     [
         (1000, {}, r"takes 59 calibration windows .* 1180 normal steps; 1000 steps left 50 windows"),
-        (3000, {"window": 64}, "some 9440 normal steps; 3000 steps left 18 windows: .*shorter --window"),
+        (3000, {"window": 64}, "some 9440 normal steps; 3000 steps left 18 windows: .*shorter --window, ask"),
         (40, {"promise": False}, "40 steps are too few for windows of 8: they leave 7 normal windows"),
     ],
 )
