@@ -148,3 +148,15 @@ def test_readme_restorations_are_those_of_the_benchmark():
         (*(f"{row[name]:.2f}" for name in figures), f"{row['flagged_corrupted']:.4f}") for row in rows
     ]
     assert table == expected
+
+
+def test_readme_figures_of_sequences_are_those_of_the_benchmark():
+    """Each preset with its seeds, from the committed result file."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / "sequences.json").read_text())["rows"]
+    table = re.findall(
+        r"^\| `([a-z0-9-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| \d+ \|$", README, flags=re.MULTILINE
+    )
+
+    presets = dict.fromkeys(row["preset"] for row in rows)
+    figures = {(row["preset"], row["seed"]): f"{row['roc_auc']:.4f}" for row in rows}
+    assert table == [(preset, *(figures[preset, seed] for seed in range(3))) for preset in presets]
