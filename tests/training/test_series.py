@@ -5,6 +5,8 @@ import itertools
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from training.datasets import Dataset, load_dataset
 from training.errors import DataError
 from training.series import GAP, Timeline, Windows
 from training.splits import split_dataset
+from training.stepwise import StepRun, flagged_stretches
 
 CONFIG = FitConfig.from_preset("conv1d")
 TRAIN, VALIDATION, CALIBRATION, TEST = range(4)
@@ -334,3 +337,42 @@ def test_published_model_is_evaluated_on_a_series(folder, table, tmp_path, capsy
     assert figures["steps"]["n_anomalies"] == 100
     assert figures["flagged"][0]["entity"] in ("north", "south")
     assert "flagged stretches: " in capsys.readouterr().out
+
+
+def test_parquet_times_of_any_unit_are_read(tmp_path):
+    """Nanoseconds, seconds with a zone, and dates."""
+    kinds = (pa.timestamp("ns"), pa.timestamp("s", "Europe/Berlin"), pa.date32())
+    for kind in kinds:
+        times = pa.array([np.datetime64("2024-01-01", "s"), np.datetime64("2024-01-02", "s")]).cast(kind)
+        pyarrow.parquet.write_table(pa.table({"t": times, "v": [1.0, 2.0]}), tmp_path / "series.parquet")
+        timeline = load(str(tmp_path / "series.parquet"), time_column="t").timeline
+
+        assert timeline.describe()["first_time"] == "2024-01-01T00:00:00"
+        assert timeline.usual_step == 86400
+
+
+def test_step_figures_are_those_of_plain_counting():
+    """Ties count half in the ranking."""
+    score, is_anomaly = np.array([1.0, 2, 2, 3]), np.array([False, False, True, True])
+    figures = evaluate.evaluate_steps(score, score > 1.5, is_anomaly)
+
+    assert figures["false_alarm_rate"] == 0.5
+    assert figures["recall"] == 1
+    assert figures["roc_auc"] == 3.5 / 4
+
+
+def test_flagged_stretches_end_with_their_part():
+    """Steps that follow each other are one stretch, but not across a gap."""
+    series = make_series([6], anomalous=[4], times=np.array([0, 1, 2, 30, 31, 32]))
+    flagged = np.array([False, True, True, True, True, False])
+    score = np.arange(6.0)
+    run = StepRun(
+        np.arange(6), np.repeat([0, 1], 3), series.samples, series.samples, score, flagged, series.is_anomaly
+    )
+    stretches = flagged_stretches(run, series)
+
+    assert [(s["first_time"], s["last_time"], s["n_steps"]) for s in stretches] == [
+        ("1", "2", 2),
+        ("30", "31", 2),
+    ]
+    assert [(s["highest_score"], s["n_anomalous"]) for s in stretches] == [(2, 0), (4, 1)]
