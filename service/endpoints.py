@@ -137,7 +137,7 @@ class VerbRoutes:
                 request.headers.get("Accept", ""), verb.offers(detector.manifest, len(decoded.samples))
             )
             options = codecs.merge_options(options, decoded.options)
-            result = self._run(verb, detector, decoded, options)
+            result = self._run(verb, detector, expected, decoded, options)
             return _respond(verb, detector.manifest, media_type, result, decoded.timestamps)
 
     def _choose(self, name: str | None, version: int | None, label: str | None) -> Entry:
@@ -189,7 +189,14 @@ class VerbRoutes:
             raise Problem("body-too-large", f"a body may have {limit} bytes")
         return content
 
-    def _run(self, verb: Verb, detector: Detector, decoded: Decoded, options: dict[str, Any]) -> Result:
+    def _run(
+        self,
+        verb: Verb,
+        detector: Detector,
+        expected: Expected,
+        decoded: Decoded,
+        options: dict[str, Any],
+    ) -> Result:
         _check_alpha(detector, options.get("alpha"))
         _check_explanation(detector, decoded.samples, options.get("explain"))
         _check_timestamps(detector, decoded)
@@ -197,7 +204,7 @@ class VerbRoutes:
         (result,) = verb.run([verb.request(detector, decoded.samples, **options)])
         seconds = time.perf_counter() - started
         if isinstance(result, InputError):
-            raise _place(result, decoded, detector.manifest) from result
+            raise _place(result, decoded, expected.feature_names) from result
         if isinstance(result, Exception):
             raise result
         self.metrics.observe_run(detector.manifest, len(decoded.samples), seconds)
@@ -240,8 +247,8 @@ def _check_timestamps(detector: Detector, decoded: Decoded) -> None:
     raise Problem("invalid-input", sentence, [{"detail": sentence, "pointer": "/timestamps"}])
 
 
-def _place(error: InputError, decoded: Decoded, manifest: Manifest) -> Problem:
-    """The problem of an input error, with its place in the body."""
+def _place(error: InputError, decoded: Decoded, feature_names: tuple[str, ...] | None) -> Problem:
+    """The problem of an input error, with its place in the body; a latent's columns have no names."""
     if error.index is None:
         return Problem("invalid-input", str(error))
     row, *position = error.index
@@ -249,8 +256,7 @@ def _place(error: InputError, decoded: Decoded, manifest: Manifest) -> Problem:
     if decoded.point is not None:
         place["pointer"] = decoded.point(error.index)
     if len(position) == 1:
-        names = manifest.feature_names
-        place["column"] = names[position[0]] if names else position[0]
+        place["column"] = feature_names[position[0]] if feature_names else position[0]
     return Problem("invalid-input", str(error), [place])
 
 

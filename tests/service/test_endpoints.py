@@ -429,6 +429,19 @@ def test_decode_names_an_integer_that_int8_has_not(client):
     assert problem["errors"][0]["pointer"] == "/instances/1/1"
 
 
+@pytest.mark.parametrize("sample_shape", [(3,), (4, 1)])
+def test_decode_places_a_fault_by_the_position_in_the_latent(store, settings, make_app, sample_shape):
+    """A latent has no feature names, however many features the samples have."""
+    kind = "vector" if len(sample_shape) == 1 else "sequence"
+    publish_model(store, "named", kind=kind, sample_shape=sample_shape)
+    client = make_app(settings).test_client()
+
+    answer = client.post("/models/named/decode?dtype=float16", json={"instances": [[0, 0], [1, 70000]]})
+
+    (place,) = assert_problem(answer, 422, "invalid-input")["errors"]
+    assert (place["pointer"], place["row"], place["column"]) == ("/instances/1/1", 1, 1)
+
+
 @pytest.mark.parametrize("verb", ["encode", "decode"])
 def test_int8_of_a_model_without_it_is_a_conflict(client, verb):
     """The dtype is one of ours, this model just has no scale for it."""
