@@ -735,13 +735,13 @@ def relative_difference(answer: np.ndarray, expected: np.ndarray, unit: float | 
     Returns
     -------
     float
-        NaN where a value is not finite.
+        NaN where a value is not finite; 0 where all values are 0, as are the latents of a dead layer.
     """
     axes = tuple(range(1, expected.ndim))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         difference = np.abs(answer.astype(np.float64) - expected)
         scale = np.abs(expected.astype(np.float64)).max(axis=axes, keepdims=True) + unit
-        return float((difference / scale).max())
+        return float(np.where(difference == 0, 0, difference / scale).max())
 
 
 def _check_answer(

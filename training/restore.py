@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from detector.inference import INPUT, Detector
+from detector.inference import INPUT, Detector, relative_difference
 from detector.manifest import GOLDEN_FILE, WEIGHTS_FILE, Manifest
 from training.architectures import Autoencoder, build_autoencoder
 from training.config import FitConfig
@@ -107,7 +107,7 @@ def _check(restored: Restored, folder: Path, detector: Detector) -> None:
         samples = golden[INPUT]
     expected = detector.encode(samples)
     latent = restored.autoencoder.encoder(restored.scaling.apply(samples), training=False).numpy()
-    difference = float(np.abs(latent - expected).max() / np.abs(expected).max())
+    difference = relative_difference(latent, expected, np.abs(expected).max())
     if not difference <= TOLERANCE:
         raise ExportError(
             f"the network made of {WEIGHTS_FILE} differs from the published encoder by {difference:.3g} "

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from detector import Detector, DetectorError, IntegrityError, ManifestError, ModelError
+from detector.inference import relative_difference
 from detector.manifest import describe_files, required_files
 from tests.model_folder import linear_graphs, rewrite_manifest, write_model_folder
 
@@ -237,6 +238,14 @@ def test_golden_answers_bind_within_the_tolerance(model_dir, name, factor, fits)
         Detector.load(model_dir)
     else:
         assert f"self-test: {name} differs from golden.npz" in refusal(model_dir, ModelError)
+
+
+def test_answers_that_are_all_zero_agree():
+    """The latents of a dead layer; anything else than zero differs from them without bound."""
+    zeros = np.zeros((2, 3), dtype=np.float32)
+
+    assert relative_difference(zeros, zeros, 0.0) == 0
+    assert relative_difference(zeros + np.float32(1e-30), zeros, 0.0) == np.inf
 
 
 @pytest.mark.parametrize(
