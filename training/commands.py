@@ -13,6 +13,7 @@ from typing import Any
 from detector.errors import DetectorError
 from detector.manifest import Manifest
 from detector.store import check_name
+from training import flags
 from training.config import FitConfig, add_flags
 from training.cutting import cut_series
 from training.datasets import Dataset, load_dataset
@@ -66,29 +67,17 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
     parser.add_argument(
         "--kind", choices=sorted(DEFAULT_PRESETS), help="of the samples, where data do not tell"
     )
-    parser.add_argument("--columns", type=names, metavar="A,B,C", help="features of a table, in this order")
+    parser.add_argument(
+        "--columns", type=flags.names, metavar="A,B,C", help="features of a table, in this order"
+    )
     add_label_flags(parser)
     add_series_flags(parser)
     parser.add_argument(
-        "--value-range", type=value_range, metavar="LOW,HIGH", help="values of black and white"
+        "--value-range", type=flags.value_range, metavar="LOW,HIGH", help="values of black and white"
     )
     parser.add_argument("--no-promise", action="store_true", help="go on with too few samples for a promise")
     parser.add_argument("--no-samples", action="store_true", help="publish no sample of the data")
     add_flags(parser.add_argument_group("hyperparameters"), without)
-
-
-def names(text: str) -> list[str]:
-    """`A,B,C` as a list."""
-    return [name.strip() for name in text.split(",")]
-
-
-def value_range(text: str) -> tuple[float, float]:
-    """`LOW,HIGH` as two numbers."""
-    try:
-        low, high = text.split(",")
-        return float(low), float(high)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be LOW,HIGH, two numbers, got {text!r}") from error
 
 
 def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 from detector.manifest import LAST_WINDOW, MERGE_RULES
+from training import flags
 from training.errors import ConfigError
 from training.presets import PRESETS
 
@@ -76,15 +77,6 @@ LEAST_PATIENCE_EPOCHS, LEAST_PATIENCE_STEPS = 20, 1000
 MOST_SMOOTHING = 32.0
 
 
-def _widths(text: str) -> tuple[int, ...]:
-    if text == "none":
-        return ()
-    try:
-        return tuple(int(width) for width in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be integers separated by commas, got {text!r}") from error
-
-
 def _option(default: Any, parse: Any, words: str, choices: tuple[str, ...] | None = None) -> Any:
     """One hyperparameter: its default, how its flag is read, and the words of its help."""
     return dataclasses.field(default=default, metadata={"parse": parse, "help": words, "choices": choices})
@@ -104,13 +96,13 @@ class FitConfig:
     preset: str
     architecture: str = _option("dense", str, "family of the network", tuple(ARCHITECTURES))
     widths: tuple[int, ...] = _option(
-        (64, 32), _widths, "units of each dense layer, or filters of each convolution, outside in"
+        (64, 32), flags.widths, "units of each dense layer, or filters of each convolution, outside in"
     )
     decoder_widths: tuple[int, ...] | None = _option(
-        None, _widths, "the same for the decoder, inside out; the mirror of the widths if not given"
+        None, flags.widths, "the same for the decoder, inside out; the mirror of the widths if not given"
     )
     strides: tuple[int, ...] | None = _option(
-        None, _widths, "of each convolution of conv and conv1d; all 2 if not given"
+        None, flags.widths, "of each convolution of conv and conv1d; all 2 if not given"
     )
     extra_output: bool = _option(
         False, bool, "mirror every convolution and make the picture by one more, instead of by the last"
@@ -288,7 +280,8 @@ class FitConfig:
     def _check_windows(self) -> None:
         window, stride = self.window, self.stride
         if self.kind != "sequence":
-            given = [name for name in ("window", "stride") if getattr(self, name) is not None]
+            unread = {"window": None, "stride": None, "merge": LAST_WINDOW}
+            given = [name for name, default in unread.items() if getattr(self, name) != default]
             if given:
                 raise ConfigError(f"{given[0]} is for sequences, got kind {self.kind}")
             return

@@ -24,6 +24,7 @@ import numpy as np
 
 from detector.inference import Detector
 from detector.store import ModelStore
+from training import flags
 from training.commands import command_parser, print_notes, run_command
 from training.datasets import Dataset
 from training.errors import DataError
@@ -43,18 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="labelled samples")
     parser.add_argument("--label-column", metavar="COLUMN", help="of a table")
     parser.add_argument(
-        "--epochs", type=_positive, help="passes over the labelled samples; by their number if not given"
+        "--epochs", type=flags.count, help="passes over the labelled samples; by their number if not given"
     )
-    parser.add_argument("--learning-rate", type=float, default=0.001, help="of Adam (default: 0.001)")
-    parser.add_argument("--seed", type=int, default=0, help="of folds, head and batches (default: 0)")
+    parser.add_argument(
+        "--learning-rate", type=flags.positive, default=0.001, help="of Adam (default: 0.001)"
+    )
+    parser.add_argument("--seed", type=flags.seed, default=0, help="of folds, head and batches (default: 0)")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def _run(arguments: argparse.Namespace) -> None:

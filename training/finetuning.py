@@ -32,7 +32,7 @@ from training.scaling import SCALED_LIMIT, Scaling
 
 N_FOLDS = 5
 MANY_LABELLED = 2000  # from here on a split costs less than it tells
-TEST_SHARE, CALIBRATION_SHARE = 0.15, 0.15
+N_PARTS, CALIBRATION_PARTS, TEST_PARTS = 20, (0, 7, 14), (3, 10, 17)  # 15 % for each
 CROSS_VALIDATION, TEST_SPLIT = "cross-validation", "test split"
 LOGIT_LIMIT = 1e30  # beyond it a sum of exponents is no number
 
@@ -149,13 +149,14 @@ def _cross_validate(
 def _split(
     available: np.ndarray, targets: np.ndarray, seed: int, *, brings_test: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows to fit on, to calibrate on and to test on, every class in the same shares."""
-    n_parts = 100
-    parts = deal_folds(targets[available], n_parts, seed)
-    n_calibration = round(CALIBRATION_SHARE * n_parts)
-    n_test = 0 if brings_test else round(TEST_SHARE * n_parts)
-    is_calibration = parts < n_calibration
-    is_test = (parts >= n_calibration) & (parts < n_calibration + n_test)
+    """Rows to fit on, to calibrate on and to test on, every class in the same shares.
+
+    Parts to calibrate or to test on have parts to fit on as neighbours, and samples of a class go to parts
+    that follow each other: so a class of two is fitted on, too.
+    """
+    parts = deal_folds(targets[available], N_PARTS, seed)
+    is_calibration = np.isin(parts, CALIBRATION_PARTS)
+    is_test = np.isin(parts, () if brings_test else TEST_PARTS)
     return available[~is_calibration & ~is_test], available[is_calibration], available[is_test]
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from detector.inference import Detector
-from training import charts
+from training import charts, flags
 from training.commands import add_label_flags, add_series_flags, command_parser, print_notes, run_command
 from training.errors import ConfigError
 from training.pages import render, to_json
@@ -111,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write")
     add_label_flags(parser)
     add_series_flags(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the points that are drawn (default: 0)")
+    parser.add_argument(
+        "--seed", type=flags.seed, default=0, help="of the points that are drawn (default: 0)"
+    )
     return parser
 
 

@@ -32,13 +32,14 @@ from typing import Any
 
 import numpy as np
 
+from detector.errors import DetectorError
 from detector.inference import RECONSTRUCTION, SCORE, Detector, open_sessions
 from detector.store import ModelStore
+from training import flags
 from training.commands import (
     add_fit_flags,
     command_parser,
     configure,
-    names,
     print_notes,
     print_published,
     print_table,
@@ -87,35 +88,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("training.sweep", __doc__)
     grid = parser.add_argument_group("grid")
-    grid.add_argument("--presets", type=names, metavar="A,B", help="by kind if not given")
-    grid.add_argument("--latent-dims", type=_integers, metavar="2,8,32", help="the preset's if not given")
-    grid.add_argument("--noises", type=_numbers, metavar="0,0.3", help="levels of the preset's corruption")
+    grid.add_argument("--presets", type=flags.names, metavar="A,B", help="by kind if not given")
     grid.add_argument(
-        "--max-minutes", type=_minutes, default=10.0, metavar="M", help="for all trials (default: 10)"
+        "--latent-dims", type=flags.integers, metavar="2,8,32", help="the preset's if not given"
+    )
+    grid.add_argument(
+        "--noises", type=flags.numbers, metavar="0,0.3", help="levels of the preset's corruption"
+    )
+    grid.add_argument(
+        "--max-minutes", type=flags.positive, default=10.0, metavar="M", help="for all trials (default: 10)"
     )
     add_fit_flags(parser, without=SWEPT)
     return parser
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, got {text!r}") from error
-
-
-def _integers(text: str) -> list[int]:
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be integers separated by commas, got {text!r}") from error
-
-
-def _minutes(text: str) -> float:
-    (minutes,) = _numbers(text) if "," not in text else [math.nan]
-    if not 0 < minutes < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
-    return minutes
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -210,7 +194,7 @@ def run_trials(
         try:
             trained = _within(train_one, trial.config, share)
             row |= judge(trained)
-        except TrainingError as error:
+        except (TrainingError, DetectorError) as error:  # the others may still be good
             row["outcome"] = f"failed: {error}"
             continue
         row["outcome"] = DONE if trained.fitted.config.max_minutes is None else STOPPED
@@ -251,7 +235,7 @@ class Judge:
         self._samples = dataset.samples[splits.validation]
         copies = min(MOST_COPIES, math.ceil(N_PSEUDO / len(self._samples)))
         repeated = np.tile(self._samples, (copies,) + (1,) * len(dataset.sample_shape))
-        mean = dataset.samples[splits.train].mean(axis=0)
+        mean = dataset.samples[splits.train].mean(axis=0, dtype=np.float64)
         pseudo = make_pseudo_anomalies(repeated, dataset.kind, mean, np.random.default_rng(seed))
         differs = (pseudo != repeated).reshape(len(pseudo), -1).any(axis=1)
         if not differs.any():

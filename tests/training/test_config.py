@@ -175,6 +175,7 @@ def test_a_window_is_settled_by_windows_that_are_cut_already():
     ("preset", "options", "message"),
     [
         ("dense", {"window": 8}, "window is for sequences, got kind vector"),
+        ("conv", {"merge": "mean"}, "merge is for sequences, got kind image"),
         ("conv1d", {"window": 1}, "window must be at least 2, got 1"),
         ("conv1d", {"window": 8, "stride": 9}, "stride must be at most the window, 8, got 9"),
         ("conv1d", {"merge": "first"}, "merge must be one of last, mean, got 'first'"),

@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer
 
 from detector import Detector, ModelStore
 from tests.model_folder import publish_model
-from training import finetune
+from training import finetune, finetuning
 
 NAMED = slice(0, 360, 6)  # sixty rows
 
@@ -125,6 +125,40 @@ def test_many_labels_are_split(store, tmp_path):
     assert classifier.evaluation["method"] == "test split"
     assert classifier.evaluation["n_samples"] == pytest.approx(0.15 * 2100, abs=3)
     assert classifier.evaluation["accuracy"]["value"] > 0.95
+
+
+@pytest.mark.parametrize("brings_test", [False, True])
+def test_a_class_of_two_is_fitted_on_however_labels_are_split(brings_test):
+    """And none of the three parts shares a sample with another."""
+    for rare_first in range(25):
+        targets = np.full(2000, 3)
+        targets[: rare_first + 3] = 0
+        targets[-5:-3], targets[-2:] = 1, 4
+
+        parts = finetuning._split(np.arange(2000), targets, seed=rare_first, brings_test=brings_test)
+
+        assert sorted(np.concatenate(parts)) == list(range(2000))
+        assert set(targets[parts[0]]) == {0, 1, 3, 4}
+        assert [part.size / 2000 for part in parts[1:]] == pytest.approx(
+            [0.15, 0 if brings_test else 0.15], abs=0.002
+        )
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        (["--epochs", "x"], "--epochs: must be a positive integer, got 'x'"),
+        (["--learning-rate", "-1"], "--learning-rate: must be a positive number, got '-1'"),
+        (["--seed", "-1"], "--seed: must be an integer of at least 0 and below 2**32, got '-1'"),
+    ],
+)
+def test_flags_that_cannot_be_are_bad_usage(capsys, flag, words):
+    """In the words of the flag."""
+    with pytest.raises(SystemExit) as caught:
+        finetune.main(["--model", "m", "--data", "d", *flag])
+
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_a_model_without_weights_is_refused(tmp_path, capsys):

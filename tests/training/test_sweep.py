@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from detector import Detector
+from detector import Detector, NonFiniteScore
 from training import fit, sweep
 from training.config import FitConfig
 from training.errors import TrainingError
@@ -52,6 +52,8 @@ def run(trials, detections, seconds=60.0, fit_seconds=0.0):
         size = trained.fitted.config.latent_dim
         if size not in detections:
             raise TrainingError("the loss is infinite")
+        if detections[size] is None:
+            raise NonFiniteScore("the model answered a value that is not finite")
         return {"latent_size": size, "detection": detections[size], "standard_error": 0.1}
 
     return run_trials(trials, train_one, judge, seconds)
@@ -69,13 +71,14 @@ def test_the_smallest_latent_within_one_standard_error_is_published(sizes):
 
 def test_trials_that_cannot_be_or_fail_are_rows_too():
     """The others go on; they stand last, with the reason."""
-    best, rows = run(trials_of(None, 2, 4), {4: 0.6})
+    best, rows = run(trials_of(None, 2, 3, 4), {3: None, 4: 0.6})
 
     assert best.fitted.config.latent_dim == 4
     assert [row["outcome"] for row in rows] == [
         "done, published",
         "not run: impossible",
         "failed: the loss is infinite",
+        "failed: the model answered a value that is not finite",
     ]
 
 
@@ -142,7 +145,10 @@ def test_the_published_model_is_the_one_that_fit_makes(swept, tmp_path):
     [
         (["--presets", "dense,nothing"], "preset must be one of"),
         (["--presets", "conv,lstm"], "presets conv, lstm take no kind of samples in common"),
-        (["--presets", "conv-pool", "--latent-dims", "2,4"], "leave out latent_dim"),
+        (
+            ["--presets", "conv-pool", "--latent-dims", "2,4"],
+            "architecture conv-pool has no latent_dim, got 2",
+        ),
         (["--noises", "3"], "corruption_level must be between 0 and 1"),
     ],
 )
@@ -155,7 +161,7 @@ def test_a_grid_that_cannot_be_is_refused(tmp_path, capsys, flags, words):
     assert words in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "1,2", "soon"])
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "1,2", "soon"])
 def test_the_budget_is_a_positive_number(minutes, capsys):
     """Bad usage, in the words of the flag."""
     with pytest.raises(SystemExit) as caught:

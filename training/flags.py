@@ -1,0 +1,70 @@
+"""What flags hold, as text -> value; what cannot be is a sentence of the parser."""
+
+import argparse
+import math
+
+
+def names(text: str) -> list[str]:
+    """`A,B,C` as a list."""
+    return [name.strip() for name in text.split(",")]
+
+
+def integers(text: str) -> list[int]:
+    """`2,8,32` as a list."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be integers separated by commas, got {text!r}") from error
+
+
+def numbers(text: str) -> list[float]:
+    """`0,0.3` as a list."""
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, got {text!r}") from error
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """`64,32`, or `none` for no layer."""
+    return () if text == "none" else tuple(integers(text))
+
+
+def value_range(text: str) -> tuple[float, float]:
+    """`LOW,HIGH` as two numbers."""
+    try:
+        low, high = text.split(",")
+        return float(low), float(high)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be LOW,HIGH, two numbers, got {text!r}") from error
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
+    return value
+
+
+def count(text: str) -> int:
+    """An integer of at least 1."""
+    return _integer(text, 1, "a positive integer")
+
+
+def seed(text: str) -> int:
+    """An integer that every generator takes."""
+    return _integer(text, 0, "an integer of at least 0 and below 2**32")
+
+
+def _integer(text: str, least: int, words: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not least <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must be {words}, got {text!r}")
+    return value
