@@ -1,6 +1,7 @@
 """How a fit shows its progress: a live bar on a terminal, plain lines elsewhere; on stderr either way."""
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -15,10 +16,18 @@ ROOM_UNKNOWN = {"ncols": 80, "nrows": 24}  # of a terminal that does not tell it
 
 
 @contextlib.contextmanager
-def progress_callback(epochs: int) -> Iterator[keras.callbacks.Callback]:
-    """The form that fits stderr; what is printed next has a line of its own, however the fit ended."""
+def progress_callback(epochs: int, max_seconds: float = math.inf) -> Iterator[keras.callbacks.Callback]:
+    """The form that fits stderr; what is printed next has a line of its own, however the fit ended.
+
+    Parameters
+    ----------
+    epochs : int
+        At most.
+    max_seconds : float
+        After so many no further epoch begins.
+    """
     if not sys.stderr.isatty():
-        yield _Lines(epochs)
+        yield _Lines(epochs, max_seconds)
         return
     # tqdm takes 0 columns and rows for no room at all, and draws nothing.
     room = {} if os.get_terminal_size(sys.stderr.fileno()).columns else ROOM_UNKNOWN
@@ -42,9 +51,10 @@ class _Bar(keras.callbacks.Callback):
 class _Lines(keras.callbacks.Callback):
     """The first epoch, then a line every ten seconds: readable in a log."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, max_seconds: float) -> None:
         super().__init__()
         self._epochs = epochs
+        self._max_seconds = max_seconds
         self._start = time.monotonic()
         self._printed = -SECONDS_BETWEEN_LINES
 
@@ -54,7 +64,7 @@ class _Lines(keras.callbacks.Callback):
         if elapsed - self._printed < SECONDS_BETWEEN_LINES:
             return
         self._printed = elapsed
-        left = elapsed / (epoch + 1) * (self._epochs - epoch - 1)
+        left = min(elapsed / (epoch + 1) * (self._epochs - epoch - 1), max(self._max_seconds - elapsed, 0))
         losses = ", ".join(f"{name} {value}" for name, value in _losses(logs).items())
         print(
             f"epoch {epoch + 1}/{self._epochs}, {losses}, at most {left:.0f} s left",

@@ -95,7 +95,8 @@ def train(prepared: Prepared, name: str) -> Trained:
     )
     print_notes(size_notes)
     validation = scaling.apply(dataset.samples[splits.validation])
-    with progress_callback(config.epochs) as progress:
+    max_seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
+    with progress_callback(config.epochs, max_seconds) as progress:
         history = fit_autoencoder(
             autoencoder, scaling.apply(dataset.samples[splits.train]), validation, config, [progress]
         )

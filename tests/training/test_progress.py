@@ -58,3 +58,15 @@ def test_a_log_gets_the_first_epoch_and_then_few_lines(capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("epoch 1/1000, loss 0.012346, validation loss 0.012346, at most")
     assert line.endswith("s left")
+
+
+def test_the_time_left_is_at_most_what_the_limit_leaves(capsys, monkeypatch):
+    """A fit of 300 epochs that may take half a minute does not announce quarters of an hour."""
+    monkeypatch.setattr("training.progress.time.monotonic", iter([0.0, 12.0, 31.0]).__next__)
+    with progress_callback(300, max_seconds=30) as progress:
+        progress.on_epoch_end(0, LOGS)
+        progress.on_epoch_end(1, LOGS)
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("at most 18 s left")
+    assert second.endswith("at most 0 s left")
