@@ -12,9 +12,10 @@ from detector.errors import (
     NonFiniteScore,
     StoreError,
 )
-from detector.inference import Classes, Contribution, Detector, Scores
+from detector.inference import Detector
 from detector.latents import Compressed
 from detector.manifest import Manifest
+from detector.results import Classes, Contribution, Scores
 from detector.store import ModelStore
 
 __all__ = [

@@ -4,130 +4,45 @@ A sequence model takes windows, or a whole series. A series runs as its windows,
 merged to one answer for each step, by the rule of the manifest.
 """
 
-import dataclasses
 import io
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 
 from detector import manifest as contract
+from detector.batches import WINDOW_ERROR, Checked, run_batches, slices
 from detector.calibration import p_values, promised_rank, select_false_discovery, threshold_at
+from detector.checks import check_array, check_packed, position, sequence_shapes
 from detector.errors import (
     InputError,
     IntegrityError,
     ManifestError,
-    ModelError,
     NoClassifier,
     NoInt8Latent,
     NoLatent,
     NonFiniteScore,
 )
-from detector.latents import (
-    FLOAT16,
-    FLOAT32,
-    INT8,
-    INT8_RANGE,
-    LARGEST_FLOAT16,
-    Compressed,
-    check_dtype,
-    pack,
-    unpack,
+from detector.graphs import (
+    FEATURE_ERROR,
+    INPUT,
+    LATENT,
+    PROBABILITY,
+    RECONSTRUCTION,
+    SCORE,
+    check_answer,
+    open_sessions,
 )
+from detector.latents import FLOAT16, FLOAT32, INT8, Compressed, check_dtype, pack, unpack
 from detector.manifest import Classifier, Manifest, Threshold, read_file, read_manifest
+from detector.results import Classes, Contribution, Scores
 from detector.session import Session
-from detector.windows import Merger, SeriesWindows
-
-INPUT = "samples"
-LATENT = "latent"
-RECONSTRUCTION = "reconstruction"
-SCORE = "score"
-FEATURE_ERROR = "feature_error"
-PROBABILITY = "probability"
-
-# Of a series only, beside the outputs of the graph: the error of the windows that a step's score comes from.
-WINDOW_ERROR = "window_error"
+from detector.windows import SeriesWindows
 
 ERROR_MAP = "map"
 BLOCK_VALUES = 2**22  # 16 MiB in a float32 tensor: bounds the windows of a series that are cut at a time
-
-Checked = np.ndarray | SeriesWindows
-
-
-@dataclasses.dataclass(frozen=True)
-class Contribution:
-    """One feature's part in one sample's score.
-
-    Attributes
-    ----------
-    feature : str
-        Its name, or its position where features have none; with the step, as `name[step]`, in a window.
-    index : tuple of int
-        Position within the sample; (step, channel) in a window, (channel,) at a step of a series.
-    contribution : float
-        Share of the score, in [0, 1].
-    actual, expected : NumPy number
-        The input, in its own dtype, and the model's reconstruction of it, float32; raw units.
-    """
-
-    feature: str
-    index: tuple[int, ...]
-    contribution: float
-    actual: np.number
-    expected: np.number
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """What a detector says of a batch; arrays have one element for each sample, of a series each step.
-
-    Attributes
-    ----------
-    score : ndarray of shape (n_samples,), float64
-        Anomaly score, at least 0; higher is more anomalous.
-    ratio : ndarray of shape (n_samples,), float64
-        score / threshold; above 1 means anomaly.
-    p_value : ndarray of shape (n_samples,), float64
-        Conformal p-value; small is unusual.
-    is_anomaly : ndarray of shape (n_samples,), bool
-        score > threshold.
-    threshold, alpha, expected_rate : float
-        The rule that was applied.
-    selected : ndarray of shape (n_samples,), bool, or None
-        Benjamini-Hochberg selection, where it was asked for.
-    explanation : list of list of Contribution, ndarray of the shape of the samples, or None
-        The largest contributions of each sample, or the whole error map, where asked for.
-    """
-
-    score: np.ndarray
-    ratio: np.ndarray
-    p_value: np.ndarray
-    is_anomaly: np.ndarray
-    threshold: float
-    alpha: float
-    expected_rate: float
-    selected: np.ndarray | None = None
-    explanation: list[list[Contribution]] | np.ndarray | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Classes:
-    """What a classifier says of a batch.
-
-    Attributes
-    ----------
-    label : ndarray of shape (n_samples,), str
-        The most probable class of each sample, the first of equals.
-    probability : ndarray of shape (n_samples, n_classes), float32
-        In the order of `classes`; a row sums to 1.
-    classes : tuple of str
-    """
-
-    label: np.ndarray
-    probability: np.ndarray
-    classes: tuple[str, ...]
 
 
 class Detector:
@@ -284,14 +199,14 @@ class Detector:
         """
         manifest = self.manifest
         if manifest.kind != "sequence":
-            return _check_array(samples, manifest.sample_shape, "samples", self.feature_name)
+            return check_array(samples, manifest.sample_shape, "samples", self.feature_name)
         values = self._with_channels(samples)
         if self.is_series(values):
-            series = _check_array(values, manifest.sample_shape[1:], "samples", self.feature_name, "step")
+            series = check_array(values, manifest.sample_shape[1:], "samples", self.feature_name, "step")
             return SeriesWindows(series, manifest.window, manifest.stride)
         if values.shape[1:] != manifest.sample_shape:
-            raise InputError(f"samples must have shape {_sequence_shapes(manifest)}, got {np.shape(samples)}")
-        return _check_array(values, manifest.sample_shape, "samples", self.feature_name)
+            raise InputError(f"samples must have shape {sequence_shapes(manifest)}, got {np.shape(samples)}")
+        return check_array(values, manifest.sample_shape, "samples", self.feature_name)
 
     def _with_channels(self, samples: np.ndarray) -> np.ndarray:
         """Samples with the last axis that may be left out where a sequence has one channel."""
@@ -313,8 +228,8 @@ class Detector:
         shape = self.require_latent(dtype)
         if dtype != INT8 and np.asarray(latent).dtype == np.int8:
             raise InputError("latent of 8-bit integers must be decoded with dtype int8")
-        checked = _check_array(latent, shape, "latent", _position)
-        _check_packed(checked, dtype)
+        checked = check_array(latent, shape, "latent", position)
+        check_packed(checked, dtype)
         if dtype == FLOAT16:
             checked = checked.astype(np.float16)
         return unpack(checked, dtype, self.manifest.latent_int8)
@@ -381,7 +296,7 @@ class Detector:
             packed = self.pack(outputs[LATENT], dtype)
             blocks = [
                 self._decoding_error(checked[rows], packed[rows], dtype)
-                for rows in _slices(len(checked), self._block_rows())
+                for rows in slices(len(checked), self._block_rows())
             ]
             outputs[dtype] = np.concatenate(blocks)
         return outputs
@@ -403,27 +318,14 @@ class Detector:
         return self.run_together([checked], names)[0]
 
     def run_together(self, parts: Sequence[Checked], names: Sequence[str]) -> list[dict[str, np.ndarray]]:
-        """The same for several requests, run as one batch.
-
-        The windows of a series are cut, run and merged a block at a time, so a long one needs little memory.
-        """
-        collectors = [self._collector(part, names) for part in parts]
-        for batch in _batches(parts, self._block_rows()):
-            arrays = [parts[position][rows] for position, rows in batch]
-            joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-            outputs = self._sessions[contract.MODEL_FILE].run(joined, names)
-            start = 0
-            for (position, rows), array in zip(batch, arrays, strict=True):
-                end = start + len(array)
-                collectors[position].add({name: values[start:end] for name, values in outputs.items()}, rows)
-                start = end
-        return [collector.collected() for collector in collectors]
+        """The same for several requests, run as one batch."""
+        session = self._sessions[contract.MODEL_FILE]
+        return run_batches(
+            lambda samples: session.run(samples, names), parts, names, self.manifest.merge, self._block_rows()
+        )
 
     def _block_rows(self) -> int:
         return max(1, BLOCK_VALUES // math.prod(self.manifest.sample_shape))
-
-    def _collector(self, part: Checked, names: Sequence[str]) -> "_Rows | _Steps":
-        return _Steps(part, names, self.manifest.merge) if isinstance(part, SeriesWindows) else _Rows()
 
     def run_encoder(self, checked: Checked) -> np.ndarray:
         """Latent vectors of checked samples, of a series those of its windows."""
@@ -491,8 +393,8 @@ class Detector:
         """A feature's name, in a window with its step, or its position where the model names none."""
         names = self.manifest.feature_names
         if not names:
-            return _position(index)
-        return names[index[-1]] + (_position(index[:-1]) if len(index) > 1 else "")
+            return position(index)
+        return names[index[-1]] + (position(index[:-1]) if len(index) > 1 else "")
 
     def _explanation(
         self, samples: np.ndarray, outputs: Mapping[str, np.ndarray], explain: int | str
@@ -550,147 +452,7 @@ class Detector:
         if self.manifest.classifier is not None:
             answers[contract.CLASSIFIER_FILE, PROBABILITY] = self.run_classifier(samples)
         for (graph, name), answer in answers.items():
-            _check_answer(graph, name, answer, golden[name], self.manifest)
-
-
-def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: int = 1) -> dict[str, Session]:
-    """The graphs of a model folder, each held against the tensors that the manifest implies.
-
-    Raises
-    ------
-    ModelError
-        If a graph does not load, or has other tensors.
-    """
-    shape, latent = manifest.sample_shape, manifest.latent_shape
-    outputs = {SCORE: (), RECONSTRUCTION: shape, FEATURE_ERROR: shape}
-    graphs = {contract.MODEL_FILE: (INPUT, shape, outputs)}
-    if latent is not None:
-        outputs[LATENT] = latent
-        graphs[contract.ENCODER_FILE] = (INPUT, shape, {LATENT: latent})
-        graphs[contract.DECODER_FILE] = (LATENT, latent, {RECONSTRUCTION: shape})
-    if manifest.classifier is not None:
-        probabilities = {PROBABILITY: (len(manifest.classifier.classes),)}
-        graphs[contract.CLASSIFIER_FILE] = (INPUT, shape, probabilities)
-    return {
-        name: Session(contents[name], name, input_name, input_shape, tensors, threads)
-        for name, (input_name, input_shape, tensors) in graphs.items()
-    }
-
-
-def _sequence_shapes(manifest: Manifest) -> str:
-    """The shapes that samples of a sequence model may have, in words."""
-    window, n_channels = manifest.sample_shape
-    if n_channels == 1:
-        return f"(n, {window}, 1) or (n, {window}) for windows, (n_steps, 1) or (n_steps,) for a series"
-    return f"(n, {window}, {n_channels}) for windows, (n_steps, {n_channels}) for a series"
-
-
-class _Rows:
-    """Outputs of samples, which run as a whole."""
-
-    def add(self, outputs: dict[str, np.ndarray], rows: slice) -> None:
-        self._outputs = outputs
-
-    def collected(self) -> dict[str, np.ndarray]:
-        return self._outputs
-
-
-class _Steps:
-    """Outputs of the windows of a series, merged to its steps block by block."""
-
-    def __init__(self, windows: SeriesWindows, names: Sequence[str], rule: str) -> None:
-        n_steps, n_channels = windows.series.shape
-        shapes = {name: () if name == SCORE else (n_channels,) for name in names}
-        if FEATURE_ERROR in names:
-            shapes[WINDOW_ERROR] = ()
-        self._windows = windows
-        self._mergers = {
-            name: Merger(n_steps, windows.shape[1], rule, shape) for name, shape in shapes.items()
-        }
-
-    def add(self, outputs: dict[str, np.ndarray], rows: slice) -> None:
-        if FEATURE_ERROR in outputs:
-            outputs[WINDOW_ERROR] = outputs[FEATURE_ERROR].sum(axis=(1, 2), dtype=np.float64)
-        for name, merger in self._mergers.items():
-            merger.add(outputs[name], self._windows.starts[rows])
-
-    def collected(self) -> dict[str, np.ndarray]:
-        merged = {name: merger.merged() for name, merger in self._mergers.items()}
-        return {
-            name: values.astype(np.float32) if values.ndim > 1 else values for name, values in merged.items()
-        }
-
-
-def _slices(n_rows: int, block: int) -> Iterator[slice]:
-    """Rows, at most `block` at a time."""
-    for start in range(0, n_rows, block):
-        yield slice(start, min(start + block, n_rows))
-
-
-def _batches(parts: Sequence[Checked], n_rows: int) -> Iterator[list[tuple[int, slice]]]:
-    """Which rows of which parts run together: arrays whole, series in blocks of `n_rows` windows."""
-    batch: list[tuple[int, slice]] = []
-    room = n_rows
-    for position, part in enumerate(parts):
-        block = n_rows if isinstance(part, SeriesWindows) else len(part)
-        for rows in _slices(len(part), block):
-            if batch and rows.stop - rows.start > room:
-                yield batch
-                batch, room = [], n_rows
-            batch.append((position, rows))
-            room -= rows.stop - rows.start
-    yield batch
-
-
-def _check_array(
-    values: np.ndarray,
-    shape: tuple[int, ...],
-    what: str,
-    feature_name: Callable[[tuple[int, ...]], str],
-    row: str = "row",
-) -> np.ndarray:
-    values = np.asarray(values)
-    wanted = "(n, " + ", ".join(map(str, shape)) + ")"
-    if values.dtype.kind not in "fiu":
-        raise InputError(f"{what} must be real numbers, got an array of {values.dtype}")
-    if values.ndim != len(shape) + 1 or values.shape[1:] != shape:
-        raise InputError(f"{what} must have shape {wanted}, got {values.shape}")
-    if len(values) == 0:
-        raise InputError(f"{what} must hold at least one sample, got shape {values.shape}")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
-        checked = np.ascontiguousarray(values, dtype=np.float32)
-    finite = np.isfinite(checked)
-    if not finite.all():
-        index = tuple(map(int, np.argwhere(~finite)[0]))
-        raise InputError(
-            f"{what} must be finite float32 values, got {values[index]} in {row} {index[0]}, "
-            f"{feature_name(index[1:])}",
-            index,
-        )
-    return checked
-
-
-def _check_packed(checked: np.ndarray, dtype: str) -> None:
-    """Every value is one that a latent of this dtype can have; 8-bit integers may come as JSON numbers."""
-    if dtype == FLOAT32:
-        return
-    least, largest = INT8_RANGE if dtype == INT8 else (-LARGEST_FLOAT16, LARGEST_FLOAT16)
-    faulty = (checked < least) | (checked > largest)
-    words = f"between {least:g} and {largest:g}"
-    if dtype == INT8:
-        faulty |= checked != np.rint(checked)
-        words = f"integers from {least} to {largest}"
-    if faulty.any():
-        index = tuple(map(int, np.argwhere(faulty)[0]))
-        raise InputError(
-            f"latent of dtype {dtype} must be {words}, got {checked[index]:g} in row {index[0]}, "
-            f"{_position(index[1:])}",
-            index,
-        )
-
-
-def _position(index: tuple[int, ...]) -> str:
-    return "[" + ", ".join(map(str, index)) + "]"
+            check_answer(graph, name, answer, golden[name], self.manifest)
 
 
 def _read_arrays(content: bytes, file_name: str) -> dict[str, np.ndarray]:
@@ -720,43 +482,3 @@ def _calibration_scores(calibration: Mapping[str, np.ndarray], manifest: Manifes
             f"{scores[scores.size - rule.rank]!r}, got {rule.value!r}"
         )
     return scores
-
-
-def relative_difference(answer: np.ndarray, expected: np.ndarray, unit: float | np.ndarray) -> float:
-    """Largest difference between two answers, relative to the sample's largest value plus `unit`.
-
-    Parameters
-    ----------
-    answer, expected : ndarray of shape (n_samples, ...), float32
-    unit : float or ndarray of the shape of one sample
-        A size that matters, in the answer's unit: differences far below it are rounding, also where a
-        sample's own values are tiny, say the error of a nearly perfect reconstruction.
-
-    Returns
-    -------
-    float
-        NaN where a value is not finite; 0 where all values are 0, as are the latents of a dead layer.
-    """
-    axes = tuple(range(1, expected.ndim))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        difference = np.abs(answer.astype(np.float64) - expected)
-        scale = np.abs(expected.astype(np.float64)).max(axis=axes, keepdims=True) + unit
-        return float(np.where(difference == 0, 0, difference / scale).max())
-
-
-def _check_answer(
-    graph: str, name: str, answer: np.ndarray, expected: np.ndarray, manifest: Manifest
-) -> None:
-    """One output for the golden samples: of the recorded form, and within the tolerance of it."""
-    if expected.shape != answer.shape or expected.dtype.kind != "f":
-        raise ManifestError(
-            f"{contract.GOLDEN_FILE}: {name} must hold floats of shape {answer.shape}, "
-            f"got {expected.dtype} of shape {expected.shape}"
-        )
-    unit = manifest.threshold.value if name in (SCORE, FEATURE_ERROR) else np.abs(expected).max()
-    difference = relative_difference(answer, expected, unit)
-    if not difference <= manifest.self_test_tolerance:  # NaN fails too
-        raise ModelError(
-            f"{graph} fails its self-test: {name} differs from {contract.GOLDEN_FILE} by "
-            f"{difference:.3g} relative, at most {manifest.self_test_tolerance:g} is allowed"
-        )

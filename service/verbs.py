@@ -11,7 +11,8 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from detector import Classes, Compressed, Detector, DetectorError, Scores
-from detector.inference import FEATURE_ERROR, PROBABILITY, RECONSTRUCTION, SCORE, Checked
+from detector.batches import Checked
+from detector.graphs import FEATURE_ERROR, PROBABILITY, RECONSTRUCTION, SCORE
 
 Outputs = Mapping[str, np.ndarray]
 Result = TypeVar("Result")

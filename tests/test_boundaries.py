@@ -22,9 +22,13 @@ LEVELS = {
     "calibration": 2,
     "session": 2,
     "images": 2,
-    "inference": 3,
-    "__init__": 4,
-    "__main__": 5,
+    "results": 2,
+    "graphs": 3,
+    "checks": 3,
+    "batches": 4,
+    "inference": 5,
+    "__init__": 6,
+    "__main__": 7,
 }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
-from detector.inference import FEATURE_ERROR, LATENT, SCORE, Detector, open_sessions
+from detector.graphs import FEATURE_ERROR, LATENT, SCORE, open_sessions
+from detector.inference import Detector
 from detector.manifest import CONDITIONAL_PROMISE, NO_PROMISE, Manifest, Threshold
 from training.config import FitConfig
 from training.errors import TrainingError

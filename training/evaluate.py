@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from detector.inference import Detector, Scores
+from detector.inference import Detector
+from detector.results import Scores
 from training.commands import (
     add_label_flags,
     add_series_flags,

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf2onnx
 
 from detector.errors import ModelError
-from detector.inference import (
+from detector.graphs import (
     FEATURE_ERROR,
     INPUT,
     LATENT,
@@ -27,7 +27,7 @@ from training.errors import ExportError
 from training.scaling import SCALED_LIMIT, Scaling
 
 OPSET = 18  # the highest that tf2onnx knows
-PARITY_TOLERANCE = 1e-4  # see detector.inference.relative_difference
+PARITY_TOLERANCE = 1e-4  # see detector.graphs.relative_difference
 PARITY_BATCHES = (1, 2, 7, 64)
 # A residual beyond it counts as it: its square, summed over any number of features, stays finite in float32.
 RESIDUAL_LIMIT = 1e12

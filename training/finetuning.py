@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from detector.errors import ModelError
-from detector.inference import INPUT, PROBABILITY, Detector, relative_difference
+from detector.graphs import INPUT, PROBABILITY, relative_difference
+from detector.inference import Detector
 from detector.manifest import (
     CARD_FILE,
     CLASSIFIER_FILE,

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.inference import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE, Detector, open_sessions
+from detector.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE, open_sessions
+from detector.inference import Detector
 from detector.latents import DTYPES, fit_int8
 from detector.manifest import (
     CALIBRATION_FILE,

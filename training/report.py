@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.inference import FEATURE_ERROR, LATENT, RECONSTRUCTION, SCORE
+from detector.graphs import FEATURE_ERROR, LATENT, RECONSTRUCTION, SCORE
 from detector.manifest import CARD_FILE, FIGURES_FILE, REPORT_FILE
 from training import charts
 from training.datasets import Dataset

@@ -7,7 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from detector.inference import INPUT, Detector, relative_difference
+from detector.graphs import INPUT, relative_difference
+from detector.inference import Detector
 from detector.manifest import GOLDEN_FILE, WEIGHTS_FILE, Manifest
 from training.architectures import Autoencoder, build_autoencoder
 from training.config import FitConfig

@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 
 from detector.errors import DetectorError
-from detector.inference import RECONSTRUCTION, SCORE, Detector, open_sessions
+from detector.graphs import RECONSTRUCTION, SCORE, open_sessions
+from detector.inference import Detector
 from detector.store import ModelStore
 from training import flags
 from training.commands import (

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import beta
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from detector.inference import Scores
+from detector.results import Scores
 from training.evaluate import evaluate
 
 

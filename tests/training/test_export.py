@@ -8,7 +8,7 @@ import onnx
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from detector.inference import open_sessions
+from detector.graphs import open_sessions
 from detector.manifest import DECODER_FILE, ENCODER_FILE, MODEL_FILE
 from training import export
 from training.architectures import Autoencoder, build_autoencoder
