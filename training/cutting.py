@@ -219,6 +219,13 @@ def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]
             f"windows have {window} steps, for the series is too short for {DEFAULT_WINDOWS[0]}: name "
             "another length with --window"
         )
+    repeated = timeline.n_repeated_times()
+    if repeated:
+        advice = "" if timeline.entity_column else ", and --entity-column tells several series apart"
+        yield (
+            f"{repeated} of {len(timeline.times)} steps have the same time as the step before: a series has "
+            f"one row a step{advice}"
+        )
     gaps = timeline.gaps()
     if gaps.size:
         gap = np.flatnonzero(timeline.gap_after())[gaps.argmax()]

@@ -51,6 +51,12 @@ class Timeline:
         """The times from step to step within an entity that are longer than `GAP` usual ones."""
         return self._intervals()[self.gap_after()]
 
+    def n_repeated_times(self) -> int:
+        """How many steps have the time of the step before, within an entity."""
+        if self.times is None:
+            return 0
+        return int(((np.diff(self.entities) == 0) & (self._intervals() == 0)).sum())
+
     def stretches(self) -> list[slice]:
         """Steps without a gap or a change of the entity between them."""
         breaks = (np.diff(self.entities) != 0) | self.gap_after()

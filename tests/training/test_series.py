@@ -89,6 +89,16 @@ def test_no_window_goes_across_a_gap():
     assert note.startswith("1 gap in time, the largest of 11 after 2008 where 1 is usual")
 
 
+def test_series_that_share_their_times_are_noted():
+    """Several machines in one table, and no column named that tells them apart."""
+    dataset = cut_series(make_series([9000], times=np.repeat(np.arange(3000), 3)), CONFIG)
+
+    assert dataset.notes[-1] == (
+        "6000 of 9000 steps have the same time as the step before: a series has one row a step, and "
+        "--entity-column tells several series apart"
+    )
+
+
 def test_windows_are_as_long_as_the_promise_leaves():
     """64 steps where there are plenty, fewer in a short series, with a note."""
     assert cut_series(make_series([20_000]), CONFIG).sample_shape == (64, 1)
