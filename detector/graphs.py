@@ -1,4 +1,4 @@
-"""The graphs of a model folder: their tensors, opened as the manifest implies, and whether two answers agree."""
+"""The graphs of a model folder: names and shapes of their tensors, and whether two answers agree."""
 
 from collections.abc import Mapping
 

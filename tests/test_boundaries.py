@@ -107,7 +107,7 @@ def test_package_imports_nothing_across_the_boundary(package, forbidden):
 
 @pytest.mark.parametrize("module", modules_of("detector"), ids=lambda module: module.stem)
 def test_detector_module_imports_only_lower_levels(module):
-    """In the order errors <- manifest <- {store, windows, latents, calibration, ...} <- inference."""
+    """In the order errors <- manifest <- {store, ...} <- {graphs, checks} <- batches <- inference."""
     names = {name.split(".")[1] for name in imports_of(module) if name.startswith("detector.")}
     levels = {name: LEVELS.get(name, LEVELS["__init__"]) for name in names}  # else a public name
 
