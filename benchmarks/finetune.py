@@ -19,8 +19,6 @@ the mean of the seeds, for every set and number of labels.
 import argparse
 import dataclasses
 import itertools
-import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -31,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.rows import find_row, read_rows, write_rows
 from detector import Detector
 
 LABELS = (10, 50, 200)
@@ -85,21 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="digits alone, one seed, one learning rate")
     parser.add_argument("--work", type=Path, help="where fitted autoencoders are kept between runs")
     arguments = parser.parse_args(argv)
-    rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
-    labels, seeds, rates = (
-        (LABELS[:2], SEEDS[:1], LEARNING_RATES[1:2])
-        if arguments.quick
-        else (
-            LABELS,
-            SEEDS,
-            LEARNING_RATES,
-        )
-    )
+    rows = read_rows(arguments.out)
+    labels, seeds, rates = LABELS, SEEDS, LEARNING_RATES
+    if arguments.quick:
+        labels, seeds, rates = labels[:2], seeds[:1], rates[1:2]
     work = arguments.work or Path(tempfile.gettempdir()) / "residual-finetune"
     asked_for = []
     for name, pool in load_pools(None if arguments.quick else arguments.data_dir).items():
         wanted = list(itertools.product(labels, seeds, METHODS))
-        missing = [key for key in wanted if find_row(rows, name, *key) is None]
+        missing = [key for key in wanted if _row(rows, name, *key) is None]
         if missing:
             options = (*pool.options, "--epochs", "3") if arguments.quick else pool.options
             bench = Bench(name, pool, fit_unlabelled(name, pool, options, work))
@@ -107,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rows.append(bench.row(*key, rates))
                 write_rows(arguments.out, rows)
                 print(describe(rows[-1]), flush=True)
-        asked_for += [find_row(rows, name, *key) for key in wanted]
+        asked_for += [_row(rows, name, *key) for key in wanted]
     return summarise(asked_for)
 
 
@@ -244,22 +237,8 @@ class Bench:
         return build_autoencoder(self._restored.config, self._shape).encoder.get_weights()
 
 
-def find_row(
-    rows: list[dict[str, Any]], name: str, labels: int, seed: int, method: str
-) -> dict[str, Any] | None:
-    """The row of an earlier run, if there is one."""
-    wanted = {"set": name, "labels": labels, "seed": seed, "method": method}
-    return next((row for row in rows if wanted.items() <= row.items()), None)
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows; another process sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(
-        json.dumps({"machine": platform.processor() or platform.machine(), "rows": rows}, indent=1)
-    )
-    temporary.replace(path)
+def _row(rows: list[dict[str, Any]], name: str, labels: int, seed: int, method: str) -> dict[str, Any] | None:
+    return find_row(rows, set=name, labels=labels, seed=seed, method=method)
 
 
 def describe(row: dict[str, Any]) -> str:

@@ -6,13 +6,12 @@
 Every row is one `python -m training.fit --normal-label LABEL --seed SEED` in a process of its own: the false
 alarms on the normal samples of the test split, beside what was promised and expected, and the ROC AUC
 against the other classes. A label and seed that the output file has for this alpha is not run again; so one
-file is for one data set.
+file is for one data set. `--quick` fits two epochs each, for a file of its own: does it run?
 """
 
 import argparse
 import itertools
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import betabinom
+
+from benchmarks.rows import find_row, read_rows, write_rows
 
 # A realised count above this quantile of its own distribution would be a broken promise, not bad luck.
 QUANTILE = 0.999
@@ -36,14 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="normal labels, one fit each")
     parser.add_argument("--seeds", default="0", help="seeds, one fit each")
     parser.add_argument("--alpha", default=0.05, type=float)
+    parser.add_argument("--quick", action="store_true", help="two epochs for each fit: does it run?")
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
+    options = ["--epochs", "2"] if arguments.quick else []
+    rows = read_rows(arguments.out)
     asked_for = []
     for seed, label in itertools.product(arguments.seeds.split(","), arguments.labels.split(",")):
-        row = find_row(rows, label, int(seed), arguments.alpha)
+        row = find_row(rows, label=label, seed=int(seed), promised_rate=arguments.alpha)
         if row is None:
-            row = fit_one(arguments.data, label, int(seed), arguments.alpha)
+            row = fit_one(arguments.data, label, int(seed), arguments.alpha, options)
             rows.append(row)
             write_rows(arguments.out, rows)
         asked_for.append(row)
@@ -51,18 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return summarise(asked_for)
 
 
-def find_row(rows: list[dict[str, Any]], label: str, seed: int, alpha: float) -> dict[str, Any] | None:
-    """The row of an earlier run, if there is one."""
-    wanted = {"label": label, "seed": seed, "promised_rate": alpha}
-    return next((row for row in rows if wanted.items() <= row.items()), None)
-
-
-def fit_one(data: str, label: str, seed: int, alpha: float) -> dict[str, Any]:
+def fit_one(data: str, label: str, seed: int, alpha: float, options: Sequence[str]) -> dict[str, Any]:
     """One fit in a process of its own, and its figures."""
     with tempfile.TemporaryDirectory() as store:
         command = [sys.executable, "-m", "training.fit", "--data", data, "--name", "one", "--store", store]
-        options = ["--normal-label", label, "--seed", str(seed), "--alpha", str(alpha)]
-        subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
+        command += ["--normal-label", label, "--seed", str(seed), "--alpha", str(alpha), *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         figures = json.loads((Path(store) / "one" / "1" / "report.json").read_bytes())
     rule, evaluation = figures["threshold"], figures["evaluation"]
     n_test, rank = evaluation["n_normal"], rule["rank"]
@@ -80,16 +77,6 @@ def fit_one(data: str, label: str, seed: int, alpha: float) -> dict[str, Any]:
         "recall": evaluation["recall"]["value"],
         "fit_seconds": round(figures["fit"]["seconds"], 1),
     }
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows; another process sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(
-        json.dumps({"machine": platform.processor() or platform.machine(), "rows": rows}, indent=1)
-    )
-    temporary.replace(path)
 
 
 def describe(row: dict[str, Any]) -> str:

@@ -27,7 +27,6 @@ import dataclasses
 import io
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -41,6 +40,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from benchmarks.rows import find_row, read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 WHITE = 255  # the largest raw value; the range begins at 0
@@ -105,10 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (arguments.quick or arguments.data_dir):
         parser.error("--data-dir must name the folder of mnist.npz, or give --quick")
     data = load_digits() if arguments.quick else load_mnist(arguments.data_dir)
-    rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
+    rows = read_rows(arguments.out)
     asked_for = []
     for name in wanted:
-        row = find_row(rows, name, data.name)
+        row = find_row(rows, case=name, data=data.name)
         if row is None:
             row = run_case(name, data, arguments.epochs, arguments.rows)
             rows.append(row)
@@ -297,22 +298,6 @@ def post_once(url: str, pictures: np.ndarray) -> np.ndarray:
 
 
 # --- rows ---------------------------------------------------------------------------------------------------
-
-
-def find_row(rows: list[dict[str, Any]], case: str, data: str) -> dict[str, Any] | None:
-    """The row of an earlier run, if there is one."""
-    wanted = {"case": case, "data": data}
-    return next((row for row in rows if wanted.items() <= row.items()), None)
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows; another process sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(
-        json.dumps({"machine": platform.processor() or platform.machine(), "rows": rows}, indent=1)
-    )
-    temporary.replace(path)
 
 
 def is_good(row: dict[str, Any]) -> bool:

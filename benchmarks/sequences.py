@@ -12,7 +12,6 @@ again. `--quick` takes one seed and a few seconds for each.
 import argparse
 import itertools
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.rows import find_row, read_rows, write_rows
 
 PRESETS = ("conv1d", "lstm-plain", "lstm", "rowwise", "dense")
 SEEDS = (0, 1, 2)
@@ -37,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one seed, a few seconds for each preset")
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
+    rows = read_rows(arguments.out)
     seeds, minutes = (SEEDS[:1], QUICK_MINUTES) if arguments.quick else (SEEDS, MINUTES)
     asked_for = []
     for seed, preset in itertools.product(seeds, arguments.presets.split(",")):
-        row = find_row(rows, preset, seed, minutes)
+        row = find_row(rows, preset=preset, seed=seed, max_minutes=minutes)
         if row is None:
             row = fit_one(arguments.data_dir / "ecg5000.npz", preset, seed, minutes)
             rows.append(row)
@@ -50,12 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(describe(row), flush=True)
     summarise(asked_for)
     return 0
-
-
-def find_row(rows: list[dict[str, Any]], preset: str, seed: int, minutes: float) -> dict[str, Any] | None:
-    """The row of an earlier run, if there is one."""
-    wanted = {"preset": preset, "seed": seed, "max_minutes": minutes}
-    return next((row for row in rows if wanted.items() <= row.items()), None)
 
 
 def fit_one(data: Path, preset: str, seed: int, minutes: float) -> dict[str, Any]:
@@ -83,15 +78,6 @@ def fit_one(data: Path, preset: str, seed: int, minutes: float) -> dict[str, Any
         "epochs": fit["epochs"],
         "fit_seconds": round(fit["seconds"], 1),
     }
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows; another process sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    machine = platform.processor() or platform.machine()
-    temporary.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-    temporary.replace(path)
 
 
 def describe(row: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ def test_a_row_is_fitted_for_what_is_missing_alone(data, tmp_path, capsys):
     out = tmp_path / "out.json"
     one_class.write_rows(out, [row("1", alpha=0.2), row("0")])
 
-    one_class.main(["--data", str(data), "--labels", "0,1", "--out", str(out)])
+    one_class.main(["--data", str(data), "--labels", "0,1", "--quick", "--out", str(out)])
 
     rows = json.loads(out.read_text())["rows"]
     assert [(found["label"], found["promised_rate"]) for found in rows] == [

@@ -33,9 +33,13 @@ def test_rows_of_an_earlier_run_are_not_fitted_again(tmp_path, capsys):
     assert "dense: mean ROC AUC 0.9800 of 3, least 0.9700" in capsys.readouterr().out
 
 
-def test_a_quick_row_is_not_a_full_one():
-    """Its fit had another limit."""
-    rows = [row("dense", 0, 0.97)]
+def test_a_quick_row_is_not_a_full_one(tmp_path, monkeypatch):
+    """Its fit had another limit, so it is run where the full one is there."""
+    out, full = tmp_path / "out.json", row("dense", 0, 0.97)
+    sequences.write_rows(out, [full])
+    quick = full | {"max_minutes": sequences.QUICK_MINUTES}
+    monkeypatch.setattr(sequences, "fit_one", lambda data, preset, seed, minutes: quick)
 
-    assert sequences.find_row(rows, "dense", 0, sequences.MINUTES) is rows[0]
-    assert sequences.find_row(rows, "dense", 0, sequences.QUICK_MINUTES) is None
+    sequences.main(["--data-dir", "unread", "--presets", "dense", "--quick", "--out", str(out)])
+
+    assert json.loads(out.read_text())["rows"] == [full, quick]
