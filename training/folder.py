@@ -26,9 +26,9 @@ from training.architectures import Autoencoder
 from training.calibrate import calibrate
 from training.config import FitConfig
 from training.datasets import Dataset
-from training.evaluate import evaluate, evaluate_steps
 from training.export import PARITY_TOLERANCE, Graph, check_decisions, check_parity, describe_score
 from training.fitting import History
+from training.metrics import evaluate, evaluate_steps
 from training.report import TestRun, write_report
 from training.restore import weight_arrays
 from training.scaling import Scaling

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from scipy.stats import binomtest
 
-CONFIDENCE = 0.95
+from training.metrics import rate
+
 N_BINS = 10
 # Beyond it every probability is 0, 1 or the same: what few and easily told samples ask for.
 TEMPERATURE_RANGE = (0.05, 20.0)
@@ -52,16 +52,10 @@ def class_figures(logits: np.ndarray, temperature: float | np.ndarray, targets: 
     """
     probability = softmax(logits / temperature, axis=1)
     predicted = probability.argmax(axis=1)
-    n_right = int((predicted == targets).sum())
-    interval = binomtest(n_right, targets.size).proportion_ci(CONFIDENCE, method="exact")
     own = probability[np.arange(targets.size), targets]
     return {
         "n_samples": targets.size,
-        "accuracy": {
-            "value": n_right / targets.size,
-            "interval": [float(interval.low), float(interval.high)],
-            "count": n_right,
-        },
+        "accuracy": rate(predicted == targets),
         "macro_f1": macro_f1(predicted, targets),
         "expected_calibration_error": expected_calibration_error(probability, targets),
         "log_loss": float(-np.log(np.maximum(own, np.finfo(np.float64).tiny)).mean()),

@@ -50,7 +50,7 @@ from training.commands import (
 from training.config import FitConfig
 from training.datasets import Dataset
 from training.errors import ConfigError, TrainingError
-from training.evaluate import roc_auc
+from training.metrics import roc_auc
 from training.presets import DEFAULT_PRESETS, PRESETS
 from training.pseudo import make_pseudo_anomalies
 from training.scaling import fit_scaling

@@ -17,6 +17,7 @@ from training.config import FitConfig
 from training.cutting import cut_series, whole_windows
 from training.datasets import Dataset, load_dataset
 from training.errors import DataError
+from training.metrics import evaluate_steps
 from training.series import GAP, Timeline, Windows
 from training.splits import split_dataset
 from training.stepwise import StepRun, flagged_stretches
@@ -364,7 +365,7 @@ def test_parquet_times_of_any_unit_are_read(tmp_path):
 def test_step_figures_are_those_of_plain_counting():
     """Ties count half in the ranking."""
     score, is_anomaly = np.array([1.0, 2, 2, 3]), np.array([False, False, True, True])
-    figures = evaluate.evaluate_steps(score, score > 1.5, is_anomaly)
+    figures = evaluate_steps(score, score > 1.5, is_anomaly)
 
     assert figures["false_alarm_rate"] == 0.5
     assert figures["recall"] == 1

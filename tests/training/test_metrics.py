@@ -1,4 +1,4 @@
-"""Figures of the test split against closed forms."""
+"""Figures of scores against closed forms."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from scipy.stats import beta
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from detector.results import Scores
-from training.evaluate import evaluate
+from training.metrics import evaluate
 
 
 def scores_of(values, threshold):
