@@ -129,7 +129,7 @@ def _step_figures(detector: Detector, data: Labelled, alpha: float | None) -> di
     if data.cut is None:
         return {"steps": None, "flagged": None}
     run = run_steps(detector, data.cut.series, data.cut.test_parts, alpha)
-    known = evaluate_steps(run.score, run.is_flagged, run.is_anomaly) if data.is_anomaly is not None else {}
+    known = evaluate_steps(*run.judged()) if data.is_anomaly is not None else {}
     return {
         "steps": {"n_steps": len(run.score), "flagged": float(run.is_flagged.mean()), **known},
         "flagged": flagged_stretches(run, data.cut.series),
@@ -168,7 +168,8 @@ def _print_figures(figures: dict[str, Any]) -> None:
     print()
     print_table([_HEAD, *(_row(group) for group in figures["groups"])])
     if figures["steps"]:
-        print("\nsamples are windows without overlap; the series as a whole, each step scored:")
+        clear = "; clear are those without an anomaly in their window" if figures["evaluation"] else ""
+        print(f"\nsamples are windows without overlap; the series as a whole, each step scored{clear}:")
         for name, figure in figures["steps"].items():
             if figure is not None:
                 print(f"{name}: {figure:.4f}" if isinstance(figure, float) else f"{name}: {figure}")

@@ -97,7 +97,7 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     evaluation = evaluate(scores, test.is_anomaly, fitted.config.seed)
     evaluation |= {"compression": _compression(detector, test.samples[~test.is_anomaly])}
     run = test.run
-    evaluation |= {"steps": evaluate_steps(run.score, run.is_flagged, run.is_anomaly) if run else None}
+    evaluation |= {"steps": evaluate_steps(*run.judged()) if run else None}
     manifest = dataclasses.replace(manifest, evaluation=evaluation)
     figures = _figures(manifest, fitted, parity, notes)
     if run is not None:

@@ -44,24 +44,34 @@ def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any
     return figures
 
 
-def evaluate_steps(score: np.ndarray, is_flagged: np.ndarray, is_anomaly: np.ndarray) -> dict[str, Any]:
+def evaluate_steps(
+    score: np.ndarray, is_flagged: np.ndarray, is_anomaly: np.ndarray, touches_anomaly: np.ndarray
+) -> dict[str, Any]:
     """Figures of the steps of a series; without intervals, since neighbours are not drawn independently.
+
+    An alarm lasts as long as its cause is in the window, so normal steps behind an anomaly are flagged, too.
+    The promise is for the others: `n_clear` counts the steps whose windows hold no anomalous step, and
+    `false_alarm_rate_clear` is the share of them that is flagged.
 
     Parameters
     ----------
     score : ndarray of shape (n_steps,), float64
     is_flagged, is_anomaly : ndarray of shape (n_steps,), bool
+    touches_anomaly : ndarray of shape (n_steps,), bool
+        Whether an anomalous step is in a window that the score of a step comes from.
 
     Returns
     -------
     dict
-        As from `evaluate`, each figure a number, or None where there is nothing to compute it from.
+        As from `evaluate` and these two, each a number, or None where there is nothing to compute it from.
     """
-    normal = ~is_anomaly
+    normal, clear = ~is_anomaly, ~touches_anomaly
     figures: dict[str, Any] = {
         "n_normal": int(normal.sum()),
         "n_anomalies": int(is_anomaly.sum()),
+        "n_clear": int(clear.sum()),
         "false_alarm_rate": float(is_flagged[normal].mean()) if normal.any() else None,
+        "false_alarm_rate_clear": float(is_flagged[clear].mean()) if clear.any() else None,
         "recall": float(is_flagged[is_anomaly].mean()) if is_anomaly.any() else None,
         "roc_auc": None,
         "average_precision": None,

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from detector.inference import RECONSTRUCTION, SCORE, Detector
+from detector.manifest import Manifest
+from detector.windows import merge_scores, window_starts
 from training.datasets import Dataset
-from training.series import runs
+from training.series import describe_windows, runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +26,8 @@ class StepRun:
     samples, reconstruction : ndarray of shape (n, n_channels), raw units
     score : ndarray of shape (n,), float64
     is_flagged, is_anomaly : ndarray of shape (n,), bool
+    touches_anomaly : ndarray of shape (n,), bool
+        Whether an anomalous step is in a window that the score of a step comes from.
     """
 
     steps: np.ndarray
@@ -33,6 +37,11 @@ class StepRun:
     score: np.ndarray
     is_flagged: np.ndarray
     is_anomaly: np.ndarray
+    touches_anomaly: np.ndarray
+
+    def judged(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What `evaluate_steps` takes."""
+        return self.score, self.is_flagged, self.is_anomaly, self.touches_anomaly
 
 
 def run_steps(
@@ -71,7 +80,18 @@ def run_steps(
         score=score,
         is_flagged=score > detector.threshold(alpha).value,
         is_anomaly=series.is_anomaly[steps],
+        touches_anomaly=np.concatenate(
+            [_touches(series.is_anomaly[part], detector.manifest) for part in parts]
+        ),
     )
+
+
+def _touches(is_anomaly: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Of each step of a part, whether its score comes from a window with an anomalous step."""
+    window = manifest.window
+    starts = window_starts(len(is_anomaly), window, manifest.stride)
+    holds, _ = describe_windows(is_anomaly, None, starts, window)
+    return merge_scores(holds, starts, len(is_anomaly), window, manifest.merge) > 0
 
 
 def flagged_stretches(run: StepRun, series: Dataset) -> list[dict[str, Any]]:

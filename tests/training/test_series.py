@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from training.errors import DataError
 from training.metrics import evaluate_steps
 from training.series import GAP, Timeline, Windows
 from training.splits import split_dataset
-from training.stepwise import StepRun, flagged_stretches
+from training.stepwise import StepRun, _touches, flagged_stretches
 
 CONFIG = FitConfig.from_preset("conv1d")
 TRAIN, VALIDATION, CALIBRATION, TEST = range(4)
@@ -365,11 +366,26 @@ def test_parquet_times_of_any_unit_are_read(tmp_path):
 def test_step_figures_are_those_of_plain_counting():
     """Ties count half in the ranking."""
     score, is_anomaly = np.array([1.0, 2, 2, 3]), np.array([False, False, True, True])
-    figures = evaluate_steps(score, score > 1.5, is_anomaly)
+    touches = np.array([False, False, True, True])
+    figures = evaluate_steps(score, score > 1.5, is_anomaly, touches)
 
     assert figures["false_alarm_rate"] == 0.5
     assert figures["recall"] == 1
     assert figures["roc_auc"] == 3.5 / 4
+    assert (figures["n_clear"], figures["false_alarm_rate_clear"]) == (2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("stride", "merge", "touched"),
+    [(1, "last", range(10, 14)), (2, "last", range(10, 14)), (1, "mean", range(7, 14))],
+)
+def test_a_step_touches_an_anomaly_that_its_windows_hold(stride, merge, touched):
+    """With `last` the windows that end with it, with `mean` all around it; of a stride, the whole block."""
+    is_anomaly = np.zeros(30, dtype=bool)
+    is_anomaly[10] = True
+    manifest = SimpleNamespace(window=4, stride=stride, merge=merge)
+
+    assert np.flatnonzero(_touches(is_anomaly, manifest)).tolist() == list(touched)
 
 
 def test_flagged_stretches_end_with_their_part():
@@ -378,7 +394,14 @@ def test_flagged_stretches_end_with_their_part():
     flagged = np.array([False, True, True, True, True, False])
     score = np.arange(6.0)
     run = StepRun(
-        np.arange(6), np.repeat([0, 1], 3), series.samples, series.samples, score, flagged, series.is_anomaly
+        np.arange(6),
+        np.repeat([0, 1], 3),
+        series.samples,
+        series.samples,
+        score,
+        flagged,
+        series.is_anomaly,
+        series.is_anomaly,
     )
     stretches = flagged_stretches(run, series)
 
