@@ -24,6 +24,7 @@ MOST_POINTS = 3000
 _SVG_URI = "data:image/svg+xml;base64,"
 MOST_FEATURES = 16
 MOST_CHANNELS = 4
+MOST_LINES = 8  # in a legend
 MOST_PLACES = 2000  # of a line
 MOST_CHARACTERS = 40  # of a name in a chart
 
@@ -197,6 +198,7 @@ def side_chart(
     limits: tuple[float, float],
     *,
     pictures: bool,
+    names: Sequence[str] = (),
 ) -> str:
     """Samples, their latents and what is decoded from these, a column for each.
 
@@ -209,6 +211,8 @@ def side_chart(
         Values of black and white, or the lower and the upper edge of lines.
     pictures : bool
         Else the samples are rows or windows, drawn as lines.
+    names : sequence of str
+        Of the lines of a window, for the legend, which has none where they are many.
     """
     figure = Figure(figsize=(1.25 * len(samples) + 0.4, 3.9), layout="constrained")
     grid = figure.subplots(3, len(samples), squeeze=False)
@@ -219,6 +223,9 @@ def side_chart(
     for axes, words in zip(grid[:, 0], ("original", "latent", "decoded"), strict=True):
         axes.set_ylabel(words, fontsize=8)
     _draw_samples([*grid[0], *grid[2]], np.concatenate([samples, decoded]), limits, pictures)
+    if 1 < len(names) <= MOST_LINES:
+        words = [printable(name) for name in names]
+        figure.legend(grid[0, 0].lines, words, loc="outside lower center", ncols=len(words), fontsize=7)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
     return _svg(figure)

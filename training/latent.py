@@ -190,6 +190,7 @@ def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generat
             "n_samples": len(data.samples),
         },
         "notes": data.notes,
+        "kind": detector.manifest.kind,
         "latent_shape": detector.manifest.latent_shape,
         "main_axes_variance": plane.shares,
         "reconstruction_error": float(np.sqrt(difference @ difference / difference.size)),
@@ -211,6 +212,7 @@ def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generat
             _titles([_group_of(row, groups) for row in rows], score[rows]),
             drawing.limits,
             pictures=drawing.pictures,
+            names=_line_names(detector),
         ),
         "inside": _sample_chart(inside, _shown(inside), drawing),
         "far": _sample_chart(far, np.arange(N_SHOWN), drawing),
@@ -280,12 +282,17 @@ def _drawing(detector: Detector, samples: np.ndarray) -> Drawing:
     manifest = detector.manifest
     if manifest.kind == "image":
         return Drawing(0.0, 1.0, manifest.value_range, pictures=True)
-    mean, spread = 0.0, 1.0
-    if manifest.kind == "vector":  # features of rows have units of their own
-        mean, spread = samples.mean(axis=0, dtype=np.float64), samples.std(axis=0, dtype=np.float64)
-        spread = np.where(spread > 0, spread, 1)
+    others = tuple(range(samples.ndim - 1))  # features and channels have units of their own
+    mean, spread = samples.mean(axis=others, dtype=np.float64), samples.std(axis=others, dtype=np.float64)
+    spread = np.where(spread > 0, spread, 1)
     low, high = np.quantile((samples - mean) / spread, [0.001, 0.999])
     return Drawing(mean, spread, (float(low), float(high)), pictures=False)
+
+
+def _line_names(detector: Detector) -> tuple[str, ...]:
+    """The channels of windows, each of which is a line."""
+    manifest = detector.manifest
+    return (manifest.feature_names or ()) if manifest.kind == "sequence" else ()
 
 
 def _group_figures(points: np.ndarray, groups: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

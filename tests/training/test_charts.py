@@ -67,3 +67,14 @@ def test_channels_of_a_latent_map_are_tiles():
     latents = np.arange(2 * 2 * 2).reshape(1, 2, 2, 2)
 
     np.testing.assert_array_equal(charts._latent_maps(latents)[0], [[0, 2, 1, 3], [4, 6, 5, 7]])
+
+
+@pytest.mark.parametrize("n_names", [2, 9])
+def test_a_few_channels_have_a_legend(n_names):
+    """Their names below the windows; a dozen would fill the chart."""
+    names = [f"channel {number}" for number in range(n_names)]
+    windows = np.random.default_rng(0).normal(size=(3, 8, n_names))
+
+    chart = charts.side_chart(windows, windows[:, 0], windows, "abc", (-1, 1), pictures=False, names=names)
+
+    assert ("channel 1" in texts(chart)) is (n_names == 2)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,6 +45,16 @@ def test_latent_writes_page_charts_and_figures(folder, data, tmp_path):
     assert not re.search(r"<(script|link|iframe)|leak <b>", page)
     assert all(source.startswith("data:image/svg") for source in re.findall(r'src="([^"]*)"', page))
     assert (tmp_path / "out" / "map.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_channels_are_drawn_on_scales_of_their_own():
+    """A channel of small values is no flat line beside one of large values."""
+    windows = np.random.default_rng(0).normal(size=(20, 8, 2)) * (1, 1000)
+    detector = SimpleNamespace(manifest=SimpleNamespace(kind="sequence"))
+
+    drawn = latent._drawing(detector, windows).of(windows)
+
+    np.testing.assert_allclose(drawn.std(axis=(0, 1)), 1)
 
 
 def test_figures_are_those_of_the_detector(folder, data, tmp_path):
