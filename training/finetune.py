@@ -25,7 +25,7 @@ import numpy as np
 from detector.inference import Detector
 from detector.store import ModelStore
 from training import flags
-from training.commands import command_parser, print_notes, run_command
+from training.commands import add_series_flags, command_parser, print_notes, run_command
 from training.datasets import Dataset
 from training.errors import DataError
 from training.published import find_model, read_for
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help="a version folder, STORE/NAME or STORE/NAME@LABEL")
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="labelled samples")
     parser.add_argument("--label-column", metavar="COLUMN", help="of a table")
+    add_series_flags(parser)
     parser.add_argument(
         "--epochs", type=flags.count, help="passes over the labelled samples; by their number if not given"
     )
@@ -56,7 +57,13 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     folder = find_model(arguments.model)
     detector = Detector.load(folder)
-    dataset = read_for(detector, arguments.data, label_column=arguments.label_column)
+    dataset = read_for(
+        detector,
+        arguments.data,
+        label_column=arguments.label_column,
+        time_column=arguments.time_column,
+        entity_column=arguments.entity_column,
+    )
     classes, targets = _classes(dataset)
     manifest = detector.manifest
     store = ModelStore(folder.resolve().parents[1])

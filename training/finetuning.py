@@ -87,34 +87,13 @@ def fit_classifier(
     targets : ndarray of shape (n_samples,), int
     config : ClassifierConfig
     """
-    network = ClassifierNetwork(restored.autoencoder.encoder, len(classes))
-    start = restored.autoencoder.encoder.get_weights()
-    samples = restored.scaling.apply(dataset.samples)
-    available, held_out = np.flatnonzero(~dataset.held_out), np.flatnonzero(dataset.held_out)
-    if available.size >= MANY_LABELLED:
-        fit, calibration, test = _split(available, targets, config.seed, brings_test=held_out.size > 0)
-        test = held_out if held_out.size else test
-        network.fit(samples[fit], targets[fit], start, config)
-        temperature = fit_temperature(network.logits(samples[calibration]), targets[calibration])
-        evaluation = {"method": TEST_SPLIT} | class_figures(
-            network.logits(samples[test]), temperature, targets[test]
-        )
-    else:
-        logits, folds = _cross_validate(network, samples[available], targets[available], start, config)
-        own = targets[available]
-        temperature = fit_temperature(logits, own)
-        # Each fold is judged by the temperature of the others.
-        others = np.array([fit_temperature(logits[folds != n], own[folds != n]) for n in range(N_FOLDS)])
-        evaluation = {"method": CROSS_VALIDATION} | class_figures(logits, others[folds][:, None], own)
-        network.fit(samples[available], own, start, config)
-        if held_out.size:
-            evaluation = {"method": TEST_SPLIT} | class_figures(
-                network.logits(samples[held_out]), temperature, targets[held_out]
-            )
-    counts = np.bincount(targets[available], minlength=len(classes))
+    bench = _Bench(restored, dataset, len(classes), targets, config)
+    fit = _fit_on_a_split if bench.available.size >= MANY_LABELLED else _fit_on_all
+    temperature, evaluation = fit(bench)
+    counts = np.bincount(targets[bench.available], minlength=len(classes))
     n_labelled = dict(zip(classes, counts.tolist(), strict=True))
     return FittedClassifier(
-        network,
+        bench.network,
         restored.scaling,
         classes,
         temperature,
@@ -125,26 +104,77 @@ def fit_classifier(
     )
 
 
+class _Bench:
+    """A network and labelled samples to fit it on, each time from the same encoder."""
+
+    def __init__(
+        self,
+        restored: Restored,
+        dataset: Dataset,
+        n_classes: int,
+        targets: np.ndarray,
+        config: ClassifierConfig,
+    ) -> None:
+        encoder = restored.autoencoder.encoder
+        self.network = ClassifierNetwork(encoder, n_classes)
+        self.n_classes = n_classes
+        self.seed = config.seed
+        self.targets = targets
+        self.available = np.flatnonzero(~dataset.held_out)
+        self.held_out = np.flatnonzero(dataset.held_out)
+        self._samples = restored.scaling.apply(dataset.samples)
+        self._start = encoder.get_weights()
+        self._config = config
+
+    def fit(self, rows: np.ndarray) -> None:
+        """Fit anew on these rows."""
+        self.network.fit(self._samples[rows], self.targets[rows], self._start, self._config)
+
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        """Of the fit before, shape (n_rows, n_classes)."""
+        return self.network.logits(self._samples[rows])
+
+    def figures(self, rows: np.ndarray, temperature: float) -> dict[str, Any]:
+        """Of the fit before, on rows that it was not fitted on."""
+        return {"method": TEST_SPLIT} | class_figures(self.logits(rows), temperature, self.targets[rows])
+
+
+def _fit_on_a_split(bench: _Bench) -> tuple[float, dict[str, Any]]:
+    """Fit on some, calibrate on others, judge on others again: temperature and figures."""
+    rows, calibration, test = _split(
+        bench.available, bench.targets, bench.seed, brings_test=bench.held_out.size > 0
+    )
+    bench.fit(rows)
+    temperature = fit_temperature(bench.logits(calibration), bench.targets[calibration])
+    return temperature, bench.figures(bench.held_out if bench.held_out.size else test, temperature)
+
+
+def _fit_on_all(bench: _Bench) -> tuple[float, dict[str, Any]]:
+    """Calibrate and judge by cross-validation, then fit on all: temperature and figures."""
+    own = bench.targets[bench.available]
+    folds = deal_folds(own, N_FOLDS, bench.seed)
+    logits = _cross_validate(bench, folds)
+    temperature = fit_temperature(logits, own)
+    # Each fold is judged by the temperature of the others.
+    others = np.array([fit_temperature(logits[folds != n], own[folds != n]) for n in range(N_FOLDS)])
+    evaluation = {"method": CROSS_VALIDATION} | class_figures(logits, others[folds][:, None], own)
+    bench.fit(bench.available)
+    return temperature, bench.figures(bench.held_out, temperature) if bench.held_out.size else evaluation
+
+
 def _notes(n_labelled: dict[str, int]) -> list[str]:
     few = [name for name, count in n_labelled.items() if count < N_FOLDS]
     return [f"few samples are labelled {', '.join(few)}: what is said of them is a guess"] if few else []
 
 
-def _cross_validate(
-    network: ClassifierNetwork,
-    samples: np.ndarray,
-    targets: np.ndarray,
-    start: list[np.ndarray],
-    config: ClassifierConfig,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of each sample by a network that was fitted without it, and the fold it was in."""
-    folds = deal_folds(targets, N_FOLDS, config.seed)
-    logits = np.empty((targets.size, targets.max() + 1))
+def _cross_validate(bench: _Bench, folds: np.ndarray) -> np.ndarray:
+    """Logits of each available sample, by a network that was fitted without its fold."""
+    logits = np.empty((folds.size, bench.n_classes))
     for number in np.unique(folds):
         inside = folds == number
-        network.fit(samples[~inside], targets[~inside], start, config)
-        logits[inside] = network.logits(samples[inside])
-    return logits, folds
+        bench.fit(bench.available[~inside])
+        logits[inside] = bench.logits(bench.available[inside])
+    return logits
 
 
 def _split(
