@@ -32,6 +32,7 @@ from training.commands import add_label_flags, add_series_flags, command_parser,
 from training.errors import ConfigError
 from training.pages import render, to_json
 from training.plane import (
+    Plane,
     draw_far,
     draw_inside,
     fit_plane,
@@ -46,6 +47,34 @@ N_SHOWN = 20  # of each that are shown
 N_SIDES = 10
 MOST_LISTED = 64  # values of a latent that a person can post to /decode
 ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """The data's samples in the latent space.
+
+    Attributes
+    ----------
+    latents : ndarray of shape (n_samples, *latent_shape), float32
+    decoded : ndarray of shape (n_samples, *sample_shape), raw units
+    score : ndarray of shape (n_samples,), float64
+    groups : dict of str to ndarray of shape (n_samples,), bool
+    plane : Plane
+    points : ndarray of shape (n_samples, 2)
+        On that plane.
+    """
+
+    latents: np.ndarray
+    decoded: np.ndarray
+    score: np.ndarray
+    groups: dict[str, np.ndarray]
+    plane: Plane
+    points: np.ndarray
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The latents as rows, shape (n_samples, latent_size)."""
+        return self.latents.reshape(len(self.latents), -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,17 +197,38 @@ def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generat
     DetectorError
         If the samples do not fit the model, or it answers a value that is not finite.
     """
+    encoded = _encode(detector, data)
+    inside = _draw_inside(detector, encoded.vectors, encoded.groups, rng)
+    far = _decode(detector, [""] * N_DRAWN, draw_far(encoded.vectors, N_DRAWN, rng))
+    figures = _figures(detector, data, encoded, inside, far)
+    pictures = _pictures(detector, data, encoded, inside, far)
+    files = {f"{name}.svg": charts.svg_of(uri) for name, uri in pictures.items()}
+    return files | {
+        "latent.html": render("latent.html.jinja", figures, pictures),
+        "latent.json": to_json(figures),
+    }
+
+
+def _encode(detector: Detector, data: Labelled) -> Encoded:
     latents = detector.encode(data.samples)
-    latent = latents.reshape(len(latents), -1)
-    decoded = detector.decode(latents)
-    score = detector.score(data.samples).score
-    groups = group_samples(data.labels, data.is_anomaly)
-    plane = fit_plane(latent)
-    points = plane.project(latent)
-    inside = _draw_inside(detector, latent, groups, rng)
-    far = _decode(detector, [""] * N_DRAWN, draw_far(latent, N_DRAWN, rng))
-    difference = (data.samples.astype(np.float64) - decoded).ravel()
-    figures = {
+    vectors = latents.reshape(len(latents), -1)
+    plane = fit_plane(vectors)
+    return Encoded(
+        latents=latents,
+        decoded=detector.decode(latents),
+        score=detector.score(data.samples).score,
+        groups=group_samples(data.labels, data.is_anomaly),
+        plane=plane,
+        points=plane.project(vectors),
+    )
+
+
+def _figures(
+    detector: Detector, data: Labelled, encoded: Encoded, inside: Drawn, far: Drawn
+) -> dict[str, Any]:
+    """The content of `latent.json`."""
+    difference = (data.samples.astype(np.float64) - encoded.decoded).ravel()
+    return {
         "model": {
             "name": detector.manifest.name,
             "version": detector.manifest.version,
@@ -192,35 +242,37 @@ def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generat
         "notes": data.notes,
         "kind": detector.manifest.kind,
         "latent_shape": detector.manifest.latent_shape,
-        "main_axes_variance": plane.shares,
+        "main_axes_variance": encoded.plane.shares,
         "reconstruction_error": float(np.sqrt(difference @ difference / difference.size)),
-        "median_score": float(np.median(score)),
+        "median_score": float(np.median(encoded.score)),
         "threshold": detector.manifest.threshold.value,
-        "groups": _group_figures(points, groups),
+        "groups": _group_figures(encoded.points, encoded.groups),
         "inside": inside.figures(),
         "far": far.figures(),
     }
+
+
+def _pictures(
+    detector: Detector, data: Labelled, encoded: Encoded, inside: Drawn, far: Drawn
+) -> dict[str, str]:
+    """The charts, each a `data:` URI."""
+    plane, points, groups = encoded.plane, encoded.points, encoded.groups
     drawing = _drawing(detector, data.samples)
-    rows = _one_of_each(groups, score)
-    pictures = {
+    rows = _one_of_each(groups, encoded.score)
+    return {
         "map": charts.latent_chart(points, groups, plane.names, plane.project(inside.latent[_shown(inside)])),
         "overview": charts.far_chart(points, groups, plane.project(far.latent[:N_SHOWN])),
         "sides": charts.side_chart(
             drawing.of(data.samples[rows]),
-            latents[rows],
-            drawing.of(decoded[rows]),
-            _titles([_group_of(row, groups) for row in rows], score[rows]),
+            encoded.latents[rows],
+            drawing.of(encoded.decoded[rows]),
+            _titles([_group_of(row, groups) for row in rows], encoded.score[rows]),
             drawing.limits,
             pictures=drawing.pictures,
             names=_line_names(detector),
         ),
         "inside": _sample_chart(inside, _shown(inside), drawing),
         "far": _sample_chart(far, np.arange(N_SHOWN), drawing),
-    }
-    files = {f"{name}.svg": charts.svg_of(uri) for name, uri in pictures.items()}
-    return files | {
-        "latent.html": render("latent.html.jinja", figures, pictures),
-        "latent.json": to_json(figures),
     }
 
 
