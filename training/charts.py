@@ -25,6 +25,7 @@ _SVG_URI = "data:image/svg+xml;base64,"
 MOST_FEATURES = 16
 MOST_CHANNELS = 4
 MOST_LINES = 8  # in a legend
+MOST_NAMES = 8  # side by side
 MOST_PLACES = 2000  # of a line
 MOST_CHARACTERS = 40  # of a name in a chart
 
@@ -357,6 +358,7 @@ def step_chart(
     threshold: float,
     names: Sequence[str],
     time_of: Callable[[int], str],
+    entity_of: Callable[[int], str],
 ) -> str:
     """A series over time: its channels with their reconstruction, and its scores with the threshold.
 
@@ -370,8 +372,9 @@ def step_chart(
     threshold : float
     names : sequence of str
         Of the channels.
-    time_of : callable
-        Position in the run -> text for the axis.
+    time_of, entity_of : callable
+        Position in the run -> text for the axis, and name of whose step it is; the names are drawn at the top
+        where they are several, and not many.
     """
     n_steps = len(run.score)
     errors = np.empty(0) if samples is None else np.square(samples - reconstructions).mean(axis=0)
@@ -401,9 +404,26 @@ def step_chart(
             axes.axvline(start, color=CALIBRATION_COLOUR, linewidth=0.6)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
+    _name_entities(grid[0], run.part, entity_of)
     places = np.unique(np.linspace(0, n_steps - 1, 6).astype(int))
     scores.set_xticks(places, [time_of(place) for place in places])
     return _svg(figure)
+
+
+def _name_entities(axes: Axes, part: np.ndarray, entity_of: Callable[[int], str]) -> None:
+    """Names above the first step of each entity."""
+    starts = [run_of.start for run_of in runs(part)]
+    names = [entity_of(start) for start in starts]
+    firsts = [number for number, name in enumerate(names) if number == 0 or name != names[number - 1]]
+    if 1 < len(firsts) <= MOST_NAMES:
+        for number in firsts:
+            axes.text(
+                starts[number],
+                1.02,
+                printable(names[number]),
+                transform=axes.get_xaxis_transform(),
+                fontsize=8,
+            )
 
 
 def _draw_line(axes: Axes, values: np.ndarray, color: str) -> None:

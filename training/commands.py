@@ -198,7 +198,7 @@ def print_published(published: Path, manifest: Manifest) -> None:
             print(f"test {name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
     print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies")
     if evaluation.get("steps"):
-        print(f"test steps, each scored as in a whole series: {_step_words(evaluation['steps'])}")
+        print(f"test steps, scored as a whole series: {_step_words(evaluation['steps'])}")
     print(f"report: {published / 'report.html'}")
     store, name = published.parent.parent, published.parent.name
     settings = f"RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL={name}"
@@ -208,8 +208,8 @@ def print_published(published: Path, manifest: Manifest) -> None:
 def _step_words(steps: Mapping[str, Any]) -> str:
     """The figures of steps that there are."""
     words = {
-        "false_alarm_rate_clear": f"{{:.4f}} of the {steps['n_clear']} without an anomaly near flagged",
-        "recall": f"{{:.4f}} of the {steps['n_anomalies']} anomalous ones flagged",
+        "false_alarm_rate_clear": f"flagged {{:.4f}} of the {steps['n_clear']} clear of anomalies",
+        "recall": f"flagged {{:.4f}} of the {steps['n_anomalies']} anomalous ones",
         "roc_auc": "ROC AUC of all {:.4f}",
     }
     return ", ".join(text.format(steps[name]) for name, text in words.items() if steps[name] is not None)

@@ -115,6 +115,7 @@ def _step_chart(figures: dict[str, Any], test: TestRun, dataset: Dataset, scalin
         figures["threshold"]["value"],
         dataset.feature_names,
         lambda position: timeline.time_text(run.steps[position]) or str(run.steps[position]),
+        lambda position: timeline.names[timeline.entities[run.steps[position]]],
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from training import charts
+from training.stepwise import StepRun
 
 ODD_NAMES = ("price $", "a $\\frac$ b", "$x_$", "温度", "_under", "a\x01b", "n" * 300)
 
@@ -78,3 +79,15 @@ def test_a_few_channels_have_a_legend(n_names):
     chart = charts.side_chart(windows, windows[:, 0], windows, "abc", (-1, 1), pictures=False, names=names)
 
     assert ("channel 1" in texts(chart)) is (n_names == 2)
+
+
+def test_entities_are_named_above_their_steps():
+    """Not again behind a gap, and not at all where there is one."""
+    part = np.repeat([0, 1, 2], 4)
+    values, never = np.ones((12, 1)), np.zeros(12, dtype=bool)
+    run = StepRun(np.arange(12), part, values, values, values[:, 0], never, never, never)
+
+    for names, shown in ((("north", "north", "south"), {"north", "south"}), (("", "", ""), set())):
+        chart = charts.step_chart(values, values, run, 2.0, ["x"], str, lambda step, of=names: of[part[step]])
+        found = [text for text in texts(chart) if text in ("north", "south")]
+        assert set(found) == shown
