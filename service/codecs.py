@@ -2,15 +2,11 @@
 
 import ast
 import contextlib
-import dataclasses
-import functools
 import io
 import math
-import operator
-import re
 import struct
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,104 +16,9 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 
 from detector import Classes, InputError, Manifest, Scores
 from detector.images import decode_image, encode_image
+from service.bodies import JPEG, JSON, NPY, OPTIONS, PNG, Decoded, Expected, Limits, Timestamp, check_rows
+from service.json_bodies import decode_json
 from service.problems import Problem
-
-JSON = "application/json"
-NPY = "application/x-npy"
-PNG = "image/png"
-JPEG = "image/jpeg"
-MULTIPART = "multipart/form-data"
-
-INSTANCES = "instances"
-TIMESTAMPS = "timestamps"
-
-_Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
-# The options of verbs, the same in a query and in a JSON body: type, and the words for it.
-OPTIONS: Mapping[str, tuple[Any, str]] = {
-    "alpha": (_Rate, "a number between 0 and 1"),
-    "fdr": (_Rate, "a number between 0 and 1"),
-    "explain": (Annotated[int, msgspec.Meta(ge=1)] | Literal["map"], "a positive integer or map"),
-    "dtype": (Literal["float32", "float16", "int8"], "one of float32, float16, int8"),
-}
-
-_Timestamp = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float
-
-# --- what a body may hold -----------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Expected:
-    """What one instance of a body must be.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    feature_names : tuple of str, or None
-        Names by which a row, or a step of a sequence, may be an object.
-    value_range : tuple of float, or None
-        Raw values of black and white; None where pictures are not read.
-    series : bool
-        Whether the instances may be the steps of a series instead of windows of `shape`.
-    timestamps : bool
-        Whether a series may come with time stamps.
-    """
-
-    shape: tuple[int, ...]
-    feature_names: tuple[str, ...] | None = None
-    value_range: tuple[float, float] | None = None
-    series: bool = False
-    timestamps: bool = False
-
-    @classmethod
-    def samples(cls, manifest: Manifest, *, timestamps: bool = False) -> "Expected":
-        """Samples of a model; `timestamps` where its answer has a place for them."""
-        series = manifest.kind == "sequence"
-        return cls(
-            manifest.sample_shape,
-            manifest.feature_names,
-            manifest.value_range if manifest.kind == "image" else None,
-            series,
-            series and timestamps,
-        )
-
-    @classmethod
-    def latent(cls, shape: tuple[int, ...]) -> "Expected":
-        """Latent vectors."""
-        return cls(shape)
-
-    def media_types(self) -> tuple[str, ...]:
-        """Forms of body that are read, the first the one to recommend."""
-        return (JSON, NPY) if self.value_range is None else (JSON, NPY, PNG, JPEG, MULTIPART)
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """The most that one body may hold: samples, or steps of a series, and bytes of decoded pixels."""
-
-    max_rows: int
-    max_pixel_bytes: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoded:
-    """A body's content.
-
-    Attributes
-    ----------
-    samples : ndarray of any real dtype
-        Not yet held against the model's shape.
-    options : mapping
-        Members beside `instances` and `timestamps`.
-    point : callable or None
-        Index within the samples to a JSON pointer into the body; None where the body is not JSON.
-    timestamps : list of str, int or float, or None
-        Of the steps of a series, in order.
-    """
-
-    samples: np.ndarray
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    point: Callable[[tuple[int, ...]], str] | None = None
-    timestamps: list[str | int | float] | None = None
 
 
 def decode_body(
@@ -153,225 +54,11 @@ def decode_body(
     if not content:
         raise Problem("malformed-body", "the body is empty")
     if media_type == JSON:
-        return _decode_json(content, expected, limits, options)
+        return decode_json(content, expected, limits, options)
     if media_type == NPY:
         return Decoded(_decode_npy(content, limits))
     pictures = [content] if media_type in (PNG, JPEG) else _parts(content, parameters.get("boundary", ""))
     return Decoded(_decode_pictures(pictures, expected, limits))
-
-
-def _check_rows(rows: int, limits: Limits) -> None:
-    if rows > limits.max_rows:
-        raise Problem("too-many-rows", f"a body may hold {limits.max_rows} samples, got {rows}")
-
-
-# --- JSON ---------------------------------------------------------------------------------------------------
-
-
-def _decode_json(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
-    rank = _rank(content, expected)
-    form = _body_type(rank, expected.feature_names is not None, options, expected.timestamps)
-    try:
-        body = msgspec.json.decode(content, type=form)
-    except msgspec.ValidationError as error:
-        raise _mistyped(str(error), content, form.__struct_fields__) from error
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        hint = "; JSON has no NaN and no Infinity" if b"NaN" in content or b"Infinity" in content else ""
-        raise Problem("malformed-body", f"the body is not JSON: {error}{hint}") from error
-    _check_rows(len(body.instances), limits)
-    given = {
-        name: value
-        for name in form.__struct_fields__[1:]
-        if (value := getattr(body, name)) is not msgspec.UNSET
-    }
-    instances, named = _ordered(body.instances, expected.feature_names, rank)
-    samples = _to_array(instances, _instance_shape(instances, expected, rank))
-    timestamps = given.pop(TIMESTAMPS, None)
-    point = functools.partial(_point, expected.feature_names, named, rank)
-    return Decoded(samples, given, point, timestamps)
-
-
-class _Instances(msgspec.Struct):
-    instances: msgspec.Raw = msgspec.Raw(b"")
-
-
-def _rank(content: bytes, expected: Expected) -> int:
-    """How many axes an instance has: with series the brackets before the first value decide."""
-    rank = len(expected.shape)
-    if not expected.series:
-        return rank
-    try:
-        raw = msgspec.json.decode(content, type=_Instances).instances
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return rank - 1  # not JSON, or not an object: whoever reads it as a series says so
-    opening = _OPENING.match(raw)[0]
-    n_axes = opening.count(b"[") + opening.count(b"{")  # an object stands for the channels of a step
-    n_channels = expected.shape[-1]
-    return min(max(n_axes - 1, 0 if n_channels == 1 else 1), 2)
-
-
-_OPENING = re.compile(rb"[\s\[]*\{?")
-
-
-def _instance_shape(instances: list, expected: Expected, rank: int) -> tuple[int, ...]:
-    """The shape that instances of that rank shall have: a sample, or a step of a series."""
-    window, n_channels = expected.shape if expected.series else (0, 0)
-    if rank == len(expected.shape):
-        return expected.shape
-    if rank == 1 and n_channels == 1 and instances and len(instances[0]) != 1:
-        return (window,)  # windows of the one channel, without its axis
-    return (n_channels,)[:rank]
-
-
-@functools.cache
-def _body_type(rank: int, named: bool, options: tuple[str, ...], timestamps: bool) -> type[msgspec.Struct]:
-    """The type of a JSON body: instances are arrays of that rank, objects where features have names."""
-    instance: Any = float
-    for axis in range(rank):
-        instance = list[instance] | dict[str, float] if named and axis == 0 else list[instance]
-    fields: list[tuple] = [(INSTANCES, list[instance])]
-    fields += [(name, OPTIONS[name][0] | msgspec.UnsetType, msgspec.UNSET) for name in options]
-    if timestamps:
-        fields.append((TIMESTAMPS, list[_Timestamp] | msgspec.UnsetType, msgspec.UNSET))
-    return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
-
-
-def _mistyped(message: str, content: bytes, members: Sequence[str]) -> Problem:
-    """The problem for msgspec's "Expected `float`, got `str` - at `$.instances[3][2]`"."""
-    sentence, _, path = message.partition(" - at `$")
-    steps: list[str | int] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
-    if steps and steps[-1] == "...":  # some value of an object: msgspec does not say which
-        steps[-1:] = _names_of_no_number(content, steps[:-1])[:1]
-    pointer = _to_pointer(steps)
-    if steps and steps[0] in OPTIONS:
-        detail = f"{pointer} must be {OPTIONS[steps[0]][1]}"
-        return Problem("invalid-option", detail, [{"detail": detail, "pointer": pointer}])
-    detail = f"{pointer or 'the body'}: {_reworded(sentence, members)}"
-    place = {"detail": detail, "pointer": pointer}
-    row = {"row": steps[1]} if len(steps) > 1 else {}
-    return Problem("invalid-input", detail, [place | row])
-
-
-_PATH_STEP = re.compile(r"\[(\d+)\]|(\.\.\.|\w+)")
-_MISTYPED = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`)?")
-_MISSING = re.compile(r"Object missing required field `(.*)`")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_WORDS = {
-    "array": "an array",
-    "bool": "a boolean",
-    "int | float | str": "text or a number",
-    "float": "a number",
-    "int": "a number",
-    "object": "an object",
-    "object | array": "an array or an object",
-    "str": "text",
-}
-
-
-def _reworded(sentence: str, members: Sequence[str]) -> str:
-    """A sentence of msgspec in the words of JSON."""
-    if match := _MISTYPED.fullmatch(sentence):
-        wanted, got = (_WORDS.get(word, word) for word in match.groups())
-        return f"must be {wanted}, got {got}" if got else f"must be {wanted}"
-    if sentence.startswith("Expected `int` "):  # the one integer that has bounds
-        return "must be text or a number of at most 64 bits"
-    if match := _MISSING.fullmatch(sentence):
-        return f"must have the member {match[1]!r}"
-    if match := _UNKNOWN.fullmatch(sentence):
-        return f"has the unknown member {match[1][:80]!r}, known are {', '.join(members)}"
-    return sentence.replace("`", "")
-
-
-def _names_of_no_number(content: bytes, steps: Sequence[str | int]) -> list[str]:
-    """Members of the object at this place that are not numbers.
-
-    None where only a strict reader sees the fault: in a number beyond float64, or before a second member of
-    the same name, which hides the first.
-    """
-    try:
-        place = functools.reduce(operator.getitem, steps, msgspec.json.decode(content))
-        return [name for name, value in place.items() if type(value) not in (int, float)]
-    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError):
-        return []
-
-
-def _ordered(
-    instances: list, feature_names: tuple[str, ...] | None, rank: int
-) -> tuple[list, frozenset[tuple[int, ...]]]:
-    """Instances as arrays, and the places of those rows, or steps, that were objects."""
-    if feature_names is None or rank == 0:
-        return instances, frozenset()
-    groups = [((), instances)] if rank == 1 else [((row,), window) for row, window in enumerate(instances)]
-    named, known = set(), frozenset(feature_names)
-    for place, rows in groups:
-        for position, row in enumerate(rows):
-            if isinstance(row, dict):
-                _check_names(row, known, (*place, position))
-                rows[position] = [row[name] for name in feature_names]
-                named.add((*place, position))
-    return instances, frozenset(named)
-
-
-def _check_names(instance: Mapping[str, float], known: frozenset[str], place: tuple[int, ...]) -> None:
-    if instance.keys() == known:
-        return
-    missing, unknown = sorted(known - instance.keys()), sorted(instance.keys() - known)
-    words = [
-        f"{what} {', '.join(map(repr, names[:5]))}{' and others' if len(names) > 5 else ''}"
-        for what, names in (("lacks", missing), ("has the unknown", unknown))
-        if names
-    ]
-    where = " step ".join(map(str, place))
-    sentence = f"instance {where} must have exactly the model's features: it {' and '.join(words)}"
-    raise _misplaced(sentence, [INSTANCES, *place])
-
-
-def _to_array(instances: list, shape: tuple[int, ...]) -> np.ndarray:
-    """Nested lists of floats as float64; rows of different lengths are refused where they lie."""
-    if not instances:
-        return np.empty((0, *shape))
-    try:
-        return np.array(instances, dtype=np.float64)
-    except ValueError as error:
-        path, wanted, got = _first_wrong_length(instances, (len(instances), *shape))
-        steps = [INSTANCES, *path]
-        sentence = f"{_to_pointer(steps)} must have {wanted} elements, got {got}"
-        raise _misplaced(sentence, steps) from error
-
-
-def _first_wrong_length(values: list, shape: Sequence[int]) -> tuple[list[int], int, int] | None:
-    """Where nested lists first leave a shape, the length wanted there and the length found."""
-    if len(values) != shape[0]:
-        return [], shape[0], len(values)
-    if len(shape) == 1:
-        return None
-    for position, value in enumerate(values):
-        fault = _first_wrong_length(value, shape[1:])
-        if fault is not None:
-            return [position, *fault[0]], *fault[1:]
-    return None
-
-
-def _misplaced(sentence: str, steps: Sequence[str | int]) -> Problem:
-    return Problem(
-        "invalid-input", sentence, [{"detail": sentence, "pointer": _to_pointer(steps), "row": steps[1]}]
-    )
-
-
-def _point(
-    feature_names: tuple[str, ...] | None,
-    named: frozenset[tuple[int, ...]],
-    rank: int,
-    index: tuple[int, ...],
-) -> str:
-    """The JSON pointer of one sample's value; the channel of a series that has one may have no axis."""
-    *place, last = index[: rank + 1]
-    return _to_pointer([INSTANCES, *place, feature_names[last] if tuple(place) in named else last])
-
-
-def _to_pointer(steps: Sequence[str | int]) -> str:
-    """RFC 6901."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 # --- .npy ---------------------------------------------------------------------------------------------------
@@ -398,7 +85,7 @@ def _decode_npy(content: bytes, limits: Limits) -> np.ndarray:
     wanted, got = math.prod(shape) * dtype.itemsize, len(content) - start
     if wanted != got:
         raise Problem("malformed-body", f"the .npy shape {shape} needs {wanted} bytes of data, got {got}")
-    _check_rows(shape[0], limits)
+    check_rows(shape[0], limits)
     return np.require(np.frombuffer(content, dtype, offset=start).reshape(shape), requirements="A")
 
 
@@ -429,7 +116,7 @@ def _npy_header(content: bytes) -> tuple[dict[str, Any], int]:
 
 def _decode_pictures(pictures: Sequence[bytes], expected: Expected, limits: Limits) -> np.ndarray:
     """One sample for each picture, in order."""
-    _check_rows(len(pictures), limits)
+    check_rows(len(pictures), limits)
     pixel_bytes = len(pictures) * math.prod(expected.shape)
     if pixel_bytes > limits.max_pixel_bytes:
         raise Problem(
@@ -565,7 +252,7 @@ def negotiate(accept: str, offers: Sequence[str]) -> str:
 
 
 def encode_scores(
-    media_type: str, manifest: Manifest, scores: Scores, timestamps: list[str | int | float] | None = None
+    media_type: str, manifest: Manifest, scores: Scores, timestamps: list[Timestamp] | None = None
 ) -> bytes:
     """The answer of `/score`: every decision as JSON, or the float64 scores as `.npy`."""
     if media_type == NPY:
@@ -598,7 +285,7 @@ def encode_array(
     manifest: Manifest,
     name: str,
     array: np.ndarray,
-    timestamps: list[str | int | float] | None = None,
+    timestamps: list[Timestamp] | None = None,
 ) -> bytes:
     """The answer of the other verbs: the array as the member `name` of JSON, as `.npy`, or one picture."""
     if media_type == NPY:

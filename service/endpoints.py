@@ -14,8 +14,8 @@ from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 from detector import Classes, Compressed, Detector, InputError, Manifest, Scores
-from service import codecs, exchange, verbs
-from service.codecs import Decoded, Expected, Limits
+from service import bodies, codecs, exchange, verbs
+from service.bodies import Decoded, Expected, Limits, Timestamp
 from service.metrics import Metrics
 from service.problems import Problem
 from service.registry import Entry, ModelRegistry
@@ -89,7 +89,7 @@ class Verb:
     def offers(self, manifest: Manifest, rows: int) -> tuple[str, ...]:
         """Forms of the answer, the default first."""
         picture = self.draws and manifest.kind == "image" and rows == 1
-        return (codecs.JSON, codecs.NPY, codecs.PNG) if picture else (codecs.JSON, codecs.NPY)
+        return (bodies.JSON, bodies.NPY, bodies.PNG) if picture else (bodies.JSON, bodies.NPY)
 
 
 VERBS = {
@@ -265,7 +265,7 @@ def _respond(
     manifest: Manifest,
     media_type: str,
     result: Result,
-    timestamps: list[str | int | float] | None,
+    timestamps: list[Timestamp] | None,
 ) -> Response:
     headers = {}
     if isinstance(result, Scores):

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from detector import StoreError
-from service import codecs
+from service import bodies, codecs
 from service.problems import Problem
 from service.registry import Entry, Model, ModelRegistry
 
@@ -96,4 +96,4 @@ def describe_version(version: int, entry: Entry) -> dict[str, Any]:
 
 
 def _json(document: Any) -> Response:
-    return Response(codecs.to_json(document), content_type=codecs.JSON)
+    return Response(codecs.to_json(document), content_type=bodies.JSON)

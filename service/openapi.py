@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from detector.latents import DTYPES
-from service import codecs, problems
+from service import bodies, codecs, problems
 
 VERSION = "0.1.0"
 
@@ -101,7 +101,7 @@ def blueprint(*, with_keys: bool) -> Blueprint:
 
     @routes.get("/openapi.json")
     def description() -> Response:
-        return Response(content, content_type=codecs.JSON)
+        return Response(content, content_type=bodies.JSON)
 
     return routes
 
@@ -154,9 +154,9 @@ def _success(route: Route) -> dict[str, Any]:
     content: dict[str, Any] = {route.answer: {}}
     if route.verb:
         schema = {"$ref": f"#/components/schemas/{_VERBS[route.verb][1]}"}
-        content = {codecs.JSON: {"schema": schema}, codecs.NPY: _BINARY}
+        content = {bodies.JSON: {"schema": schema}, bodies.NPY: _BINARY}
     if route.verb == "denoise":
-        content[codecs.PNG] = _BINARY
+        content[bodies.PNG] = _BINARY
     return {"description": "Answered.", "headers": _headers(route), "content": content}
 
 
@@ -178,17 +178,17 @@ def _failure(status: int) -> dict[str, Any]:
 def _bodies(verb: str) -> dict[str, Any]:
     """The forms of body; pictures are for image models only, and never latent vectors."""
     schema = _REQUESTS.get(verb, "Request")
-    bodies: dict[str, Any] = {
-        codecs.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
-        codecs.NPY: _BINARY,
+    forms: dict[str, Any] = {
+        bodies.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+        bodies.NPY: _BINARY,
     }
     if verb != "decode":
-        bodies |= {
-            codecs.PNG: _BINARY,
-            codecs.JPEG: _BINARY,
-            codecs.MULTIPART: {"schema": {"type": "object", "additionalProperties": {"format": "binary"}}},
+        forms |= {
+            bodies.PNG: _BINARY,
+            bodies.JPEG: _BINARY,
+            bodies.MULTIPART: {"schema": {"type": "object", "additionalProperties": {"format": "binary"}}},
         }
-    return bodies
+    return forms
 
 
 def _object(properties: Mapping[str, Any], required: tuple[str, ...]) -> dict[str, Any]:

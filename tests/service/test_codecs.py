@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from detector.images import encode_image
+from service.bodies import JSON, NPY, PNG, Expected, Limits
 from service.codecs import (
-    JSON,
-    NPY,
-    PNG,
-    Expected,
-    Limits,
     decode_body,
     decode_query,
     merge_options,

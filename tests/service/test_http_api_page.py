@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.codecs import OPTIONS
+from service.bodies import OPTIONS
 from service.openapi import ROUTES
 from service.problems import TYPES
 

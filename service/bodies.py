@@ -1,0 +1,119 @@
+"""What a request body may hold, and what it held: the vocabulary of `codecs` and `json_bodies`."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+
+from detector import Manifest
+from detector.latents import DTYPES
+from service.problems import Problem
+
+JSON = "application/json"
+NPY = "application/x-npy"
+PNG = "image/png"
+JPEG = "image/jpeg"
+MULTIPART = "multipart/form-data"
+
+INSTANCES = "instances"
+TIMESTAMPS = "timestamps"
+
+_Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+# The options of verbs, the same in a query and in a JSON body: type, and the words for it.
+OPTIONS: Mapping[str, tuple[Any, str]] = {
+    "alpha": (_Rate, "a number between 0 and 1"),
+    "fdr": (_Rate, "a number between 0 and 1"),
+    "explain": (Annotated[int, msgspec.Meta(ge=1)] | Literal["map"], "a positive integer or map"),
+    "dtype": (Literal[DTYPES], "one of " + ", ".join(DTYPES)),
+}
+
+Timestamp = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What one instance of a body must be.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    feature_names : tuple of str, or None
+        Names by which a row, or a step of a sequence, may be an object.
+    value_range : tuple of float, or None
+        Raw values of black and white; None where pictures are not read.
+    series : bool
+        Whether the instances may be the steps of a series instead of windows of `shape`.
+    timestamps : bool
+        Whether a series may come with time stamps.
+    """
+
+    shape: tuple[int, ...]
+    feature_names: tuple[str, ...] | None = None
+    value_range: tuple[float, float] | None = None
+    series: bool = False
+    timestamps: bool = False
+
+    @classmethod
+    def samples(cls, manifest: Manifest, *, timestamps: bool = False) -> "Expected":
+        """Samples of a model; `timestamps` where its answer has a place for them."""
+        series = manifest.kind == "sequence"
+        return cls(
+            manifest.sample_shape,
+            manifest.feature_names,
+            manifest.value_range if manifest.kind == "image" else None,
+            series,
+            series and timestamps,
+        )
+
+    @classmethod
+    def latent(cls, shape: tuple[int, ...]) -> "Expected":
+        """Latent vectors."""
+        return cls(shape)
+
+    def media_types(self) -> tuple[str, ...]:
+        """Forms of body that are read, the first the one to recommend."""
+        return (JSON, NPY) if self.value_range is None else (JSON, NPY, PNG, JPEG, MULTIPART)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The most that one body may hold: samples, or steps of a series, and bytes of decoded pixels."""
+
+    max_rows: int
+    max_pixel_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """A body's content.
+
+    Attributes
+    ----------
+    samples : ndarray of any real dtype
+        Not yet held against the model's shape.
+    options : mapping
+        Members beside `instances` and `timestamps`.
+    point : callable or None
+        Index within the samples to a JSON pointer into the body; None where the body is not JSON.
+    timestamps : list of str, int or float, or None
+        Of the steps of a series, in order.
+    """
+
+    samples: np.ndarray
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    point: Callable[[tuple[int, ...]], str] | None = None
+    timestamps: list[Timestamp] | None = None
+
+
+def check_rows(rows: int, limits: Limits) -> None:
+    """Refuse a body with more samples, or steps of a series, than may be.
+
+    Raises
+    ------
+    Problem
+        With both numbers.
+    """
+    if rows > limits.max_rows:
+        raise Problem("too-many-rows", f"a body may hold {limits.max_rows} samples, got {rows}")
