@@ -416,7 +416,8 @@ class Detector:
         self, actual: np.ndarray, expected: np.ndarray, error: np.ndarray, total: float, n_features: int
     ) -> list[Contribution]:
         """The largest shares of one sample's score; equal shares in the order of the features."""
-        shares = error / (total * (1 + 1e-12)) if total > 0 else error  # so that rounding never sums above 1
+        total = max(total, error.sum()) * (1 + 1e-12)  # so that rounding never sums above 1
+        shares = error / total if total > 0 else error
         largest = np.argsort(-shares, axis=None, kind="stable")[:n_features]
         return [
             Contribution(

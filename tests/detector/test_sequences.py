@@ -188,6 +188,16 @@ def test_contributions_of_steps_are_shares_of_their_scores(tmp_path, series, rul
         assert 0 <= sum(shares.values()) <= 1
 
 
+@pytest.mark.parametrize("value", [1.0, 3.0, 7.0, 0.3])
+def test_contributions_of_a_step_never_sum_above_1(tmp_path, value):
+    """Where all the error lies at one step, and its mean over the windows is rounded to float32."""
+    detector = load(tmp_path, (3, 1), merge="mean")
+
+    explanation = detector.score(value * np.eye(1, 9, 4)[0], explain=1).explanation
+
+    assert 1 - 1e-6 < explanation[4][0].contribution <= 1
+
+
 def test_explanation_of_a_window_names_step_and_channel(detector):
     """A feature of a window is one channel at one step."""
     windows = np.zeros((2, WINDOW, N_CHANNELS))
