@@ -137,7 +137,7 @@ def _read(manifest: Manifest, data: str, **columns: str | None) -> Dataset:
         value_range=ANY_RANGE if manifest.kind == "image" else None,
         **columns,
     )
-    if Path(data).is_dir():
+    if Path(data).is_dir() and manifest.kind == "image":  # other kinds take pixels as they are
         dataset = dataclasses.replace(dataset, samples=_in_range(dataset.samples, manifest))
     return dataset
 

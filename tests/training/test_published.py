@@ -204,3 +204,12 @@ def test_evaluate_needs_no_tensorflow():
     )
 
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=120)
+
+
+def test_a_folder_of_pictures_for_a_model_of_rows_is_rows_of_pixels(store, tmp_path):
+    """As in the fit: they are mapped onto the value range for models of pictures alone."""
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.array([[0, 100, 255]], dtype=np.uint8)).save(tmp_path / "pictures" / "a.png")
+    rows = Detector.load(publish_model(store, "pixels", feature_names=None))
+
+    assert load_for(rows, str(tmp_path / "pictures")).samples.tolist() == [[0, 100, 255]]
