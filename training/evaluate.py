@@ -6,7 +6,8 @@
 
 The model is a version folder, STORE/NAME (its label `stable`, else its highest version) or STORE/NAME@LABEL.
 Data are whatever `training.fit` reads, with labels or without; columns of a table are found by the model's
-feature names. Every score goes through the published graph, as in the service.
+feature names, those of time and entity by the names that they had in the fit. Every score goes through the
+published graph, as in the service.
 
 Results go to stdout, notes to stderr. Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
 """

@@ -1,14 +1,18 @@
 """Make a classifier of a published model and some labelled samples, and publish it as the next version.
 
+  python -m training.fit --data digits --name digits
   python -m training.finetune --model models/digits --data digits
   python -m training.finetune --model models/pump --data named_faults.csv --label-column fault
 
 The model is a version folder, STORE/NAME or STORE/NAME@LABEL; data are whatever `training.fit` reads, every
 sample with a label. The classifier starts from the model's encoder, which has seen many samples without
 labels, so that few labels go a long way: fifty named anomalies, and the next one gets a name.
+A series is cut into windows that do not overlap; each has the label of its first anomalous step, else of its
+first step.
 
 The new version holds the detector as it is, and `classifier.onnx` beside it: same scores, same threshold, and
 `/classify`. Its probabilities are calibrated (temperature scaling) on samples that were not fitted on.
+This takes the `weights.npz` that `training.fit` writes; the ready-made models/digits/1 has none.
 With fewer than 2,000 labels every figure comes from five-fold cross-validation, and the published classifier
 is fitted on all of them; with more, the data are split.
 

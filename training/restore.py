@@ -60,7 +60,7 @@ def restore(folder: Path, detector: Detector) -> Restored:
     if WEIGHTS_FILE not in manifest.files:
         raise ConfigError(
             f"model {manifest.name} version {manifest.version} has no {WEIGHTS_FILE}: fit it again with this "
-            "release"
+            "release, which publishes the next version, and go on from that"
         )
     config = configuration_of(manifest)
     with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as stored:

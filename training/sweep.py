@@ -125,6 +125,7 @@ def _run(arguments: argparse.Namespace) -> None:
             raise TrainingError(f"no trial came to an end: {rows[0]['outcome']}")
         fitted = dataclasses.replace(best.fitted, sweep={"minutes": arguments.max_minutes, "trials": rows})
         published, manifest = publish(store, staged, dataclasses.replace(best, fitted=fitted))
+    print("published is the smallest latent with a detection within one standard error of the best")
     print_published(published, manifest)
 
 
