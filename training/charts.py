@@ -26,6 +26,8 @@ MOST_FEATURES = 16
 MOST_CHANNELS = 4
 MOST_LINES = 8  # in a legend
 MOST_NAMES = 8  # side by side
+MOST_DIVIDED = 2000  # ends of a logarithmic axis that has room for labels between the powers
+CROWDED = 0.07  # of the plane, between names that hide each other
 MOST_PLACES = 2000  # of a line
 MOST_CHARACTERS = 40  # of a name in a chart
 
@@ -156,6 +158,15 @@ def _draw_groups(axes: Axes, points: np.ndarray, groups: Mapping[str, np.ndarray
                 bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour},
                 zorder=5,
             )
+    means = [points[members].mean(axis=0) for members in groups.values()]
+    if labels and _crowded(np.array(means), np.ptp(points, axis=0)):
+        axes.legend(axes.collections, [printable(name) for name in groups], fontsize=7, markerscale=2)
+
+
+def _crowded(places: np.ndarray, span: np.ndarray) -> bool:
+    """Whether names at two of these places would hide each other."""
+    apart = np.abs(places[:, None] - places[None]) < CROWDED * span
+    return bool(np.triu(apart.all(axis=-1), 1).any())
 
 
 def picture_chart(
@@ -443,8 +454,12 @@ def _largest_channels(errors: np.ndarray) -> np.ndarray:
 
 
 def _label_plainly(axis: Axis) -> None:
-    """Label a logarithmic axis 0.01, 0.02, 0.05: powers need mathematical text, and that is turned off."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """Label a logarithmic axis 0.01, 0.02, 0.05, a long one 0.01, 0.1.
+
+    Powers need mathematical text, and that is turned off.
+    """
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < low * MOST_DIVIDED else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

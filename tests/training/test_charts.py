@@ -12,10 +12,15 @@ from training.stepwise import StepRun
 ODD_NAMES = ("price $", "a $\\frac$ b", "$x_$", "温度", "_under", "a\x01b", "n" * 300)
 
 
-def texts(chart):
+def svg_texts(chart):
     """Every text of a chart; reading it shows that it is XML."""
     svg = ElementTree.fromstring(base64.b64decode(chart.removeprefix("data:image/svg+xml;base64,")))  # noqa: S314 our own
-    return {element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")}
+    return [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def texts(chart):
+    """The same, each once."""
+    return set(svg_texts(chart))
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -91,3 +96,23 @@ def test_entities_are_named_above_their_steps():
         chart = charts.step_chart(values, values, run, 2.0, ["x"], str, lambda step, of=names: of[part[step]])
         found = [text for text in texts(chart) if text in ("north", "south")]
         assert set(found) == shown
+
+
+@pytest.mark.parametrize(("shift", "count"), [(0.0, 2), (9.0, 1)])
+def test_names_that_hide_each_other_stand_in_a_legend(shift, count):
+    """Two labels with one mean are two names on one spot."""
+    points = np.random.default_rng(0).normal(size=(40, 2))
+    points[20:] = points[:20] + shift
+    first = np.arange(40) < 20
+
+    chart = charts.latent_chart(points, {"hot": first, "worn": ~first}, ("x", "y"))
+
+    assert svg_texts(chart).count("hot") == count
+
+
+def test_a_long_logarithmic_axis_has_labels_for_powers_alone():
+    """Others would stand in each other."""
+    scores = np.geomspace(1e-4, 10, 50)
+
+    assert {"0.001", "0.1"} < texts(charts.score_chart(scores, scores, scores, 0.1))
+    assert "0.002" not in texts(charts.score_chart(scores, scores, scores, 0.1))
