@@ -33,7 +33,7 @@ from benchmarks.rows import find_row, read_rows, write_rows
 from detector import Detector
 
 LABELS = (10, 50, 200)
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19)  # the recipe was chosen on draws of the seeds before
 LEARNING_RATES = (0.0003, 0.001, 0.003)
 METHODS = ("residual", "random")
 UNLABELLED_FRACTIONS = ("--validation-fraction", "0.05", "--calibration-fraction", "0.05")
