@@ -21,9 +21,14 @@ def find_row(rows: Sequence[Row], **wanted: Any) -> Row | None:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write all rows; another process sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write all rows, and what machine they were measured on."""
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    write_json(path, {"machine": machine, "rows": rows})
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a file; another process sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    temporary.write_text(json.dumps(document, indent=1) + "\n")
     temporary.replace(path)

@@ -22,8 +22,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
-import platform
 import shutil
 import sys
 import time
@@ -33,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.rows import read_rows, write_json, write_rows
 from training.quiet import import_tensorflow
 
 import_tensorflow()
@@ -41,6 +40,8 @@ import keras  # noqa: E402  (TensorFlow is quietened first)
 
 from training.architectures import build_autoencoder  # noqa: E402
 from training.config import FitConfig  # noqa: E402
+from training.datasets import load_dataset  # noqa: E402
+from training.errors import DataError  # noqa: E402
 from training.fitting import compiled_network, seed_everything  # noqa: E402
 
 EARLY_FROM_EPOCHS = 100
@@ -127,13 +128,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"--presets has no {', '.join(sorted(unknown))}")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # one graph for each row is many, it says
-    finished = _read_rows(arguments.out)
+    finished = {row["key"]: row for row in read_rows(arguments.out)}
     wanted = [row for row in ROWS if arguments.presets is None or row.preset in arguments.presets]
+    print(HEADER)
     for row in wanted:
         if row.key not in finished:
-            finished[row.key] = _quick(row) if arguments.quick else _run(row, arguments)
-            _write_rows(arguments.out, list(finished.values()))
-        print(_describe(finished[row.key]), flush=True)
+            try:
+                finished[row.key] = _quick(row) if arguments.quick else _run(row, arguments)
+            except DataError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
+            write_rows(arguments.out, [finished[row.key] for row in ROWS if row.key in finished])
+        print(table_line(finished[row.key]), flush=True)
     missed = [row.key for row in wanted if not _reached(finished[row.key])]
     if missed and not arguments.quick:
         print(f"above the reported loss: {'; '.join(missed)}")
@@ -250,8 +256,7 @@ class _Record(keras.callbacks.Callback):
         self.epochs.append(float(logs["loss"]))
         self.seconds += time.monotonic() - self._start
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(self._path, {"epochs": self.epochs, "seconds": self.seconds})
+            write_json(self._path, {"epochs": self.epochs, "seconds": self.seconds})
 
 
 class _StopBelow(keras.callbacks.Callback):
@@ -301,12 +306,14 @@ Samples = tuple[np.ndarray, np.ndarray]
 
 
 def _mnist(data_dir: Path | None) -> Samples:
-    if data_dir is None:
-        (train, _), (test, _) = keras.datasets.mnist.load_data()
-    else:
-        with np.load(data_dir / "mnist.npz", allow_pickle=False) as arrays:
-            train, test = arrays["x_train"], arrays["x_test"]
+    train, test = _load("mnist" if data_dir is None else str(data_dir / "mnist.npz"))
     return train.astype(np.float32) / 255, test.astype(np.float32) / 255
+
+
+def _load(data: str) -> Samples:
+    """Training and test samples of a file or of a built-in name, 8-bit."""
+    dataset = load_dataset(data, kinds=["image"])
+    return dataset.samples[~dataset.held_out], dataset.samples[dataset.held_out]
 
 
 def _flat_mnist(data_dir: Path | None) -> Samples:
@@ -341,8 +348,7 @@ def _colours(data_dir: Path | None) -> Samples:
     """CIFAR-10, or tiles of photographs where it is not at hand; in [-1, 1]."""
     path = None if data_dir is None else data_dir / "cifar10.npz"
     if path is not None and path.exists():
-        with np.load(path, allow_pickle=False) as arrays:
-            train, test = arrays["x_train"], arrays["x_test"]
+        train, test = _load(str(path))
     else:
         train, test = np.split(_tiles(), [N_TILES_TRAIN])
     return train.astype(np.float32) / 127.5 - 1, test.astype(np.float32) / 127.5 - 1
@@ -390,37 +396,32 @@ DATA: dict[str, Callable[[Path | None], Samples]] = {
 # --- results ------------------------------------------------------------------------------------------------
 
 
-def _read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.exists():
-        return {}
-    return {row["key"]: row for row in json.loads(path.read_text())["rows"]}
+_COLUMNS = (
+    *("preset", "fitted on", "parameters", "loss", "reported", "train", "test", "test MSE", "PCA"),
+    *("PCA of the test samples", "epochs", "seconds"),
+)
+HEADER = f"| {' | '.join(_COLUMNS)} |\n|{' --- |' * len(_COLUMNS)}"
 
 
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    order = [row.key for row in ROWS]
-    rows = sorted(rows, key=lambda row: order.index(row["key"]))
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    _replace(path, {"machine": machine, "rows": rows})
+def table_line(row: dict[str, Any]) -> str:
+    """One row of the table, in Markdown."""
+    changes = row["key"].split(" ")[2:]
+    cells = [
+        ", ".join(
+            [f"`{row['preset']}`", *(change.replace("=", " ").replace("_", " ") for change in changes)]
+        ),
+        f"{row['n_train']} {row['data']}",
+        str(row["parameters"]),
+        row["loss"],
+        *(_cell(row[name]) for name in ("reported", "train", "test", "test_mse", "pca", "pca_test")),
+        str(row["epochs"]),
+        f"{row['seconds']:.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
-def _replace(path: Path, document: dict[str, Any]) -> None:
-    """Write a file; another process sees the old one or the new one."""
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(document, indent=1))
-    temporary.replace(path)
-
-
-def _describe(row: dict[str, Any]) -> str:
-    reported = "-" if row["reported"] is None else f"{row['reported']:.4f}"
-    pca = "-" if row["pca"] is None else f"{row['pca']:.4f}"
-    pca_test = "-" if row["pca_test"] is None else f"{row['pca_test']:.4f}"
-    line = (
-        f"{row['key']:55} {row['parameters']:>9} {row['loss']:8} reported {reported:>6} "
-        f"train {row['train']:.4f} test {row['test']:.4f} | test MSE {row['test_mse']:.4f} PCA {pca} "
-        f"({pca_test} on the test samples) | {row['epochs']} epochs, {row['seconds']:.0f} s"
-    )
-    return f"{line}; {row['note']}" if row["note"] else line
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Documents are promises: commands run, tables match the code, links lead somewhere."""
 
+import importlib
 import json
 import re
 import shlex
@@ -13,10 +14,11 @@ from werkzeug.serving import make_server
 
 from service.app import create_app
 from service.settings import VARIABLES, Settings
-from training import fit
+from training.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "training.md").read_text()
 # Models of the user's own may stand beside the ready-made one.
 STORE = {"RESIDUAL_STORE": str(ROOT / "models"), "RESIDUAL_DEFAULT_MODEL": "digits"}
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
@@ -77,14 +79,15 @@ def test_readme_make_targets_exist():
         assert named <= targets, page.name
 
 
-def test_readme_fit_commands_are_valid_usage():
-    """Every flag of every `training.fit` command is one."""
-    commands = re.findall(r"python -m training\.fit (--data [^\n`]*)", README)
-    parser = fit._parser()
+@pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
+def test_training_commands_are_valid_usage(page):
+    """Every flag of every command with arguments is one."""
+    commands = re.findall(r"python -m training\.(\w+) (?!--help)([^\n`|]+)", (ROOT / page).read_text())
 
     assert len(commands) >= 3
-    for command in commands:
-        assert parser.parse_args(shlex.split(command, comments=True)).name
+    for module, arguments in commands:
+        parser = importlib.import_module(f"training.{module}")._parser()
+        assert parser.parse_args(shlex.split(arguments, comments=True))
 
 
 def test_readme_settings_are_those_of_the_service():
@@ -134,12 +137,12 @@ def test_readme_figures_are_those_of_the_benchmark():
     assert table == expected
 
 
-def test_readme_restorations_are_those_of_the_benchmark():
+def test_restorations_of_the_guide_are_those_of_the_benchmark():
     """PSNR before, of the baseline and after, and the share that is flagged, line by line."""
     rows = json.loads((ROOT / "benchmarks" / "results" / "restoration.json").read_text())["rows"]
     table = re.findall(
         r"^\| (?:noise|mosaic) of [^|]+ \| ([\d.]+) \| ([\d.]+) \([a-z ]+\) \| ([\d.]+) \| ([\d.]+) \|$",
-        README,
+        GUIDE,
         flags=re.MULTILINE,
     )
 
@@ -150,11 +153,16 @@ def test_readme_restorations_are_those_of_the_benchmark():
     assert table == expected
 
 
-def test_readme_figures_of_sequences_are_those_of_the_benchmark():
+def test_readme_counts_the_networks():
+    """As many as there are presets."""
+    assert f"publishes one of {len(PRESETS)} networks" in README
+
+
+def test_sequences_of_the_guide_are_those_of_the_benchmark():
     """Each preset with its seeds, from the committed result file."""
     rows = json.loads((ROOT / "benchmarks" / "results" / "sequences.json").read_text())["rows"]
     table = re.findall(
-        r"^\| `([a-z0-9-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| \d+ \|$", README, flags=re.MULTILINE
+        r"^\| `([a-z0-9-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| \d+ \|$", GUIDE, flags=re.MULTILINE
     )
 
     presets = dict.fromkeys(row["preset"] for row in rows)

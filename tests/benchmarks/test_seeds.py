@@ -1,6 +1,7 @@
 """The benchmark of the reference networks runs, goes on where it stopped, and compares what is comparable."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from benchmarks import seeds
 from training.presets import PRESETS
 
+REPOSITORY = Path(__file__).parents[2]
 FIELDS = {"preset", "parameters", "loss", "reported", "train", "test", "pca", "epochs", "seconds"}
 
 
@@ -25,7 +27,7 @@ def test_quick_run_fits_what_is_missing(tmp_path, capsys):
     assert seeds.main(["--quick", "--presets", "two-head,rowwise", "--out", str(out)]) == 0
     assert [row["preset"] for row in json.loads(out.read_text())["rows"]] == ["rowwise", "two-head"]
     assert json.loads(out.read_text())["rows"][1]["train"] == 0.5
-    assert "reported 1.0719 train 0.5000" in capsys.readouterr().out
+    assert "| bce+mse | 1.0719 | 0.5000 |" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -53,6 +55,30 @@ def test_a_stopped_row_goes_on_after_its_last_epoch(tmp_path, monkeypatch):
     assert result["seconds"] >= before["seconds"]
     assert result["train"] < before["epochs"][0]
     assert not (tmp_path / "backup").exists()
+
+
+def test_data_that_are_not_there_are_named(tmp_path, capsys):
+    """The file that is missing, and no traceback."""
+    assert (
+        seeds.main(["--presets", "rowwise", "--data-dir", str(tmp_path), "--out", str(tmp_path / "x")]) == 1
+    )
+
+    assert f"got '{tmp_path / 'mnist.npz'}': no such file" in capsys.readouterr().err
+
+
+def test_the_page_of_models_has_the_figures_of_the_benchmark():
+    """Every row, as it was measured, and a picture of every preset."""
+    page = (REPOSITORY / "docs" / "models.md").read_text()
+    rows = json.loads((REPOSITORY / "benchmarks" / "results" / "seeds.json").read_text())["rows"]
+
+    assert {row["key"] for row in rows} == {row.key for row in seeds.ROWS}
+    assert seeds.HEADER in page
+    for row in rows:
+        assert seeds.table_line(row) in page
+        assert seeds._reached(row), row["key"]
+    for preset in PRESETS:
+        assert f"](images/{preset}.svg)" in page
+        assert (REPOSITORY / "docs" / "images" / f"{preset}.svg").exists()
 
 
 def test_every_reference_preset_has_a_row():
