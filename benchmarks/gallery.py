@@ -24,6 +24,7 @@ import_tensorflow()
 from training import charts  # noqa: E402  (TensorFlow is quietened first)
 from training.architectures import build_autoencoder  # noqa: E402
 from training.config import FitConfig  # noqa: E402
+from training.corruption import corrupted_copy  # noqa: E402
 from training.fitting import fit_autoencoder, seed_everything  # noqa: E402
 from training.presets import PRESETS  # noqa: E402
 
@@ -78,10 +79,8 @@ def draw(preset: str, epochs: int) -> bytes:
 
 def _corrupted(config: FitConfig, shown: np.ndarray) -> np.ndarray:
     """The samples as a network that restores would be sent them; as they are for one that does not."""
-    if config.corruption not in ("gaussian", "gaussian-clipped") or "denoise" not in config.preset:
-        return shown
-    noise = np.random.default_rng(1).normal(0, config.corruption_level, size=shown.shape)
-    return np.clip(shown + noise, *config.scaled_range).astype(np.float32)
+    restores = config.corrupt_validation or "denoise" in config.preset
+    return corrupted_copy(shown, config) if restores else shown
 
 
 def _scaling(train: np.ndarray, config: FitConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -108,3 +108,11 @@ def test_report_says_what_restoring_gains(store):
 
     (note,) = (note for note in notes if note.startswith("corrupted validation samples are restored"))
     assert "worse" not in note
+
+
+def test_report_shows_pictures_as_they_were_corrupted_and_restored(store):
+    """Three rows of seven; none of it where no sample may be published."""
+    report = (store / "sharp" / "1" / "report.html").read_text()
+
+    assert "<h2>Restoration</h2>" in report
+    assert "(mosaic, level 2)" in report

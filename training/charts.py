@@ -202,6 +202,20 @@ def picture_chart(
     return _svg(figure)
 
 
+def restoration_chart(
+    originals: np.ndarray, corrupted: np.ndarray, restored: np.ndarray, *, low: float, high: float
+) -> str:
+    """Pictures, what they were corrupted to and what became of that, a column for each; raw units."""
+    figure = Figure(figsize=(1.25 * len(originals) + 0.4, 3.9), layout="constrained")
+    grid = figure.subplots(3, len(originals), squeeze=False)
+    for axes, words in zip(grid[:, 0], ("original", "corrupted", "restored"), strict=True):
+        axes.set_ylabel(words, fontsize=8)
+    _draw_samples(grid.ravel(), np.concatenate([originals, corrupted, restored]), (low, high), True)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    return _svg(figure)
+
+
 def side_chart(
     samples: np.ndarray,
     latents: np.ndarray,

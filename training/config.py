@@ -56,7 +56,7 @@ CORRUPTIONS = {
     "gaussian-clipped": (None, 0.0, 1.0),
     "salt-and-pepper": (0.1, 0.0, 1.0),
     "masking": (0.25, 0.0, 1.0),
-    "mosaic": (2.0, 1.0, 64.0),
+    "mosaic": (2.0, 2.0, 64.0),
     "blur": (1.0, 0.0, 32.0),
 }
 PICTURE_CORRUPTIONS = ("mosaic", "blur")
@@ -270,6 +270,8 @@ class FitConfig:
                 f"corruption {self.corruption} needs samples scaled from their range: give "
                 "--output-activation sigmoid or tanh"
             )
+        if self.corrupt_validation and (self.corruption == "none" or self.corruption_level == 0):
+            raise ConfigError("corrupt_validation needs a corruption, got none")
         _, least, most = CORRUPTIONS[self.corruption]
         level = self.corruption_level
         words = f"between {least:g} and {most:g} for corruption {self.corruption}"

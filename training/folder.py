@@ -25,6 +25,7 @@ from detector.manifest import (
 from training.architectures import Autoencoder
 from training.calibrate import calibrate
 from training.config import FitConfig
+from training.corruption import corrupted_copy
 from training.datasets import Dataset
 from training.export import PARITY_TOLERANCE, Graph, check_decisions, check_parity, describe_score
 from training.fitting import History
@@ -36,6 +37,7 @@ from training.splits import Splits
 from training.stepwise import flagged_stretches, run_steps
 
 N_GOLDEN = 8
+N_RESTORED = 7  # pictures shown in the report of a network that restores
 SELF_TEST_TOLERANCE = 1e-4  # relative: another CPU rounds differently
 _TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 
@@ -191,7 +193,19 @@ def _run_test(detector: Detector, fitted: Fitted) -> TestRun:
     outputs = detector.run(detector.check_samples(samples), (SCORE, RECONSTRUCTION, FEATURE_ERROR, LATENT))
     labels = None if dataset.labels is None else dataset.labels[rows]
     run = run_steps(detector, dataset.cut.series, dataset.cut.test_parts) if dataset.cut else None
-    return TestRun(samples, dataset.is_anomaly[rows], labels, outputs, run)
+    normal = samples[~dataset.is_anomaly[rows]][:N_RESTORED]
+    restores = fitted.config.corrupt_validation and dataset.kind == "image"
+    restored = _restore(detector, fitted, normal) if restores and len(normal) else None
+    return TestRun(samples, dataset.is_anomaly[rows], labels, outputs, run, restored)
+
+
+def _restore(
+    detector: Detector, fitted: Fitted, samples: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples, the same corrupted as they were for the fit, and what the model makes of these; raw units."""
+    scaling = fitted.scaling
+    corrupted = corrupted_copy(scaling.apply(samples), fitted.config) * scaling.scale + scaling.offset
+    return samples, corrupted, detector.reconstruct(corrupted)
 
 
 def _compression(detector: Detector, samples: np.ndarray) -> dict[str, dict[str, float]] | None:

@@ -31,6 +31,9 @@ class TestRun:
         Every output of `model.onnx`.
     run : StepRun, or None
         Of a series the steps of the test split.
+    restored : tuple of ndarray, or None
+        Of a network that restores a few normal pictures, the same corrupted as for the fit, and what the
+        model makes of these; each of shape (n_shown, *sample_shape), raw units.
     """
 
     samples: np.ndarray
@@ -38,6 +41,7 @@ class TestRun:
     labels: np.ndarray | None
     outputs: dict[str, np.ndarray]
     run: StepRun | None = None
+    restored: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
 
 def write_report(
@@ -78,6 +82,7 @@ def write_report(
         "sweep": charts.sweep_chart(figures["sweep"]["trials"]) if figures["sweep"] else None,
         "steps": _step_chart(figures, test, dataset, scaling) if test.run else None,
         "samples": _sample_chart(test, dataset, scaling) if figures["configuration"]["samples"] else None,
+        "restored": _restoration_chart(test, dataset) if figures["configuration"]["samples"] else None,
     }
     return {
         FIGURES_FILE: to_json(figures),
@@ -104,6 +109,13 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
         return charts.picture_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
     draw = charts.window_chart if dataset.kind == "sequence" else charts.feature_chart
     return draw(scaling.apply(samples), scaling.apply(reconstructions), errors, titles, dataset.feature_names)
+
+
+def _restoration_chart(test: TestRun, dataset: Dataset) -> str | None:
+    if test.restored is None:
+        return None
+    low, high = dataset.value_range
+    return charts.restoration_chart(*test.restored, low=low, high=high)
 
 
 def _step_chart(figures: dict[str, Any], test: TestRun, dataset: Dataset, scaling: Scaling) -> str:

@@ -101,7 +101,7 @@ def train(prepared: Prepared, name: str) -> Trained:
             autoencoder, scaling.apply(dataset.samples[splits.train]), validation, config, [progress]
         )
     late_notes: tuple[str, ...] = ()
-    if config.corrupt_validation and config.corruption_level > 0:
+    if config.corrupt_validation:
         late_notes = (_restoration_note(*restoration(autoencoder, validation, config)),)
         print_notes(late_notes)
     graphs = export_graphs(autoencoder, scaling, config.residual_smoothing)
