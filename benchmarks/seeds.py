@@ -38,11 +38,11 @@ import_tensorflow()
 
 import keras  # noqa: E402  (TensorFlow is quietened first)
 
-from training.architectures import build_autoencoder  # noqa: E402
+from training.architectures import Autoencoder, build_autoencoder  # noqa: E402
 from training.config import FitConfig  # noqa: E402
 from training.datasets import load_dataset  # noqa: E402
 from training.errors import DataError  # noqa: E402
-from training.fitting import compiled_network, seed_everything  # noqa: E402
+from training.fitting import compiled_network, seed_everything, targets  # noqa: E402
 
 EARLY_FROM_EPOCHS = 100
 QUICK_SAMPLES = 320
@@ -185,36 +185,17 @@ def _fit(row: Row, train: np.ndarray, test: np.ndarray, epochs: int, backup: Pat
         callbacks.append(keras.callbacks.BackupAndRestore(str(backup / "state"), delete_checkpoint=False))
     if row.reported is not None and epochs >= EARLY_FROM_EPOCHS:
         callbacks.append(_StopBelow(row.reported))
-    n_heads = len(network.outputs)
-    network.fit(
-        train,
-        [train] * n_heads if n_heads > 1 else train,
-        batch_size=config.batch_size,
-        epochs=epochs,
-        verbose=0,
-        callbacks=callbacks,
-    )
-    losses = network.evaluate(
-        test, [test] * n_heads if n_heads > 1 else test, verbose=0, return_dict=True, batch_size=256
-    )
-    decoded = autoencoder.decoder.predict(
-        autoencoder.encoder.predict(test, verbose=0, batch_size=256), verbose=0, batch_size=256
-    )
-    latent_shape = autoencoder.encoder.output_shape[1:]
-    pca, pca_test = _pca_errors(train, test, latent_shape)
+    options = {"batch_size": config.batch_size, "epochs": epochs, "verbose": 0, "callbacks": callbacks}
+    network.fit(train, targets(network, train), **options)
     result = {
         "preset": row.preset,
         "parameters": autoencoder.n_parameters,
         "loss": "+".join(config.losses),
         "reported": row.reported,
         "train": record.epochs[-1],
-        "test": losses["loss"],
-        "pca": pca,
+        **_test_figures(autoencoder, network, train, test),
         "epochs": len(record.epochs),
         "seconds": round(record.seconds, 1),
-        "test_mse": float(np.square(decoded - test).mean()),
-        "pca_test": pca_test,
-        "latent_shape": list(latent_shape),
         "learning_rate": config.learning_rate,
         "optimizer": config.optimizer,
         "batch_size": config.batch_size,
@@ -226,6 +207,24 @@ def _fit(row: Row, train: np.ndarray, test: np.ndarray, epochs: int, backup: Pat
     if backup is not None:
         shutil.rmtree(backup)
     return result
+
+
+def _test_figures(
+    autoencoder: Autoencoder, network: keras.Model, train: np.ndarray, test: np.ndarray
+) -> dict[str, Any]:
+    """The loss and the error of the finished network, and what PCA leaves with as many numbers."""
+    quietly = {"batch_size": 256, "verbose": 0}
+    losses = network.evaluate(test, targets(network, test), return_dict=True, **quietly)
+    decoded = autoencoder.decoder.predict(autoencoder.encoder.predict(test, **quietly), **quietly)
+    latent_shape = autoencoder.encoder.output_shape[1:]
+    pca, pca_test = _pca_errors(train, test, latent_shape)
+    return {
+        "test": losses["loss"],
+        "test_mse": float(np.square(decoded - test).mean()),
+        "pca": pca,
+        "pca_test": pca_test,
+        "latent_shape": list(latent_shape),
+    }
 
 
 def _kind(row: Row, sample_shape: tuple[int, ...]) -> str:

@@ -79,12 +79,11 @@ def fit_autoencoder(
     if config.max_minutes is not None:
         stopping.append(_TimeLimit(config.max_minutes * 60))
     start = time.monotonic()
-    n_heads = len(network.outputs)
     validation_inputs = corrupted_copy(validation, config) if config.corrupt_validation else validation
     losses = network.fit(
         train,
-        [train] * n_heads if n_heads > 1 else train,
-        validation_data=(validation_inputs, [validation] * n_heads if n_heads > 1 else validation),
+        targets(network, train),
+        validation_data=(validation_inputs, targets(network, validation)),
         batch_size=config.batch_size,
         epochs=config.epochs,
         verbose=0,
@@ -144,6 +143,12 @@ def compiled_network(
     optimizer = _OPTIMIZERS[config.optimizer](rate)
     network.compile(optimizer, losses if autoencoder.heads else losses[0])
     return network
+
+
+def targets(network: keras.Model, samples: np.ndarray) -> np.ndarray | list[np.ndarray]:
+    """What a network is fitted to: the clean samples, for each head if there are several."""
+    n_heads = len(network.outputs)
+    return [samples] * n_heads if n_heads > 1 else samples
 
 
 def _loss(name: str, config: FitConfig) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
