@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -139,41 +140,15 @@ def load_dataset(
     DataError
         If the data cannot be read or trained on as they are.
     """
-    if (columns or label_column) and _suffix(Path(data)) not in TABLE_SUFFIXES:
-        raise DataError(
-            f"--columns and --label-column belong to tables ({', '.join(TABLE_SUFFIXES)}), not {data}"
-        )
     is_series = "sequence" in kinds and "vector" not in kinds
-    if (time_column or entity_column) and not (is_series and _suffix(Path(data)) in TABLE_SUFFIXES):
-        raise DataError(
-            "--time-column and --entity-column belong to a series in a table: give --kind sequence too"
-        )
-    if is_series and _suffix(Path(data)) in TABLE_SUFFIXES and Path(data).is_file():
-        table = read_table(
-            Path(data), columns, label_column, time_column=time_column, entity_column=entity_column
-        )
-        source = _series_of_table(table, Path(data), time_column, entity_column)
-    else:
-        source = _read_source(data, columns, label_column, is_series=is_series)
-    samples = _as_float32(source.samples, Path(data).name)
+    table_options = {"columns": columns, "label_column": label_column}
+    series_options = {"time_column": time_column, "entity_column": entity_column}
+    source = _read(Path(data), data, is_series, table_options, series_options)
     labels = None if source.labels is None else label_texts(source.labels)
-    value_range = value_range or source.value_range
-    shape_notes: tuple[str, ...] = ()
-    range_notes: tuple[str, ...] = ()
-    if source.timeline is not None:
-        kind = "sequence"
-        samples = samples.astype(np.float32, copy=False)
-        _check_range(samples, value_range)
-    else:
-        kind = _choose_kind(samples, value_range, kinds)
-        samples, shape_notes = _as_kind(samples, kind)
-        _check_kind(samples, kind, value_range)
-    if value_range is None and (kind == "image" or samples.dtype == np.uint8):
-        value_range, range_notes = _assumed_range(samples[: len(samples) - source.n_held_out])
+    samples = _as_float32(source.samples, Path(data).name)
+    samples, kind, value_range, form_notes = _take_as(samples, source, kinds, value_range)
     normal_label = normal_label or source.normal_label
-    is_anomaly, notes = _anomalies(labels, len(samples), normal_label)
-    held_out = np.zeros(len(samples), dtype=bool)
-    held_out[len(samples) - source.n_held_out :] = True
+    is_anomaly, label_notes = _anomalies(labels, len(samples), normal_label)
     names = source.feature_names
     if names is None and kind != "image":
         names = tuple(f"x{column}" for column in range(samples.shape[-1]))
@@ -181,16 +156,59 @@ def load_dataset(
         samples=samples,
         is_anomaly=is_anomaly,
         labels=labels,
-        held_out=held_out,
+        held_out=np.arange(len(samples)) >= len(samples) - source.n_held_out,
         kind=kind,
         value_range=value_range,
         feature_names=names,
         source=Path(data).name,
         normal_label=normal_label,
         provenance=source.provenance,
-        notes=(*source.notes, *shape_notes, *range_notes, *notes),
+        notes=(*source.notes, *form_notes, *label_notes),
         timeline=source.timeline,
     )
+
+
+def _read(
+    path: Path,
+    data: str,
+    is_series: bool,
+    table_options: Mapping[str, Any],
+    series_options: Mapping[str, str | None],
+) -> Source:
+    """Read data by what they are; options that do not belong to them are refused."""
+    is_table = _suffix(path) in TABLE_SUFFIXES
+    if any(table_options.values()) and not is_table:
+        raise DataError(
+            f"--columns and --label-column belong to tables ({', '.join(TABLE_SUFFIXES)}), not {data}"
+        )
+    if any(series_options.values()) and not (is_series and is_table):
+        raise DataError(
+            "--time-column and --entity-column belong to a series in a table: give --kind sequence too"
+        )
+    if is_series and is_table and path.is_file():
+        table = read_table(path, **table_options, **series_options)
+        return _series_of_table(table, path, **series_options)
+    return _read_source(data, **table_options, is_series=is_series)
+
+
+def _take_as(
+    samples: np.ndarray, source: Source, kinds: Sequence[str], value_range: tuple[float, float] | None
+) -> tuple[np.ndarray, str, tuple[float, float] | None, tuple[str, ...]]:
+    """Samples in the form of their kind, the kind, the value range, and notes on what was assumed."""
+    value_range = value_range or source.value_range
+    notes: tuple[str, ...] = ()
+    if source.timeline is not None:
+        kind = "sequence"
+        samples = samples.astype(np.float32, copy=False)
+        _check_range(samples, value_range)
+    else:
+        kind = _choose_kind(samples, value_range, kinds)
+        samples, notes = _as_kind(samples, kind)
+        _check_kind(samples, kind, value_range)
+    if value_range is None and (kind == "image" or samples.dtype == np.uint8):
+        value_range, range_notes = _assumed_range(samples[: len(samples) - source.n_held_out])
+        notes += range_notes
+    return samples, kind, value_range, notes
 
 
 def _read_source(
