@@ -14,6 +14,7 @@ LATENT = "latent"
 RECONSTRUCTION = "reconstruction"
 SCORE = "score"
 FEATURE_ERROR = "feature_error"
+DECODED = "decoded"  # the latent's decoding, where the reconstruction is another
 PROBABILITY = "probability"
 
 

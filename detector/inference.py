@@ -26,6 +26,7 @@ from detector.errors import (
     NonFiniteScore,
 )
 from detector.graphs import (
+    DECODED,
     FEATURE_ERROR,
     INPUT,
     LATENT,
@@ -432,12 +433,13 @@ class Detector:
 
     def _self_test(self, golden: Mapping[str, np.ndarray]) -> None:
         """The graphs answer for the golden samples what they answered when they were exported."""
-        file_name = contract.GOLDEN_FILE
-        names = [SCORE, RECONSTRUCTION, FEATURE_ERROR]
-        if self.manifest.latent_shape is not None:
-            names.append(LATENT)
+        manifest, file_name = self.manifest, contract.GOLDEN_FILE
+        names, decoded = [SCORE, RECONSTRUCTION, FEATURE_ERROR], self._decoded_name()
         wanted = {INPUT, *names}
-        if self.manifest.classifier is not None:
+        if manifest.latent_shape is not None:
+            names.append(LATENT)
+            wanted |= {LATENT, decoded}
+        if manifest.classifier is not None:
             wanted.add(PROBABILITY)
         if golden.keys() != wanted:
             raise ManifestError(f"{file_name} must hold {sorted(wanted)}, got {sorted(golden)}")
@@ -446,14 +448,26 @@ class Detector:
         except InputError as error:
             raise ManifestError(f"{file_name} does not fit the manifest: {error}") from error
         answers = {(contract.MODEL_FILE, name): values for name, values in self.run(samples, names).items()}
-        if self.manifest.latent_shape is not None:
-            answers[contract.ENCODER_FILE, LATENT] = self.run_encoder(samples)
-            decoded = self.run_decoder(answers[contract.ENCODER_FILE, LATENT])
-            answers[contract.DECODER_FILE, RECONSTRUCTION] = decoded
-        if self.manifest.classifier is not None:
+        if manifest.latent_shape is not None:
+            latent = self.run_encoder(samples)
+            answers[contract.ENCODER_FILE, LATENT] = latent
+            answers[contract.DECODER_FILE, decoded] = self.run_decoder(latent)
+        if manifest.classifier is not None:
             answers[contract.CLASSIFIER_FILE, PROBABILITY] = self.run_classifier(samples)
         for (graph, name), answer in answers.items():
-            check_answer(graph, name, answer, golden[name], self.manifest)
+            check_answer(graph, name, answer, golden[name], manifest)
+
+    def golden_answers(self, samples: np.ndarray) -> dict[str, np.ndarray]:
+        """What `golden.npz` holds for checked samples beside them: every output of the model's own graphs."""
+        names = [SCORE, RECONSTRUCTION, FEATURE_ERROR]
+        if self.manifest.latent_shape is None:
+            return self.run(samples, names)
+        answers = self.run(samples, [*names, LATENT])
+        return answers | {self._decoded_name(): self.run_decoder(answers[LATENT])}
+
+    def _decoded_name(self) -> str:
+        """What decoding a sample's latent gives: its reconstruction, unless that comes from a memory."""
+        return DECODED if self.manifest.reconstruction == contract.FROM_MEMORY else RECONSTRUCTION
 
 
 def _read_arrays(content: bytes, file_name: str) -> dict[str, np.ndarray]:

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from detector.errors import IntegrityError, ManifestError
 
-SCHEMA_VERSION = 2  # what this release writes
-READABLE_SCHEMAS = (1, 2)
+SCHEMA_VERSION = 3  # what this release writes
+READABLE_SCHEMAS = (1, 2, 3)
 MANIFEST_FILE = "manifest.json"
 DIGEST_FILE = "manifest.sha256"
 MODEL_FILE = "model.onnx"
@@ -38,6 +38,9 @@ NO_PROMISE = "none"
 LAST_WINDOW = "last"
 MEAN_OF_WINDOWS = "mean"
 MERGE_RULES = (LAST_WINDOW, MEAN_OF_WINDOWS)
+
+FROM_LATENT = "latent"
+FROM_MEMORY = "memory"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +146,12 @@ class Manifest:
         None where the latent has no 8-bit form.
     classifier : Classifier or None
         None where there is no `classifier.onnx`.
+    reconstruction : str
+        `latent`: decoding what was encoded gives the reconstruction. `memory`: `model.onnx` rebuilds a sample
+        from others that it remembers, and a latent, where there is one, stands beside it.
     schema_version : int
-        1 has no `merge`, `latent_int8` and `classifier`: all None.
+        1 has no `merge`, `latent_int8` and `classifier`: all None. 1 and 2 have no `reconstruction`: it is
+        `latent`.
     """
 
     name: str
@@ -172,6 +179,7 @@ class Manifest:
     merge: str | None = None
     latent_int8: LatentInt8 | None = None
     classifier: Classifier | None = None
+    reconstruction: str = FROM_LATENT
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -195,7 +203,7 @@ class Manifest:
         if type(schema) is not int or schema not in READABLE_SCHEMAS:
             raise ManifestError(
                 f"{MANIFEST_FILE} has schema version {schema!r}, this release reads the versions "
-                + " and ".join(map(str, READABLE_SCHEMAS))
+                + ", ".join(map(str, READABLE_SCHEMAS))
             )
         _check_members(document, _fields_of(schema), where="")
         threshold = document["threshold"]
@@ -424,8 +432,9 @@ _FIELDS: dict[str, Check] = {
     "merge": _or_null(_one_of(*MERGE_RULES)),
     "latent_int8": _or_null(_OBJECT),
     "classifier": _or_null(_OBJECT),
+    "reconstruction": _one_of(FROM_LATENT, FROM_MEMORY),
 }
-_SINCE_SCHEMA_2 = ("merge", "latent_int8", "classifier")
+_FIRST_SCHEMA = {"merge": 2, "latent_int8": 2, "classifier": 2, "reconstruction": 3}  # of the later fields
 
 _THRESHOLD_FIELDS: dict[str, Check] = {
     "value": _POSITIVE,
@@ -473,7 +482,7 @@ _FILE_FIELDS: dict[str, Check] = {
 
 def _fields_of(schema: int) -> dict[str, Check]:
     """The fields of a manifest of this schema version."""
-    return {name: check for name, check in _FIELDS.items() if schema >= 2 or name not in _SINCE_SCHEMA_2}
+    return {name: check for name, check in _FIELDS.items() if schema >= _FIRST_SCHEMA.get(name, 1)}
 
 
 def _check_members(document: Any, fields: Mapping[str, Check], where: str) -> None:

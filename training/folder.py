@@ -110,8 +110,7 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     np.savez(folder / CALIBRATION_FILE, **calibration.arrays)
     np.savez(folder / WEIGHTS_FILE, **weight_arrays(fitted.autoencoder, fitted.scaling))
     golden = detector.check_samples(_golden_samples(fitted))
-    outputs = detector.run(golden, (SCORE, RECONSTRUCTION, FEATURE_ERROR, LATENT))
-    np.savez(folder / GOLDEN_FILE, **{INPUT: golden}, **outputs)
+    np.savez(folder / GOLDEN_FILE, **{INPUT: golden}, **detector.golden_answers(golden))
 
     manifest = dataclasses.replace(
         manifest,

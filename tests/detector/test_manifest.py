@@ -271,6 +271,8 @@ WRONG = [
     ("files", {".hidden": {}}),
     ("merge", 1),
     ("merge", "first"),
+    ("reconstruction", None),
+    ("reconstruction", "decoder"),
     ("latent_int8", [0.1]),
     ("latent_int8/offset", 0.0),
     ("latent_int8/offset", [0.0, "1"]),
@@ -337,31 +339,37 @@ def test_manifest_names_an_unknown_field(document, field):
     assert refusal(document).endswith("colour")
 
 
-@pytest.mark.parametrize("schema", [0, 3, "1", None, [1], True, 1.0, 2.0])
+@pytest.mark.parametrize("schema", [0, 4, "1", None, [1], True, 1.0, 2.0])
 def test_manifest_of_another_schema_is_refused_by_its_number(document, schema):
     """The sentence says what it is and what this release reads."""
     change(document, "schema_version", schema)
 
     assert refusal(document) == (
-        f"manifest.json has schema version {schema!r}, this release reads the versions 1 and 2"
+        f"manifest.json has schema version {schema!r}, this release reads the versions 1, 2, 3"
     )
 
 
-def test_manifest_of_schema_1_is_read_and_written_as_it_was(document):
-    """It has none of the later fields: they are None, and its bytes stay what they were."""
-    for field in ("merge", "latent_int8", "classifier"):
+@pytest.mark.parametrize(
+    ("schema", "later"),
+    [(1, ("merge", "latent_int8", "classifier", "reconstruction")), (2, ("reconstruction",))],
+)
+def test_manifest_of_an_earlier_schema_is_read_and_written_as_it_was(document, schema, later):
+    """It has none of the later fields: they have their defaults, and its bytes stay what they were."""
+    for field in later:
         change(document, field, MISSING)
-    content = (json.dumps(document | {"schema_version": 1}, indent=2, sort_keys=True) + "\n").encode()
+    content = (json.dumps(document | {"schema_version": schema}, indent=2, sort_keys=True) + "\n").encode()
 
     manifest = Manifest.from_json(content)
 
     assert (manifest.merge, manifest.latent_int8, manifest.classifier) == (None, None, None)
+    assert manifest.reconstruction == "latent"
     assert manifest.to_json() == content
 
 
-def test_manifest_of_schema_1_knows_no_later_field(document):
-    """A field of schema 2 in it is one that its reader could not have known."""
-    change(document, "schema_version", 1)
+@pytest.mark.parametrize("schema", [1, 2])
+def test_manifest_of_an_earlier_schema_knows_no_later_field(document, schema):
+    """A later field in it is one that its reader could not have known."""
+    change(document, "schema_version", schema)
 
     assert "unknown field" in refusal(document)
 

@@ -20,3 +20,16 @@ def test_folder_of_schema_1_loads_and_scores():
     assert (manifest.merge, manifest.latent_int8, manifest.classifier) == (None, None, None)
     np.testing.assert_allclose(result.score[:2], [9.18098784e-04, 9.91314054e-01], rtol=1e-4)
     assert result.is_anomaly.tolist() == [False, False, True]
+
+
+def test_folder_of_schema_2_loads_and_scores():
+    """Written by `training.fit` when manifests were of schema 2: the same columns with a latent in 8 bits."""
+    detector = Detector.load(FIXTURES / "schema_2")
+
+    result = detector.score(np.array([[0, 0, 0], [1, 2, -1], [9, -9, 9]]))
+
+    assert detector.manifest.schema_version == 2
+    assert detector.manifest.reconstruction == "latent"
+    np.testing.assert_allclose(result.score[:2], [8.60314292e-04, 9.97395754e-01], rtol=1e-4)
+    assert detector.encode(np.zeros((1, 3)), dtype="int8").dtype == np.int8
+    assert result.is_anomaly.tolist() == [False, False, True]
