@@ -197,12 +197,21 @@ def print_published(published: Path, manifest: Manifest) -> None:
             low, high = figure["interval"]
             print(f"test {name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
     print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies")
+    if evaluation.get("baselines"):
+        print(f"baselines, ROC AUC: {_baseline_words(evaluation['baselines'])}")
     if evaluation.get("steps"):
         print(f"test steps, scored as a whole series: {_step_words(evaluation['steps'])}")
     print(f"report: {published / 'report.html'}")
     store, name = published.parent.parent, published.parent.name
     settings = f"RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL={name}"
     print(f"next: {settings} {_gunicorn()} -c deploy/gunicorn.conf.py")
+
+
+def _baseline_words(comparison: Mapping[str, Any]) -> str:
+    """The figure of each baseline, and the model's own on the same samples."""
+    figures = {name: figure["roc_auc"]["value"] for name, figure in comparison["methods"].items()}
+    own = comparison["own"]["roc_auc"]["value"]
+    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) + f"; this model {own:.4f}"
 
 
 def _step_words(steps: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from detector.manifest import (
     write_manifest,
 )
 from training.architectures import Autoencoder
+from training.baselines import baseline_notes, compare_baselines
 from training.calibrate import calibrate
 from training.config import FitConfig
 from training.corruption import corrupted_copy
@@ -97,11 +98,12 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     test = _run_test(detector, fitted)
     scores = detector.judge(test.samples, test.outputs)
     evaluation = evaluate(scores, test.is_anomaly, fitted.config.seed)
+    evaluation |= {"baselines": _compare_baselines(fitted, test, scores.score)}
     evaluation |= {"compression": _compression(detector, test.samples[~test.is_anomaly])}
     run = test.run
     evaluation |= {"steps": evaluate_steps(*run.judged()) if run else None}
     manifest = dataclasses.replace(manifest, evaluation=evaluation)
-    figures = _figures(manifest, fitted, parity, notes)
+    figures = _figures(manifest, fitted, parity, [*notes, *baseline_notes(evaluation["baselines"])])
     if run is not None:
         figures["flagged"] = flagged_stretches(run, dataset.cut.series)
     files |= write_report(figures, fitted.history, calibration.arrays["score"], test, dataset, fitted.scaling)
@@ -205,6 +207,12 @@ def _restore(
     scaling = fitted.scaling
     corrupted = corrupted_copy(scaling.apply(samples), fitted.config) * scaling.scale + scaling.offset
     return samples, corrupted, detector.reconstruct(corrupted)
+
+
+def _compare_baselines(fitted: Fitted, test: TestRun, score: np.ndarray) -> dict[str, Any] | None:
+    train = fitted.dataset.samples[fitted.splits.train]
+    train, samples = (fitted.scaling.apply(split) for split in (train, test.samples))
+    return compare_baselines(train, samples, test.is_anomaly, score, fitted.config.seed)
 
 
 def _compression(detector: Detector, samples: np.ndarray) -> dict[str, dict[str, float]] | None:

@@ -40,7 +40,7 @@ def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any
         "average_precision": None,
     }
     if normal.any() and is_anomaly.any():
-        figures |= _ranking_figures(is_anomaly, scores.score, seed)
+        figures |= with_intervals(*ranking_draws(is_anomaly, scores.score, seed))
     return figures
 
 
@@ -106,11 +106,25 @@ def rate(flagged: np.ndarray) -> dict[str, Any] | None:
     }
 
 
-def _ranking_figures(is_anomaly: np.ndarray, score: np.ndarray, seed: int) -> dict[str, Any]:
-    """ROC AUC and average precision; each resample draws normal samples and anomalies among themselves.
+def ranking_draws(
+    is_anomaly: np.ndarray, score: np.ndarray, seed: int
+) -> tuple[tuple[float, float], np.ndarray]:
+    """ROC AUC and average precision, and those of resamples.
 
-    The scores are sorted once: a resample is two counts at each score, which takes milliseconds for 100,000
-    samples.
+    Each resample draws normal samples and anomalies among themselves. The scores are sorted once: a resample
+    is two counts at each score, which takes milliseconds for 100,000 samples. The same seed draws the same
+    samples, whatever their scores, so that two detectors can be compared resample by resample.
+
+    Parameters
+    ----------
+    is_anomaly : ndarray of shape (n_samples,), bool
+        At least one of both.
+    score : ndarray of shape (n_samples,)
+    seed : int
+
+    Returns
+    -------
+    tuple of float, and ndarray of shape (n_resamples, 2)
     """
     rng = np.random.default_rng(seed)
     places, place = np.unique(-score, return_inverse=True)  # 0 is the highest score
@@ -121,14 +135,21 @@ def _ranking_figures(is_anomaly: np.ndarray, score: np.ndarray, seed: int) -> di
         return ranking_metrics(*counts)
 
     draws = [metrics(*(rng.choice(group, group.size) for group in groups)) for _ in range(N_RESAMPLES)]
-    tail = (1 - CONFIDENCE) / 2
-    intervals = np.quantile(draws, [tail, 1 - tail], axis=0).T
+    return metrics(*groups), np.array(draws)
+
+
+def with_intervals(values: tuple[float, float], draws: np.ndarray) -> dict[str, Any]:
+    """What `ranking_draws` gives as figures with intervals."""
     return {
-        name: {"value": value, "interval": interval.tolist()}
-        for name, value, interval in zip(
-            ("roc_auc", "average_precision"), metrics(*groups), intervals, strict=True
-        )
+        name: {"value": value, "interval": interval_of(column)}
+        for name, value, column in zip(("roc_auc", "average_precision"), values, draws.T, strict=True)
     }
+
+
+def interval_of(draws: np.ndarray) -> list[float]:
+    """The 95 % confidence interval that resamples give."""
+    tail = (1 - CONFIDENCE) / 2
+    return np.quantile(draws, [tail, 1 - tail]).tolist()
 
 
 def roc_auc(normal: np.ndarray, anomalies: np.ndarray) -> float:

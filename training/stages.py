@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from detector.calibration import promised_rank
 from detector.manifest import Manifest
 from detector.store import ModelStore
+from training.baselines import baseline_notes
 from training.commands import print_notes
 from training.config import FitConfig
 from training.datasets import Dataset
@@ -123,6 +124,7 @@ def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Ma
     from training.folder import write_folder
 
     manifest = write_folder(staged, trained.fitted, trained.graphs, list(trained.notes))
+    print_notes(baseline_notes(manifest.evaluation["baselines"]))
     return store.publish(staged, manifest)
 
 

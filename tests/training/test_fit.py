@@ -101,6 +101,8 @@ def test_fit_reads_a_csv_and_prints_what_to_do_next(rows_csv, tmp_path, capsys):
     assert lines["published"] == str(store / "pump" / "1")
     assert "at most 0.05 of normal samples flagged, with 0.95 confidence" in lines["threshold"]
     assert float(lines["test roc_auc"].split()[0]) > 0.9
+    assert lines["baselines, ROC AUC"].startswith("nearest neighbours 1.0000, PCA residual ")
+    assert lines["baselines, ROC AUC"].endswith(f"; this model {lines['test roc_auc'].split()[0]}")
     *settings, gunicorn, _, configuration = lines["next"].split()
     assert settings == [f"RESIDUAL_STORE={store}", "RESIDUAL_DEFAULT_MODEL=pump"]
     assert Path(gunicorn).exists()  # not only a name: nobody said that the environment is on the path

@@ -58,6 +58,20 @@ def test_report_json_is_the_manifest_s_evaluation(folder):
     assert len(figures["fit"]["train_loss"]) == manifest.training["epochs"]
 
 
+def test_report_and_card_show_baselines_where_there_are_anomalies(rows_folder, pictures_folder):
+    """On the whole test split of a small set, so the model's own figures are those of the evaluation."""
+    evaluation = Detector.load(rows_folder).manifest.evaluation
+    comparison = evaluation["baselines"]
+
+    assert comparison["own"]["roc_auc"] == evaluation["roc_auc"]
+    assert comparison["own"]["average_precision"] == evaluation["average_precision"]
+    shown = pages.figure(comparison["methods"]["nearest neighbours"]["roc_auc"])
+    for name in ("report.html", "README.md"):
+        assert shown in (rows_folder / name).read_text()
+        assert "nearest neighbours" not in (pictures_folder / name).read_text()
+    assert Detector.load(pictures_folder).manifest.evaluation["baselines"] is None
+
+
 def test_card_of_the_digits_names_source_and_licence(pictures_folder):
     """Sample rows of foreign data are never without their licence."""
     card = (pictures_folder / "README.md").read_text()
