@@ -1,0 +1,73 @@
+"""Environments of contenders that cannot share ours: made once, with fixed versions, below `.make/`.
+
+A contender is a script in `benchmarks/contenders/` that runs there, reads arrays and writes scores.
+"""
+
+import functools
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.protocol import QualityError
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ROOT / ".make" / "contenders"
+SCRIPTS = ROOT / "benchmarks" / "contenders"
+
+
+def run_contender(
+    name: str, train: np.ndarray, test: np.ndarray, seed: int
+) -> tuple[np.ndarray, float, float]:
+    """Scores of the test rows, seconds to fit and seconds to score, from a process of its own.
+
+    Raises
+    ------
+    QualityError
+        If the environment cannot be made, or the script fails.
+    """
+    python = environment(name)
+    with tempfile.TemporaryDirectory() as folder:
+        rows, scores = Path(folder) / "rows.npz", Path(folder) / "scores.npz"
+        np.savez(rows, train=train, test=test)
+        command = [str(python), str(SCRIPTS / f"{name}.py"), str(rows), str(seed), str(scores)]
+        finished = subprocess.run(command, capture_output=True, text=True)
+        if finished.returncode:
+            raise QualityError(f"{name} failed: {_last_line(finished.stderr)}")
+        with np.load(scores) as arrays:
+            return arrays["scores"], float(arrays["fit_seconds"]), float(arrays["score_seconds"])
+
+
+@functools.cache
+def environment(name: str) -> Path:
+    """The Python of a contender's environment, made where there is none for its list of requirements.
+
+    Raises
+    ------
+    QualityError
+        If it cannot be made.
+    """
+    requirements = SCRIPTS / f"{name}.txt"
+    folder = ENVIRONMENTS / name
+    ready, python = folder / ".requirements", folder / "bin" / "python"
+    if not (ready.exists() and ready.read_text() == requirements.read_text()):
+        print(f"making the environment of {name}", file=sys.stderr)
+        _run(name, [sys.executable, "-m", "venv", "--clear", str(folder)])
+        _run(name, [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements)])
+        ready.write_text(requirements.read_text())
+    return python
+
+
+def _run(name: str, command: list[str]) -> None:
+    finished = subprocess.run(command, capture_output=True, text=True)
+    if finished.returncode:
+        raise QualityError(
+            f"the environment of {name} cannot be made: {_last_line(finished.stderr or finished.stdout)}"
+        )
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"

@@ -1,0 +1,58 @@
+"""The picture of a comparison: every set a dot, every method a line of them, its mean a bar."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from benchmarks.comparison import Compared
+from benchmarks.protocol import OURS
+
+OUR_COLOUR, OTHER_COLOUR, DOT_COLOUR = "#1f6f8b", "#b8c4cc", "#33404a"
+
+
+def draw(path: Path, title: str, compared: list[Compared]) -> None:
+    """One panel for each metric: methods from best to worst mean, dots for the sets."""
+    height = 1.2 + 0.32 * max(len(one.methods) for one in compared)
+    figure, panels = plt.subplots(
+        1, len(compared), figsize=(4.2 * len(compared) + 0.8, height), squeeze=False, layout="constrained"
+    )
+    for panel, one in zip(panels[0], compared, strict=True):
+        _draw_panel(panel, one)
+    figure.suptitle(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _draw_panel(panel: plt.Axes, one: Compared) -> None:
+    means = one.values.mean(axis=0)
+    order = np.argsort(means if not one.lower_is_better else -means)
+    for place, index in enumerate(order):
+        colour = OUR_COLOUR if one.methods[index].startswith(OURS) else OTHER_COLOUR
+        panel.barh(place, means[index], color=colour, height=0.7)
+        panel.plot(
+            one.values[:, index],
+            np.full(len(one.sets), place),
+            linestyle="",
+            marker=".",
+            markersize=3.5,
+            color=DOT_COLOUR,
+            alpha=0.55,
+        )
+        panel.annotate(
+            f"{means[index]:.3f}",
+            (0, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color="white" if colour == OUR_COLOUR else DOT_COLOUR,
+        )
+    panel.set_yticks(range(len(order)), [one.methods[index] for index in order])
+    panel.set_xlabel(f"{one.metric}: mean (bar) and {len(one.sets)} sets (dots)")
+    panel.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,292 @@
+"""T1, T1b and T2: rows of numbers, half of the normal ones to fit on, the rest and the anomalies to find.
+
+A set is an `.npz` with `X`, shape (n, columns), finite numbers, and `y`, shape (n,), 0 or 1: 1 is an anomaly.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from benchmarks import in_process
+from benchmarks.baselines import METHODS, PYOD_AUTOENCODER, Timed, run_baseline
+from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets, read_arrays
+from training.datasets import Dataset
+from training.presets import DEFAULT_PRESETS
+from training.splits import Splits
+
+OUR_PRESETS = {OURS: DEFAULT_PRESETS["vector"], f"{OURS}-fast": DEFAULT_PRESETS["vector"]}
+LARGEST, SMALLEST_UNDRAWN = 50_000, 1000
+METRICS = ("auroc", "ap", "f1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of a set: `samples` of shape (n, columns), float64, and which are anomalies."""
+
+    name: str
+    samples: np.ndarray
+    is_anomaly: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "Table":
+        """These rows of it."""
+        return Table(self.name, self.samples[rows], self.is_anomaly[rows])
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Row numbers: normal rows to fit on, normal rows to find nothing in, anomalies."""
+
+    train: np.ndarray
+    normal: np.ndarray
+    anomalies: np.ndarray
+
+    @property
+    def test(self) -> np.ndarray:
+        """Normal rows, then anomalies."""
+        return np.concatenate([self.normal, self.anomalies])
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def find_tables(data_dir: Path | None) -> Sequence[DataSet]:
+    """Every `.npz` of a folder; without one two small sets that scikit-learn ships."""
+    if data_dir is None:
+        return [DataSet(name, "built-in", partial(built_in, name)) for name in ("wine", "breast-cancer")]
+    return npz_sets(data_dir, ("X", "y"), read_table)
+
+
+def find_large_tables(data_dir: Path | None) -> Sequence[DataSet]:
+    """Those of at least 1,000 rows."""
+    if data_dir is None:
+        return find_tables(None)
+    return [
+        table
+        for table in find_tables(data_dir)
+        if read_arrays(data_dir / f"{table.name}.npz", ("y",))[0].size >= SMALLEST_UNDRAWN
+    ]
+
+
+def read_table(path: Path) -> Table:
+    """One set.
+
+    Raises
+    ------
+    QualityError
+        If the file is of another form, naming array, what it must be and what it got.
+    """
+    samples, labels = read_arrays(path, ("X", "y"))
+    if samples.ndim != 2 or 0 in samples.shape or samples.dtype.kind not in "fiub":
+        raise _wrong(path, "X must hold numbers of shape (n, columns)", samples)
+    if labels.shape != samples.shape[:1] or labels.dtype.kind not in "fiub":
+        raise _wrong(path, f"y must hold 0 and 1 of shape ({len(samples)},)", labels)
+    samples = samples.astype(np.float64)
+    if not np.isfinite(samples).all():
+        row, column = np.argwhere(~np.isfinite(samples))[0]
+        raise QualityError(
+            f"{path.name}: X must be finite, got {samples[row, column]} in row {row}, column {column}"
+        )
+    others = np.setdiff1d(labels, (0, 1))
+    if others.size:
+        raise QualityError(f"{path.name}: y must be 0 (normal) or 1 (anomaly), got {others[0]}")
+    is_anomaly = labels == 1
+    counts = np.array([(~is_anomaly).sum(), is_anomaly.sum()])
+    if counts[0] < 4 or counts[1] < 1:
+        raise QualityError(
+            f"{path.name}: y must name at least 4 normal rows and 1 anomaly, got {counts[0]} and {counts[1]}"
+        )
+    return Table(path.stem, samples, is_anomaly)
+
+
+def _wrong(path: Path, words: str, got: np.ndarray) -> QualityError:
+    return QualityError(f"{path.name}: {words}, got {got.dtype} of shape {got.shape}")
+
+
+def built_in(name: str) -> Table:
+    """Wine, the third sort an anomaly; breast cancer, the malignant ones."""
+    from sklearn.datasets import load_breast_cancer, load_wine
+
+    bunch = {"wine": load_wine, "breast-cancer": load_breast_cancer}[name]()
+    return Table(name, bunch.data, bunch.target == {"wine": 2, "breast-cancer": 0}[name])
+
+
+# --- splits -------------------------------------------------------------------------------------------------
+
+
+def at_most(table: Table, seed: int) -> Table:
+    """At most 50,000 rows, drawn without replacement."""
+    n_rows = len(table.samples)
+    if n_rows <= LARGEST:
+        return table
+    return table.take(_generator(seed).choice(n_rows, LARGEST, replace=False))
+
+
+def at_least(table: Table, seed: int) -> Table:
+    """At least 1,000 rows, drawn with replacement."""
+    n_rows = len(table.samples)
+    if n_rows >= SMALLEST_UNDRAWN:
+        return table
+    return table.take(_generator(seed).choice(n_rows, SMALLEST_UNDRAWN, replace=True))
+
+
+def shuffled_half(table: Table, seed: int, share: float = 0.5) -> Parts:
+    """A share of the normal rows, drawn, to fit on."""
+    normal = _generator(seed).permutation(np.flatnonzero(~table.is_anomaly))
+    return _first(normal, table, share)
+
+
+def first_half(table: Table, seed: int) -> Parts:
+    """Half of the normal rows in the order of the file: as published, drift and all."""
+    return _first(np.flatnonzero(~table.is_anomaly), table, 0.5)
+
+
+def _first(normal: np.ndarray, table: Table, share: float) -> Parts:
+    n_train = round(share * normal.size)
+    return Parts(normal[:n_train], normal[n_train:], np.flatnonzero(table.is_anomaly))
+
+
+def _generator(seed: int) -> np.random.RandomState:
+    return np.random.RandomState(seed)
+
+
+def split_t1(table: Table, seed: int) -> tuple[Table, Parts]:
+    """The published split: small sets drawn to 1,000 rows before it, order of the file."""
+    table = at_most(at_least(table, seed), seed)
+    return table, first_half(table, seed)
+
+
+def split_t2(table: Table, seed: int) -> tuple[Table, Parts]:
+    """The same without its two faults: shuffled, and no row both to fit on and to test."""
+    table = at_most(table, seed)
+    return table, shuffled_half(table, seed)
+
+
+# --- one run ------------------------------------------------------------------------------------------------
+
+
+def score_table(method: str, train: np.ndarray, test: np.ndarray, seed: int) -> Timed:
+    """Scores of the test rows by any method.
+
+    Raises
+    ------
+    QualityError, TrainingError, DetectorError
+        If the method cannot be fitted, or a score is not finite.
+    """
+    run = run_ours if method in OUR_PRESETS else run_baseline
+    timed = run(method, train, test, seed)
+    not_finite = int((~np.isfinite(timed.scores)).sum())
+    if not_finite:
+        raise QualityError(f"{method} answers {not_finite} scores that are not finite")
+    return timed
+
+
+def run_ours(method: str, train: np.ndarray, test: np.ndarray, seed: int) -> Timed:
+    """The house's own detector, fitted on all training rows and scored through its exported graph."""
+    fit = fit_ours(method, train, seed)
+    start = time.perf_counter()
+    scores = fit.score(test)
+    return Timed(scores, fit.seconds, time.perf_counter() - start)
+
+
+def fit_ours(method: str, train: np.ndarray, seed: int) -> in_process.Fit:
+    """A preset with its defaults, on rows that are all normal.
+
+    A network that is trained by gradients keeps a tenth of them to know when to stop.
+    """
+    dataset = as_dataset(train)
+    config = in_process.settle(dataset, OUR_PRESETS[method], {"seed": seed})
+    order = np.random.default_rng(seed).permutation(len(train))
+    n_validation = max(1, round(config.validation_fraction * len(train)))
+    validation, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
+    nothing = np.empty(0, dtype=np.int64)
+    return in_process.fit(dataset, Splits(rest, validation, nothing, nothing, 0, 0), config)
+
+
+def as_dataset(rows: np.ndarray) -> Dataset:
+    """Normal rows as `training` reads them from a table."""
+    return Dataset(
+        samples=rows.astype(np.float32),
+        is_anomaly=np.zeros(len(rows), dtype=bool),
+        labels=None,
+        held_out=np.zeros(len(rows), dtype=bool),
+        kind="vector",
+        value_range=None,
+        feature_names=tuple(f"x{column}" for column in range(rows.shape[1])),
+        source="rows",
+    )
+
+
+def measure(split: Callable[[Table, int], tuple[Table, Parts]], table: Table, seed: int, method: str) -> dict:
+    """One row: areas under the curves, F1 at the true number of anomalies, sizes and seconds."""
+    table, parts = split(table, seed)
+    train, test = table.samples[parts.train], table.samples[parts.test]
+    timed = score_table(method, train, test, seed)
+    return {
+        **figures(table.is_anomaly[parts.test], timed.scores),
+        "fit_seconds": round(timed.fit_seconds, 3),
+        "score_seconds": round(timed.score_seconds, 3),
+        **sizes(table, parts),
+    }
+
+
+def figures(is_anomaly: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Metrics of one run, fractions."""
+    return {
+        "auroc": round(float(roc_auc_score(is_anomaly, scores)), 6),
+        "ap": round(float(average_precision_score(is_anomaly, scores)), 6),
+        "f1": round(f1_at_k(is_anomaly, scores), 6),
+    }
+
+
+def f1_at_k(is_anomaly: np.ndarray, scores: np.ndarray) -> float:
+    """F1 where as many rows are flagged as there are anomalies: then precision, recall and F1 are one.
+
+    Rows that tie at the edge count by their share of the places that are left.
+    """
+    n_anomalies = int(is_anomaly.sum())
+    edge = np.sort(scores)[-n_anomalies]
+    above, at_edge = scores > edge, scores == edge
+    share = (n_anomalies - above.sum()) / at_edge.sum()
+    return float((is_anomaly & above).sum() + share * (is_anomaly & at_edge).sum()) / n_anomalies
+
+
+def sizes(table: Table, parts: Parts) -> dict[str, int]:
+    """What a row says of its data."""
+    return {
+        "n_train": parts.train.size,
+        "n_test": parts.test.size,
+        "n_anomalies": parts.anomalies.size,
+        "columns": table.samples.shape[1],
+    }
+
+
+QUICK_METHODS = (OURS, "knn5", "pca")
+ALL_METHODS = (*OUR_PRESETS, *METHODS)
+DEFAULT_METHODS = tuple(name for name in ALL_METHODS if name != PYOD_AUTOENCODER)
+
+
+def _protocol(words: str, split: Callable[[Table, int], tuple[Table, Parts]], **options: Any) -> Protocol:
+    return Protocol(
+        words,
+        METRICS,
+        methods=ALL_METHODS,
+        quick_methods=QUICK_METHODS,
+        default_methods=DEFAULT_METHODS,
+        measure=partial(measure, split),
+        **{"find": find_tables, **options},
+    )
+
+
+PROTOCOLS = {
+    "T1": _protocol("rows, as published: order of the file, small sets drawn to 1,000 rows", split_t1),
+    "T1b": _protocol(
+        "T1 for the sets of at least 1,000 rows", split_t1, find=find_large_tables, same_rows_as="T1"
+    ),
+    "T2": _protocol("rows, shuffled, none of them twice", split_t2),
+}
