@@ -96,14 +96,16 @@ def tables(compared: Sequence[Compared]) -> list[str]:
             lines += [f"{one.n_left_out} sets are left out: not every method has them.", ""]
         if one.sets:
             lines += _table(one)
+        else:
+            lines.append("No set has it for every method.")
     return lines
 
 
 def _table(one: Compared) -> list[str]:
-    rows = [[name, *map(_cell, values)] for name, values in zip(one.sets, one.values, strict=True)]
+    rows = [[name, *map(shown, values)] for name, values in zip(one.sets, one.values, strict=True)]
     rows += [
-        ["mean", *map(_cell, one.values.mean(axis=0))],
-        ["median", *map(_cell, np.median(one.values, axis=0))],
+        ["mean", *map(shown, one.values.mean(axis=0))],
+        ["median", *map(shown, np.median(one.values, axis=0))],
         ["average rank", *(f"{rank:.2f}" for rank in one.ranks)],
     ]
     if OURS in one.methods and len(one.methods) > 1:
@@ -121,8 +123,11 @@ def _tests(one: Compared) -> list[list[str]]:
     return [counts, p_values]
 
 
-def _cell(value: float) -> str:
-    return f"{value:.4f}"
+def shown(value: float | None) -> str:
+    """A figure of a table; tiny ones by their size."""
+    if value is None:
+        return "none"
+    return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
 
 
 def _line(cells: Sequence[str]) -> str:

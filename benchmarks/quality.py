@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison import Compared, compare, tables
+from benchmarks.comparison import Compared, compare, shown, tables
 from benchmarks.protocol import DataSet, Protocol, QualityError
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.rows import Row, find_row, read_rows, write_rows
@@ -162,18 +162,14 @@ class _Run:
         start = {"protocol": self._name, "set": data.name, "seed": seed, "method": method}
         row = start | dict(measured) | {"data": data.digest}
         self._append(row)
-        shown = ", ".join(f"{name} {_figure(row.get(name))}" for name in self._protocol.metrics)
+        figures = ", ".join(f"{name} {shown(row.get(name))}" for name in self._protocol.metrics)
         seconds = " + ".join(f"{row[name]:.1f}" for name in ("fit_seconds", "score_seconds") if name in row)
         now = time.strftime("%H:%M:%S")
-        print(f"{now} {data.name} seed {seed} {method}: {shown}; {seconds} s", flush=True)
+        print(f"{now} {data.name} seed {seed} {method}: {figures}; {seconds} s", flush=True)
 
     def _append(self, row: Row) -> None:
         self.rows.append(row)
         write_rows(self._out, self.rows)
-
-
-def _figure(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
 
 
 # --- what came out ------------------------------------------------------------------------------------------

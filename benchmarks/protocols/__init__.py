@@ -1,6 +1,6 @@
 """The protocols of `quality.py`, by name: a new one is a module with `PROTOCOLS` and a line here."""
 
 from benchmarks.protocol import Protocol
-from benchmarks.protocols import tabular
+from benchmarks.protocols import parity, promise, tabular
 
-PROTOCOLS: dict[str, Protocol] = {**tabular.PROTOCOLS}
+PROTOCOLS: dict[str, Protocol] = {**tabular.PROTOCOLS, **promise.PROTOCOLS, **parity.PROTOCOLS}

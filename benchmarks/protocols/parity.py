@@ -1,0 +1,83 @@
+"""X: whether the exported graph scores as the network does that it came from.
+
+The sets and the fits are those of T3, whose test rows are those of T2: every test row is scored by Keras and
+by the graph in ONNX Runtime, and judged by both at the threshold that the calibration rows give.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.protocol import OURS, Protocol
+from benchmarks.protocols.promise import CALIBRATION_SHARE, split_t3
+from benchmarks.protocols.tabular import OUR_PRESETS, Table, figures, find_tables, fit_ours, sizes
+from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
+from detector.graphs import relative_difference
+from detector.manifest import CONDITIONAL_PROMISE
+
+ALPHA = 0.05
+TOLERANCE = 1e-4
+
+
+def measure(table: Table, seed: int, method: str) -> dict[str, Any]:
+    """One row: differences of scores and of decisions, and of the area under the curve."""
+    table, parts = split_t3(table, seed)
+    fit = fit_ours(method, table.samples[parts.train], seed)
+    start = time.perf_counter()
+    scores = fit.score(table.samples[parts.test])
+    seconds = time.perf_counter() - start
+    n_calibration = max(1, round(CALIBRATION_SHARE * (parts.train.size + parts.normal.size)))
+    threshold = calibrated(scores[:n_calibration])
+    expected = fit.keras_scores(table.samples[parts.test])[n_calibration:]
+    scores, is_anomaly = scores[n_calibration:], table.is_anomaly[parts.test][n_calibration:]
+    return {
+        **compare_scores(scores, expected, threshold),
+        "auroc_difference": abs(
+            figures(is_anomaly, scores)["auroc"] - figures(is_anomaly, expected)["auroc"]
+        ),
+        "fit_seconds": round(fit.seconds, 3),
+        "score_seconds": round(seconds, 3),
+        **sizes(table, parts),
+    }
+
+
+def calibrated(scores: np.ndarray) -> float:
+    """The threshold of these scores: with its promise, or without where they are too few for it."""
+    rank = promised_rank(scores.size, ALPHA) or max(1, marginal_rank(scores.size, ALPHA))
+    return threshold_of_rank(np.sort(scores), rank, ALPHA, CONDITIONAL_PROMISE).value
+
+
+def compare_scores(scores: np.ndarray, expected: np.ndarray, threshold: float) -> dict[str, float]:
+    """Largest relative differences, and decisions that differ.
+
+    `score_difference` is relative to the score itself, `difference_at_threshold` to the score and the
+    threshold together, as the exporter holds it against its tolerance: a score far below the threshold is
+    small against what it was computed from. A decision differs clearly where the score is farther from the
+    threshold than the tolerance.
+    """
+    differs = (scores > threshold) != (expected > threshold)
+    clear = np.abs(scores / threshold - 1) > TOLERANCE
+    relative = np.abs(scores - expected) / np.maximum(np.abs(expected), np.finfo(np.float32).tiny)
+    return {
+        "score_difference": float(relative.max()),
+        "difference_at_threshold": relative_difference(scores, expected, threshold),
+        "decisions_differing": int(differs.sum()),
+        "decisions_differing_clearly": int((differs & clear).sum()),
+        "n_decisions": differs.size,
+    }
+
+
+METRICS = ("difference_at_threshold", "score_difference", "decisions_differing", "auroc_difference")
+PROTOCOLS = {
+    "X": Protocol(
+        "rows: the exported graph beside the network that it came from",
+        METRICS,
+        methods=tuple(OUR_PRESETS),
+        quick_methods=(OURS,),
+        find=find_tables,
+        measure=measure,
+        seeds=(0,),
+        lower_is_better=frozenset(METRICS),
+    )
+}
