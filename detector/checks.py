@@ -15,8 +15,11 @@ def check_array(
     what: str,
     feature_name: Callable[[tuple[int, ...]], str],
     row: str = "row",
+    *,
+    missing: bool = False,
+    hint: str = "",
 ) -> np.ndarray:
-    """An array as the graphs take it: float32, contiguous, finite.
+    """An array as the graphs take it: float32, contiguous, finite but for missing values.
 
     Parameters
     ----------
@@ -29,6 +32,10 @@ def check_array(
         Index within one of the n -> name.
     row : str
         What one of the n is called.
+    missing : bool
+        Whether NaN stands for a missing value.
+    hint : str
+        What a refused NaN is answered beside.
 
     Raises
     ------
@@ -46,11 +53,13 @@ def check_array(
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
         checked = np.ascontiguousarray(values, dtype=np.float32)
     finite = np.isfinite(checked)
+    if missing:
+        finite |= np.isnan(checked)
     if not finite.all():
         index = tuple(map(int, np.argwhere(~finite)[0]))
         raise InputError(
             f"{what} must be finite float32 values, got {values[index]} in {row} {index[0]}, "
-            f"{feature_name(index[1:])}",
+            f"{feature_name(index[1:])}{hint if np.isnan(values[index]) else ''}",
             index,
         )
     return checked

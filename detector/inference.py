@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -40,6 +40,7 @@ from detector.latents import FLOAT16, FLOAT32, INT8, Compressed, check_dtype, pa
 from detector.manifest import Classifier, Manifest, Threshold, read_file, read_manifest
 from detector.results import Classes, Contribution, Scores
 from detector.session import Session
+from detector.tables import MISSING_HINT, as_rows, check_cells, holds_cells, to_cell, to_numbers
 from detector.windows import SeriesWindows
 
 ERROR_MAP = "map"
@@ -114,7 +115,10 @@ class Detector:
         samples : array of shape (n_samples, *sample_shape), any real dtype
             Raw units, at least one sample, finite. For a sequence model windows, or a series of shape
             (n_steps, n_channels), at least one window long; with one channel their last axis may be left
-            out: (n_samples, window) are windows, (n_steps,) is a series.
+            out: (n_samples, window) are windows, (n_steps,) is a series. Rows, and the steps of a series, may
+            also be a data frame, an Arrow table or a mapping of columns, matched by name in any order. Where
+            the manifest has `categories` rows may hold their words (lists, or an array of dtype object), and
+            where it allows missing values NaN or None.
         alpha : float, optional
             Another false-alarm rate than the model's own, in (0, 1).
         fdr : float, optional
@@ -129,6 +133,7 @@ class Detector:
         NonFiniteScore
             If the model answers NaN or infinity.
         """
+        samples = as_rows(samples, self.manifest)
         checked = self.check_samples(samples)
         names = (SCORE,) if explain is None else (SCORE, RECONSTRUCTION, FEATURE_ERROR)
         outputs = self.run(checked, names)
@@ -137,8 +142,9 @@ class Detector:
     def reconstruct(self, samples: np.ndarray) -> np.ndarray:
         """What the model expects to see instead: raw units, shape of `samples`, float32.
 
-        Raises as `score`.
+        Categories are numbers in it; `detector.tables.to_cells` gives their words. Raises as `score`.
         """
+        samples = as_rows(samples, self.manifest)
         reconstruction = self.run(self.check_samples(samples), (RECONSTRUCTION,))[RECONSTRUCTION]
         return self.finite(reconstruction).reshape(np.shape(samples))
 
@@ -163,6 +169,7 @@ class Detector:
     def compress(self, samples: np.ndarray, *, dtype: str = FLOAT32) -> Compressed:
         """Latent vectors as from `encode`, with their compression ratio and reconstruction error."""
         self.require_latent(dtype)
+        samples = as_rows(samples, self.manifest)
         checked = self.check_samples(samples)
         return self.weigh(samples, self.run_compression(checked, (dtype,)), dtype)
 
@@ -198,7 +205,9 @@ class Detector:
             Naming shape or dtype, the first value that is not a finite float32, or the length of a series
             that is shorter than a window.
         """
-        manifest = self.manifest
+        manifest, samples = self.manifest, as_rows(samples, self.manifest)
+        if manifest.kind == "vector":
+            return self._check_rows(samples)
         if manifest.kind != "sequence":
             return check_array(samples, manifest.sample_shape, "samples", self.feature_name)
         values = self._with_channels(samples)
@@ -208,6 +217,20 @@ class Detector:
         if values.shape[1:] != manifest.sample_shape:
             raise InputError(f"samples must have shape {sequence_shapes(manifest)}, got {np.shape(samples)}")
         return check_array(values, manifest.sample_shape, "samples", self.feature_name)
+
+    def _check_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Rows as numbers, NaN only where a value may be missing."""
+        manifest = self.manifest
+        checked = check_array(
+            to_numbers(rows, manifest),
+            manifest.sample_shape,
+            "samples",
+            self.feature_name,
+            missing=manifest.missing == contract.MISSING_AS_MEDIAN,
+            hint=MISSING_HINT,
+        )
+        check_cells(checked, manifest)
+        return checked
 
     def _with_channels(self, samples: np.ndarray) -> np.ndarray:
         """Samples with the last axis that may be left out where a sequence has one channel."""
@@ -290,7 +313,8 @@ class Detector:
         -------
         dict of str to ndarray
             `latent`, float32; and by dtype the mean over a sample's values of the squared difference, in raw
-            units, between it and the decoding of its packed latent: shape (n_samples,), float64.
+            units, between it and the decoding of its packed latent, a wrong category counting as 1: shape
+            (n_samples,), float64.
         """
         outputs = {LATENT: self.run_encoder(checked)}
         for dtype in dtypes:
@@ -304,8 +328,13 @@ class Detector:
 
     def _decoding_error(self, checked: np.ndarray, packed: np.ndarray, dtype: str) -> np.ndarray:
         decoded = self.run_decoder(unpack(packed, dtype, self.manifest.latent_int8))
-        difference = (checked - decoded.astype(np.float64)).reshape(len(checked), -1)
-        return np.square(difference).mean(axis=1)
+        difference = checked - decoded.astype(np.float64)
+        for name in self.manifest.categories or ():  # another category is off by one, whichever it is
+            column = self.manifest.feature_names.index(name)
+            difference[:, column] = np.sign(difference[:, column])
+        present = ~np.isnan(checked)  # what is missing has no error
+        squares = np.where(present, np.square(difference), 0).reshape(len(checked), -1)
+        return squares.sum(axis=1) / np.maximum(present.reshape(squares.shape).sum(axis=1), 1)
 
     def weigh(self, samples: np.ndarray, outputs: Mapping[str, np.ndarray], dtype: str) -> Compressed:
         """The outcome of `run_compression` for these samples and one of its dtypes."""
@@ -397,6 +426,12 @@ class Detector:
             return position(index)
         return names[index[-1]] + (position(index[:-1]) if len(index) > 1 else "")
 
+    def _cell(self, value: Any, index: tuple[int, ...]) -> Any:
+        """A feature's value as a client writes it: the word of a category, None for what is missing."""
+        if not holds_cells(self.manifest):
+            return value
+        return to_cell(value, (self.manifest.categories or {}).get(self.feature_name(index)))
+
     def _explanation(
         self, samples: np.ndarray, outputs: Mapping[str, np.ndarray], explain: int | str
     ) -> list[list[Contribution]] | np.ndarray:
@@ -425,8 +460,8 @@ class Detector:
                 feature=self.feature_name(index),
                 index=index,
                 contribution=float(shares[index]),
-                actual=actual[index],
-                expected=expected[index],
+                actual=self._cell(actual[index], index),
+                expected=self._cell(expected[index], index),
             )
             for index in (tuple(map(int, np.unravel_index(flat, shares.shape))) for flat in largest)
         ]

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import struct
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ KINDS = ("vector", "image", "sequence")
 LATENT_VERBS = ("encode", "decode")
 CLASSIFY_VERB = "classify"
 VERBS = ("score", "denoise", *LATENT_VERBS, CLASSIFY_VERB)
+LARGEST_FLOAT32 = 3.4028234663852886e38
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 CONDITIONAL_PROMISE = "calibration-conditional"
@@ -41,6 +43,14 @@ MERGE_RULES = (LAST_WINDOW, MEAN_OF_WINDOWS)
 
 FROM_LATENT = "latent"
 FROM_MEMORY = "memory"
+
+REFUSED = "refuse"
+MISSING_AS_MEDIAN = "median"
+MISSING_RULES = (REFUSED, MISSING_AS_MEDIAN)
+OWN_CATEGORY = "own"
+UNKNOWN_RULES = (OWN_CATEGORY, REFUSED)
+
+Categories = Mapping[str, tuple[str, ...] | tuple[float, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,9 +159,17 @@ class Manifest:
     reconstruction : str
         `latent`: decoding what was encoded gives the reconstruction. `memory`: `model.onnx` rebuilds a sample
         from others that it remembers, and a latent, where there is one, stands beside it.
+    missing : str
+        `refuse`, or `median`: a value of a row may be missing, NaN in the graph's input.
+    categories : mapping of str to tuple of str or of float, or None
+        By feature name, of a vector model, what a category may be: texts, which are their positions in the
+        graph's input, or numbers, which are themselves. None where all features are measured.
+    unknown_category : str or None
+        What another value of such a feature is: `own`, a category of its own, or `refuse`. None without
+        categories.
     schema_version : int
         1 has no `merge`, `latent_int8` and `classifier`: all None. 1 and 2 have no `reconstruction`: it is
-        `latent`.
+        `latent`; and none of `missing`, which is `refuse`, `categories` and `unknown_category`.
     """
 
     name: str
@@ -180,6 +198,9 @@ class Manifest:
     latent_int8: LatentInt8 | None = None
     classifier: Classifier | None = None
     reconstruction: str = FROM_LATENT
+    missing: str = REFUSED
+    categories: Categories | None = None
+    unknown_category: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -213,6 +234,8 @@ class Manifest:
         members = {name: _frozen(value) for name, value in document.items()}
         members["threshold"] = Threshold(**threshold)
         members["files"] = {name: FileEntry(**entry) for name, entry in document["files"].items()}
+        if members.get("categories") is not None:
+            members["categories"] = {name: tuple(known) for name, known in document["categories"].items()}
         for name, (form, fields) in _PARTS.items():
             if members.get(name) is not None:
                 _check_members(members[name], fields, where=f"{name}.")
@@ -374,6 +397,23 @@ def _is_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_number, value))
 
 
+def _is_categories(value: Any) -> bool:
+    """Lists of different texts, or of different numbers that float32 can tell apart."""
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(
+        isinstance(known, list)
+        and known
+        and (_is_strings(known) or (_is_numbers(known) and max(map(abs, known)) <= LARGEST_FLOAT32))
+        and len({_as_float32(item) for item in known}) == len(known)
+        for known in value.values()
+    )
+
+
+def _as_float32(value: str | float) -> str | float:
+    return value if isinstance(value, str) else struct.unpack("f", struct.pack("f", value))[0]
+
+
 def _is_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_int(count, 1) for count in value.values())
 
@@ -433,8 +473,15 @@ _FIELDS: dict[str, Check] = {
     "latent_int8": _or_null(_OBJECT),
     "classifier": _or_null(_OBJECT),
     "reconstruction": _one_of(FROM_LATENT, FROM_MEMORY),
+    "missing": _one_of(*MISSING_RULES),
+    "categories": _or_null(
+        (_is_categories, "an object of lists, each of different texts or of different float32 numbers")
+    ),
+    "unknown_category": _or_null(_one_of(*UNKNOWN_RULES)),
 }
-_FIRST_SCHEMA = {"merge": 2, "latent_int8": 2, "classifier": 2, "reconstruction": 3}  # of the later fields
+# Of the later fields.
+_FIRST_SCHEMA = dict.fromkeys(("merge", "latent_int8", "classifier"), 2)
+_FIRST_SCHEMA |= dict.fromkeys(("reconstruction", "missing", "categories", "unknown_category"), 3)
 
 _THRESHOLD_FIELDS: dict[str, Check] = {
     "value": _POSITIVE,
@@ -506,6 +553,7 @@ def _check_consistency(manifest: Manifest) -> None:
         *_shape_rules(manifest),
         *_window_rules(manifest),
         *_feature_rules(manifest),
+        *_cell_rules(manifest),
         *_threshold_rules(manifest.threshold),
         *_latent_int8_rules(manifest),
         *_classifier_rules(manifest.classifier),
@@ -562,6 +610,24 @@ def _feature_rules(manifest: Manifest) -> Rules:
         (names is None or len(names) == n_features, f"feature_names must have {n_features} names"),
         (names is None or len(set(names)) == len(names), "feature_names must differ from each other"),
         (units is None or len(units) == n_features, f"units must have {n_features} entries"),
+    )
+
+
+def _cell_rules(manifest: Manifest) -> Rules:
+    """What stands in a row beside measured values."""
+    categories, unknown = manifest.categories, manifest.unknown_category
+    is_vector = manifest.kind == "vector"
+    return (
+        (is_vector or manifest.missing == REFUSED, f"missing must be {REFUSED} for kind {manifest.kind}"),
+        (is_vector or categories is None, f"categories are for vectors, not for kind {manifest.kind}"),
+        (
+            categories is None or categories.keys() <= set(manifest.feature_names or ()),
+            "categories must be of features that feature_names has",
+        ),
+        (
+            (categories is None) == (unknown is None),
+            "unknown_category stands with categories, and only with them",
+        ),
     )
 
 

@@ -17,15 +17,16 @@ class Contribution:
         Position within the sample; (step, channel) in a window, (channel,) at a step of a series.
     contribution : float
         Share of the score, in [0, 1].
-    actual, expected : NumPy number
-        The input, in its own dtype, and the model's reconstruction of it, float32; raw units.
+    actual, expected : NumPy number, str, float or None
+        The input, in its own dtype, and the model's reconstruction of it, float32; raw units. The word of a
+        category, None for a missing value.
     """
 
     feature: str
     index: tuple[int, ...]
     contribution: float
-    actual: np.number
-    expected: np.number
+    actual: np.number | str | float | None
+    expected: np.number | str | float | None
 
 
 @dataclasses.dataclass(frozen=True)

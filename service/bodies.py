@@ -9,6 +9,7 @@ import numpy as np
 
 from detector import Manifest
 from detector.latents import DTYPES
+from detector.tables import holds_cells
 from service.problems import Problem
 
 JSON = "application/json"
@@ -47,6 +48,10 @@ class Expected:
         Whether the instances may be the steps of a series instead of windows of `shape`.
     timestamps : bool
         Whether a series may come with time stamps.
+    rows : bool
+        Whether an instance is a row of a table, which another model may take with words and gaps in it.
+    cells : bool
+        Whether a row may hold text, booleans and null beside numbers.
     """
 
     shape: tuple[int, ...]
@@ -54,6 +59,8 @@ class Expected:
     value_range: tuple[float, float] | None = None
     series: bool = False
     timestamps: bool = False
+    rows: bool = False
+    cells: bool = False
 
     @classmethod
     def samples(cls, manifest: Manifest, *, timestamps: bool = False) -> "Expected":
@@ -65,6 +72,8 @@ class Expected:
             manifest.value_range if manifest.kind == "image" else None,
             series,
             series and timestamps,
+            rows=manifest.kind == "vector",
+            cells=holds_cells(manifest),
         )
 
     @classmethod
@@ -91,7 +100,7 @@ class Decoded:
 
     Attributes
     ----------
-    samples : ndarray of any real dtype
+    samples : ndarray of any real dtype, or of dtype object where rows may hold more than numbers
         Not yet held against the model's shape.
     options : mapping
         Members beside `instances` and `timestamps`.

@@ -284,10 +284,13 @@ def encode_array(
     media_type: str,
     manifest: Manifest,
     name: str,
-    array: np.ndarray,
+    array: np.ndarray | list,
     timestamps: list[Timestamp] | None = None,
 ) -> bytes:
-    """The answer of the other verbs: the array as the member `name` of JSON, as `.npy`, or one picture."""
+    """The answer of the other verbs: the array as the member `name` of JSON, as `.npy`, or one picture.
+
+    Rows with words in them are lists, for JSON.
+    """
     if media_type == NPY:
         return _to_npy(array)
     if media_type == PNG:

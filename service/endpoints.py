@@ -14,6 +14,7 @@ from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 from detector import Classes, Compressed, Detector, InputError, Manifest, Scores
+from detector.tables import holds_cells, to_cells
 from service import bodies, codecs, exchange, verbs
 from service.bodies import Decoded, Expected, Limits, Timestamp
 from service.metrics import Metrics
@@ -276,5 +277,7 @@ def _respond(
     elif isinstance(result, Classes):
         body = codecs.encode_classes(media_type, manifest, result)
     else:
-        body = codecs.encode_array(media_type, manifest, verb.output, result, timestamps)
+        words = media_type == bodies.JSON and holds_cells(manifest)
+        array = to_cells(result, manifest) if words else result
+        body = codecs.encode_array(media_type, manifest, verb.output, array, timestamps)
     return Response(body, headers=headers, content_type=media_type)

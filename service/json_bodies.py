@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from detector.tables import MISSING_HINT
 from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Decoded, Expected, Limits, Timestamp, check_rows
 from service.problems import Problem
 
@@ -22,11 +23,12 @@ def decode_json(content: bytes, expected: Expected, limits: Limits, options: tup
         Saying what the body must be, what it is, and where.
     """
     rank = _rank(content, expected)
-    form = _body_type(rank, expected.feature_names is not None, options, expected.timestamps)
+    named = expected.feature_names is not None
+    form = _body_type(rank, named, options, expected.timestamps, expected.cells)
     try:
         body = msgspec.json.decode(content, type=form)
     except msgspec.ValidationError as error:
-        raise _mistyped(str(error), content, form.__struct_fields__) from error
+        raise _mistyped(str(error), content, form.__struct_fields__, expected) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         hint = "; JSON has no NaN and no Infinity" if b"NaN" in content or b"Infinity" in content else ""
         raise Problem("malformed-body", f"the body is not JSON: {error}{hint}") from error
@@ -36,10 +38,11 @@ def decode_json(content: bytes, expected: Expected, limits: Limits, options: tup
         for name in form.__struct_fields__[1:]
         if (value := getattr(body, name)) is not msgspec.UNSET
     }
-    instances, named = _ordered(body.instances, expected.feature_names, rank)
-    samples = _to_array(instances, _instance_shape(instances, expected, rank))
+    instances, objects = _ordered(body.instances, expected.feature_names, rank)
+    shape = _instance_shape(instances, expected, rank)
+    samples = _to_array(instances, shape, object if expected.cells else np.float64)
     timestamps = given.pop(TIMESTAMPS, None)
-    point = functools.partial(_point, expected.feature_names, named, rank)
+    point = functools.partial(_point, expected.feature_names, objects, rank)
     return Decoded(samples, given, point, timestamps)
 
 
@@ -75,12 +78,18 @@ def _instance_shape(instances: list, expected: Expected, rank: int) -> tuple[int
     return (n_channels,)[:rank]
 
 
+_CELL = float | str | bool | None
+
+
 @functools.cache
-def _body_type(rank: int, named: bool, options: tuple[str, ...], timestamps: bool) -> type[msgspec.Struct]:
+def _body_type(
+    rank: int, named: bool, options: tuple[str, ...], timestamps: bool, cells: bool
+) -> type[msgspec.Struct]:
     """The type of a JSON body: instances are arrays of that rank, objects where features have names."""
-    instance: Any = float
+    value: Any = _CELL if cells else float
+    instance = value
     for axis in range(rank):
-        instance = list[instance] | dict[str, float] if named and axis == 0 else list[instance]
+        instance = list[instance] | dict[str, value] if named and axis == 0 else list[instance]
     fields: list[tuple] = [(INSTANCES, list[instance])]
     fields += [(name, OPTIONS[name][0] | msgspec.UnsetType, msgspec.UNSET) for name in options]
     if timestamps:
@@ -88,17 +97,19 @@ def _body_type(rank: int, named: bool, options: tuple[str, ...], timestamps: boo
     return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
 
 
-def _mistyped(message: str, content: bytes, members: Sequence[str]) -> Problem:
+def _mistyped(message: str, content: bytes, members: Sequence[str], expected: Expected) -> Problem:
     """The problem for msgspec's "Expected `float`, got `str` - at `$.instances[3][2]`"."""
     sentence, _, path = message.partition(" - at `$")
     steps: list[str | int] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
     if steps and steps[-1] == "...":  # some value of an object: msgspec does not say which
-        steps[-1:] = _names_of_no_number(content, steps[:-1])[:1]
+        steps[-1:] = _names_of_no_value(content, steps[:-1], _CELL if expected.cells else float | int)[:1]
     pointer = _to_pointer(steps)
     if steps and steps[0] in OPTIONS:
         detail = f"{pointer} must be {OPTIONS[steps[0]][1]}"
         return Problem("invalid-option", detail, [{"detail": detail, "pointer": pointer}])
     detail = f"{pointer or 'the body'}: {_reworded(sentence, members)}"
+    if expected.rows and not expected.cells and steps[:1] == [INSTANCES] and len(steps) > 2:
+        detail += next((hint for end, hint in _HINTS.items() if sentence.endswith(end)), "")
     place = {"detail": detail, "pointer": pointer}
     row = {"row": steps[1]} if len(steps) > 1 else {}
     return Problem("invalid-input", detail, [place | row])
@@ -108,9 +119,14 @@ _PATH_STEP = re.compile(r"\[(\d+)\]|(\.\.\.|\w+)")
 _MISTYPED = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`)?")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_HINTS = {
+    "got `null`": MISSING_HINT,
+    "got `str`": "; categories are for models fitted with --categorical",
+}
 _WORDS = {
     "array": "an array",
     "bool": "a boolean",
+    "bool | float | str | null": "a number, text, a boolean or null",
     "int | float | str": "text or a number",
     "float": "a number",
     "int": "a number",
@@ -134,17 +150,25 @@ def _reworded(sentence: str, members: Sequence[str]) -> str:
     return sentence.replace("`", "")
 
 
-def _names_of_no_number(content: bytes, steps: Sequence[str | int]) -> list[str]:
-    """Members of the object at this place that are not numbers.
+def _names_of_no_value(content: bytes, steps: Sequence[str | int], value_type: Any) -> list[str]:
+    """Members of the object at this place that are not of that type, say numbers.
 
     None where only a strict reader sees the fault: in a number beyond float64, or before a second member of
     the same name, which hides the first.
     """
     try:
         place = functools.reduce(operator.getitem, steps, msgspec.json.decode(content))
-        return [name for name, value in place.items() if type(value) not in (int, float)]
+        return [name for name, value in place.items() if not _is_value(value, value_type)]
     except (msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError):
         return []
+
+
+def _is_value(value: Any, value_type: Any) -> bool:
+    try:
+        msgspec.convert(value, value_type)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _ordered(
@@ -178,12 +202,15 @@ def _check_names(instance: Mapping[str, float], known: frozenset[str], place: tu
     raise _misplaced(sentence, [INSTANCES, *place])
 
 
-def _to_array(instances: list, shape: tuple[int, ...]) -> np.ndarray:
-    """Nested lists of floats as float64; rows of different lengths are refused where they lie."""
+def _to_array(instances: list, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Nested lists as an array; rows of different lengths are refused where they lie."""
     if not instances:
         return np.empty((0, *shape))
     try:
-        return np.array(instances, dtype=np.float64)
+        array = np.array(instances, dtype=dtype)
+        if array.ndim != len(shape) + 1:  # objects may be lists as well
+            raise ValueError("rows of different lengths")
+        return array
     except ValueError as error:
         path, wanted, got = _first_wrong_length(instances, (len(instances), *shape))
         steps = [INSTANCES, *path]

@@ -205,11 +205,17 @@ def _array(items: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _TENSOR = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"$ref": "#/components/schemas/Tensor"}]}}
-_NAMED = {"type": "object", "additionalProperties": {"type": "number"}}
+_CELL = {
+    "description": "A number; text or a boolean where the manifest has `categories` for the feature, null "
+    "where its `missing` is `median`.",
+    "type": ["number", "string", "boolean", "null"],
+}
+_ROW = _array(_CELL)
+_NAMED = {"type": "object", "additionalProperties": _CELL}
 _INSTANCE = {
-    "description": "An array of the sample's shape, or an object with a number for each feature name; of a "
+    "description": "An array of the sample's shape, or an object with a value for each feature name; of a "
     "sequence model a window of such steps, or each a step of one series, where it has one channel a number.",
-    "anyOf": [{"$ref": "#/components/schemas/Tensor"}, _NAMED, _array(_NAMED), {"type": "number"}],
+    "anyOf": [{"$ref": "#/components/schemas/Tensor"}, _ROW, _NAMED, _array(_NAMED), {"type": "number"}],
 }
 _INSTANCES = {"type": "array", "minItems": 1, "items": _INSTANCE}
 
@@ -229,15 +235,14 @@ def _request(options: tuple[str, ...], *, timestamps: bool = False) -> dict[str,
 
 
 _MODEL = {"model": {"type": "string"}, "version": {"type": "integer"}}
-_NUMBER = {"type": "number"}
 
 _CONTRIBUTION = _object(
     {
         "feature": {"type": "string"},
         "index": _array({"type": "integer"}),
         "contribution": {"type": "number", "minimum": 0, "maximum": 1},
-        "actual": _NUMBER,
-        "expected": _NUMBER,
+        "actual": _CELL,
+        "expected": {"type": ["number", "string"]},
     },
     ("feature", "index", "contribution", "actual", "expected"),
 )
@@ -257,6 +262,7 @@ _CLASSES = {
     "label": _array({"type": "string"}),
     "probability": _array(_array({"type": "number", "minimum": 0, "maximum": 1})),
 }
+_RECONSTRUCTION = {"anyOf": [_TENSOR, _array(_array({"type": ["number", "string"]}))]}
 _EXPLANATION = {"anyOf": [_array(_array(_CONTRIBUTION)), {"$ref": "#/components/schemas/Tensor"}]}
 
 _SCHEMAS: dict[str, Any] = {
@@ -275,7 +281,8 @@ _SCHEMAS: dict[str, Any] = {
         tuple(_SCORES),
     ),
     "Reconstruction": _object(
-        {**_MODEL, "timestamp": _array(_TIMESTAMP), "reconstruction": _TENSOR}, (*_MODEL, "reconstruction")
+        {**_MODEL, "timestamp": _array(_TIMESTAMP), "reconstruction": _RECONSTRUCTION},
+        (*_MODEL, "reconstruction"),
     ),
     "Latent": _object({**_MODEL, "latent": _TENSOR}, (*_MODEL, "latent")),
     "Classes": _object(_CLASSES, tuple(_CLASSES)),

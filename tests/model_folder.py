@@ -18,11 +18,18 @@ from detector.calibration import threshold_at
 from detector.manifest import Classifier, LatentInt8, Manifest, describe_files, write_manifest
 from detector.session import Session
 from detector.store import ModelStore
+from detector.tables import category_values
 
 # `classifier.onnx` says the softmax of the first two values of a sample.
 # Two components of the hand-made latent: halves round 0, and quarters round 1.
 CLASSIFIER = Classifier(("low", "high"), 1.0, {"low": 3, "high": 4}, {}, {"accuracy": 1.0})
 LATENT_INT8 = LatentInt8(offset=(0.0, 1.0), scale=(0.5, 0.25))
+# Of the three features `a` may be missing, as any may, `b` is a text and `c` a number that is a category.
+MIXED = {
+    "missing": "median",
+    "categories": {"b": ("idle", "run"), "c": (0, 2.5, 7)},
+    "unknown_category": "own",
+}
 
 
 def expected_score(samples: np.ndarray, n_latent: int = 2) -> np.ndarray:
@@ -38,9 +45,16 @@ def expected_probability(samples: np.ndarray) -> np.ndarray:
 
 
 def linear_graphs(
-    sample_shape: tuple[int, ...], n_latent: int = 2, latent: bool = True, classifier: bool = False
+    sample_shape: tuple[int, ...],
+    n_latent: int = 2,
+    latent: bool = True,
+    classifier: bool = False,
+    missing: bool = False,
 ) -> dict[str, bytes]:
-    """`model.onnx`, with a latent `encoder.onnx` and `decoder.onnx`, and `classifier.onnx`, as bytes."""
+    """`model.onnx`, with a latent `encoder.onnx` and `decoder.onnx`, and `classifier.onnx`, as bytes.
+
+    With `missing` a NaN counts as 0.
+    """
     n_values = int(np.prod(sample_shape))
     keep = np.eye(n_values, n_latent, dtype=np.float32)
     constants = {
@@ -49,11 +63,17 @@ def linear_graphs(
         "weights": np.full(n_values, 1 / n_values, dtype=np.float32),
         "flat_shape": np.array([-1, n_values], dtype=np.int64),
         "sample_shape": np.array([-1, *sample_shape], dtype=np.int64),
+        "zero": np.zeros(1, dtype=np.float32),
     }
     encode = [
-        helper.make_node("Reshape", ["samples", "flat_shape"], ["flat"]),
+        helper.make_node("Reshape", ["filled" if missing else "samples", "flat_shape"], ["flat"]),
         helper.make_node("MatMul", ["flat", "keep"], ["latent"]),
     ]
+    if missing:
+        encode[:0] = [
+            helper.make_node("IsNaN", ["samples"], ["absent"]),
+            helper.make_node("Where", ["absent", "zero", "samples"], ["filled"]),
+        ]
     decode = [
         helper.make_node("MatMul", ["latent", "spread"], ["flat_reconstruction"]),
         helper.make_node("Reshape", ["flat_reconstruction", "sample_shape"], ["reconstruction"]),
@@ -87,7 +107,8 @@ def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **c
     sequence = kind == "sequence"
     latent = changes.get("latent_shape", (2,)) is not None
     classifier = changes.get("classifier") is not None
-    graphs = graphs or linear_graphs(shape, latent=latent, classifier=classifier)
+    missing = changes.get("missing", "refuse") != "refuse"
+    graphs = graphs or linear_graphs(shape, latent=latent, classifier=classifier, missing=missing)
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs.items():
@@ -95,6 +116,10 @@ def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **c
     scores = np.sort(expected_score(rng.normal(size=(199, *shape))))
     np.savez(folder / "calibration.npz", score=scores)
     samples = rng.normal(size=(4, *shape)).astype(np.float32)
+    if missing:
+        samples[0, 0] = np.nan
+    for name, known in (changes.get("categories") or {}).items():
+        samples[:, "abcdefgh".index(name)] = category_values(known)[0]
     outputs = {"score": (), "reconstruction": shape, "feature_error": shape}
     if latent:
         outputs["latent"] = (2,)

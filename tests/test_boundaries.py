@@ -19,6 +19,7 @@ LEVELS = {
     "store": 2,
     "windows": 2,
     "latents": 2,
+    "tables": 2,
     "calibration": 2,
     "session": 2,
     "images": 2,

@@ -277,7 +277,8 @@ def test_score_refuses_what_is_no_finite_float32_and_says_where(detector, value)
     with pytest.raises(InputError) as caught:
         detector.score(samples)
 
-    assert str(caught.value) == f"samples must be finite float32 values, got {value} in row 299, b"
+    hint = "; missing values are for models fitted with --missing median" if np.isnan(value) else ""
+    assert str(caught.value) == f"samples must be finite float32 values, got {value} in row 299, b{hint}"
     assert caught.value.index == (299, 1)
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from detector.errors import IntegrityError, ManifestError
 from detector.manifest import (
     MERGE_RULES,
+    MISSING_RULES,
+    UNKNOWN_RULES,
     Classifier,
     FileEntry,
     LatentInt8,
@@ -27,6 +29,7 @@ from tests.model_folder import write_model_folder
 
 FIELDS = [field.name for field in dataclasses.fields(Manifest)]
 THRESHOLD_FIELDS = [field.name for field in dataclasses.fields(Threshold)]
+SINCE_SCHEMA_3 = ("reconstruction", "missing", "categories", "unknown_category")
 MISSING = object()
 
 
@@ -114,6 +117,17 @@ def classifiers(draw: st.DrawFn) -> Classifier:
 
 
 @st.composite
+def category_fields(draw: st.DrawFn, names: tuple[str, ...] | None) -> dict[str, Any]:
+    if not names or not draw(st.booleans()):
+        return {}
+    known = st.lists(texts, min_size=1, max_size=3, unique=True) | st.lists(
+        st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=3, unique=True
+    )
+    categories = draw(st.dictionaries(st.sampled_from(names), known.map(tuple), min_size=1))
+    return {"categories": categories, "unknown_category": draw(st.sampled_from(UNKNOWN_RULES))}
+
+
+@st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     kind, shape = draw(
         st.one_of(
@@ -122,7 +136,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
             st.tuples(st.just("sequence"), st.tuples(st.integers(2, 64), st.integers(1, 5))),
         )
     )
-    names = st.lists(texts, min_size=shape[-1], max_size=shape[-1], unique=True).map(tuple)
+    some_names = st.lists(texts, min_size=shape[-1], max_size=shape[-1], unique=True).map(tuple)
+    names = None if kind == "image" else draw(st.none() | some_names)
     latent_shape = draw(st.none() | st.tuples(st.integers(1, 16)))
     classifier = draw(st.none() | classifiers())
     parts = {"latent": latent_shape is not None, "classifier": classifier is not None}
@@ -136,8 +151,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
         sample_shape=shape,
         dtype="float32",
         value_range=(0.0, 255.0) if kind == "image" else None,
-        feature_names=None if kind == "image" else draw(st.none() | names),
-        units=None if kind == "image" else draw(st.none() | names),
+        feature_names=names,
+        units=None if kind == "image" else draw(st.none() | some_names),
         window=shape[0] if kind == "sequence" else None,
         stride=draw(st.integers(1, shape[0])) if kind == "sequence" else None,
         latent_shape=latent_shape,
@@ -153,6 +168,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
         merge=draw(st.sampled_from(MERGE_RULES)) if kind == "sequence" else None,
         latent_int8=draw(st.none() | latent_int8s(latent_shape[-1])) if latent_shape else None,
         classifier=classifier,
+        missing=draw(st.sampled_from(MISSING_RULES)) if kind == "vector" else "refuse",
+        **draw(category_fields(names if kind == "vector" else None)),
     )
 
 
@@ -273,6 +290,17 @@ WRONG = [
     ("merge", "first"),
     ("reconstruction", None),
     ("reconstruction", "decoder"),
+    ("missing", None),
+    ("missing", "mean"),
+    ("categories", ["a"]),
+    ("categories", {}),
+    ("categories", {"a": []}),
+    ("categories", {"a": ["x", "x"]}),
+    ("categories", {"a": ["x", 1]}),
+    ("categories", {"a": [1, 1 + 1e-12]}),
+    ("categories", {"a": [1, 1e300]}),
+    ("categories", {"a": "xy"}),
+    ("unknown_category", "new"),
     ("latent_int8", [0.1]),
     ("latent_int8/offset", 0.0),
     ("latent_int8/offset", [0.0, "1"]),
@@ -351,7 +379,7 @@ def test_manifest_of_another_schema_is_refused_by_its_number(document, schema):
 
 @pytest.mark.parametrize(
     ("schema", "later"),
-    [(1, ("merge", "latent_int8", "classifier", "reconstruction")), (2, ("reconstruction",))],
+    [(1, ("merge", "latent_int8", "classifier", *SINCE_SCHEMA_3)), (2, SINCE_SCHEMA_3)],
 )
 def test_manifest_of_an_earlier_schema_is_read_and_written_as_it_was(document, schema, later):
     """It has none of the later fields: they have their defaults, and its bytes stay what they were."""
@@ -362,7 +390,8 @@ def test_manifest_of_an_earlier_schema_is_read_and_written_as_it_was(document, s
     manifest = Manifest.from_json(content)
 
     assert (manifest.merge, manifest.latent_int8, manifest.classifier) == (None, None, None)
-    assert manifest.reconstruction == "latent"
+    assert (manifest.reconstruction, manifest.missing) == ("latent", "refuse")
+    assert (manifest.categories, manifest.unknown_category) == (None, None)
     assert manifest.to_json() == content
 
 
@@ -382,6 +411,7 @@ CLASSIFIER = {
     "evaluation": {},
 }
 SEQUENCE = {"kind": "sequence", "sample_shape": [4, 3], "window": 4, "stride": 2, "merge": "last"}
+CATEGORIES = {"categories": {"a": ["x", "y"]}, "unknown_category": "refuse"}
 CONTRADICTIONS = [
     ({"window": 3}, "window, stride and merge are for sequences, not for kind vector"),
     ({"merge": "last"}, "window, stride and merge are for sequences, not for kind vector"),
@@ -393,6 +423,12 @@ CONTRADICTIONS = [
     (SEQUENCE | {"stride": 5}, "stride must be at most window, so that no step is left out"),
     (SEQUENCE | {"merge": None}, "a sequence model needs a merge rule, last or mean"),
     (SEQUENCE | {"value_range": [0, 1]}, "a sequence has no value_range"),
+    (SEQUENCE | {"missing": "median"}, "missing must be refuse for kind sequence"),
+    (SEQUENCE | CATEGORIES, "categories are for vectors, not for kind sequence"),
+    (CATEGORIES | {"unknown_category": None}, "unknown_category stands with categories, and only with them"),
+    ({"unknown_category": "own"}, "unknown_category stands with categories, and only with them"),
+    (CATEGORIES | {"categories": {"z": [1]}}, "categories must be of features that feature_names has"),
+    (CATEGORIES | {"feature_names": None}, "categories must be of features that feature_names has"),
     ({"sample_shape": [3, 1]}, "a vector has one dimension"),
     ({"kind": "image"}, "an image has two dimensions"),
     ({"kind": "image", "sample_shape": [3, 3]}, "an image model needs a value_range"),
