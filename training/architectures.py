@@ -22,9 +22,9 @@ class Autoencoder:
 
     Attributes
     ----------
-    encoder : keras.Model
-        (batch, *sample_shape) -> (batch, *latent_shape).
-    decoder : keras.Model
+    encoder : keras.Model, or None
+        (batch, *sample_shape) -> (batch, *latent_shape). None where there is a memory alone.
+    decoder : keras.Model, or None
         (batch, *latent_shape) -> (batch, *sample_shape).
     fit_encoder : keras.Model, or None
         What stands for the encoder while fitting: it draws the latent from its distribution, or adds what
@@ -32,17 +32,31 @@ class Autoencoder:
     heads : keras.Model, or None
         (batch, *latent_shape) -> one reconstruction for each loss, of which `decoder` gives the mean. None
         where there is one reconstruction.
+    memory : keras.Model, or None
+        (batch, *sample_shape) -> reconstruction and feature error, both (batch, *sample_shape): what samples
+        are scored and rebuilt by in place of encoder and decoder. None where these do it.
     """
 
-    encoder: keras.Model
-    decoder: keras.Model
+    encoder: keras.Model | None
+    decoder: keras.Model | None
     fit_encoder: keras.Model | None = None
     heads: keras.Model | None = None
+    memory: keras.Model | None = None
 
     @property
     def n_parameters(self) -> int:
-        """Weights of encoder and decoder, those that are not trained included."""
-        return self.encoder.count_params() + self.decoder.count_params()
+        """Weights of all that is exported, those that are not trained included."""
+        return sum(model.count_params() for model in (self.encoder, self.decoder, self.memory) if model)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...] | None:
+        """Shape of one latent vector; None where there is no bottleneck."""
+        return None if self.encoder is None else self.encoder.output_shape[1:]
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return (self.memory or self.encoder).input_shape[1:]
 
     def reconstructions(self, latent: keras.KerasTensor) -> list[keras.KerasTensor]:
         """What is held against the sample: one reconstruction, or that of each head."""
@@ -122,6 +136,11 @@ def _grid(sample_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _decoder_widths(config: FitConfig) -> Sequence[int]:
     return config.widths[::-1] if config.decoder_widths is None else config.decoder_widths
+
+
+def _beside_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """What encodes and decodes beside a memory: a dense autoencoder, or nothing."""
+    return Autoencoder(None, None) if config.latent_dim == 0 else _dense(config, sample_shape)
 
 
 # --- pictures -----------------------------------------------------------------------------------------------
@@ -433,6 +452,7 @@ def _dropout(hidden: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
 
 _BUILDERS: dict[str, Callable[[FitConfig, tuple[int, ...]], Autoencoder]] = {
     "dense": _dense,
+    "memory": _beside_memory,
     "rows": _rows,
     "two-head": _two_head,
     "conv": _conv,

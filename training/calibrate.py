@@ -24,8 +24,8 @@ class Calibration:
     threshold : Threshold
     sample_scores : ndarray of shape (n_calibration,), float64
         In the order of the split.
-    latent : ndarray of shape (n_calibration, *latent_shape), float32
-        The same.
+    latent : ndarray of shape (n_calibration, *latent_shape), float32, or None
+        The same; None where the model has no bottleneck.
     arrays : dict of str to ndarray
         The content of `calibration.npz`: `score` ascending, and for each of `levels` the quantile of every
         feature's error and input.
@@ -33,7 +33,7 @@ class Calibration:
 
     threshold: Threshold
     sample_scores: np.ndarray
-    latent: np.ndarray
+    latent: np.ndarray | None
     arrays: dict[str, np.ndarray]
 
 
@@ -60,7 +60,7 @@ def calibrate(
     """
     detector = Detector(draft, "", np.empty(0), open_sessions(graphs, draft))
     checked = detector.check_samples(samples)
-    outputs = detector.run(checked, (SCORE, FEATURE_ERROR, LATENT))
+    outputs = detector.run(checked, [SCORE, FEATURE_ERROR, *([LATENT] if draft.latent_shape else [])])
     sample_scores = detector.finite(outputs[SCORE]).astype(np.float64)
     scores = np.sort(sample_scores)
     if config.promise:
@@ -81,4 +81,4 @@ def calibrate(
         "error_quantiles": np.quantile(outputs[FEATURE_ERROR], levels, axis=0).astype(np.float32),
         "input_quantiles": np.quantile(checked, levels, axis=0).astype(np.float32),
     }
-    return Calibration(threshold, sample_scores, outputs[LATENT], arrays)
+    return Calibration(threshold, sample_scores, outputs.get(LATENT), arrays)

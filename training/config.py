@@ -17,6 +17,7 @@ OUTPUT_ACTIVATIONS = ("linear", "sigmoid", "tanh")
 OPTIMIZERS = ("adam", "adamw", "adadelta", "sgd")
 _LATENT_OPTIONS = ("latent_dim", "latent_activation", "latent_l1")
 _DENSE_OPTIONS = (*_LATENT_OPTIONS, "decoder_widths", "dropout")
+_MEMORY_OPTIONS = ("prototypes", "neighbours")
 _STRIDED_OPTIONS = (*_LATENT_OPTIONS, "kl_weight", "strides", "extra_output", "batch_norm", "dropout")
 
 
@@ -32,6 +33,9 @@ class Architecture:
 ARCHITECTURES = {
     "dense": Architecture(
         ("vector", "image", "sequence"), (*_DENSE_OPTIONS, "kl_weight"), needs_widths=False
+    ),
+    "memory": Architecture(
+        ("vector", "image", "sequence"), (*_DENSE_OPTIONS, *_MEMORY_OPTIONS), needs_widths=False
     ),
     "rows": Architecture(("image", "sequence"), _DENSE_OPTIONS, needs_widths=False),
     "two-head": Architecture(
@@ -114,7 +118,8 @@ class FitConfig:
     latent_dim: int | None = _option(
         None,
         int,
-        "size of the latent vector, of rows and LSTMs for each step; if not given half of the features, at "
+        "size of the latent vector, of rows and LSTMs for each step; 0 leaves out the autoencoder beside "
+        "a memory, which only encode and decode need; if not given half of the features, at "
         "most 8, an eighth of the pixels, at most 32, or a quarter of a window's values, at most 32",
     )
     latent_activation: str = _option("linear", str, "of the latent", ACTIVATIONS)
@@ -125,6 +130,8 @@ class FitConfig:
         "makes a variational autoencoder: weight of the latent's Kullback-Leibler divergence from a standard "
         "Gaussian, beside a loss that is a mean over the features; 0 is none",
     )
+    prototypes: int = _option(3000, int, "typical samples that a memory keeps, at most")
+    neighbours: int = _option(16, int, "prototypes that a memory rebuilds a sample from")
     activation: str = _option("leaky_relu", str, "after every hidden layer", ACTIVATIONS)
     output_activation: str | None = _option(
         None,
@@ -211,9 +218,15 @@ class FitConfig:
         for name in ("learning_rate", "epochs"):
             _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
         _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
-        for name in ("batch_size", "patience", "latent_dim", "max_minutes", "rows"):
+        for name in ("batch_size", "patience", "max_minutes", "rows"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, "positive", value)
+        least = 0 if self.has_memory else 1
+        _require(
+            self.latent_dim is None or self.latent_dim >= least, "latent_dim", "positive", self.latent_dim
+        )
+        for name in _MEMORY_OPTIONS:
+            _require(getattr(self, name) >= 2, name, "at least 2", getattr(self, name))
         for name in ("widths", "decoder_widths", "strides"):
             given = getattr(self, name) or ()
             _require(all(width > 0 for width in given), name, "positive integers", given)
@@ -291,6 +304,11 @@ class FitConfig:
         _require(stride is None or stride >= 1, "stride", "positive", stride)
         if window is not None and stride is not None:
             _require(stride <= window, "stride", f"at most the window, {window}", stride)
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether samples are scored by a memory; the network is a small autoencoder beside it, or none."""
+        return self.architecture == "memory"
 
     @property
     def settled_output(self) -> str:

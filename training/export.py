@@ -23,6 +23,7 @@ from detector.graphs import (
 )
 from detector.manifest import DECODER_FILE, ENCODER_FILE, MODEL_FILE, Manifest
 from training.architectures import Autoencoder
+from training.config import FitConfig
 from training.errors import ExportError
 from training.scaling import SCALED_LIMIT, Scaling
 
@@ -54,7 +55,7 @@ class Graph:
 def export_graphs(
     autoencoder: Autoencoder, scaling: Scaling, residual_smoothing: float = 0.0
 ) -> dict[str, Graph]:
-    """Build and convert `model.onnx`, `encoder.onnx` and `decoder.onnx`.
+    """Build and convert `model.onnx` and, where there is a latent, `encoder.onnx` and `decoder.onnx`.
 
     Parameters
     ----------
@@ -68,9 +69,9 @@ def export_graphs(
     ExportError
         If a graph uses more than the standard operators, or does not pass ONNX' own checker.
     """
-    forget_penalties(autoencoder.encoder)
-    sample_shape = autoencoder.decoder.output_shape[1:]
-    latent_shape = autoencoder.encoder.output_shape[1:]
+    sample_shape, latent_shape = autoencoder.sample_shape, autoencoder.latent_shape
+    if latent_shape is not None:
+        forget_penalties(autoencoder.encoder)
     n_features = math.prod(sample_shape)
     weights = np.full(n_features, 1 / n_features, dtype=np.float32)
 
@@ -87,12 +88,16 @@ def export_graphs(
 
     def model(samples: tf.Tensor) -> dict[str, tf.Tensor]:
         scaled = scale(samples)
-        latent = autoencoder.encoder(scaled, training=False)
-        decoded = autoencoder.decoder(latent, training=False)
-        feature_error = sum(square_error(scaled, head) for head in autoencoder.reconstructions(latent))
+        latent = {} if latent_shape is None else {LATENT: autoencoder.encoder(scaled, training=False)}
+        if autoencoder.memory is not None:
+            decoded, feature_error = autoencoder.memory(scaled, training=False)
+        else:
+            decoded = autoencoder.decoder(latent[LATENT], training=False)
+            heads = autoencoder.reconstructions(latent[LATENT])
+            feature_error = sum(square_error(scaled, head) for head in heads)
         # A product, not a mean: its rounding does not depend on a row's place in the batch.
         score = tf.linalg.matvec(tf.reshape(feature_error, (-1, n_features)), weights)
-        return {SCORE: score, RECONSTRUCTION: unscale(decoded), FEATURE_ERROR: feature_error, LATENT: latent}
+        return {SCORE: score, RECONSTRUCTION: unscale(decoded), FEATURE_ERROR: feature_error, **latent}
 
     def encode(samples: tf.Tensor) -> dict[str, tf.Tensor]:
         return {LATENT: autoencoder.encoder(scale(samples), training=False)}
@@ -100,8 +105,10 @@ def export_graphs(
     def decode(latent: tf.Tensor) -> dict[str, tf.Tensor]:
         return {RECONSTRUCTION: unscale(autoencoder.decoder(latent, training=False))}
 
-    return {
-        MODEL_FILE: convert(model, INPUT, sample_shape),
+    graphs = {MODEL_FILE: convert(model, INPUT, sample_shape)}
+    if latent_shape is None:
+        return graphs
+    return graphs | {
         ENCODER_FILE: convert(encode, INPUT, sample_shape),
         DECODER_FILE: convert(decode, LATENT, latent_shape),
     }
@@ -145,13 +152,10 @@ def check_parity(
     except ModelError as error:
         raise ExportError(str(error)) from error
     real = samples[: max(PARITY_BATCHES)].astype(np.float32)
-    latent = graphs[ENCODER_FILE].function(tf.constant(real))[LATENT].numpy()
-    units = {
-        SCORE: threshold,
-        FEATURE_ERROR: threshold,
-        RECONSTRUCTION: scaling.scale,
-        LATENT: np.abs(latent).max(),
-    }
+    units = {SCORE: threshold, FEATURE_ERROR: threshold, RECONSTRUCTION: scaling.scale}
+    if ENCODER_FILE in graphs:
+        latent = graphs[ENCODER_FILE].function(tf.constant(real))[LATENT].numpy()
+        units[LATENT] = np.abs(latent).max()
     differences: dict[str, float] = {}
 
     def compare(name: str, batch: np.ndarray, outputs: Sequence[str], label: str) -> None:
@@ -171,9 +175,10 @@ def check_parity(
                 )
 
     for size in PARITY_BATCHES:
-        compare(MODEL_FILE, real[:size], (SCORE, RECONSTRUCTION, FEATURE_ERROR, LATENT), "")
-        compare(ENCODER_FILE, real[:size], (LATENT,), "")
-        compare(DECODER_FILE, latent[:size], (RECONSTRUCTION,), "")
+        compare(MODEL_FILE, real[:size], tuple(units), "")
+        if ENCODER_FILE in graphs:
+            compare(ENCODER_FILE, real[:size], (LATENT,), "")
+            compare(DECODER_FILE, latent[:size], (RECONSTRUCTION,), "")
     # Far out the layers cancel numbers a million times the result: only the score has to agree there.
     compare(MODEL_FILE, extreme_samples(manifest.sample_shape, scaling), (SCORE,), " (extreme inputs)")
     return differences
@@ -212,8 +217,14 @@ def check_decisions(
     return {"decisions": differs.size, "decisions_differing": int(differs.sum())}
 
 
-def describe_score(residual_smoothing: float, n_heads: int = 1) -> str:
+def describe_score(config: FitConfig) -> str:
     """The score in words, for manifest, report and card."""
+    if config.has_memory:
+        return (
+            "mean over the features of the squared whitened difference between scaled sample and what the "
+            f"memory makes of it from {config.neighbours} prototypes"
+        )
+    residual_smoothing, n_heads = config.residual_smoothing, len(config.losses)
     rebuilt = "reconstruction" if n_heads == 1 else f"each of {n_heads} reconstructions, summed over these"
     if residual_smoothing == 0:
         return f"mean over the features of the squared difference between scaled sample and {rebuilt}"

@@ -81,8 +81,11 @@ def _describe(dataset: Dataset, config: FitConfig) -> None:
     from training.architectures import build_autoencoder
 
     autoencoder = build_autoencoder(config, dataset.sample_shape)
-    autoencoder.encoder.summary(print_fn=print)
-    autoencoder.decoder.summary(print_fn=print)
+    for model in (autoencoder.encoder, autoencoder.decoder):
+        if model is not None:
+            model.summary(print_fn=print)
+    if config.has_memory:
+        print(f"beside a memory of at most {config.prototypes} prototypes")
     print(f"parameters: {autoencoder.n_parameters}")
 
 

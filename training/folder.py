@@ -14,6 +14,8 @@ from detector.inference import Detector
 from detector.latents import DTYPES, fit_int8
 from detector.manifest import (
     CALIBRATION_FILE,
+    FROM_LATENT,
+    FROM_MEMORY,
     GOLDEN_FILE,
     WEIGHTS_FILE,
     Manifest,
@@ -45,7 +47,10 @@ _TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A fitted autoencoder with all that led to it; `sweep` has the trials that it was chosen from."""
+    """A fitted autoencoder with all that led to it; `sweep` has the trials that it was chosen from.
+
+    There is no history where no network was fitted, which a memory alone does not need.
+    """
 
     name: str
     created_at: str
@@ -54,7 +59,7 @@ class Fitted:
     scaling: Scaling
     config: FitConfig
     autoencoder: Autoencoder
-    history: History
+    history: History | None
     sweep: dict[str, Any] | None = None
 
 
@@ -91,7 +96,9 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     parity = check_parity(graphs, draft, calibration_samples, fitted.scaling, threshold)
     parity |= check_decisions(graphs, calibration_samples, calibration.sample_scores, threshold)
     manifest = dataclasses.replace(
-        draft, threshold=calibration.threshold, latent_int8=fit_int8(calibration.latent)
+        draft,
+        threshold=calibration.threshold,
+        latent_int8=None if calibration.latent is None else fit_int8(calibration.latent),
     )
     detector = Detector(manifest, "", calibration.arrays["score"], open_sessions(files, manifest))
 
@@ -110,7 +117,8 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     for name, content in files.items():
         (folder / name).write_bytes(content)
     np.savez(folder / CALIBRATION_FILE, **calibration.arrays)
-    np.savez(folder / WEIGHTS_FILE, **weight_arrays(fitted.autoencoder, fitted.scaling))
+    if fitted.autoencoder.encoder is not None:
+        np.savez(folder / WEIGHTS_FILE, **weight_arrays(fitted.autoencoder, fitted.scaling))
     golden = detector.check_samples(_golden_samples(fitted))
     np.savez(folder / GOLDEN_FILE, **{INPUT: golden}, **detector.golden_answers(golden))
 
@@ -133,7 +141,7 @@ def draft_manifest(fitted: Fitted) -> Manifest:
         version=1,
         kind=dataset.kind,
         created_at=fitted.created_at,
-        verbs=verbs_of(latent=True),
+        verbs=verbs_of(latent=autoencoder.encoder is not None),
         sample_shape=dataset.sample_shape,
         dtype="float32",
         value_range=dataset.value_range if dataset.kind == "image" else None,
@@ -142,21 +150,16 @@ def draft_manifest(fitted: Fitted) -> Manifest:
         window=config.window,
         stride=(config.stride or 1) if is_sequence else None,
         merge=config.merge if is_sequence else None,
-        latent_shape=autoencoder.encoder.output_shape[1:],
-        score=describe_score(config.residual_smoothing, len(config.losses)),
-        architecture={
-            "name": config.architecture,
-            "parameters": autoencoder.n_parameters,
-            "encoder_parameters": autoencoder.encoder.count_params(),
-            "decoder_parameters": autoencoder.decoder.count_params(),
+        latent_shape=autoencoder.latent_shape,
+        reconstruction=FROM_MEMORY if config.has_memory else FROM_LATENT,
+        score=describe_score(config),
+        architecture={"name": config.architecture, "parameters": autoencoder.n_parameters}
+        | {
+            f"{part}_parameters": getattr(autoencoder, part).count_params()
+            for part in ("encoder", "decoder", "memory")
+            if getattr(autoencoder, part) is not None
         },
-        training={
-            "configuration": dataclasses.asdict(config),
-            "epochs": len(fitted.history.train_loss),
-            "best_epoch": fitted.history.best_epoch,
-            "validation_loss": fitted.history.validation_loss[fitted.history.best_epoch - 1],
-            "seconds": round(fitted.history.seconds, 1),
-        },
+        training={"configuration": dataclasses.asdict(config)} | _describe_history(fitted.history),
         data={
             "source": dataset.source,
             "provenance": dataset.provenance,
@@ -177,6 +180,18 @@ def draft_manifest(fitted: Fitted) -> Manifest:
     )
 
 
+def _describe_history(history: History | None) -> dict[str, Any]:
+    """How the network was fitted; nothing where none was."""
+    if history is None:
+        return {}
+    return {
+        "epochs": len(history.train_loss),
+        "best_epoch": history.best_epoch,
+        "validation_loss": history.validation_loss[history.best_epoch - 1],
+        "seconds": round(history.seconds, 1),
+    }
+
+
 def _describe_series(dataset: Dataset) -> dict[str, Any] | None:
     """What the windows were cut from; None for other samples."""
     if dataset.cut is None:
@@ -191,7 +206,9 @@ def _run_test(detector: Detector, fitted: Fitted) -> TestRun:
     """The test split through the exported graph."""
     dataset, rows = fitted.dataset, fitted.splits.test
     samples = dataset.samples[rows]
-    outputs = detector.run(detector.check_samples(samples), (SCORE, RECONSTRUCTION, FEATURE_ERROR, LATENT))
+    latent = [LATENT] if detector.manifest.latent_shape else []
+    names = (SCORE, RECONSTRUCTION, FEATURE_ERROR, *latent)
+    outputs = detector.run(detector.check_samples(samples), names)
     labels = None if dataset.labels is None else dataset.labels[rows]
     run = run_steps(detector, dataset.cut.series, dataset.cut.test_parts) if dataset.cut else None
     normal = samples[~dataset.is_anomaly[rows]][:N_RESTORED]
@@ -216,8 +233,8 @@ def _compare_baselines(fitted: Fitted, test: TestRun, score: np.ndarray) -> dict
 
 
 def _compression(detector: Detector, samples: np.ndarray) -> dict[str, dict[str, float]] | None:
-    """What latents of each dtype save and cost, on the normal test samples; None where there are none."""
-    if not len(samples):
+    """What latents of each dtype save and cost, on the normal test samples; None without one of the two."""
+    if not len(samples) or detector.manifest.latent_shape is None:
         return None
     compressed = {dtype: detector.compress(samples, dtype=dtype) for dtype in DTYPES}
     return {dtype: {"ratio": result.ratio, "error": result.error} for dtype, result in compressed.items()}
@@ -247,14 +264,8 @@ def _figures(manifest: Manifest, fitted: Fitted, parity: dict[str, Any], notes: 
         "data": dict(manifest.data),
         "notes": notes,
         "configuration": dataclasses.asdict(fitted.config),
-        "fit": {
-            "parameters": fitted.autoencoder.n_parameters,
-            "epochs": len(history.train_loss),
-            "best_epoch": history.best_epoch,
-            "seconds": history.seconds,
-            "train_loss": history.train_loss,
-            "validation_loss": history.validation_loss,
-        },
+        "fit": {"parameters": fitted.autoencoder.n_parameters}
+        | ({} if history is None else {"epochs": len(history.train_loss)} | dataclasses.asdict(history)),
         "flagged": None,
         "sweep": fitted.sweep,
         "parity": parity,

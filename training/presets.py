@@ -50,8 +50,17 @@ _RGB = {
     "patience": 2,
 }
 
+# The autoencoder beside a memory is there to encode and decode: it need not find the last percent.
+_MEMORY = {"architecture": "memory", "epochs": 60, "batch_size": 128}
+
 PRESETS: dict[str, Preset] = {
-    "dense": Preset(ANY_KIND, "dense layers 64-32-latent and back; the default for vectors"),
+    "memory": Preset(
+        ANY_KIND,
+        "attention over 3,000 prototypes of normal samples, whitened residual; the default for vectors",
+        _MEMORY,
+    ),
+    "vector-fast": Preset(("vector",), "memory with 256 prototypes", {**_MEMORY, "prototypes": 256}),
+    "dense": Preset(ANY_KIND, "dense layers 64-32-latent and back"),
     "conv": Preset(
         ("image",),
         "3x3 convolutions of stride 2; the default for images",

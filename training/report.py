@@ -46,7 +46,7 @@ class TestRun:
 
 def write_report(
     figures: dict[str, Any],
-    history: History,
+    history: History | None,
     calibration_scores: np.ndarray,
     test: TestRun,
     dataset: Dataset,
@@ -66,12 +66,7 @@ def write_report(
     dict of file name to bytes
     """
     pictures = {
-        "losses": charts.loss_chart(
-            history.train_loss,
-            history.validation_loss,
-            history.best_epoch,
-            "corrupted" if figures["configuration"]["corrupt_validation"] else "clean",
-        ),
+        "losses": _loss_chart(figures, history) if history else None,
         "scores": charts.score_chart(
             calibration_scores,
             test.outputs[SCORE][~test.is_anomaly],
@@ -89,6 +84,11 @@ def write_report(
         REPORT_FILE: render("report.html.jinja", figures, pictures),
         CARD_FILE: render("card.md.jinja", figures),
     }
+
+
+def _loss_chart(figures: dict[str, Any], history: History) -> str:
+    inputs = "corrupted" if figures["configuration"]["corrupt_validation"] else "clean"
+    return charts.loss_chart(history.train_loss, history.validation_loss, history.best_epoch, inputs)
 
 
 def _latent_chart(test: TestRun) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from detector.calibration import promised_rank
 from detector.manifest import Manifest
 from detector.store import ModelStore
@@ -19,6 +21,7 @@ from training.scaling import Scaling, fit_scaling
 from training.splits import Splits, split_dataset
 
 if TYPE_CHECKING:
+    from training.architectures import Autoencoder
     from training.export import Graph
     from training.folder import Fitted
 
@@ -76,6 +79,7 @@ def train(prepared: Prepared, name: str) -> Trained:
     """
     import_tensorflow()
     from training.architectures import build_autoencoder
+    from training.attention import remember
     from training.export import export_graphs
     from training.fitting import fit_autoencoder, restoration, seed_everything
     from training.folder import Fitted
@@ -89,18 +93,18 @@ def train(prepared: Prepared, name: str) -> Trained:
     )
     seed_everything(config.seed)
     autoencoder = build_autoencoder(config, dataset.sample_shape)
-    latent_size = math.prod(autoencoder.encoder.output_shape[1:])
-    size_notes = (
-        *_size_notes(autoencoder.n_parameters, dataset.sample_shape),
-        *_latent_notes(latent_size, dataset.sample_shape, config),
-    )
+    size_notes = tuple(_size_notes(autoencoder, dataset.sample_shape, config))
     print_notes(size_notes)
+    train = scaling.apply(dataset.samples[splits.train])
     validation = scaling.apply(dataset.samples[splits.validation])
-    max_seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
-    with progress_callback(config.epochs, max_seconds) as progress:
-        history = fit_autoencoder(
-            autoencoder, scaling.apply(dataset.samples[splits.train]), validation, config, [progress]
-        )
+    history = None
+    if autoencoder.encoder is not None:
+        max_seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
+        with progress_callback(config.epochs, max_seconds) as progress:
+            history = fit_autoencoder(autoencoder, train, validation, config, [progress])
+    if config.has_memory:
+        memory = remember(np.concatenate([train, validation]), config)
+        autoencoder = dataclasses.replace(autoencoder, memory=memory)
     late_notes: tuple[str, ...] = ()
     if config.corrupt_validation:
         late_notes = (_restoration_note(*restoration(autoencoder, validation, config)),)
@@ -128,20 +132,20 @@ def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Ma
     return store.publish(staged, manifest)
 
 
-def _latent_notes(latent_size: int, sample_shape: tuple[int, ...], config: FitConfig) -> Iterator[str]:
-    n_values = math.prod(sample_shape)
-    if latent_size >= n_values and config.corruption == "none":
-        yield (
-            f"the latent has {latent_size} values for samples of {n_values}: nothing keeps the network from "
-            "copying anomalies, too, so take a smaller --latent-dim or another preset to find them"
-        )
-
-
-def _size_notes(n_parameters: int, sample_shape: tuple[int, ...]) -> Iterator[str]:
+def _size_notes(
+    autoencoder: "Autoencoder", sample_shape: tuple[int, ...], config: FitConfig
+) -> Iterator[str]:
+    n_parameters, n_values = autoencoder.n_parameters, math.prod(sample_shape)
     if n_parameters > MANY_PARAMETERS:
         yield (
             f"the network has {n_parameters} parameters for samples of shape {sample_shape}: smaller "
             "pictures, or more and narrower --widths, make less"
+        )
+    latent_size = math.prod(autoencoder.latent_shape or (0,))
+    if latent_size >= n_values and config.corruption == "none" and not config.has_memory:
+        yield (
+            f"the latent has {latent_size} values for samples of {n_values}: nothing keeps the network from "
+            "copying anomalies, too, so take a smaller --latent-dim or another preset to find them"
         )
 
 

@@ -1,0 +1,142 @@
+"""Keras: attention over the prototypes of a memory, and the whitened residual that it leaves."""
+
+import math
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from training.config import FitConfig
+from training.memory import LEAST_WEIGHT, Features, Memory, fit_memory
+
+LEAST_ERROR = 1e-6  # of a feature: exact copies of a prototype have errors that are rounding, else
+ROWS_OF_PRIVATE_PROTOTYPES = 3  # with --no-samples no prototype is a sample
+
+
+def remember(samples: np.ndarray, config: FitConfig) -> keras.Model:
+    """The memory autoencoder of normal samples: scaled, shape (n_samples, *sample_shape), float32."""
+    flat = samples.reshape(len(samples), -1)
+    least_rows = 1 if config.samples else ROWS_OF_PRIVATE_PROTOTYPES
+    memory = fit_memory(flat, config.prototypes, config.neighbours, config.seed, least_rows)
+    return memory_network(memory, samples.shape[1:])
+
+
+def memory_network(memory: Memory, sample_shape: tuple[int, ...]) -> keras.Model:
+    """The memory autoencoder, with nothing left to fit.
+
+    Input shape
+        (batch, *sample_shape), scaled.
+
+    Output shape
+        Reconstruction and feature error, both (batch, *sample_shape): the first in scaled units; the second
+        is the square of the whitened residual, the share of a column that enters twice being the sum of both.
+        Its mean over the features is 1 for a usual training sample.
+    """
+    n_columns = math.prod(sample_shape)
+    samples = layers.Input(sample_shape)
+    points = _Columns(memory.features)(layers.Reshape((n_columns,))(samples))
+    recalled = _Attention(memory)(points)
+    residual = layers.Subtract()([points, recalled])
+    reconstruction = _Scaled(memory.features)(recalled)
+    error = _SquaredShares(memory)(residual)
+    outputs = [layers.Reshape(sample_shape)(values) for values in (reconstruction, error)]
+    return keras.Model(samples, outputs, name="memory")
+
+
+class _Fixed(layers.Layer):
+    """A layer whose weights are known when it is made."""
+
+    def __init__(self, **arrays: np.ndarray) -> None:
+        super().__init__(trainable=False)
+        self._arrays = arrays
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make a weight of each array, an attribute of its name."""
+        for name, array in self._arrays.items():
+            weight = self.add_weight(shape=array.shape, name=name, trainable=False)
+            weight.assign(array)
+            setattr(self, name, weight)
+
+
+class _Columns(_Fixed):
+    """`Features.apply`: (batch, n_columns) -> (batch, size)."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__(
+            column_weights=features.weights,
+            knots=features.knots,
+            anchors=features.anchors.ravel(),
+            levels=features.levels.ravel(),
+            slopes=features.slopes.ravel(),
+        )
+        self._heavy = features.heavy
+        self._first_piece = np.arange(features.heavy.size, dtype=np.int32) * features.anchors.shape[1]
+
+    def call(self, samples: keras.KerasTensor) -> keras.KerasTensor:
+        """The columns, and a second time those that are heavy."""
+        columns = samples * self.column_weights
+        if not self._heavy.size:
+            return columns
+        values = ops.take(samples, self._heavy, axis=1)  # (batch, n_heavy)
+        above = ops.cast(values[:, :, None] > self.knots, "float32")  # (batch, n_heavy, N_KNOTS)
+        piece = ops.cast(ops.sum(above, axis=2), "int32") + self._first_piece
+        beyond = values - ops.take(self.anchors, piece)
+        copies = ops.take(self.levels, piece) + ops.take(self.slopes, piece) * beyond
+        return ops.concatenate([columns, copies], axis=1)
+
+
+class _Attention(_Fixed):
+    """`training.memory.recall`: (batch, size) -> (batch, size)."""
+
+    def __init__(self, memory: Memory) -> None:
+        halves = np.square(memory.prototypes.astype(np.float64)).sum(axis=1) / 2
+        super().__init__(
+            prototypes=memory.prototypes,
+            keys=np.ascontiguousarray(memory.prototypes.T),
+            halves=halves.astype(np.float32),
+        )
+        self._neighbours = memory.neighbours
+        self._sharpness = np.float32(0.5 / memory.width**2)
+        # Sums as products: their rounding does not depend on a row's place in the batch.
+        self._sum_values = np.ones((memory.prototypes.shape[1], 1), dtype=np.float32)
+        self._sum_neighbours = np.ones((memory.neighbours, 1), dtype=np.float32)
+
+    def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
+        """The weighted mean of the nearest prototypes."""
+        closeness = ops.matmul(points, self.keys) - self.halves  # (batch, n_prototypes)
+        _, nearest = ops.top_k(closeness, self._neighbours, sorted=False)
+        near = ops.take(self.prototypes, nearest, axis=0)  # (batch, neighbours, size)
+        squares = ops.matmul(ops.square(near - points[:, None, :]), self._sum_values)[:, :, 0]
+        weights = ops.exp((ops.min(squares, axis=1, keepdims=True) - squares) * self._sharpness)
+        weights = weights - ops.min(weights, axis=1, keepdims=True) + LEAST_WEIGHT
+        weights = weights / ops.matmul(weights, self._sum_neighbours)
+        return ops.matmul(weights[:, None, :], near)[:, 0]
+
+
+class _Scaled(_Fixed):
+    """(batch, size) -> (batch, n_columns): the columns as they are, in scaled units."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__(column_weights=features.weights)
+
+    def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
+        """Leave the copies out and undo the weights."""
+        return points[:, : self.column_weights.shape[0]] / self.column_weights
+
+
+class _SquaredShares(_Fixed):
+    """(batch, size) -> (batch, n_columns): squares of the whitened residual, those of a copy added."""
+
+    def __init__(self, memory: Memory) -> None:
+        features = memory.features
+        owners = np.zeros((features.heavy.size, features.weights.size), dtype=np.float32)
+        owners[np.arange(features.heavy.size), features.heavy] = 1
+        super().__init__(whitening=memory.whitening, owners=owners)
+
+    def call(self, residual: keras.KerasTensor) -> keras.KerasTensor:
+        """Whiten, square, and give each copy's share to its column."""
+        n_heavy, n_columns = self.owners.shape
+        squares = ops.square(ops.matmul(residual, self.whitening)) + LEAST_ERROR
+        if not n_heavy:
+            return squares
+        return squares[:, :n_columns] + ops.matmul(squares[:, n_columns:], self.owners)

@@ -1,0 +1,309 @@
+"""What a memory autoencoder remembers: prototypes of normal samples, and how far samples lie from them.
+
+A sample is encoded as attention over its nearest prototypes and decoded as their weighted mean; what differs
+is whitened by what differs in normal samples. Nothing here knows Keras; `training.attention` makes the
+network of it.
+
+References
+----------
+Gong, Liu, Le, Saha, Mansour, Venkatesh, van den Hengel (2019). Memorizing normality to detect anomaly:
+memory-augmented deep autoencoder for unsupervised anomaly detection. ICCV.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy.stats import kurtosis, norm, rankdata
+from sklearn.cluster import MiniBatchKMeans
+
+HEAVY_KURTOSIS = 5.0  # excess; a column above it has tails that hide its middle
+N_KNOTS, LEAST_KNOT_GAP = 64, 1e-3
+ODD_ROWS, ODD_DISTANCE = 2, 6.0
+WIDTH_NEIGHBOUR, WIDTH_SHARE, LEAST_WIDTH = 3, 0.5, 0.05
+COVARIANCE_ROWS, COVARIANCE_SHARE = 4000, 0.7
+LEAST_WEIGHT = 1e-6
+LEAST_RESIDUAL = 1e-3  # of a scaled column: what is rebuilt better counts as rebuilt so well
+# Smaller batches and more passes measure the same.
+KMEANS_BATCH, KMEANS_PASSES = 1024, 10
+BLOCK_VALUES = 2**24  # of the largest array that a search for neighbours makes
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Scaled columns -> the space of the prototypes: a heavy column enters twice, as it is and by rank.
+
+    Its copy is piecewise linear: the rank of the value among the training rows as a Gaussian quantile between
+    the knots, a line beyond them. Both are divided by the root of 2, so that they count as one column.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_columns,), float32
+        Of the columns as they are.
+    heavy : ndarray of shape (n_heavy,), int
+        Columns that enter a second time.
+    knots : ndarray of shape (n_heavy, N_KNOTS), float32
+        Ascending, the largest float32 where there are fewer. As many knots as lie below a value, so many
+        pieces lie below its own.
+    anchors, levels, slopes : ndarray of shape (n_heavy, N_KNOTS + 1), float32
+        Of the pieces: `copy = level + slope * (value - anchor)`.
+    """
+
+    weights: np.ndarray
+    heavy: np.ndarray
+    knots: np.ndarray
+    anchors: np.ndarray
+    levels: np.ndarray
+    slopes: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """How many values a sample has in the space of the prototypes."""
+        return self.weights.size + self.heavy.size
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """(n, n_columns) -> (n, size), float32."""
+        columns = samples * self.weights
+        copies = np.empty((len(samples), self.heavy.size), dtype=np.float32)
+        for place, column in enumerate(self.heavy):
+            values = samples[:, column]
+            piece = np.searchsorted(self.knots[place], values)
+            beyond = values - self.anchors[place, piece]
+            copies[:, place] = self.levels[place, piece] + self.slopes[place, piece] * beyond
+        return np.concatenate([columns, copies], axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """All constants of a memory autoencoder.
+
+    Attributes
+    ----------
+    features : Features
+    prototypes : ndarray of shape (n_prototypes, features.size), float32
+    neighbours : int
+        How many prototypes a sample attends to.
+    width : float
+        Standard deviation of the Gaussian whose values are the weights of the attention.
+    whitening : ndarray of shape (features.size, features.size), float32
+        Symmetric; a normal residual times it has a covariance near the unit matrix, and a square that is
+        `n_columns` on average.
+    """
+
+    features: Features
+    prototypes: np.ndarray
+    neighbours: int
+    width: float
+    whitening: np.ndarray
+
+
+def fit_memory(
+    samples: np.ndarray, n_prototypes: int, neighbours: int, seed: int, least_rows: int = 1
+) -> Memory:
+    """Take prototypes, width and whitening from normal samples.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n_samples, n_columns), float32
+        Scaled; at least two.
+    n_prototypes : int
+        At most so many; all samples where they are no more.
+    neighbours : int
+    seed : int
+        Of the prototypes' start, and of the samples that the whitening is taken from.
+    least_rows : int
+        Each prototype is the mean of at least so many samples.
+    """
+    features = fit_features(samples)
+    points = features.apply(samples)
+    prototypes, counts = _find_prototypes(points, n_prototypes, seed, least_rows)
+    kept = ~_is_odd(prototypes, counts)
+    prototypes = prototypes[kept]
+    neighbours = min(neighbours, len(prototypes))
+    width = _attention_width(prototypes)
+    residuals = _residuals(points, prototypes, neighbours, width, seed)
+    whitening = _whiten(residuals, samples.shape[1])
+    return Memory(features, prototypes, neighbours, width, whitening)
+
+
+def fit_features(samples: np.ndarray) -> Features:
+    """Find the heavy columns, those with an excess kurtosis above `HEAVY_KURTOSIS` and over two values."""
+    with np.errstate(invalid="ignore"):
+        tails = np.nan_to_num(kurtosis(samples.astype(np.float64), axis=0))
+    heavy = np.array(
+        [
+            column
+            for column in np.flatnonzero(tails > HEAVY_KURTOSIS)
+            if len(np.unique(samples[:, column])) > 2
+        ],
+        dtype=np.int64,
+    )
+    weights = np.ones(samples.shape[1], dtype=np.float32)
+    weights[heavy] = np.sqrt(0.5)
+    knots = np.full((heavy.size, N_KNOTS), np.finfo(np.float32).max, dtype=np.float32)
+    pieces = np.zeros((3, heavy.size, N_KNOTS + 1), dtype=np.float32)
+    for place, column in enumerate(heavy):
+        own_knots, own_pieces = _fit_copy(samples[:, column].astype(np.float64))
+        knots[place, : own_knots.size] = own_knots
+        pieces[:, place, : own_knots.size + 1] = own_pieces
+    return Features(weights, heavy, knots, *pieces)
+
+
+def _fit_copy(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Knots of one heavy column's copy; and anchors, levels and slopes of its pieces, one more than knots."""
+    knots, levels = _rank_knots(values)
+    curve = np.interp(values, knots, levels)
+    unit = np.sqrt(0.5) / max(curve.std(), 1e-12)
+    slopes = np.concatenate([[1], np.diff(levels) / np.diff(knots), [1]]) * unit
+    first_too = np.concatenate([[0], np.arange(knots.size)])
+    return knots, np.stack([knots[first_too], (levels[first_too] - curve.mean()) * unit, slopes])
+
+
+def _rank_knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values that are spread evenly over the Gaussian quantiles of their ranks, and these quantiles."""
+    quantiles = norm.ppf((rankdata(values) - 0.5) / values.size)
+    places, first = np.unique(values, return_index=True)
+    levels = quantiles[first]
+    if places.size > N_KNOTS:
+        shares = norm.cdf(np.linspace(levels[0], levels[-1], N_KNOTS))
+        chosen = np.searchsorted(places, np.quantile(values, shares, method="nearest"))
+        chosen = np.unique(np.concatenate([[0], chosen, [places.size - 1]]))
+        chosen = chosen if chosen.size <= N_KNOTS else np.delete(chosen, 1)
+        places, levels = places[chosen], levels[chosen]
+    kept = [0]
+    for place in range(1, places.size):
+        if places[place] - places[kept[-1]] >= LEAST_KNOT_GAP:
+            kept.append(place)
+    return places[kept], levels[kept]
+
+
+def _find_prototypes(
+    points: np.ndarray, n_prototypes: int, seed: int, least_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of k-means and the number of their points; all points where they are few enough."""
+    n_prototypes = min(n_prototypes, len(points) // least_rows)
+    if len(points) <= n_prototypes:
+        return points, np.ones(len(points), dtype=np.int64)
+    kmeans = MiniBatchKMeans(
+        n_prototypes,
+        init="random",
+        n_init=1,
+        batch_size=KMEANS_BATCH,
+        max_iter=KMEANS_PASSES,
+        max_no_improvement=None,
+        compute_labels=False,
+        random_state=seed,
+    ).fit(points)
+    centres = kmeans.cluster_centers_.astype(np.float32)
+    nearest, _ = nearest_prototypes(points, centres, 1)
+    counts = np.bincount(nearest[:, 0], minlength=len(centres))
+    kept = counts >= least_rows
+    return centres[kept], counts[kept]
+
+
+def _is_odd(prototypes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Prototypes of one or two samples far from all others: each would explain every anomaly like it."""
+    if len(prototypes) < 4:
+        return np.zeros(len(prototypes), dtype=bool)
+    _, squares = nearest_prototypes(prototypes, prototypes, 1, leave_out=np.arange(len(prototypes)))
+    distances = np.sqrt(squares[:, 0])
+    return (counts <= ODD_ROWS) & (distances > ODD_DISTANCE * np.median(distances))
+
+
+def _attention_width(prototypes: np.ndarray) -> float:
+    """A share of the usual distance of a prototype to its third neighbour."""
+    if len(prototypes) < 2:
+        return LEAST_WIDTH
+    neighbour = min(WIDTH_NEIGHBOUR, len(prototypes) - 1)
+    _, squares = nearest_prototypes(prototypes, prototypes, neighbour, leave_out=np.arange(len(prototypes)))
+    return max(LEAST_WIDTH, WIDTH_SHARE * float(np.median(np.sqrt(squares[:, -1]))))
+
+
+def _residuals(
+    points: np.ndarray, prototypes: np.ndarray, neighbours: int, width: float, seed: int
+) -> np.ndarray:
+    """What the memory leaves of normal points; a prototype that is one of them is left out for it."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(points))[:COVARIANCE_ROWS]
+    queries = points[chosen]
+    nearest, squares = nearest_prototypes(queries, prototypes, 1)
+    is_own = squares[:, 0] == 0
+    leave_out = np.where(is_own, nearest[:, 0], -1)
+    return queries - recall(queries, prototypes, min(neighbours, len(prototypes) - 1), width, leave_out)
+
+
+def _whiten(residuals: np.ndarray, n_columns: int) -> np.ndarray:
+    """The inverse root of the residuals' covariance, shrunk towards the unit matrix."""
+    covariance = residuals.T.astype(np.float64) @ residuals / len(residuals)
+    size = len(covariance)
+    scale = max(np.trace(covariance) / size, np.finfo(np.float32).tiny)
+    shrunk = COVARIANCE_SHARE * covariance / scale + (1 - COVARIANCE_SHARE) * np.eye(size)
+    values, vectors = np.linalg.eigh(shrunk)
+    whitening = (vectors / np.sqrt(values)) @ vectors.T
+    unit = max(np.square(residuals @ whitening).sum(axis=1).mean(), LEAST_RESIDUAL**2 * n_columns)
+    return (whitening * np.sqrt(n_columns / unit)).astype(np.float32)
+
+
+def recall(
+    points: np.ndarray,
+    prototypes: np.ndarray,
+    neighbours: int,
+    width: float,
+    leave_out: np.ndarray | None = None,
+) -> np.ndarray:
+    """The weighted mean of each point's nearest prototypes.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, size), float32
+    prototypes : ndarray of shape (n_prototypes, size), float32
+    neighbours : int
+    width : float
+    leave_out : ndarray of shape (n,), int, optional
+        A prototype that a point may not attend to; -1 for none.
+
+    Returns
+    -------
+    ndarray of shape (n, size), float32
+    """
+    nearest, squares = nearest_prototypes(points, prototypes, neighbours, leave_out)
+    weights = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * width**2))
+    # The last one's weight goes to nothing, so that a tie at the edge does not matter.
+    weights = weights - weights.min(axis=1, keepdims=True) + LEAST_WEIGHT
+    weights /= weights.sum(axis=1, keepdims=True)
+    recalled = np.empty_like(points)
+    for rows in _blocks(len(points), neighbours * points.shape[1]):
+        recalled[rows] = (weights[rows, None, :] @ prototypes[nearest[rows]])[:, 0]
+    return recalled
+
+
+def nearest_prototypes(
+    points: np.ndarray, prototypes: np.ndarray, count: int, leave_out: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest prototypes of each point, nearest first.
+
+    Returns
+    -------
+    tuple of ndarray of shape (n, count)
+        Positions, int; and squared distances, float32, from differences: products cancel for neighbours.
+    """
+    halves = np.square(prototypes.astype(np.float64)).sum(axis=1).astype(np.float32) / 2
+    positions = np.empty((len(points), count), dtype=np.int64)
+    squares = np.empty((len(points), count), dtype=np.float32)
+    for rows in _blocks(len(points), max(len(prototypes), count * points.shape[1])):
+        block = points[rows]
+        far = halves - block @ prototypes.T
+        if leave_out is not None:
+            without = leave_out[rows]
+            far[np.flatnonzero(without >= 0), without[without >= 0]] = np.inf
+        found = np.argpartition(far, count - 1, axis=1)[:, :count]
+        exact = np.square(block[:, None, :] - prototypes[found]).sum(axis=2)
+        order = np.argsort(exact, axis=1, kind="stable")
+        positions[rows] = np.take_along_axis(found, order, axis=1)
+        squares[rows] = np.take_along_axis(exact, order, axis=1)
+    return positions, squares
+
+
+def _blocks(n_rows: int, values_of_row: int) -> list[slice]:
+    """Rows in blocks whose arrays stay small."""
+    size = max(1, BLOCK_VALUES // values_of_row)
+    return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
