@@ -25,7 +25,7 @@ from training import charts  # noqa: E402  (TensorFlow is quietened first)
 from training.architectures import build_autoencoder  # noqa: E402
 from training.config import FitConfig  # noqa: E402
 from training.corruption import corrupted_copy  # noqa: E402
-from training.fitting import fit_autoencoder, seed_everything  # noqa: E402
+from training.fitting import fit_network, seed_everything  # noqa: E402
 from training.presets import PRESETS  # noqa: E402
 
 N_TRAIN, N_VALIDATION, N_SHOWN = 1000, 200, 5
@@ -64,11 +64,10 @@ def draw(preset: str, epochs: int) -> bytes:
     scaled = ((samples - offset) / scale).astype(np.float32)
     train, validation, shown = np.split(scaled, [N_TRAIN, N_TRAIN + N_VALIDATION])
     seed_everything(0)
-    autoencoder = build_autoencoder(config, sample_shape)
-    fit_autoencoder(autoencoder, train, validation, config, [])
+    autoencoder, _ = fit_network(build_autoencoder(config, sample_shape), train, validation, config, [])
     inputs = _corrupted(config, shown)
     latents = autoencoder.encoder.predict(inputs, verbose=0)
-    decoded = autoencoder.decoder.predict(latents, verbose=0)
+    decoded = autoencoder.rebuild(inputs).numpy()
     originals, rebuilt = (_shown(values * scale + offset, kind) for values in (inputs, decoded))
     limits = (0.0, 1.0) if kind != "sequence" else (float(samples.min()), float(samples.max()))
     chart = charts.side_chart(

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from training.config import FitConfig
@@ -57,6 +58,12 @@ class Autoencoder:
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return (self.memory or self.encoder).input_shape[1:]
+
+    def rebuild(self, scaled: np.ndarray | keras.KerasTensor) -> keras.KerasTensor:
+        """The reconstruction, shape of `scaled`."""
+        if self.memory is not None:
+            return self.memory(scaled, training=False)[0]
+        return self.decoder(self.encoder(scaled, training=False), training=False)
 
     def reconstructions(self, latent: keras.KerasTensor) -> list[keras.KerasTensor]:
         """What is held against the sample: one reconstruction, or that of each head."""

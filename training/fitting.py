@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from training.architectures import Autoencoder
+from training.attention import remember
 from training.config import FitConfig
 from training.corruption import CHUNK, corrupt, corrupted_copy
 from training.errors import TrainingError
@@ -49,6 +50,41 @@ def seed_everything(seed: int) -> None:
     """Make Keras, TensorFlow and NumPy repeat themselves on this machine."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+def fit_network(
+    autoencoder: Autoencoder,
+    train: np.ndarray,
+    validation: np.ndarray,
+    config: FitConfig,
+    callbacks: list[keras.callbacks.Callback],
+) -> tuple[Autoencoder, History | None]:
+    """Fit all that there is to fit: encoder and decoder in place, and the memory of both splits.
+
+    Parameters
+    ----------
+    autoencoder : Autoencoder
+        As built.
+    train, validation, config, callbacks
+        As for `fit_autoencoder`.
+
+    Returns
+    -------
+    tuple of Autoencoder and History
+        With its memory; None where there is no encoder to fit.
+
+    Raises
+    ------
+    TrainingError
+        As `fit_autoencoder`.
+    """
+    history = None
+    if autoencoder.encoder is not None:
+        history = fit_autoencoder(autoencoder, train, validation, config, callbacks)
+    if config.has_memory:
+        memory = remember(np.concatenate([train, validation]), config)
+        autoencoder = dataclasses.replace(autoencoder, memory=memory)
+    return autoencoder, history
 
 
 def fit_autoencoder(
@@ -119,7 +155,7 @@ def restoration(autoencoder: Autoencoder, validation: np.ndarray, config: FitCon
     """
     corrupted = corrupted_copy(validation, config)
     chunks = [corrupted[start : start + CHUNK] for start in range(0, len(corrupted), CHUNK)]
-    restored = [autoencoder.decoder(autoencoder.encoder(chunk)).numpy() for chunk in chunks]
+    restored = [autoencoder.rebuild(chunk).numpy() for chunk in chunks]
     low, high = config.scaled_range or (0.0, 1.0)
     errors = [np.square(given - validation).mean() for given in (corrupted, np.concatenate(restored))]
     before, after = (float(10 * np.log10((high - low) ** 2 / error)) for error in errors)

@@ -294,4 +294,4 @@ PRESETS: dict[str, Preset] = {
         {**_RGB, "corruption": "gaussian", "corruption_level": 0.1},
     ),
 }
-DEFAULT_PRESETS = {"vector": "dense", "image": "conv", "sequence": "conv1d"}
+DEFAULT_PRESETS = {"vector": "memory", "image": "conv", "sequence": "conv1d"}

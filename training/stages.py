@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from detector.calibration import promised_rank
 from detector.manifest import Manifest
 from detector.store import ModelStore
@@ -79,9 +77,8 @@ def train(prepared: Prepared, name: str) -> Trained:
     """
     import_tensorflow()
     from training.architectures import build_autoencoder
-    from training.attention import remember
     from training.export import export_graphs
-    from training.fitting import fit_autoencoder, restoration, seed_everything
+    from training.fitting import fit_network, restoration, seed_everything
     from training.folder import Fitted
     from training.progress import progress_callback
 
@@ -97,14 +94,9 @@ def train(prepared: Prepared, name: str) -> Trained:
     print_notes(size_notes)
     train = scaling.apply(dataset.samples[splits.train])
     validation = scaling.apply(dataset.samples[splits.validation])
-    history = None
-    if autoencoder.encoder is not None:
-        max_seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
-        with progress_callback(config.epochs, max_seconds) as progress:
-            history = fit_autoencoder(autoencoder, train, validation, config, [progress])
-    if config.has_memory:
-        memory = remember(np.concatenate([train, validation]), config)
-        autoencoder = dataclasses.replace(autoencoder, memory=memory)
+    max_seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
+    with progress_callback(config.epochs, max_seconds) as progress:
+        autoencoder, history = fit_network(autoencoder, train, validation, config, [progress])
     late_notes: tuple[str, ...] = ()
     if config.corrupt_validation:
         late_notes = (_restoration_note(*restoration(autoencoder, validation, config)),)

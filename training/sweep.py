@@ -57,6 +57,7 @@ from training.scaling import fit_scaling
 from training.splits import Splits
 from training.stages import Trained, prepare, publish, train
 
+SWEPT_PRESETS = {"vector": "dense", "image": "conv", "sequence": "conv1d"}  # where none is named
 SWEPT = ("preset", "latent_dim", "corruption_level", "max_minutes")
 LEAST_SECONDS = 5.0  # a smaller share fits nothing worth judging
 N_PSEUDO, MOST_COPIES = 4000, 10  # pseudo-anomalies wanted, and at most so many of each validation sample
@@ -89,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("training.sweep", __doc__)
     grid = parser.add_argument_group("grid")
-    grid.add_argument("--presets", type=flags.names, metavar="A,B", help="by kind if not given")
+    grid.add_argument(
+        "--presets", type=flags.names, metavar="A,B", help="dense, conv or conv1d by kind if not given"
+    )
     grid.add_argument(
         "--latent-dims", type=flags.integers, metavar="2,8,32", help="the preset's if not given"
     )
@@ -146,13 +149,17 @@ def _common_kinds(presets: Sequence[str]) -> tuple[str, ...]:
 
 def _grid(arguments: argparse.Namespace, dataset: Dataset) -> Iterator[Trial]:
     """Every combination, those that cannot be with the reason."""
-    presets = arguments.presets or [DEFAULT_PRESETS[dataset.kind]]
+    presets = arguments.presets or [SWEPT_PRESETS[dataset.kind]]
     latent_dims, noises = arguments.latent_dims or [None], arguments.noises or [None]
     for preset, latent_dim, noise in itertools.product(presets, latent_dims, noises):
         swept = {"latent_dim": latent_dim, "corruption_level": noise}
         swept = {name: value for name, value in swept.items() if value is not None}
         try:
             config, problem = configure(arguments, preset, dataset, swept), None
+            if config.has_memory:
+                raise ConfigError(
+                    f"preset {preset} has a memory, which no latent or noise of a sweep changes"
+                )
         except ConfigError as error:
             config, problem = None, str(error)
         yield Trial(preset, latent_dim, noise, config, problem)
