@@ -44,7 +44,7 @@ def run_baseline(method: str, train: np.ndarray, test: np.ndarray, seed: int) ->
         Of the methods that draw.
     """
     if method == PYOD_AUTOENCODER:
-        return Timed(*run_contender("pyod_autoencoder", train, test, seed))
+        return Timed(*run_contender(PYOD_CONTENDER, train, test, seed))
     start = time.perf_counter()
     scaler = StandardScaler().fit(train)
     score = BASELINES[method](scaler.transform(train), seed)
@@ -112,5 +112,5 @@ BASELINES: dict[str, Callable[[np.ndarray, int], Score]] = {
     "iforest": isolation_forest,
     "pca": lambda train, seed: pca_residual(train),
 }
-PYOD_AUTOENCODER = "pyod-autoencoder"
+PYOD_AUTOENCODER, PYOD_CONTENDER = "pyod-autoencoder", "pyod_autoencoder"
 METHODS = (*BASELINES, PYOD_AUTOENCODER)

@@ -3,7 +3,6 @@
 A contender is a script in `benchmarks/contenders/` that runs there, reads arrays and writes scores.
 """
 
-import functools
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from benchmarks.protocol import QualityError
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / ".make" / "contenders"
 SCRIPTS = ROOT / "benchmarks" / "contenders"
+READY = ".requirements"  # written last, with what was installed
 
 
 def run_contender(
@@ -40,24 +40,34 @@ def run_contender(
             return arrays["scores"], float(arrays["fit_seconds"]), float(arrays["score_seconds"])
 
 
-@functools.cache
+def is_made(name: str) -> bool:
+    """Whether a contender's environment is there, for its list of requirements as it is now."""
+    ready = ENVIRONMENTS / name / READY
+    return ready.exists() and ready.read_text() == _requirements(name).read_text()
+
+
 def environment(name: str) -> Path:
-    """The Python of a contender's environment, made where there is none for its list of requirements.
+    """The Python of a contender's environment, made where there is none.
 
     Raises
     ------
     QualityError
         If it cannot be made.
     """
-    requirements = SCRIPTS / f"{name}.txt"
     folder = ENVIRONMENTS / name
-    ready, python = folder / ".requirements", folder / "bin" / "python"
-    if not (ready.exists() and ready.read_text() == requirements.read_text()):
-        print(f"making the environment of {name}", file=sys.stderr)
+    python = folder / "bin" / "python"
+    if not is_made(name):
+        print(f"making the environment of {name} in {folder}", file=sys.stderr)
         _run(name, [sys.executable, "-m", "venv", "--clear", str(folder)])
-        _run(name, [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements)])
-        ready.write_text(requirements.read_text())
+        _run(
+            name, [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(_requirements(name))]
+        )
+        (folder / READY).write_text(_requirements(name).read_text())
     return python
+
+
+def _requirements(name: str) -> Path:
+    return SCRIPTS / f"{name}.txt"
 
 
 def _run(name: str, command: list[str]) -> None:

@@ -19,6 +19,7 @@ from detector.inference import Detector
 from detector.manifest import MODEL_FILE
 from training.config import FitConfig
 from training.datasets import Dataset
+from training.quiet import import_tensorflow
 from training.splits import Splits
 from training.stages import Trained, prepare, train
 
@@ -67,6 +68,7 @@ def fit(dataset: Dataset, splits: Splits, config: FitConfig) -> Fit:
     DetectorError
         If a graph does not load.
     """
+    _start_keras()
     start = time.perf_counter()
     prepared = prepare(dataset, config, splits)
     with contextlib.redirect_stderr(io.StringIO()):  # progress of hundreds of fits
@@ -83,13 +85,10 @@ def _open(trained: Trained) -> Detector:
     return Detector(draft, "", np.empty(0), sessions)
 
 
-def forget_graphs() -> None:
-    """Let go of the networks of earlier fits; Keras keeps them all."""
+def _start_keras() -> None:
+    """Import TensorFlow, and let go of the networks of earlier fits: Keras keeps them all."""
+    import_tensorflow()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # one graph for each fit is many, it says
     import keras
 
     keras.backend.clear_session()
-
-
-def quieten() -> None:
-    """Silence what TensorFlow says about many graphs in one process."""
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
