@@ -107,13 +107,24 @@ def npz_set(path: Path, load: Callable[[Path], Any]) -> DataSet:
     return DataSet(path.stem, digest, lambda: load(path))
 
 
-def check_members(path: Path, members: Sequence[str]) -> None:
-    """Refuse a file that is no `.npz` with these arrays, without reading them."""
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays of an `.npz`, without reading them.
+
+    Raises
+    ------
+    QualityError
+        If the file is none.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            present = [name.removesuffix(".npy") for name in archive.namelist()]
+            return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as error:
         raise QualityError(f"{path.name} cannot be read as an .npz: {error}") from error
+
+
+def check_members(path: Path, members: Sequence[str]) -> None:
+    """Refuse a file that is no `.npz` with these arrays, without reading them."""
+    present = array_names(path)
     if not set(members) <= set(present):
         raise QualityError(
             f"{path.name} must hold the arrays {' and '.join(members)}, got {', '.join(present) or 'none'}"

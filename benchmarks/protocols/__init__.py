@@ -1,6 +1,12 @@
 """The protocols of `quality.py`, by name: a new one is a module with `PROTOCOLS` and a line here."""
 
 from benchmarks.protocol import Protocol
-from benchmarks.protocols import parity, promise, tabular
+from benchmarks.protocols import parity, promise, streams, tabular, telemetry
 
-PROTOCOLS: dict[str, Protocol] = {**tabular.PROTOCOLS, **promise.PROTOCOLS, **parity.PROTOCOLS}
+PROTOCOLS: dict[str, Protocol] = {
+    **tabular.PROTOCOLS,
+    **promise.PROTOCOLS,
+    **parity.PROTOCOLS,
+    **telemetry.PROTOCOLS,
+    **streams.PROTOCOLS,
+}

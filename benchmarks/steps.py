@@ -1,0 +1,174 @@
+"""Scores for the steps of a series, by any detector of windows that was fitted on the start of it."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import in_process
+from benchmarks.baselines import Timed, run_baseline
+from benchmarks.protocol import OURS, QualityError, array_names, read_arrays
+from benchmarks.vus import find_period
+from detector.windows import cut_windows, merge_scores, window_starts
+from training.cutting import DEFAULT_WINDOWS
+from training.datasets import Dataset
+from training.presets import DEFAULT_PRESETS
+from training.splits import Splits
+
+CAUSAL, OFFLINE = "last", "mean"  # rules by which windows' scores become steps'
+WINDOW_OF_CHANNELS = 20  # steps, where a series has several columns
+LEAST_WINDOWS = 4  # of a start that is fitted on, end to end
+BASELINES = ("knn1", "knn5", "iforest", "pca")
+CHUNK = 4096  # windows scored at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """Steps of one series, which are anomalous, and how many at its start a detector is fitted on.
+
+    Attributes
+    ----------
+    name : str
+    values : ndarray of shape (n_steps, n_columns), float64
+    labels : ndarray of shape (n_steps,), bool
+    n_train : int
+    """
+
+    name: str
+    values: np.ndarray
+    labels: np.ndarray
+    n_train: int
+
+
+def members_of(path: Path) -> dict[str, set[str]]:
+    """Names of the series of an `.npz`, and what arrays each has: `<series>/<array>`.
+
+    Raises
+    ------
+    QualityError
+        If it cannot be read.
+    """
+    series: dict[str, set[str]] = {}
+    for key in array_names(path):
+        name, _, member = key.rpartition("/")
+        series.setdefault(name, set()).add(member)
+    return series
+
+
+def read_series(path: Path, name: str, values: str, labels: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values as columns, float64, and labels, bool, of one series.
+
+    Raises
+    ------
+    QualityError
+        If an array is of another form.
+    """
+    steps, marks = read_arrays(path, (f"{name}/{values}", f"{name}/{labels}"))
+    if steps.ndim not in (1, 2) or 0 in steps.shape or steps.dtype.kind not in "fiub":
+        raise QualityError(
+            f"{path.name}: {name}/{values} must hold numbers of shape (n_steps,) or (n_steps, n_columns), "
+            f"got {steps.dtype} of shape {steps.shape}"
+        )
+    if marks.shape != steps.shape[:1] or marks.dtype.kind not in "fiub" or not np.isin(marks, (0, 1)).all():
+        raise QualityError(
+            f"{path.name}: {name}/{labels} must hold 0 and 1 of shape ({len(steps)},), "
+            f"got {marks.dtype} of shape {marks.shape}"
+        )
+    if not np.isfinite(steps).all():
+        raise QualityError(f"{path.name}: {name}/{values} must be finite")
+    return steps.reshape(len(steps), -1).astype(np.float64), marks.astype(bool)
+
+
+def score_steps(method: str, values: np.ndarray, n_fit: int, seed: int, rule: str) -> Timed:
+    """Fit on the windows of the first `n_fit` steps, score all windows, merge them to steps.
+
+    Parameters
+    ----------
+    method : str
+        `residual`, or one of the detectors of rows, to which a window is a row.
+    values : ndarray of shape (n_steps, n_columns)
+    n_fit : int
+    seed : int
+    rule : str
+        `last`: a step has the score of the window that ends with it, nothing of its future; `mean`: the mean
+        of all windows over it.
+
+    Raises
+    ------
+    QualityError, TrainingError, DetectorError
+        If the method cannot be fitted, or a score is not finite.
+    """
+    window = our_window(n_fit) if method == OURS else baseline_window(values[:n_fit])
+    starts = window_starts(len(values), window, 1)
+    windows = cut_windows(values, window, starts)
+    n_train = n_fit - window + 1
+    run = _run_ours if method == OURS else _run_baseline
+    timed = run(method, windows[:n_train], windows, seed)
+    not_finite = int((~np.isfinite(timed.scores)).sum())
+    if not_finite:
+        raise QualityError(f"{method} answers {not_finite} scores that are not finite")
+    return dataclasses.replace(timed, scores=merge_scores(timed.scores, starts, len(values), window, rule))
+
+
+def baseline_window(values: np.ndarray) -> int:
+    """Steps of a baseline's window: the period of a single column, 20 of several, a quarter of few."""
+    wanted = find_period(values[:, 0]) if values.shape[1] == 1 else WINDOW_OF_CHANNELS
+    return max(1, min(wanted, len(values) // LEAST_WINDOWS))
+
+
+def our_window(n_fit: int) -> int:
+    """Steps of our window: the longest of the defaults that fits so often into the start."""
+    return next(
+        (window for window in DEFAULT_WINDOWS if window * LEAST_WINDOWS <= n_fit), DEFAULT_WINDOWS[-1]
+    )
+
+
+def _run_baseline(method: str, train: np.ndarray, windows: np.ndarray, seed: int) -> Timed:
+    return run_baseline(method, train.reshape(len(train), -1), windows.reshape(len(windows), -1), seed)
+
+
+def _run_ours(method: str, train: np.ndarray, windows: np.ndarray, seed: int) -> Timed:
+    """The house's own detector; a network trained by gradients keeps the last tenth to know when to stop."""
+    del method
+    dataset = _as_dataset(train)
+    config = in_process.settle(dataset, DEFAULT_PRESETS["sequence"], {"seed": seed})
+    rows = np.arange(len(train))
+    n_validation = max(1, round(config.validation_fraction * len(train)))
+    nothing = np.empty(0, dtype=np.int64)
+    splits = Splits(rows[:-n_validation], rows[-n_validation:], nothing, nothing, 0, 0)
+    fit = in_process.fit(dataset, splits, config)
+    start = time.perf_counter()
+    scores = [fit.score(windows[first : first + CHUNK]) for first in range(0, len(windows), CHUNK)]
+    return Timed(np.concatenate(scores), fit.seconds, time.perf_counter() - start)
+
+
+def _as_dataset(windows: np.ndarray) -> Dataset:
+    return Dataset(
+        samples=windows.astype(np.float32),
+        is_anomaly=np.zeros(len(windows), dtype=bool),
+        labels=None,
+        held_out=np.zeros(len(windows), dtype=bool),
+        kind="sequence",
+        value_range=None,
+        feature_names=None,
+        source="windows",
+    )
+
+
+def drawn_series(seed: int, n_columns: int, n_steps: int = 400) -> Series:
+    """A wave with noise and two stretches of another shape, fitted on its first half: needs no file."""
+    random = np.random.default_rng(seed)
+    phase = np.arange(n_steps)[:, np.newaxis] * 2 * np.pi / 25 + np.arange(n_columns)
+    values = np.sin(phase) + random.normal(0, 0.1, (n_steps, n_columns))
+    labels = np.zeros(n_steps, dtype=bool)
+    for first in (n_steps * 2 // 3, n_steps * 5 // 6):
+        labels[first : first + 15] = True
+    values[labels] = random.normal(0, 0.7, (int(labels.sum()), n_columns))
+    return Series(f"drawn-{seed}", values, labels, n_steps // 2)
+
+
+def seconds(timed: Timed) -> Mapping[str, float]:
+    """What a row says of time."""
+    return {"fit_seconds": round(timed.fit_seconds, 3), "score_seconds": round(timed.score_seconds, 3)}
