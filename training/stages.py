@@ -19,7 +19,6 @@ from training.scaling import Scaling, fit_scaling
 from training.splits import Splits, split_dataset
 
 if TYPE_CHECKING:
-    from training.architectures import Autoencoder
     from training.export import Graph
     from training.folder import Fitted
 
@@ -90,7 +89,10 @@ def train(prepared: Prepared, name: str) -> Trained:
     )
     seed_everything(config.seed)
     autoencoder = build_autoencoder(config, dataset.sample_shape)
-    size_notes = tuple(_size_notes(autoencoder, dataset.sample_shape, config))
+    size_notes = (
+        *_size_notes(autoencoder.n_parameters, dataset.sample_shape),
+        *_latent_notes(math.prod(autoencoder.latent_shape or (0,)), dataset.sample_shape, config),
+    )
     print_notes(size_notes)
     train = scaling.apply(dataset.samples[splits.train])
     validation = scaling.apply(dataset.samples[splits.validation])
@@ -124,20 +126,20 @@ def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Ma
     return store.publish(staged, manifest)
 
 
-def _size_notes(
-    autoencoder: "Autoencoder", sample_shape: tuple[int, ...], config: FitConfig
-) -> Iterator[str]:
-    n_parameters, n_values = autoencoder.n_parameters, math.prod(sample_shape)
-    if n_parameters > MANY_PARAMETERS:
-        yield (
-            f"the network has {n_parameters} parameters for samples of shape {sample_shape}: smaller "
-            "pictures, or more and narrower --widths, make less"
-        )
-    latent_size = math.prod(autoencoder.latent_shape or (0,))
+def _latent_notes(latent_size: int, sample_shape: tuple[int, ...], config: FitConfig) -> Iterator[str]:
+    n_values = math.prod(sample_shape)
     if latent_size >= n_values and config.corruption == "none" and not config.has_memory:
         yield (
             f"the latent has {latent_size} values for samples of {n_values}: nothing keeps the network from "
             "copying anomalies, too, so take a smaller --latent-dim or another preset to find them"
+        )
+
+
+def _size_notes(n_parameters: int, sample_shape: tuple[int, ...]) -> Iterator[str]:
+    if n_parameters > MANY_PARAMETERS:
+        yield (
+            f"the network has {n_parameters} parameters for samples of shape {sample_shape}: smaller "
+            "pictures, or more and narrower --widths, make less"
         )
 
 

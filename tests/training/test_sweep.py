@@ -133,7 +133,7 @@ def test_the_published_model_is_the_one_that_fit_makes(swept, tmp_path):
     """Same flags and seed, same stages: nothing of the sweep leaks into the model."""
     latent_dim = Detector.load(swept).manifest.latent_shape[0]
     arguments = ["--data", "breast-cancer", "--name", "rows", "--store", str(tmp_path), "--epochs", "8"]
-    assert fit.main([*arguments, "--latent-dim", str(latent_dim)]) == 0
+    assert fit.main([*arguments, "--preset", "dense", "--latent-dim", str(latent_dim)]) == 0
 
     alone = Detector.load(tmp_path / "rows" / "1").manifest
     assert alone.threshold == Detector.load(swept).manifest.threshold
@@ -149,6 +149,7 @@ def test_the_published_model_is_the_one_that_fit_makes(swept, tmp_path):
             ["--presets", "conv-pool", "--latent-dims", "2,4"],
             "architecture conv-pool has no latent_dim, got 2",
         ),
+        (["--presets", "memory"], "preset memory has a memory, which no latent or noise of a sweep changes"),
         (["--noises", "3"], "corruption_level must be between 0 and 1"),
     ],
 )
