@@ -22,6 +22,7 @@ _OPTIMIZERS = {
     "adadelta": keras.optimizers.Adadelta,
     "sgd": functools.partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
 }
+MOST_BESIDE_MEMORY = 20_000  # samples: more change nothing for so small a network but the time
 SSIM_WINDOW = 11  # pixels; of the Gaussian that weighs neighbours, smaller for smaller pictures
 
 
@@ -80,11 +81,19 @@ def fit_network(
     """
     history = None
     if autoencoder.encoder is not None:
-        history = fit_autoencoder(autoencoder, train, validation, config, callbacks)
+        most = MOST_BESIDE_MEMORY if config.has_memory else len(train)
+        history = fit_autoencoder(
+            autoencoder, train[_spread(len(train), most)], validation, config, callbacks
+        )
     if config.has_memory:
         memory = remember(np.concatenate([train, validation]), config)
         autoencoder = dataclasses.replace(autoencoder, memory=memory)
     return autoencoder, history
+
+
+def _spread(n_samples: int, most: int) -> np.ndarray:
+    """Positions of at most so many samples, evenly over all."""
+    return np.unique(np.linspace(0, n_samples - 1, min(most, n_samples)).astype(int))
 
 
 def fit_autoencoder(

@@ -24,7 +24,7 @@ COVARIANCE_ROWS, COVARIANCE_SHARE = 4000, 0.7
 LEAST_WEIGHT = 1e-6
 LEAST_RESIDUAL = 1e-3  # of a scaled column: what is rebuilt better counts as rebuilt so well
 # Smaller batches and more passes measure the same.
-KMEANS_BATCH, KMEANS_PASSES = 1024, 10
+KMEANS_BATCH, KMEANS_PASSES, MOST_KMEANS_POINTS = 1024, 10, 500_000
 BLOCK_VALUES = 2**24  # of the largest array that a search for neighbours makes
 
 
@@ -188,7 +188,7 @@ def _find_prototypes(
         init="random",
         n_init=1,
         batch_size=KMEANS_BATCH,
-        max_iter=KMEANS_PASSES,
+        max_iter=max(1, min(KMEANS_PASSES, MOST_KMEANS_POINTS // len(points))),
         max_no_improvement=None,
         compute_labels=False,
         random_state=seed,
