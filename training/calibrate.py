@@ -79,6 +79,15 @@ def calibrate(
         "score": scores,
         "levels": levels,
         "error_quantiles": np.quantile(outputs[FEATURE_ERROR], levels, axis=0).astype(np.float32),
-        "input_quantiles": np.quantile(checked, levels, axis=0).astype(np.float32),
+        "input_quantiles": _input_quantiles(checked, levels).astype(np.float32),
     }
     return Calibration(threshold, sample_scores, outputs.get(LATENT), arrays)
+
+
+def _input_quantiles(checked: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Of each value of a sample, those that are missing left out; NaN where all are."""
+    if not np.isnan(checked).any():
+        return np.quantile(checked, levels, axis=0)
+    absent = np.isnan(checked).all(axis=0)
+    quantiles = np.nanquantile(np.where(absent, 0, checked), levels, axis=0)
+    return np.where(absent, np.nan, quantiles)

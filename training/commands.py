@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import DetectorError
-from detector.manifest import Manifest
+from detector.manifest import MISSING_RULES, OWN_CATEGORY, REFUSED, UNKNOWN_RULES, Manifest
 from detector.store import check_name
 from training import flags
+from training.categories import Cells
 from training.config import FitConfig, add_flags
 from training.cutting import cut_series
 from training.datasets import Dataset, load_dataset
@@ -51,6 +52,31 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cell_flags(parser: argparse.ArgumentParser) -> None:
+    """What rows of a table may hold beside measured values."""
+    parser.add_argument(
+        "--missing",
+        choices=MISSING_RULES,
+        default=REFUSED,
+        help="values of rows, then and when served: median takes the training split's median, or most "
+        "frequent category, and a column more that says it was missing (default: refuse)",
+    )
+    parser.add_argument(
+        "--categorical",
+        type=flags.names,
+        default=[],
+        metavar="A,B",
+        help="features of rows that are categories: texts, or numbers that are codes",
+    )
+    parser.add_argument(
+        "--unknown-category",
+        choices=UNKNOWN_RULES,
+        default=OWN_CATEGORY,
+        help="what the served model makes of another value of these: a category of its own that no normal "
+        "sample has, or a refusal (default: own)",
+    )
+
+
 def add_series_flags(parser: argparse.ArgumentParser) -> None:
     """Which columns of a table say when a step was, and of what."""
     parser.add_argument(
@@ -71,6 +97,7 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
         "--columns", type=flags.names, metavar="A,B,C", help="features of a table, in this order"
     )
     add_label_flags(parser)
+    add_cell_flags(parser)
     add_series_flags(parser)
     parser.add_argument(
         "--value-range", type=flags.value_range, metavar="LOW,HIGH", help="values of black and white"
@@ -100,6 +127,7 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
         value_range=arguments.value_range,
         time_column=arguments.time_column,
         entity_column=arguments.entity_column,
+        cells=Cells(arguments.missing, tuple(arguments.categorical), arguments.unknown_category),
     )
     if dataset.timeline is None:
         return dataset

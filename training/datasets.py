@@ -12,7 +12,8 @@ import numpy as np
 
 from detector.errors import InputError
 from detector.images import read_image
-from detector.manifest import KINDS
+from detector.manifest import KINDS, REFUSED, Categories
+from training.categories import Cells, numeric_categories
 from training.errors import DataError
 from training.quiet import import_tensorflow
 from training.series import Cut, Timeline, Windows, time_text
@@ -53,6 +54,12 @@ class Dataset:
         Of a series.
     cut : Cut, or None
         How the windows were cut from a series.
+    missing : str
+        `median` where a value of a row may be missing: it is NaN.
+    categories : mapping of str to tuple, or None
+        Of the features that are categories; the samples have them as numbers.
+    unknown_category : str or None
+        What another category is.
     """
 
     samples: np.ndarray | Windows
@@ -68,6 +75,9 @@ class Dataset:
     notes: tuple[str, ...] = ()
     timeline: Timeline | None = None
     cut: Cut | None = None
+    missing: str = REFUSED
+    categories: Categories | None = None
+    unknown_category: str | None = None
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -97,6 +107,7 @@ class Source:
     provenance: str | None = None
     notes: tuple[str, ...] = ()
     timeline: Timeline | None = None
+    categories: Categories | None = None
 
 
 def load_dataset(
@@ -109,6 +120,7 @@ def load_dataset(
     value_range: tuple[float, float] | None = None,
     time_column: str | None = None,
     entity_column: str | None = None,
+    cells: Cells | None = None,
 ) -> Dataset:
     """Load a file, a folder of pictures or a built-in data set.
 
@@ -134,24 +146,28 @@ def load_dataset(
         and the largest value of the samples that are not held out, with a note.
     time_column, entity_column : optional
         Of a table that is a series.
+    cells : Cells, optional
+        What rows may hold beside measured values.
 
     Raises
     ------
     DataError
         If the data cannot be read or trained on as they are.
     """
+    cells = cells or Cells()
     is_series = "sequence" in kinds and "vector" not in kinds
     table_options = {"columns": columns, "label_column": label_column}
     series_options = {"time_column": time_column, "entity_column": entity_column}
-    source = _read(Path(data), data, is_series, table_options, series_options)
+    source = _read(Path(data), data, is_series, table_options, series_options, cells)
     labels = None if source.labels is None else label_texts(source.labels)
-    samples = _as_float32(source.samples, Path(data).name)
+    samples = _as_float32(source.samples, Path(data).name, cells)
     samples, kind, value_range, form_notes = _take_as(samples, source, kinds, value_range)
     normal_label = normal_label or source.normal_label
     is_anomaly, label_notes = _anomalies(labels, len(samples), normal_label)
     names = source.feature_names
     if names is None and kind != "image":
         names = tuple(f"x{column}" for column in range(samples.shape[-1]))
+    categories = source.categories or _categories(samples, kind, names, Path(data).name, cells)
     return Dataset(
         samples=samples,
         is_anomaly=is_anomaly,
@@ -165,7 +181,25 @@ def load_dataset(
         provenance=source.provenance,
         notes=(*source.notes, *form_notes, *label_notes),
         timeline=source.timeline,
+        missing=cells.missing,
+        categories=categories,
+        unknown_category=cells.unknown if categories else None,
     )
+
+
+def _categories(
+    samples: np.ndarray, kind: str, names: Sequence[str] | None, source: str, cells: Cells
+) -> Categories | None:
+    """What the columns of an array that are categories may be; they are numbers there."""
+    if kind != "vector" and (cells.may_miss or cells.categorical):
+        raise DataError(f"--missing median and --categorical are for rows (--kind vector), got kind {kind}")
+    if cells.known is not None:
+        return cells.known or None
+    cells.refuse_names(names or ())
+    known = {
+        name: numeric_categories(samples[:, names.index(name)], name, source) for name in cells.categorical
+    }
+    return known or None
 
 
 def _read(
@@ -174,6 +208,7 @@ def _read(
     is_series: bool,
     table_options: Mapping[str, Any],
     series_options: Mapping[str, str | None],
+    cells: Cells,
 ) -> Source:
     """Read data by what they are; options that do not belong to them are refused."""
     is_table = _suffix(path) in TABLE_SUFFIXES
@@ -188,7 +223,7 @@ def _read(
     if is_series and is_table and path.is_file():
         table = read_table(path, **table_options, **series_options)
         return _series_of_table(table, path, **series_options)
-    return _read_source(data, **table_options, is_series=is_series)
+    return _read_source(data, **table_options, cells=cells, is_series=is_series)
 
 
 def _take_as(
@@ -212,15 +247,21 @@ def _take_as(
 
 
 def _read_source(
-    data: str, columns: Sequence[str] | None, label_column: str | None, *, is_series: bool
+    data: str, columns: Sequence[str] | None, label_column: str | None, *, cells: Cells, is_series: bool
 ) -> Source:
     path = Path(data)
     if path.is_dir():
         return _read_pictures(path)
     if path.is_file():
         if _suffix(path) in TABLE_SUFFIXES:
-            table = read_table(path, columns, label_column)
-            return Source(table.values, table.labels, feature_names=table.columns, notes=table.notes)
+            table = read_table(path, columns, label_column, cells=cells)
+            return Source(
+                table.values,
+                table.labels,
+                feature_names=table.columns,
+                notes=table.notes,
+                categories=table.categories,
+            )
         if _suffix(path) in (".npy", ".npz"):
             return _read_arrays(path, is_series=is_series)
         known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))
@@ -531,17 +572,20 @@ def _anomalies(
     return np.zeros(n_samples, dtype=bool), (note,)
 
 
-def _as_float32(samples: np.ndarray, source: str) -> np.ndarray:
+def _as_float32(samples: np.ndarray, source: str, cells: Cells) -> np.ndarray:
     """Samples as the graph will see them; 8-bit pictures stay as they are, a quarter of the memory."""
     if samples.dtype == np.uint8:
         return samples
     with np.errstate(over="ignore"):
         converted = samples.astype(np.float32)
-    faulty = np.argwhere(~np.isfinite(converted))
+    absent = np.isnan(converted)
+    faulty = np.argwhere(~np.isfinite(converted) & ~(cells.may_miss & absent))
     if faulty.size:
         index = tuple(map(int, faulty[0]))
+        hint = "; for missing values of rows give --missing median" if np.isnan(samples[index]) else ""
         raise DataError(
             f"{source}: samples must be finite float32 values, got {samples[index]} in row {index[0]}, "
-            f"position {list(index[1:])}"
+            f"position {list(index[1:])}{hint}"
         )
+    converted[absent] = np.nan  # the same bits for all, so that copies and fingerprints show
     return converted

@@ -25,14 +25,14 @@ from detector.manifest import DECODER_FILE, ENCODER_FILE, MODEL_FILE, Manifest
 from training.architectures import Autoencoder
 from training.config import FitConfig
 from training.errors import ExportError
-from training.scaling import SCALED_LIMIT, Scaling
+from training.graph_scaling import FLOAT32_MAX, pool, scale, unscale
+from training.scaling import Scaling
 
 OPSET = 18  # the highest that tf2onnx knows
 PARITY_TOLERANCE = 1e-4  # see detector.graphs.relative_difference
 PARITY_BATCHES = (1, 2, 7, 64)
 # A residual beyond it counts as it: its square, summed over any number of features, stays finite in float32.
 RESIDUAL_LIMIT = 1e12
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 SMOOTHING_RADII = 3  # the kernel ends at three standard deviations
 
 
@@ -69,25 +69,19 @@ def export_graphs(
     ExportError
         If a graph uses more than the standard operators, or does not pass ONNX' own checker.
     """
-    sample_shape, latent_shape = autoencoder.sample_shape, autoencoder.latent_shape
+    network_shape, latent_shape = autoencoder.sample_shape, autoencoder.latent_shape
+    sample_shape = network_shape if scaling.layout is None else scaling.fill.shape
     if latent_shape is not None:
         forget_penalties(autoencoder.encoder)
     n_features = math.prod(sample_shape)
     weights = np.full(n_features, 1 / n_features, dtype=np.float32)
 
-    def scale(samples: tf.Tensor) -> tf.Tensor:
-        scaled = (samples - scaling.offset) / scaling.scale
-        return tf.clip_by_value(scaled, -SCALED_LIMIT, SCALED_LIMIT)
-
-    def unscale(values: tf.Tensor) -> tf.Tensor:
-        return tf.clip_by_value(values * scaling.scale + scaling.offset, -FLOAT32_MAX, FLOAT32_MAX)
-
     def square_error(scaled: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
         residual = tf.clip_by_value(scaled - reconstruction, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        return tf.square(_smooth(residual, sample_shape, residual_smoothing))
+        return tf.square(_smooth(residual, network_shape, residual_smoothing))
 
     def model(samples: tf.Tensor) -> dict[str, tf.Tensor]:
-        scaled = scale(samples)
+        scaled = scale(samples, scaling)
         latent = {} if latent_shape is None else {LATENT: autoencoder.encoder(scaled, training=False)}
         if autoencoder.memory is not None:
             decoded, feature_error = autoencoder.memory(scaled, training=False)
@@ -95,15 +89,21 @@ def export_graphs(
             decoded = autoencoder.decoder(latent[LATENT], training=False)
             heads = autoencoder.reconstructions(latent[LATENT])
             feature_error = sum(square_error(scaled, head) for head in heads)
+        feature_error = pool(feature_error, scaling)
         # A product, not a mean: its rounding does not depend on a row's place in the batch.
         score = tf.linalg.matvec(tf.reshape(feature_error, (-1, n_features)), weights)
-        return {SCORE: score, RECONSTRUCTION: unscale(decoded), FEATURE_ERROR: feature_error, **latent}
+        return {
+            SCORE: score,
+            RECONSTRUCTION: unscale(decoded, scaling),
+            FEATURE_ERROR: feature_error,
+            **latent,
+        }
 
     def encode(samples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {LATENT: autoencoder.encoder(scale(samples), training=False)}
+        return {LATENT: autoencoder.encoder(scale(samples, scaling), training=False)}
 
     def decode(latent: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {RECONSTRUCTION: unscale(autoencoder.decoder(latent, training=False))}
+        return {RECONSTRUCTION: unscale(autoencoder.decoder(latent, training=False), scaling)}
 
     graphs = {MODEL_FILE: convert(model, INPUT, sample_shape)}
     if latent_shape is None:
@@ -152,7 +152,7 @@ def check_parity(
     except ModelError as error:
         raise ExportError(str(error)) from error
     real = samples[: max(PARITY_BATCHES)].astype(np.float32)
-    units = {SCORE: threshold, FEATURE_ERROR: threshold, RECONSTRUCTION: scaling.scale}
+    units = {SCORE: threshold, FEATURE_ERROR: threshold, RECONSTRUCTION: scaling.unit}
     if ENCODER_FILE in graphs:
         latent = graphs[ENCODER_FILE].function(tf.constant(real))[LATENT].numpy()
         units[LATENT] = np.abs(latent).max()
@@ -282,10 +282,12 @@ def convert(
 
 def extreme_samples(sample_shape: tuple[int, ...], scaling: Scaling) -> np.ndarray:
     """Far and farthest finite inputs: each must have a finite score."""
-    zeros = np.zeros(sample_shape, dtype=np.float64) + scaling.offset
+    zeros = np.zeros(sample_shape, dtype=np.float64) + scaling.centre
     steps = (10.0, -10.0, 1e4, -1e4, 1e30, -1e30)
     far = [
-        np.clip(zeros + step * scaling.scale.astype(np.float64), -FLOAT32_MAX, FLOAT32_MAX) for step in steps
+        np.clip(zeros + step * scaling.unit.astype(np.float64), -FLOAT32_MAX, FLOAT32_MAX) for step in steps
     ]
     farthest = [np.full(sample_shape, value) for value in (FLOAT32_MAX, -FLOAT32_MAX)]
-    return np.stack([zeros, *far, *farthest]).astype(np.float32)
+    may_miss = scaling.layout is not None and scaling.layout.may_miss
+    missing = [np.full(sample_shape, np.nan)] * may_miss
+    return np.stack([zeros, *far, *farthest, *missing]).astype(np.float32)

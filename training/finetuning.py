@@ -27,9 +27,10 @@ from training.classifier import ClassifierConfig, ClassifierNetwork
 from training.datasets import Dataset
 from training.errors import ExportError
 from training.export import PARITY_BATCHES, PARITY_TOLERANCE, Graph, convert, extreme_samples
+from training.graph_scaling import scale
 from training.probability import class_figures, deal_folds, fit_temperature
 from training.restore import Restored
-from training.scaling import SCALED_LIMIT, Scaling
+from training.scaling import Scaling
 
 N_FOLDS = 5
 MANY_LABELLED = 2000  # from here on a split costs less than it tells
@@ -215,8 +216,7 @@ def export_classifier(fitted: FittedClassifier, samples: np.ndarray) -> tuple[Gr
     shape = samples.shape[1:]
 
     def classify(raw: tf.Tensor) -> dict[str, tf.Tensor]:
-        scaled = tf.clip_by_value((raw - scaling.offset) / scaling.scale, -SCALED_LIMIT, SCALED_LIMIT)
-        bounded = tf.clip_by_value(logits(scaled) / temperature, -LOGIT_LIMIT, LOGIT_LIMIT)
+        bounded = tf.clip_by_value(logits(scale(raw, scaling)) / temperature, -LOGIT_LIMIT, LOGIT_LIMIT)
         return {PROBABILITY: tf.nn.softmax(bounded)}
 
     graph = convert(classify, INPUT, shape)

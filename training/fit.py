@@ -32,6 +32,7 @@ from training.commands import (
 )
 from training.config import FitConfig
 from training.datasets import Dataset
+from training.layout import network_shape
 from training.presets import DEFAULT_PRESETS, PRESETS
 from training.quiet import import_tensorflow
 from training.stages import prepare, publish, train
@@ -80,7 +81,7 @@ def _describe(dataset: Dataset, config: FitConfig) -> None:
     import_tensorflow()
     from training.architectures import build_autoencoder
 
-    autoencoder = build_autoencoder(config, dataset.sample_shape)
+    autoencoder = build_autoencoder(config, network_shape(dataset))
     for model in (autoencoder.encoder, autoencoder.decoder):
         if model is not None:
             model.summary(print_fn=print)

@@ -151,6 +151,9 @@ def draft_manifest(fitted: Fitted) -> Manifest:
         stride=(config.stride or 1) if is_sequence else None,
         merge=config.merge if is_sequence else None,
         latent_shape=autoencoder.latent_shape,
+        missing=dataset.missing,
+        categories=dataset.categories,
+        unknown_category=dataset.unknown_category,
         reconstruction=FROM_MEMORY if config.has_memory else FROM_LATENT,
         score=describe_score(config),
         architecture={"name": config.architecture, "parameters": autoencoder.n_parameters}
@@ -248,7 +251,7 @@ def _golden_samples(fitted: Fitted) -> np.ndarray:
     rng = np.random.default_rng(fitted.config.seed)
     shape = (N_GOLDEN, *dataset.sample_shape)
     drawn = rng.uniform(size=shape) if dataset.value_range is not None else rng.normal(size=shape)
-    return (scaling.offset + scaling.scale * drawn).astype(np.float32)
+    return scaling.at(drawn)
 
 
 def _figures(manifest: Manifest, fitted: Fitted, parity: dict[str, Any], notes: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from detector.errors import StoreError
 from detector.inference import Detector
 from detector.manifest import MANIFEST_FILE, Manifest
 from detector.store import ModelStore
+from training.categories import Cells
 from training.cutting import whole_windows
 from training.datasets import ANOMALY, NORMAL, Dataset, load_dataset
 from training.errors import ConfigError, DataError
@@ -135,6 +136,7 @@ def _read(manifest: Manifest, data: str, **columns: str | None) -> Dataset:
         kinds=[manifest.kind],
         columns=manifest.feature_names if is_table else None,
         value_range=ANY_RANGE if manifest.kind == "image" else None,
+        cells=Cells.of(manifest),
         **columns,
     )
     if Path(data).is_dir() and manifest.kind == "image":  # other kinds take pixels as they are

@@ -108,7 +108,7 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
         latents = test.outputs[LATENT][rows] if LATENT in test.outputs else None
         return charts.picture_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
     draw = charts.window_chart if dataset.kind == "sequence" else charts.feature_chart
-    return draw(scaling.apply(samples), scaling.apply(reconstructions), errors, titles, dataset.feature_names)
+    return draw(scaling.shown(samples), scaling.shown(reconstructions), errors, titles, dataset.feature_names)
 
 
 def _restoration_chart(test: TestRun, dataset: Dataset) -> str | None:

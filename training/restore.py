@@ -14,11 +14,12 @@ from training.architectures import Autoencoder, build_autoencoder
 from training.config import FitConfig
 from training.errors import ConfigError, ExportError
 from training.export import forget_penalties
+from training.layout import Layout, network_shape
 from training.scaling import Scaling
 
 # The restored network runs in Keras, what it is held against in ONNX Runtime: see training.export.
 TOLERANCE = 1e-4
-_OFFSET, _SCALE = "scaling_offset", "scaling_scale"
+_OFFSET, _SCALE, _FILL = "scaling_offset", "scaling_scale", "scaling_fill"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Restored:
 def weight_arrays(autoencoder: Autoencoder, scaling: Scaling) -> dict[str, np.ndarray]:
     """The content of `weights.npz`, float32: `encoder_0`, `decoder_0` ... in Keras' order; and scaling."""
     arrays = {_OFFSET: scaling.offset, _SCALE: scaling.scale}
+    if scaling.layout is not None:
+        arrays[_FILL] = scaling.fill
     for part in ("encoder", "decoder"):
         weights = getattr(autoencoder, part).get_weights()
         arrays |= {f"{part}_{position}": weight for position, weight in enumerate(weights)}
@@ -65,11 +68,12 @@ def restore(folder: Path, detector: Detector) -> Restored:
     config = configuration_of(manifest)
     with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as stored:
         arrays = dict(stored)
-    autoencoder = build_autoencoder(config, manifest.sample_shape)
+    autoencoder = build_autoencoder(config, network_shape(manifest))
     for part in ("encoder", "decoder"):
         _set_weights(getattr(autoencoder, part), part, arrays)
     forget_penalties(autoencoder.encoder)
-    restored = Restored(config, Scaling(arrays[_OFFSET], arrays[_SCALE]), autoencoder)
+    scaling = Scaling(arrays[_OFFSET], arrays[_SCALE], layout=Layout.of(manifest), fill=arrays.get(_FILL))
+    restored = Restored(config, scaling, autoencoder)
     _check(restored, folder, detector)
     return restored
 

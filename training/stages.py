@@ -14,6 +14,7 @@ from training.baselines import baseline_notes
 from training.commands import print_notes
 from training.config import FitConfig
 from training.datasets import Dataset
+from training.layout import network_shape
 from training.quiet import import_tensorflow
 from training.scaling import Scaling, fit_scaling
 from training.splits import Splits, split_dataset
@@ -88,10 +89,11 @@ def train(prepared: Prepared, name: str) -> Trained:
         prepared.config,
     )
     seed_everything(config.seed)
-    autoencoder = build_autoencoder(config, dataset.sample_shape)
+    shape = network_shape(dataset)
+    autoencoder = build_autoencoder(config, shape)
     size_notes = (
-        *_size_notes(autoencoder.n_parameters, dataset.sample_shape),
-        *_latent_notes(math.prod(autoencoder.latent_shape or (0,)), dataset.sample_shape, config),
+        *_size_notes(autoencoder.n_parameters, shape),
+        *_latent_notes(math.prod(autoencoder.latent_shape or (0,)), shape, config),
     )
     print_notes(size_notes)
     train = scaling.apply(dataset.samples[splits.train])

@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV and Parquet into numeric columns and labels, or a sentence that says why not."""
+"""Tables: CSV, TSV and Parquet into columns of numbers and labels, or a sentence that says why not."""
 
 import dataclasses
 import re
@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from detector.manifest import Categories
+from training.categories import Cells, is_measured, may_be_category, read_categories
 from training.errors import DataError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -27,13 +29,15 @@ class Table:
     Attributes
     ----------
     values : ndarray of shape (n_rows, n_columns), float64
-        Finite.
+        Finite; NaN where a value is missing and may be, categories as numbers.
     columns : tuple of str
     labels : ndarray of shape (n_rows,), str, or None
     times : ndarray of shape (n_rows,), datetime64[us] in UTC, int64 or float64; or None
     entities : ndarray of shape (n_rows,), str, or None
     notes : tuple of str
         What was assumed, a sentence each.
+    categories : mapping of str to tuple, or None
+        Of the columns that are categories.
     """
 
     values: np.ndarray
@@ -42,6 +46,7 @@ class Table:
     times: np.ndarray | None = None
     entities: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    categories: Categories | None = None
 
 
 def read_table(
@@ -51,8 +56,9 @@ def read_table(
     *,
     time_column: str | None = None,
     entity_column: str | None = None,
+    cells: Cells | None = None,
 ) -> Table:
-    """Read a table whose columns, or those chosen, are numbers.
+    """Read a table whose columns, or those chosen, are numbers, or categories.
 
     Parameters
     ----------
@@ -65,14 +71,16 @@ def read_table(
         Dates, timestamps, numbers, or texts in ISO 8601.
     entity_column : str, optional
         Which series a row belongs to.
+    cells : Cells, optional
+        What rows may hold beside numbers; not given for a series, whose steps hold nothing else.
 
     Raises
     ------
     DataError
-        If the file cannot be read or has no rows, a column is not there, holds text, or has a missing or
-        non-finite value, or a label, time or entity is missing.
+        If the file cannot be read or has no rows, a column is not there, holds text that is no category, has
+        a non-finite value or a missing one that may not be, or a label, time or entity is missing.
     """
-    table = _read(path)
+    table = _read(path, cells.texts_of() if cells else ())
     _refuse_repeated(columns or (), "--columns")
     special = [name for name in (label_column, time_column, entity_column) if name]
     features = [name for name in table.column_names if name not in special]
@@ -87,15 +95,33 @@ def read_table(
         raise DataError(f"{path.name} has no feature column")
     if table.num_rows == 0:
         raise DataError(f"{path.name} has no rows, only the columns {_listed(table.column_names)}")
-    _refuse_text(table, path, chosen)
+    if cells is not None:
+        cells.refuse_names(chosen)
+    _refuse_text(table, path, chosen, cells)
+    values, categories = _columns(table, path, chosen, cells)
     return Table(
-        values=np.column_stack([_numbers(table[name], name, path) for name in chosen]),
+        values=values,
         columns=tuple(chosen),
         labels=_texts(table[label_column], f"label column {label_column!r}", path) if label_column else None,
         times=_times(table[time_column], time_column, path) if time_column else None,
         entities=_texts(table[entity_column], f"column {entity_column!r}", path) if entity_column else None,
         notes=() if columns else tuple(_notes(features, chosen, path)),
+        categories=categories,
     )
+
+
+def _columns(
+    table: pa.Table, path: Path, chosen: Sequence[str], cells: Cells | None
+) -> tuple[np.ndarray, Categories | None]:
+    """The columns as numbers, and what those that are categories may be."""
+    columns, categories = [], {}
+    for name in chosen:
+        if cells is not None and name in cells.categorical:
+            values, categories[name] = read_categories(table[name], name, path.name, cells)
+            columns.append(_refuse_gaps(values, np.isnan(values), name, path, cells))
+        else:
+            columns.append(_numbers(table[name], name, path, cells))
+    return np.column_stack(columns), categories or None
 
 
 def column_names(path: Path) -> list[str]:
@@ -124,13 +150,14 @@ def missing_labels(texts: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.isin(texts, _NO_LABEL))
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, texts: Sequence[str] = ()) -> pa.Table:
+    """The whole table; of a text file these columns as texts, whatever they look like."""
     try:
         if path.suffix == ".parquet":
             table = pyarrow.parquet.read_table(path)
         else:
             _refuse_delimiter(path)
-            table = _read_text(path)
+            table = _read_text(path, texts)
         _refuse_repeated(table.column_names, f"{path.name}: column names")  # decodes them as well
     except UnicodeDecodeError as error:
         raise DataError(f"{path.name}: column names must be UTF-8, got {error.object!r}") from error
@@ -139,12 +166,13 @@ def _read(path: Path) -> pa.Table:
     return table
 
 
-def _read_text(path: Path) -> pa.Table:
+def _read_text(path: Path, texts: Sequence[str]) -> pa.Table:
     options = pyarrow.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
+    types = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
     try:
-        return pyarrow.csv.read_csv(path, parse_options=options)
+        return pyarrow.csv.read_csv(path, None, options, types)
     except pa.ArrowInvalid:  # once more on one thread: only there does the message have the row's number
-        return pyarrow.csv.read_csv(path, pyarrow.csv.ReadOptions(use_threads=False), options)
+        return pyarrow.csv.read_csv(path, pyarrow.csv.ReadOptions(use_threads=False), options, types)
 
 
 def _delimiter(path: Path) -> str:
@@ -188,12 +216,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _refuse_text(table: pa.Table, path: Path, names: Sequence[str]) -> None:
-    """Every column that is not made of numbers, in one sentence."""
+def _refuse_text(table: pa.Table, path: Path, names: Sequence[str], cells: Cells | None) -> None:
+    """Every column that is neither made of numbers nor a category, in one sentence."""
     texts = {}
     for name in names:
         kind = table[name].type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        is_category = cells is not None and name in cells.categorical
+        may_be_empty = cells is not None and cells.may_miss and pa.types.is_null(kind)
+        if not (is_measured(kind) or is_category or may_be_empty):
             texts[name] = kind
     if texts and not all(pa.types.is_null(kind) for kind in texts.values()):
         name = next(name for name, kind in texts.items() if not pa.types.is_null(kind))
@@ -203,8 +233,15 @@ def _refuse_text(table: pa.Table, path: Path, names: Sequence[str]) -> None:
             f"{path.name}: columns must hold numbers, got {_listed(texts)} of type "
             f"{_listed(sorted({str(kind) for kind in texts.values()}))}{example}; "
             "name the columns of numbers with --columns, and the label with --label-column"
+            + (_category_hint(table, texts) if cells is not None else "")
             + _time_hint(texts)
         )
+
+
+def _category_hint(table: pa.Table, names: Iterable[str]) -> str:
+    """The texts with few values, as they could be given; with names that commas do not part."""
+    few = [name for name in names if may_be_category(table[name]) and "," not in name]
+    return f"; for columns that are categories give --categorical {','.join(few)}" if few else ""
 
 
 def _time_hint(kinds: Mapping[str, pa.DataType]) -> str:
@@ -212,20 +249,33 @@ def _time_hint(kinds: Mapping[str, pa.DataType]) -> str:
     return f"; for a series give --kind sequence --time-column {times[0]}" if times else ""
 
 
-def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
-    missing = np.flatnonzero(column.is_null().to_numpy())
-    if missing.size:
-        raise DataError(
-            f"{path.name}: column {name!r} has {missing.size} missing value{'s' * (missing.size > 1)}, "
-            f"the first in {row_words(missing[0], path)}; fill them, remove their rows, or name the other "
-            "columns with --columns"
-        )
-    values = column.cast(pa.float64(), safe=False).to_numpy()  # float32 in the end: identifiers lose digits
-    faulty = np.flatnonzero(~np.isfinite(values))
+def _numbers(column: pa.ChunkedArray, name: str, path: Path, cells: Cells | None = None) -> np.ndarray:
+    absent = column.is_null().to_numpy()
+    # float32 in the end: identifiers lose digits
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if cells is not None:
+        absent = absent | np.isnan(values)
+    values = _refuse_gaps(values, absent, name, path, cells)
+    faulty = np.flatnonzero(~np.isfinite(values) & ~absent)
     if faulty.size:
         raise DataError(
             f"{path.name}: column {name!r} must be finite, got {values[faulty[0]]} in "
             f"{row_words(faulty[0], path)}"
+        )
+    return values
+
+
+def _refuse_gaps(
+    values: np.ndarray, absent: np.ndarray, name: str, path: Path, cells: Cells | None
+) -> np.ndarray:
+    """The values; missing ones are refused where they may not be."""
+    missing = np.flatnonzero(absent)
+    if missing.size and not (cells is not None and cells.may_miss):
+        option = "" if cells is None else "give --missing median, "
+        raise DataError(
+            f"{path.name}: column {name!r} has {missing.size} missing value{'s' * (missing.size > 1)}, "
+            f"the first in {row_words(missing[0], path)}; {option}fill them, remove their rows, or name the "
+            "other columns with --columns"
         )
     return values
 

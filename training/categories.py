@@ -1,0 +1,189 @@
+"""Columns of a table that are categories: texts and numbers with few values, as the graph takes them."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from detector.manifest import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED, Categories, Manifest
+from detector.tables import MOST_NAMED, UNKNOWN_HINT, category_values
+from training.errors import DataError
+
+MOST_CATEGORIES = 256  # each is a column of the network
+MOST_OFFERED = 32  # texts with so few values are more likely categories than names
+BOOLEANS = ("false", "true")  # as JSON writes them
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """What rows may hold beside measured values.
+
+    Attributes
+    ----------
+    missing : str
+        `refuse` or `median`.
+    categorical : tuple of str
+        Features that are categories.
+    unknown : str
+        What a category is that is not among the known ones: `own` or `refuse`.
+    known : mapping of str to tuple, or None
+        Those of a model, by feature; None where the data decide.
+    """
+
+    missing: str = REFUSED
+    categorical: tuple[str, ...] = ()
+    unknown: str = OWN_CATEGORY
+    known: Categories | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Cells":
+        """Those that a model was fitted with."""
+        categories = manifest.categories or {}
+        return cls(manifest.missing, tuple(categories), manifest.unknown_category or OWN_CATEGORY, categories)
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether a value may be missing."""
+        return self.missing == MISSING_AS_MEDIAN
+
+    def refuse_names(self, features: Sequence[str]) -> None:
+        """Refuse categories of features that the data have not.
+
+        Raises
+        ------
+        DataError
+            Naming them.
+        """
+        absent = [name for name in self.categorical if name not in features]
+        if absent:
+            listed = ", ".join(features[:8]) + (f" and {len(features) - 8} more" if len(features) > 8 else "")
+            raise DataError(f"--categorical names {absent[0]!r}, which is no feature: only {listed}")
+
+    def texts_of(self) -> tuple[str, ...]:
+        """Columns whose values are texts whatever they look like: a model knows `007` as a text."""
+        return tuple(
+            name
+            for name, known in (self.known or {}).items()
+            if isinstance(known[0], str) and not set(known) <= set(BOOLEANS)
+        )
+
+
+def is_measured(kind: pa.DataType) -> bool:
+    """Whether a column holds numbers."""
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds texts, or what has a text for each of its few values."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
+
+
+def may_be_category(column: pa.ChunkedArray) -> bool:
+    """Whether to offer a column of texts as categories."""
+    return is_text(column.type) and 1 <= len(column.unique()) <= MOST_OFFERED
+
+
+def numeric_categories(values: np.ndarray, name: str, source: str) -> tuple[float, ...]:
+    """The different numbers of a column, ascending, as float32 tells them apart; whole ones as integers.
+
+    Raises
+    ------
+    DataError
+        If there is none, or they are too many.
+    """
+    present = values[~np.isnan(values)].astype(np.float64)
+    _, first = np.unique(present.astype(np.float32), return_index=True)
+    _check_number(len(first), name, source)
+    return tuple(int(value) if value == int(value) else float(value) for value in present[first])
+
+
+def read_categories(
+    column: pa.ChunkedArray, name: str, source: str, cells: Cells
+) -> tuple[np.ndarray, tuple[str, ...] | tuple[float, ...]]:
+    """One column as numbers of the graph's input, and its categories.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray
+    name, source : str
+        Of the column and its file, for errors.
+    cells : Cells
+
+    Returns
+    -------
+    tuple of ndarray of shape (n_rows,), float64, and tuple
+        A missing value is NaN. The known categories, or those of the column: texts in the order of the
+        alphabet, or numbers.
+
+    Raises
+    ------
+    DataError
+        If the column holds neither texts nor numbers, or too many, or one that is unknown and refused.
+    """
+    known = (cells.known or {}).get(name)
+    if known is not None and not isinstance(known[0], str) and not _holds_numbers(column.type):
+        raise DataError(f"{source}: column {name!r} must hold numbers, got {column.type}")
+    if known is None and not is_text(column.type) and not _holds_numbers(column.type):
+        raise DataError(f"{source}: column {name!r} must hold texts or numbers, got {column.type}")
+    if _holds_numbers(column.type) and (known is None or not isinstance(known[0], str)):
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return values, known or numeric_categories(values, name, source)
+    positions, texts = _texts(column)
+    if known is None:
+        known = tuple(sorted(text for text in texts if text is not None))
+        _check_number(len(known), name, source)
+    return _place(positions, texts, known, name, source, cells), known
+
+
+def _holds_numbers(kind: pa.DataType) -> bool:
+    return is_measured(kind) or pa.types.is_null(kind)
+
+
+def _check_number(n_categories: int, name: str, source: str) -> None:
+    if not 1 <= n_categories <= MOST_CATEGORIES:
+        raise DataError(
+            f"{source}: column {name!r} must have 1 to {MOST_CATEGORIES} different values to be a category, "
+            f"got {n_categories}"
+        )
+
+
+def _texts(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
+    """Position of each cell in a list of different texts; None among them is what is missing."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if len(column) == 0:
+        return np.empty(0, dtype=np.int64), []
+    encoded = pa.concat_arrays(column.dictionary_encode(null_encoding="encode").unify_dictionaries().chunks)
+    return encoded.indices.to_numpy(), [_text(value) for value in encoded.dictionary.to_pylist()]
+
+
+def _text(value: object) -> str | None:
+    """A cell as text; an empty one is missing."""
+    if isinstance(value, bool):
+        return BOOLEANS[value]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return None if value is None or value == "" else str(value)
+
+
+def _place(
+    positions: np.ndarray,
+    texts: Sequence[str | None],
+    known: Sequence[str],
+    name: str,
+    source: str,
+    cells: Cells,
+) -> np.ndarray:
+    """Positions of cells among the known categories."""
+    numbers = dict(zip(known, category_values(known).tolist(), strict=True)) | {None: np.nan}
+    unknown = [text for text in texts if text not in numbers]
+    if unknown and cells.unknown == REFUSED:
+        listed = ", ".join(known[:MOST_NAMED])
+        raise DataError(
+            f"{source}: column {name!r} must hold one of {listed}, got {unknown[0]!r}{UNKNOWN_HINT}"
+        )
+    places = np.array([numbers.get(text, float(len(known))) for text in texts], dtype=np.float64)
+    return places[positions]
