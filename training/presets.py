@@ -51,7 +51,7 @@ _RGB = {
 }
 
 # The autoencoder beside a memory is there to encode and decode: it need not find the last percent.
-_MEMORY = {"architecture": "memory", "epochs": 60, "batch_size": 128}
+_MEMORY = {"architecture": "memory", "epochs": 60}
 
 PRESETS: dict[str, Preset] = {
     "memory": Preset(
