@@ -101,6 +101,40 @@ def tables(compared: Sequence[Compared]) -> list[str]:
     return lines
 
 
+def overview(compared: Sequence[Compared]) -> list[str]:
+    """Lines of Markdown: a line for each method, of each metric its mean, median, rank and test."""
+    compared = [one for one in compared if one.sets]
+    if not compared:
+        return []
+    sizes = {one.metric: len(one.sets) for one in compared}
+    n_sets = ", ".join(f"{size} sets with {metric}" for metric, size in sizes.items())
+    if len(set(sizes.values())) == 1:
+        n_sets = f"{len(compared[0].sets)} sets"
+    head = ["method"]
+    for one in compared:
+        head += [f"{one.metric} mean", "median", "rank", "p"]
+    methods = list(dict.fromkeys(method for one in compared for method in one.methods))
+    lines = [
+        [method, *(cell for one in compared for cell in _overview_cells(one, method))] for method in methods
+    ]
+    return ["", f"### Means over {n_sets}", "", _line(head), _line(["---"] * len(head)), *map(_line, lines)]
+
+
+def _overview_cells(one: Compared, method: str) -> list[str]:
+    if method not in one.methods:
+        return ["", "", "", ""]
+    values = one.values[:, one.methods.index(method)]
+    rank = f"{one.ranks[one.methods.index(method)]:.2f}"
+    return [shown(values.mean()), shown(np.median(values)), rank, _p_cell(one, method)]
+
+
+def _p_cell(one: Compared, method: str) -> str:
+    if method == OURS or OURS not in one.methods:
+        return ""
+    _, _, p_value = one.against(method)
+    return "" if np.isnan(p_value) else f"{p_value:.2g}"
+
+
 def _table(one: Compared) -> list[str]:
     rows = [[name, *map(shown, values)] for name, values in zip(one.sets, one.values, strict=True)]
     rows += [
@@ -115,12 +149,15 @@ def _table(one: Compared) -> list[str]:
 
 
 def _tests(one: Compared) -> list[list[str]]:
-    counts, p_values = [f"sets where {OURS} is better : worse"], ["Wilcoxon p"]
-    for method in one.methods:
-        better, worse, p_value = one.against(method)
-        counts.append("" if method == OURS else f"{better} : {worse}")
-        p_values.append("" if method == OURS or np.isnan(p_value) else f"{p_value:.2g}")
-    return [counts, p_values]
+    counts = [one.against(method)[:2] for method in one.methods]
+    shares = [
+        "" if method == OURS else f"{better} : {worse}"
+        for method, (better, worse) in zip(one.methods, counts, strict=True)
+    ]
+    return [
+        [f"sets where {OURS} is better : worse", *shares],
+        ["Wilcoxon p", *(_p_cell(one, method) for method in one.methods)],
+    ]
 
 
 def shown(value: float | None) -> str:

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison import Compared, compare, shown, tables
+from benchmarks.comparison import Compared, compare, overview, shown, tables
 from benchmarks.protocol import DataSet, Protocol, QualityError
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.rows import Row, find_row, read_rows, write_rows
@@ -181,7 +181,7 @@ def _show(name: str, protocol: Protocol, rows: Sequence[Row], methods: Sequence[
         compare(rows, metric, methods, lower_is_better=metric in protocol.lower_is_better)
         for metric in protocol.metrics
     ]
-    print("\n".join(tables(compared)))
+    print("\n".join([*tables(compared), *overview(compared)]))
     if protocol.summary is not None:
         print("\n".join(["", *protocol.summary(rows)]))
     _draw(name, [one for one in compared if one.sets], picture)
