@@ -19,12 +19,12 @@ CLEAR_LEAD = 0.01  # of ROC AUC; less is of no use, however sure it is
 def compare_baselines(
     train: np.ndarray, test: np.ndarray, is_anomaly: np.ndarray, own_score: np.ndarray, seed: int
 ) -> dict[str, Any] | None:
-    """Fit the baselines on the training split and rank the test split by them and by the model.
+    """Fit the baselines as the model was, and rank the test split by them and by the model.
 
     Parameters
     ----------
     train : ndarray of shape (n_train, *sample_shape), float32
-        Scaled as the network sees them.
+        Scaled as the network sees them; all that the model was made of, early stopping included.
     test : ndarray of shape (n_test, *sample_shape), float32
         The same.
     is_anomaly : ndarray of shape (n_test,), bool

@@ -9,6 +9,7 @@ from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
 from detector.graphs import FEATURE_ERROR, LATENT, SCORE, open_sessions
 from detector.inference import Detector
 from detector.manifest import CONDITIONAL_PROMISE, NO_PROMISE, Manifest, Threshold
+from training.collapse import check_spread
 from training.config import FitConfig
 from training.errors import TrainingError
 
@@ -56,12 +57,15 @@ def calibrate(
     Raises
     ------
     TrainingError
-        If the threshold would be 0: the network reproduces nearly every sample exactly.
+        If the scores are all the same, or the threshold would be 0: the network reproduces nearly every
+        sample exactly.
     """
     detector = Detector(draft, "", np.empty(0), open_sessions(graphs, draft))
     checked = detector.check_samples(samples)
     outputs = detector.run(checked, [SCORE, FEATURE_ERROR, *([LATENT] if draft.latent_shape else [])])
     sample_scores = detector.finite(outputs[SCORE]).astype(np.float64)
+    if config.collapse_check:
+        check_spread(checked, sample_scores)
     scores = np.sort(sample_scores)
     if config.promise:
         rank, promise = promised_rank(scores.size, config.alpha), CONDITIONAL_PROMISE

@@ -103,6 +103,9 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
         "--value-range", type=flags.value_range, metavar="LOW,HIGH", help="values of black and white"
     )
     parser.add_argument("--no-promise", action="store_true", help="go on with too few samples for a promise")
+    parser.add_argument(
+        "--no-collapse-check", action="store_true", help="publish even a network that learned nothing"
+    )
     parser.add_argument("--no-samples", action="store_true", help="publish no sample of the data")
     add_flags(parser.add_argument_group("hyperparameters"), without)
 
@@ -171,7 +174,8 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """The hyperparameters that the flags name."""
     fields = {field.name for field in dataclasses.fields(FitConfig)} - {"kind", "preset"}
     given = {name: value for name, value in vars(arguments).items() if name in fields}
-    return given | {"promise": not arguments.no_promise, "samples": not arguments.no_samples}
+    switches = ("promise", "samples", "collapse_check")
+    return given | {name: not getattr(arguments, f"no_{name}") for name in switches}
 
 
 def run_command(action: Callable[[], None], interrupted: str = "nothing was written") -> int:

@@ -187,6 +187,7 @@ class FitConfig:
     alpha: float = _option(0.05, float, "false-alarm rate to promise on normal data")
     promise: bool = True
     samples: bool = True
+    collapse_check: bool = True
     window: int | None = _option(
         None,
         int,

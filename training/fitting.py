@@ -163,12 +163,16 @@ def restoration(autoencoder: Autoencoder, validation: np.ndarray, config: FitCon
         of the value range or, where there is none, of a feature's standard deviation.
     """
     corrupted = corrupted_copy(validation, config)
-    chunks = [corrupted[start : start + CHUNK] for start in range(0, len(corrupted), CHUNK)]
-    restored = [autoencoder.rebuild(chunk).numpy() for chunk in chunks]
     low, high = config.scaled_range or (0.0, 1.0)
-    errors = [np.square(given - validation).mean() for given in (corrupted, np.concatenate(restored))]
+    errors = [np.square(given - validation).mean() for given in (corrupted, rebuild(autoencoder, corrupted))]
     before, after = (float(10 * np.log10((high - low) ** 2 / error)) for error in errors)
     return before, after
+
+
+def rebuild(autoencoder: Autoencoder, samples: np.ndarray) -> np.ndarray:
+    """Reconstructions, shape and units of the scaled samples."""
+    chunks = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
+    return np.concatenate([autoencoder.rebuild(chunk).numpy() for chunk in chunks])
 
 
 def compiled_network(

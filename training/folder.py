@@ -230,9 +230,11 @@ def _restore(
 
 
 def _compare_baselines(fitted: Fitted, test: TestRun, score: np.ndarray) -> dict[str, Any] | None:
-    train = fitted.dataset.samples[fitted.splits.train]
-    train, samples = (fitted.scaling.apply(split) for split in (train, test.samples))
-    return compare_baselines(train, samples, test.is_anomaly, score, fitted.config.seed)
+    rows = np.concatenate([fitted.splits.train, fitted.splits.validation])
+    fitted_on, samples = (
+        fitted.scaling.apply(split) for split in (fitted.dataset.samples[rows], test.samples)
+    )
+    return compare_baselines(fitted_on, samples, test.is_anomaly, score, fitted.config.seed)
 
 
 def _compression(detector: Detector, samples: np.ndarray) -> dict[str, dict[str, float]] | None:

@@ -7,20 +7,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from detector.calibration import promised_rank
 from detector.manifest import Manifest
 from detector.store import ModelStore
 from training.baselines import baseline_notes
+from training.collapse import LEAST_SAMPLES, MOST_SAMPLES, check_rebuilding, measure_rebuilding
 from training.commands import print_notes
 from training.config import FitConfig
 from training.datasets import Dataset
+from training.errors import TrainingError
 from training.layout import network_shape
 from training.quiet import import_tensorflow
 from training.scaling import Scaling, fit_scaling
 from training.splits import Splits, split_dataset
 
 if TYPE_CHECKING:
+    from training.architectures import Autoencoder
     from training.export import Graph
+    from training.fitting import History
     from training.folder import Fitted
 
 MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
@@ -73,7 +79,7 @@ def train(prepared: Prepared, name: str) -> Trained:
     Raises
     ------
     TrainingError
-        If the fit diverges at once, or the network cannot be exported.
+        If the fit diverges at once, the network has collapsed, or it cannot be exported.
     """
     import_tensorflow()
     from training.architectures import build_autoencoder
@@ -101,10 +107,10 @@ def train(prepared: Prepared, name: str) -> Trained:
     max_seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
     with progress_callback(config.epochs, max_seconds) as progress:
         autoencoder, history = fit_network(autoencoder, train, validation, config, [progress])
-    late_notes: tuple[str, ...] = ()
+    late_notes = tuple(_collapse_notes(autoencoder, train, validation, history, config))
     if config.corrupt_validation:
-        late_notes = (_restoration_note(*restoration(autoencoder, validation, config)),)
-        print_notes(late_notes)
+        late_notes += (_restoration_note(*restoration(autoencoder, validation, config)),)
+    print_notes(late_notes)
     graphs = export_graphs(autoencoder, scaling, config.residual_smoothing)
     created_at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     fitted = Fitted(name, created_at, dataset, splits, scaling, config, autoencoder, history)
@@ -126,6 +132,34 @@ def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Ma
     manifest = write_folder(staged, trained.fitted, trained.graphs, list(trained.notes))
     print_notes(baseline_notes(manifest.evaluation["baselines"]))
     return store.publish(staged, manifest)
+
+
+def _collapse_notes(
+    autoencoder: "Autoencoder",
+    train: np.ndarray,
+    validation: np.ndarray,
+    history: "History | None",
+    config: FitConfig,
+) -> list[str]:
+    """Refuse a collapsed network, by scaled samples; a note where it is wanted all the same."""
+    from training.fitting import rebuild
+
+    samples = validation if len(validation) >= LEAST_SAMPLES else train
+    samples = samples[np.unique(np.linspace(0, len(samples) - 1, MOST_SAMPLES).astype(int))]
+    rebuilding = measure_rebuilding(
+        samples,
+        rebuild(autoencoder, samples),
+        mean=train.mean(axis=0, dtype=np.float64),
+        middle=0.5 if config.settled_output == "sigmoid" else 0.0,
+    )
+    is_trained = not config.has_memory
+    was_learning = is_trained and history.best_epoch == len(history.train_loss)
+    try:
+        return check_rebuilding(rebuilding, is_trained=is_trained, was_learning=was_learning)
+    except TrainingError as error:
+        if config.collapse_check:
+            raise
+        return [f"published all the same: {error}"]
 
 
 def _latent_notes(latent_size: int, sample_shape: tuple[int, ...], config: FitConfig) -> Iterator[str]:

@@ -161,6 +161,7 @@ def test_flags_cover_every_hyperparameter_and_default_to_absent():
         "preset",
         "promise",
         "samples",
+        "collapse_check",
     }
     assert parser.parse_args(["--widths", "9,5"]).widths == (9, 5)
 

@@ -250,6 +250,31 @@ def test_a_store_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
     assert capsys.readouterr().err.endswith(sentence)
 
 
+COLLAPSED = ["--data", "digits", "--name", "dead", "--preset", "dense-narrow", "--learning-rate", "10"]
+
+
+def test_a_collapsed_network_is_not_published(tmp_path, capsys):
+    """Steps too large kill every unit behind a rectifier: one sentence that says what to try."""
+    assert fit.main([*COLLAPSED, "--rows", "500", "--store", str(tmp_path)]) == 1
+
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1].startswith("error: the network has collapsed: ")
+    assert "try a smaller --learning-rate" in printed.err
+    assert printed.out == ""
+    assert ModelStore(tmp_path).names() == []
+
+
+def test_a_collapsed_network_that_is_wanted_is_published_with_a_note(tmp_path, capsys):
+    """The distance from one point is a detector, too, if not much of one."""
+    wanted = ["--rows", "500", "--no-collapse-check", "--store", str(tmp_path)]
+
+    assert fit.main([*COLLAPSED, *wanted]) == 0
+
+    assert "note: published all the same: the network has collapsed" in capsys.readouterr().err
+    figures = json.loads((tmp_path / "dead" / "1" / "report.json").read_bytes())
+    assert "published all the same" in " ".join(figures["notes"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
