@@ -202,6 +202,12 @@ class FitConfig:
     merge: str = _option(
         LAST_WINDOW, str, "how the scores of windows become scores of the steps of a series", MERGE_RULES
     )
+    scored_steps: int | None = _option(
+        None,
+        int,
+        "newest steps of a window whose error is its score, so that an old anomaly does not keep the score "
+        "of a stream up; all if not given",
+    )
     validation_fraction: float = _option(0.1, float, "share of the normal samples for early stopping")
     calibration_fraction: float = _option(
         0.2, float, "share for the threshold; up to 0.4 where the data are few or the promise needs it"
@@ -296,7 +302,7 @@ class FitConfig:
     def _check_windows(self) -> None:
         window, stride = self.window, self.stride
         if self.kind != "sequence":
-            unread = {"window": None, "stride": None, "merge": LAST_WINDOW}
+            unread = {"window": None, "stride": None, "merge": LAST_WINDOW, "scored_steps": None}
             given = [name for name, default in unread.items() if getattr(self, name) != default]
             if given:
                 raise ConfigError(f"{given[0]} is for sequences, got kind {self.kind}")
@@ -305,6 +311,9 @@ class FitConfig:
         _require(stride is None or stride >= 1, "stride", "positive", stride)
         if window is not None and stride is not None:
             _require(stride <= window, "stride", f"at most the window, {window}", stride)
+        scored = self.scored_steps
+        most = "at least 1" if window is None else f"between 1 and the window, {window}"
+        _require(scored is None or 1 <= scored <= (window or scored), "scored_steps", most, scored)
 
     @property
     def has_memory(self) -> bool:

@@ -53,7 +53,10 @@ class Graph:
 
 
 def export_graphs(
-    autoencoder: Autoencoder, scaling: Scaling, residual_smoothing: float = 0.0
+    autoencoder: Autoencoder,
+    scaling: Scaling,
+    residual_smoothing: float = 0.0,
+    scored_steps: int | None = None,
 ) -> dict[str, Graph]:
     """Build and convert `model.onnx` and, where there is a latent, `encoder.onnx` and `decoder.onnx`.
 
@@ -63,6 +66,8 @@ def export_graphs(
     scaling : Scaling
     residual_smoothing : float
         Standard deviation, in pixels, of the Gaussian that smooths a picture's residual; 0 is none.
+    scored_steps : int, optional
+        Newest steps of a window whose error counts; all if not given.
 
     Raises
     ------
@@ -75,6 +80,7 @@ def export_graphs(
         forget_penalties(autoencoder.encoder)
     n_features = math.prod(sample_shape)
     weights = np.full(n_features, 1 / n_features, dtype=np.float32)
+    counts = None if scored_steps is None else _newest_steps(sample_shape, scored_steps)
 
     def square_error(scaled: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
         residual = tf.clip_by_value(scaled - reconstruction, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
@@ -90,6 +96,7 @@ def export_graphs(
             heads = autoencoder.reconstructions(latent[LATENT])
             feature_error = sum(square_error(scaled, head) for head in heads)
         feature_error = pool(feature_error, scaling)
+        feature_error = feature_error if counts is None else feature_error * counts
         # A product, not a mean: its rounding does not depend on a row's place in the batch.
         score = tf.linalg.matvec(tf.reshape(feature_error, (-1, n_features)), weights)
         return {
@@ -219,6 +226,12 @@ def check_decisions(
 
 def describe_score(config: FitConfig) -> str:
     """The score in words, for manifest, report and card."""
+    steps = config.scored_steps
+    scored = "" if steps is None else f" of the newest {steps} steps" if steps > 1 else " of the newest step"
+    return _describe_score(config).replace("over the features", f"over the features{scored}")
+
+
+def _describe_score(config: FitConfig) -> str:
     if config.has_memory:
         return (
             "mean over the features of the squared whitened difference between scaled sample and what the "
@@ -232,6 +245,22 @@ def describe_score(config: FitConfig) -> str:
         f"mean over the pixels of the squared difference between scaled sample and {rebuilt}, the "
         f"difference smoothed by a Gaussian of {residual_smoothing:g} pixels"
     )
+
+
+def _newest_steps(sample_shape: tuple[int, ...], n_steps: int) -> np.ndarray:
+    """What the errors of a window are multiplied by, shape (window, 1): its mean is 1, old steps have 0.
+
+    Raises
+    ------
+    ExportError
+        If a window has fewer steps.
+    """
+    window = sample_shape[0]
+    if n_steps > window:
+        raise ExportError(f"scored_steps must be at most the window, {window}, got {n_steps}")
+    counts = np.zeros((window, 1), dtype=np.float32)
+    counts[-n_steps:] = window / n_steps
+    return counts
 
 
 def _smooth(residual: tf.Tensor, sample_shape: tuple[int, ...], sigma: float) -> tf.Tensor:

@@ -111,7 +111,7 @@ def train(prepared: Prepared, name: str) -> Trained:
     if config.corrupt_validation:
         late_notes += (_restoration_note(*restoration(autoencoder, validation, config)),)
     print_notes(late_notes)
-    graphs = export_graphs(autoencoder, scaling, config.residual_smoothing)
+    graphs = export_graphs(autoencoder, scaling, config.residual_smoothing, config.scored_steps)
     created_at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     fitted = Fitted(name, created_at, dataset, splits, scaling, config, autoencoder, history)
     return Trained(fitted, graphs, (*prepared.notes, *size_notes, *late_notes))

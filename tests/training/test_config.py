@@ -183,6 +183,12 @@ def test_a_window_is_settled_by_windows_that_are_cut_already():
         ("conv1d", {"window": 1}, "window must be at least 2, got 1"),
         ("conv1d", {"window": 8, "stride": 9}, "stride must be at most the window, 8, got 9"),
         ("conv1d", {"merge": "first"}, "merge must be one of last, mean, got 'first'"),
+        (
+            "conv1d",
+            {"window": 8, "scored_steps": 9},
+            "scored_steps must be between 1 and the window, 8, got 9",
+        ),
+        ("conv", {"scored_steps": 1}, "scored_steps is for sequences, got kind image"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(preset, options, message):

@@ -14,7 +14,7 @@ from training import export
 from training.architectures import Autoencoder, build_autoencoder
 from training.config import FitConfig
 from training.errors import ExportError
-from training.export import check_decisions, check_parity, export_graphs
+from training.export import check_decisions, check_parity, describe_score, export_graphs
 from training.fitting import seed_everything
 from training.scaling import Scaling
 
@@ -106,6 +106,27 @@ def _export(preset, overrides, shape):
         _Draft(shape, network.encoder.output_shape[1:]),
         config.residual_smoothing,
     )
+
+
+def test_a_score_of_the_newest_steps_is_their_error_alone():
+    """Old steps have none, so that contributions still are shares of the score; the rest stays as it was."""
+    config = FitConfig.from_preset("dense", {"kind": "sequence", "scored_steps": 2}).for_samples((8, 3))
+    network = build_autoencoder(config, (8, 3))
+    scaling = Scaling(np.zeros((8, 3), np.float32), np.ones((8, 3), np.float32))
+    samples = np.random.default_rng(0).normal(size=(5, 8, 3)).astype(np.float32)
+
+    whole, newest = (
+        {name: values.numpy() for name, values in graphs["model.onnx"].function(samples).items()}
+        for graphs in (export_graphs(network, scaling), export_graphs(network, scaling, scored_steps=2))
+    )
+
+    assert newest["score"] == pytest.approx(whole["feature_error"][:, -2:].mean(axis=(1, 2)), rel=1e-5)
+    assert newest["score"] == pytest.approx(newest["feature_error"].mean(axis=(1, 2)), rel=1e-5)
+    assert not newest["feature_error"][:, :-2].any()
+    assert (newest["reconstruction"] == whole["reconstruction"]).all()
+    assert describe_score(config).startswith("mean over the features of the newest 2 steps of the squared")
+    with pytest.raises(ExportError, match="at most the window, 8, got 9"):
+        export_graphs(network, scaling, scored_steps=9)
 
 
 @dataclasses.dataclass
