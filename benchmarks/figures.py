@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from benchmarks.comparison import Compared
+from benchmarks.comparison import Compared, shown
 from benchmarks.protocol import OURS
 
 OUR_COLOUR, OTHER_COLOUR, DOT_COLOUR = "#1f6f8b", "#b8c4cc", "#33404a"
@@ -44,15 +44,6 @@ def _draw_panel(panel: plt.Axes, one: Compared) -> None:
             color=DOT_COLOUR,
             alpha=0.55,
         )
-        panel.annotate(
-            f"{means[index]:.3f}",
-            (0, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color="white" if colour == OUR_COLOUR else DOT_COLOUR,
-        )
-    panel.set_yticks(range(len(order)), [one.methods[index] for index in order])
+    panel.set_yticks(range(len(order)), [f"{one.methods[index]}  {shown(means[index])}" for index in order])
     panel.set_xlabel(f"{one.metric}: mean (bar) and {len(one.sets)} sets (dots)")
     panel.spines[["top", "right"]].set_visible(False)
