@@ -327,13 +327,19 @@ class Detector:
         return outputs
 
     def _decoding_error(self, checked: np.ndarray, packed: np.ndarray, dtype: str) -> np.ndarray:
-        decoded = self.run_decoder(unpack(packed, dtype, self.manifest.latent_int8))
-        difference = checked - decoded.astype(np.float64)
+        return self.mean_squares(checked, self.run_decoder(unpack(packed, dtype, self.manifest.latent_int8)))
+
+    def mean_squares(self, samples: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
+        """Mean squared difference of checked samples and what they became, raw units: (n_samples,), float64.
+
+        A wrong category counts as 1, and what is missing not at all.
+        """
+        difference = samples - rebuilt.astype(np.float64)
         for name in self.manifest.categories or ():  # another category is off by one, whichever it is
             column = self.manifest.feature_names.index(name)
             difference[:, column] = np.sign(difference[:, column])
-        present = ~np.isnan(checked)  # what is missing has no error
-        squares = np.where(present, np.square(difference), 0).reshape(len(checked), -1)
+        present = ~np.isnan(samples)
+        squares = np.where(present, np.square(difference), 0).reshape(len(samples), -1)
         return squares.sum(axis=1) / np.maximum(present.reshape(squares.shape).sum(axis=1), 1)
 
     def weigh(self, samples: np.ndarray, outputs: Mapping[str, np.ndarray], dtype: str) -> Compressed:

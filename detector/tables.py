@@ -84,7 +84,10 @@ def _cells(column: Any) -> np.ndarray:
     cells = np.asarray(column)
     if cells.ndim != 1:
         raise InputError(f"a column must have one dimension, got an array of shape {cells.shape}")
-    return cells if cells.dtype.kind in "fiu" else cells.astype(object)
+    if cells.dtype.kind in "fiu":
+        return cells
+    # A list of texts with NaN among them would be an array of texts, "nan" one of them.
+    return np.array(column, dtype=object) if isinstance(column, list | tuple) else cells.astype(object)
 
 
 # --- cells to numbers ---------------------------------------------------------------------------------------
@@ -174,10 +177,10 @@ def _positions(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray
 def _read(
     cells: np.ndarray, number: Callable[[Any], float | None], words: str, manifest: Manifest, column: int
 ) -> np.ndarray:
-    """Cells one by one; None of `number` is a refusal."""
+    """Cells one by one, an empty text as missing as in a CSV; None of `number` is a refusal."""
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):
-        if is_missing(cell):
+        if is_missing(cell) or (isinstance(cell, str) and not cell):
             values[row] = np.nan
             continue
         value = number(cell)

@@ -227,7 +227,7 @@ def _figures(
     detector: Detector, data: Labelled, encoded: Encoded, inside: Drawn, far: Drawn
 ) -> dict[str, Any]:
     """The content of `latent.json`."""
-    difference = (data.samples.astype(np.float64) - encoded.decoded).ravel()
+    squares = detector.mean_squares(data.samples, encoded.decoded)
     return {
         "model": {
             "name": detector.manifest.name,
@@ -243,7 +243,7 @@ def _figures(
         "kind": detector.manifest.kind,
         "latent_shape": detector.manifest.latent_shape,
         "main_axes_variance": encoded.plane.shares,
-        "reconstruction_error": float(np.sqrt(difference @ difference / difference.size)),
+        "reconstruction_error": float(np.sqrt(squares.mean())),
         "median_score": float(np.median(encoded.score)),
         "threshold": detector.manifest.threshold.value,
         "groups": _group_figures(encoded.points, encoded.groups),
@@ -335,9 +335,10 @@ def _drawing(detector: Detector, samples: np.ndarray) -> Drawing:
     if manifest.kind == "image":
         return Drawing(0.0, 1.0, manifest.value_range, pictures=True)
     others = tuple(range(samples.ndim - 1))  # features and channels have units of their own
-    mean, spread = samples.mean(axis=others, dtype=np.float64), samples.std(axis=others, dtype=np.float64)
+    present = np.ma.masked_invalid(samples.astype(np.float64))  # values of rows may be missing
+    mean, spread = (np.ma.filled(figure(axis=others), 0) for figure in (present.mean, present.std))
     spread = np.where(spread > 0, spread, 1)
-    low, high = np.quantile((samples - mean) / spread, [0.001, 0.999])
+    low, high = np.quantile(((present - mean) / spread).compressed(), [0.001, 0.999])
     return Drawing(mean, spread, (float(low), float(high)), pictures=False)
 
 

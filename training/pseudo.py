@@ -7,7 +7,11 @@ SHARES = (1 / 8, 1 / 2)  # of each side of a picture
 
 
 def make_pseudo_anomalies(
-    samples: np.ndarray, kind: str, mean: np.ndarray, rng: np.random.Generator
+    samples: np.ndarray,
+    kind: str,
+    mean: np.ndarray,
+    rng: np.random.Generator,
+    categorical: np.ndarray | None = None,
 ) -> np.ndarray:
     """A copy of each sample that is nearly normal: some are easy to tell from normal samples, some are not.
 
@@ -22,6 +26,8 @@ def make_pseudo_anomalies(
     mean : ndarray of shape sample_shape
         Of normal samples.
     rng : numpy.random.Generator
+    categorical : ndarray of int, optional
+        Features of rows that are categories: each is that of another row.
 
     Returns
     -------
@@ -31,7 +37,10 @@ def make_pseudo_anomalies(
     if kind == "image":
         return _with_foreign_boxes(samples, rng)
     factors = rng.uniform(*FACTORS, size=(len(samples), *[1] * (samples.ndim - 1)))
-    return (mean + factors * (samples - mean)).astype(np.float32)
+    copies = (mean + factors * (samples - mean)).astype(np.float32)
+    for feature in () if categorical is None else categorical:
+        copies[:, feature] = rng.permutation(samples[:, feature])
+    return copies
 
 
 def _with_foreign_boxes(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ SCALED_LIMIT = 1e6
 LEAST_RELATIVE_SPREAD = 1e-5
 # Height of a column that is 0 or 1, in standard deviations of measured ones: another category is two of them.
 # Of 0.5 to 3, and heights by frequency, best over wrong, rare and unknown categories, gaps and outliers of
-# drawn tables, with measured and categorical columns beside them that say nothing (docs/quality.md).
+# drawn tables, with measured and categorical columns beside them that say nothing (docs/decisions/0013).
 STEP = 2**0.5
 # Of one that is the same in every training row: an unknown category, the first missing value of a feature.
 NOVEL_STEP = 3.0

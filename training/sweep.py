@@ -244,8 +244,11 @@ class Judge:
         self._samples = dataset.samples[splits.validation]
         copies = min(MOST_COPIES, math.ceil(N_PSEUDO / len(self._samples)))
         repeated = np.tile(self._samples, (copies,) + (1,) * len(dataset.sample_shape))
-        mean = dataset.samples[splits.train].mean(axis=0, dtype=np.float64)
-        pseudo = make_pseudo_anomalies(repeated, dataset.kind, mean, np.random.default_rng(seed))
+        layout, train = self._scaling.layout, dataset.samples[splits.train]
+        mean = (np.mean if layout is None else np.nanmean)(train, axis=0, dtype=np.float64)
+        categorical = None if layout is None else layout.categorical
+        rng = np.random.default_rng(seed)
+        pseudo = make_pseudo_anomalies(repeated, dataset.kind, mean, rng, categorical)
         differs = (pseudo != repeated).reshape(len(pseudo), -1).any(axis=1)
         if not differs.any():
             raise ConfigError("a sweep needs validation samples that differ from each other")

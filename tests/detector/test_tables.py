@@ -58,6 +58,8 @@ FORMS = {
     "objects": np.array(ROWS, dtype=object),
     "numbers": np.array(NUMBERS),
     "mapping": {"c": [0, 2.5, 3], "a": [1.5, None, 2], "b": ["idle", "run", "stop"]},
+    "objects in a mapping": {"c": (0, 2.5, 3), "a": [1.5, np.nan, 2], "b": ["idle", "run", "stop"]},
+    "empty text": [[1.5, "idle", 0], ["", "run", 2.5], [2, "stop", 3]],
     "frame": Frame({"b": np.array(["idle", "run", "stop"]), "c": [0, 2.5, 3], "a": [1.5, NA(), 2]}),
     "arrow": pa.table({"b": ["idle", "run", "stop"], "a": [1.5, None, 2], "c": [0, 2.5, 3]}),
 }
@@ -82,6 +84,14 @@ def test_explanation_speaks_as_the_client_does(mixed, form):
     assert told[1] == {"a": None, "b": "run", "c": 2.5}
     assert told[2] == {"a": 2, "b": 2 if form == "numbers" else "stop", "c": 3}
     assert {part.feature: part.expected for part in result.explanation[0]} == {"a": 1.5, "b": "idle", "c": 0}
+
+
+def test_a_missing_category_among_texts_is_missing(mixed):
+    """NaN in a list of texts would become the text nan in an array of them."""
+    columns = {"a": [1, 2], "b": ["idle", np.nan], "c": [0, 0]}
+
+    assert np.isnan(mixed.check_samples(columns)[1, 1])
+    assert np.isnan(mixed.check_samples([[1, "idle", 0], [2, "", 0]])[1, 1])
 
 
 def test_to_cells_gives_words_back(mixed):
