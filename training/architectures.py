@@ -150,6 +150,11 @@ def _beside_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoenco
     return Autoencoder(None, None) if config.latent_dim == 0 else _dense(config, sample_shape)
 
 
+def _beside_picture_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+    """The same of convolutions."""
+    return Autoencoder(None, None) if config.latent_dim == 0 else _conv(config, sample_shape)
+
+
 # --- pictures -----------------------------------------------------------------------------------------------
 
 
@@ -460,6 +465,7 @@ def _dropout(hidden: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
 _BUILDERS: dict[str, Callable[[FitConfig, tuple[int, ...]], Autoencoder]] = {
     "dense": _dense,
     "memory": _beside_memory,
+    "memory-image": _beside_picture_memory,
     "rows": _rows,
     "two-head": _two_head,
     "conv": _conv,

@@ -16,9 +16,13 @@ ROWS_OF_PRIVATE_PROTOTYPES = 3  # with --no-samples no prototype is a sample
 def remember(samples: np.ndarray, config: FitConfig) -> keras.Model:
     """The memory autoencoder of normal samples: scaled, shape (n_samples, *sample_shape), float32."""
     flat = samples.reshape(len(samples), -1)
-    least_rows = 1 if config.samples else ROWS_OF_PRIVATE_PROTOTYPES
-    memory = fit_memory(flat, config.prototypes, config.neighbours, config.seed, least_rows)
+    memory = fit_memory(flat, config.prototypes, config.neighbours, config.seed, least_rows_of(config))
     return memory_network(memory, samples.shape[1:])
+
+
+def least_rows_of(config: FitConfig) -> int:
+    """How many samples a prototype is the mean of, at least."""
+    return 1 if config.samples else ROWS_OF_PRIVATE_PROTOTYPES
 
 
 def memory_network(memory: Memory, sample_shape: tuple[int, ...]) -> keras.Model:
@@ -43,7 +47,7 @@ def memory_network(memory: Memory, sample_shape: tuple[int, ...]) -> keras.Model
     return keras.Model(samples, outputs, name="memory")
 
 
-class _Fixed(layers.Layer):
+class Fixed(layers.Layer):
     """A layer whose weights are known when it is made."""
 
     def __init__(self, **arrays: np.ndarray) -> None:
@@ -58,7 +62,7 @@ class _Fixed(layers.Layer):
             setattr(self, name, weight)
 
 
-class _Columns(_Fixed):
+class _Columns(Fixed):
     """`Features.apply`: (batch, n_columns) -> (batch, size)."""
 
     def __init__(self, features: Features) -> None:
@@ -85,7 +89,7 @@ class _Columns(_Fixed):
         return ops.concatenate([columns, copies], axis=1)
 
 
-class _Attention(_Fixed):
+class _Attention(Fixed):
     """`training.memory.recall`: (batch, size) -> (batch, size)."""
 
     def __init__(self, memory: Memory) -> None:
@@ -113,7 +117,7 @@ class _Attention(_Fixed):
         return ops.matmul(weights[:, None, :], near)[:, 0]
 
 
-class _Scaled(_Fixed):
+class _Scaled(Fixed):
     """(batch, size) -> (batch, n_columns): the columns as they are, in scaled units."""
 
     def __init__(self, features: Features) -> None:
@@ -124,7 +128,7 @@ class _Scaled(_Fixed):
         return points[:, : self.column_weights.shape[0]] / self.column_weights
 
 
-class _SquaredShares(_Fixed):
+class _SquaredShares(Fixed):
     """(batch, size) -> (batch, n_columns): squares of the whitened residual, those of a copy added."""
 
     def __init__(self, memory: Memory) -> None:

@@ -37,6 +37,7 @@ ARCHITECTURES = {
     "memory": Architecture(
         ("vector", "image", "sequence"), (*_DENSE_OPTIONS, *_MEMORY_OPTIONS), needs_widths=False
     ),
+    "memory-image": Architecture(("image",), (*_STRIDED_OPTIONS, *_MEMORY_OPTIONS)),
     "rows": Architecture(("image", "sequence"), _DENSE_OPTIONS, needs_widths=False),
     "two-head": Architecture(
         ("image", "sequence"),
@@ -52,6 +53,7 @@ ARCHITECTURES = {
     "lstm": Architecture(("sequence",), (*_DENSE_OPTIONS, "kl_weight")),
     "bilstm": Architecture(("sequence",), ("latent_dim", "decoder_widths", "dropout"), needs_widths=False),
 }
+MEMORIES = ("memory", "memory-image")
 NETWORK_OPTIONS = tuple(sorted({name for family in ARCHITECTURES.values() for name in family.options}))
 # The level where none is given, and what it may be.
 CORRUPTIONS = {
@@ -159,7 +161,8 @@ class FitConfig:
     residual_smoothing: float = _option(
         0.0,
         float,
-        "standard deviation in pixels of the Gaussian that smooths a picture's residual; 0 is none",
+        "standard deviation in pixels of the Gaussian that smooths a picture's residual; 0 is none, for "
+        "memory-image a 25th of the side",
     )
     loss: str = _option("mse", str, "training loss", LOSSES)
     second_loss: str = _option("mse", str, "of the second head, where there are two", LOSSES)
@@ -318,7 +321,7 @@ class FitConfig:
     @property
     def has_memory(self) -> bool:
         """Whether samples are scored by a memory; the network is a small autoencoder beside it, or none."""
-        return self.architecture == "memory"
+        return self.architecture in MEMORIES
 
     @property
     def settled_output(self) -> str:

@@ -232,6 +232,12 @@ def describe_score(config: FitConfig) -> str:
 
 
 def _describe_score(config: FitConfig) -> str:
+    if config.architecture == "memory-image":
+        return (
+            "mean over the pixels of the squared difference between the picture and what the memory makes of "
+            f"it from {config.neighbours} pictures, brightness and contrast taken out and the difference "
+            "smoothed"
+        )
     if config.has_memory:
         return (
             "mean over the features of the squared whitened difference between scaled sample and what the "

@@ -15,6 +15,7 @@ from training.attention import remember
 from training.config import FitConfig
 from training.corruption import CHUNK, corrupt, corrupted_copy
 from training.errors import TrainingError
+from training.picture_attention import remember_pictures
 
 _OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -86,7 +87,8 @@ def fit_network(
             autoencoder, train[_spread(len(train), most)], validation, config, callbacks
         )
     if config.has_memory:
-        memory = remember(np.concatenate([train, validation]), config)
+        make = remember_pictures if config.architecture == "memory-image" else remember
+        memory = make(np.concatenate([train, validation]), config)
         autoencoder = dataclasses.replace(autoencoder, memory=memory)
     return autoencoder, history
 

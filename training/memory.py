@@ -115,11 +115,9 @@ def fit_memory(
     """
     features = fit_features(samples)
     points = features.apply(samples)
-    prototypes, counts = _find_prototypes(points, n_prototypes, seed, least_rows)
-    kept = ~_is_odd(prototypes, counts)
-    prototypes = prototypes[kept]
+    prototypes = find_prototypes(points, n_prototypes, seed, least_rows)
     neighbours = min(neighbours, len(prototypes))
-    width = _attention_width(prototypes)
+    width = attention_width(prototypes)
     residuals = _residuals(points, prototypes, neighbours, width, seed)
     whitening = _whiten(residuals, samples.shape[1])
     return Memory(features, prototypes, neighbours, width, whitening)
@@ -176,10 +174,28 @@ def _rank_knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return places[kept], levels[kept]
 
 
-def _find_prototypes(
+def find_prototypes(points: np.ndarray, n_prototypes: int, seed: int, least_rows: int) -> np.ndarray:
+    """Centres of k-means, or all points where they are few enough; without the odd ones.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, size), float32
+    n_prototypes, seed, least_rows
+        As for `fit_memory`.
+
+    Returns
+    -------
+    ndarray of shape (n_prototypes, size), float32
+        At most so many.
+    """
+    prototypes, counts = _cluster(points, n_prototypes, seed, least_rows)
+    return prototypes[~_is_odd(prototypes, counts)]
+
+
+def _cluster(
     points: np.ndarray, n_prototypes: int, seed: int, least_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of k-means and the number of their points; all points where they are few enough."""
+    """Centres and the number of their points."""
     n_prototypes = min(n_prototypes, len(points) // least_rows)
     if len(points) <= n_prototypes:
         return points, np.ones(len(points), dtype=np.int64)
@@ -209,7 +225,7 @@ def _is_odd(prototypes: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return (counts <= ODD_ROWS) & (distances > ODD_DISTANCE * np.median(distances))
 
 
-def _attention_width(prototypes: np.ndarray) -> float:
+def attention_width(prototypes: np.ndarray) -> float:
     """A share of the usual distance of a prototype to its third neighbour."""
     if len(prototypes) < 2:
         return LEAST_WIDTH

@@ -60,6 +60,11 @@ PRESETS: dict[str, Preset] = {
         _MEMORY,
     ),
     "vector-fast": Preset(("vector",), "memory with 256 prototypes", {**_MEMORY, "prototypes": 256}),
+    "memory-image": Preset(
+        ("image",),
+        "attention over 3,000 typical pictures, found and compared blurred, brightness and contrast aside",
+        {**_MEMORY, "architecture": "memory-image", "widths": (32, 64), "epochs": 30},
+    ),
     "dense": Preset(ANY_KIND, "dense layers 64-32-latent and back"),
     "conv": Preset(
         ("image",),

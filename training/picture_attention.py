@@ -1,0 +1,115 @@
+"""Keras: attention over remembered pictures, and the blurred residual that it leaves."""
+
+import math
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from training.attention import LEAST_ERROR, Fixed, least_rows_of
+from training.config import FitConfig
+from training.memory import LEAST_WEIGHT
+from training.pictures import PictureMemory, fit_picture_memory, residual_matrices, search_matrices
+
+
+def remember_pictures(samples: np.ndarray, config: FitConfig) -> keras.Model:
+    """The memory autoencoder of normal pictures: scaled, shape (n_samples, *sample_shape), float32."""
+    memory = fit_picture_memory(
+        samples,
+        config.prototypes,
+        config.neighbours,
+        config.seed,
+        least_rows_of(config),
+        config.residual_smoothing,
+    )
+    return picture_network(memory, config.scaled_range)
+
+
+def picture_network(memory: PictureMemory, value_range: tuple[float, float] | None) -> keras.Model:
+    """The memory autoencoder, with nothing left to fit.
+
+    Input shape
+        (batch, *sample_shape), scaled.
+
+    Output shape
+        Reconstruction and feature error, both (batch, *sample_shape): the first in scaled units, within
+        `value_range` where there is one; the second is the square of the blurred residual. Its mean over the
+        features is 1 for a usual training picture.
+    """
+    sample_shape = memory.pictures.shape[1:]
+    samples = layers.Input(sample_shape)
+    values = layers.Reshape((math.prod(sample_shape),))(samples)
+    standard, brightness, contrast = _Standardised(memory)(values)
+    keys = _Blurred(sample_shape, *search_matrices(sample_shape))(standard)
+    recalled = _Recalled(memory)(keys)
+    residual = layers.Subtract()([standard, recalled])
+    residual = _Blurred(sample_shape, *residual_matrices(sample_shape, memory.residual_blur))(residual)
+    error = ops.square(residual) / np.float32(memory.unit) + LEAST_ERROR
+    reconstruction = recalled * contrast + brightness
+    if value_range is not None:
+        reconstruction = ops.clip(reconstruction, *value_range)
+    outputs = [layers.Reshape(sample_shape)(flat) for flat in (reconstruction, error)]
+    return keras.Model(samples, outputs, name="memory")
+
+
+class _Standardised(layers.Layer):
+    """(batch, n_values) -> the same with brightness and contrast taken out; and these, (batch, 1) each."""
+
+    def __init__(self, memory: PictureMemory) -> None:
+        super().__init__(trainable=False)
+        n_values = math.prod(memory.pictures.shape[1:])
+        # Means as products: their rounding does not depend on a picture's place in the batch.
+        self._mean = np.full((n_values, 1), 1 / n_values, dtype=np.float32)
+        self._brightness, self._contrast = memory.brightness, memory.contrast
+
+    def call(self, values: keras.KerasTensor) -> tuple[keras.KerasTensor, ...]:
+        """What lies beyond the ranges stays in the values."""
+        mean = ops.matmul(values, self._mean)
+        deviation = ops.sqrt(ops.matmul(ops.square(values - mean), self._mean))
+        brightness = ops.clip(mean, *self._brightness)
+        contrast = ops.clip(deviation, *self._contrast)
+        return (values - brightness) / contrast, brightness, contrast
+
+
+class _Blurred(Fixed):
+    """`training.pictures.blurred`: (batch, n_values) -> (batch, n_rows * n_columns * channels)."""
+
+    def __init__(self, sample_shape: tuple[int, ...], rows: np.ndarray, columns: np.ndarray) -> None:
+        super().__init__(rows=np.ascontiguousarray(rows.T), columns=np.ascontiguousarray(columns.T))
+        self._map_shape = (*sample_shape, 1)[:3]
+
+    def call(self, values: keras.KerasTensor) -> keras.KerasTensor:
+        """Along the columns, then along the rows."""
+        maps = ops.reshape(values, (-1, *self._map_shape))  # (batch, height, width, channels)
+        maps = ops.transpose(maps, (0, 1, 3, 2))  # (batch, height, channels, width)
+        maps = ops.matmul(maps, self.columns)
+        maps = ops.transpose(maps, (0, 3, 2, 1))  # (batch, width, channels, height)
+        maps = ops.matmul(maps, self.rows)
+        maps = ops.transpose(maps, (0, 3, 1, 2))  # (batch, height, width, channels)
+        return ops.reshape(maps, (-1, math.prod(maps.shape[1:])))
+
+
+class _Recalled(Fixed):
+    """`training.pictures.attention` over the pictures: (batch, n_keys) -> (batch, n_values)."""
+
+    def __init__(self, memory: PictureMemory) -> None:
+        halves = np.square(memory.keys.astype(np.float64)).sum(axis=1) / 2
+        super().__init__(
+            keys=np.ascontiguousarray(memory.keys.T),
+            halves=halves.astype(np.float32),
+            centre=memory.centre,
+            pictures=memory.pictures.reshape(len(memory.pictures), -1),
+        )
+        self._neighbours = memory.neighbours
+        self._sharpness = np.float32(1 / memory.width**2)
+        self._sum_prototypes = np.ones((len(memory.pictures), 1), dtype=np.float32)
+
+    def call(self, keys: keras.KerasTensor) -> keras.KerasTensor:
+        """The weighted mean of the nearest pictures, in pictures' own order: most weights are 0."""
+        closeness = ops.matmul(keys - self.centre, self.keys) - self.halves  # (batch, n_prototypes)
+        nearest, _ = ops.top_k(closeness, self._neighbours)
+        weights = ops.exp((closeness - nearest[:, :1]) * self._sharpness)
+        floor = ops.exp((nearest[:, -1:] - nearest[:, :1]) * self._sharpness)
+        weights = ops.relu(weights - floor) + LEAST_WEIGHT * weights
+        weights = weights / ops.matmul(weights, self._sum_prototypes)
+        return ops.matmul(weights, self.pictures)
