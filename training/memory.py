@@ -17,10 +17,12 @@ from scipy.stats import kurtosis, norm, rankdata
 from sklearn.cluster import MiniBatchKMeans
 
 HEAVY_KURTOSIS = 5.0  # excess; a column above it has tails that hide its middle
+FEW_VALUES = 10  # a column of so many values has no tail, and steps that may be rare
 N_KNOTS, LEAST_KNOT_GAP = 64, 1e-3
 ODD_ROWS, ODD_DISTANCE = 2, 6.0
 WIDTH_NEIGHBOUR, WIDTH_SHARE, LEAST_WIDTH = 3, 0.5, 0.05
-COVARIANCE_ROWS, COVARIANCE_SHARE = 4000, 0.7
+# The covariance has the say of all samples but a fifth, the unit matrix that and the say of 100 samples.
+COVARIANCE_ROWS, COVARIANCE_SHARE, UNIT_SAMPLES = 4000, 0.8, 100
 LEAST_WEIGHT = 1e-6
 LEAST_RESIDUAL = 1e-3  # of a scaled column: what is rebuilt better counts as rebuilt so well
 # Smaller batches and more passes measure the same.
@@ -32,7 +34,10 @@ BLOCK_VALUES = 2**24  # of the largest array that a search for neighbours makes
 class Features:
     """Scaled columns -> the space of the prototypes: a heavy column enters twice, as it is and by rank.
 
-    Its copy is piecewise linear: the rank of the value among the training rows as a Gaussian quantile between
+    A column of few values is divided by half its range where that is more than its deviation: a flag that is
+    rarely set would otherwise weigh many times as much as one that is set every other time.
+
+    The copy is piecewise linear: the rank of the value among the training rows as a Gaussian quantile between
     the knots, a line beyond them. Both are divided by the root of 2, so that they count as one column.
 
     Attributes
@@ -119,23 +124,20 @@ def fit_memory(
     neighbours = min(neighbours, len(prototypes))
     width = attention_width(prototypes)
     residuals = _residuals(points, prototypes, neighbours, width, seed)
-    whitening = _whiten(residuals, samples.shape[1])
+    share = COVARIANCE_SHARE * len(samples) / (len(samples) + UNIT_SAMPLES)
+    whitening = _whiten(residuals, samples.shape[1], share)
     return Memory(features, prototypes, neighbours, width, whitening)
 
 
 def fit_features(samples: np.ndarray) -> Features:
-    """Find the heavy columns, those with an excess kurtosis above `HEAVY_KURTOSIS` and over two values."""
+    """Find the columns of few values, and of the others the heavy ones: kurtosis above `HEAVY_KURTOSIS`."""
+    n_values = np.array([np.unique(column).size for column in samples.T])
     with np.errstate(invalid="ignore"):
         tails = np.nan_to_num(kurtosis(samples.astype(np.float64), axis=0))
-    heavy = np.array(
-        [
-            column
-            for column in np.flatnonzero(tails > HEAVY_KURTOSIS)
-            if len(np.unique(samples[:, column])) > 2
-        ],
-        dtype=np.int64,
-    )
+    heavy = np.flatnonzero((tails > HEAVY_KURTOSIS) & (n_values > FEW_VALUES))
     weights = np.ones(samples.shape[1], dtype=np.float32)
+    few = n_values <= FEW_VALUES
+    weights[few] = 1 / np.maximum(1, np.ptp(samples[:, few], axis=0) / 2)
     weights[heavy] = np.sqrt(0.5)
     knots = np.full((heavy.size, N_KNOTS), np.finfo(np.float32).max, dtype=np.float32)
     pieces = np.zeros((3, heavy.size, N_KNOTS + 1), dtype=np.float32)
@@ -150,7 +152,8 @@ def _fit_copy(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Knots of one heavy column's copy; and anchors, levels and slopes of its pieces, one more than knots."""
     knots, levels = _rank_knots(values)
     curve = np.interp(values, knots, levels)
-    unit = np.sqrt(0.5) / max(curve.std(), 1e-12)
+    # Many ties leave the ranks a small deviation, and rare values would count too much by it.
+    unit = np.sqrt(0.5) / max(curve.std(), 1)
     slopes = np.concatenate([[1], np.diff(levels) / np.diff(knots), [1]]) * unit
     first_too = np.concatenate([[0], np.arange(knots.size)])
     return knots, np.stack([knots[first_too], (levels[first_too] - curve.mean()) * unit, slopes])
@@ -247,12 +250,12 @@ def _residuals(
     return queries - recall(queries, prototypes, min(neighbours, len(prototypes) - 1), width, leave_out)
 
 
-def _whiten(residuals: np.ndarray, n_columns: int) -> np.ndarray:
+def _whiten(residuals: np.ndarray, n_columns: int, share: float) -> np.ndarray:
     """The inverse root of the residuals' covariance, shrunk towards the unit matrix."""
     covariance = residuals.T.astype(np.float64) @ residuals / len(residuals)
     size = len(covariance)
     scale = max(np.trace(covariance) / size, np.finfo(np.float32).tiny)
-    shrunk = COVARIANCE_SHARE * covariance / scale + (1 - COVARIANCE_SHARE) * np.eye(size)
+    shrunk = share * covariance / scale + (1 - share) * np.eye(size)
     values, vectors = np.linalg.eigh(shrunk)
     whitening = (vectors / np.sqrt(values)) @ vectors.T
     unit = max(np.square(residuals @ whitening).sum(axis=1).mean(), LEAST_RESIDUAL**2 * n_columns)

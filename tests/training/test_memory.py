@@ -163,3 +163,14 @@ def test_features_without_heavy_columns_are_the_columns():
     features: Features = fit_features(samples)
 
     np.testing.assert_array_equal(features.apply(samples), samples)
+
+
+def test_a_rare_value_of_a_column_of_few_weighs_no_more_than_a_common_one():
+    """Half the range is the unit: of 0 and 1 in standardised columns, however rare the 1 is."""
+    flags = np.zeros((1000, 2), dtype=np.float32)
+    flags[:500, 0] = flags[:5, 1] = 1
+    scaled = (flags - flags.mean(axis=0)) / flags.std(axis=0)
+
+    points = fit_features(scaled).apply(scaled)
+
+    np.testing.assert_allclose(np.ptp(points, axis=0), [2, 2], rtol=1e-5)
