@@ -2,17 +2,20 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import environments, quality
 from benchmarks.baselines import BASELINES, run_baseline
-from benchmarks.comparison import compare
+from benchmarks.comparison import compare, overview
 from benchmarks.protocol import DataSet, Protocol, QualityError
 from benchmarks.protocols import parity, promise, tabular
 from benchmarks.protocols.tabular import Table, f1_at_k, read_table, split_t1, split_t2
 from detector.calibration import promised_rank
+
+ROOT = Path(__file__).parents[2]
 
 
 def table(n_normal, n_anomalies, columns=3):
@@ -475,3 +478,20 @@ def test_an_environment_that_cannot_be_made_is_an_error(contenders):
     with pytest.raises(QualityError, match="the environment of odd cannot be made: "):
         environments.environment("odd")
     assert not environments.is_made("odd")
+
+
+# --- what is published --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["T1", "T2"])
+def test_tables_of_the_page_are_those_of_the_results(name):
+    """Means, medians, ranks and tests, line by line, from the committed rows."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / f"quality-{name}.json").read_text())["rows"]
+    rows = [one for one in rows if one["protocol"] == name]
+    present = {one["method"] for one in rows}
+    methods = [method for method in tabular.ALL_METHODS if method in present]
+
+    lines = overview([compare(rows, metric, methods) for metric in tabular.METRICS])
+
+    page = (ROOT / "docs" / "quality.md").read_text()
+    assert [line for line in lines if line.startswith("|") and line not in page] == []
