@@ -113,9 +113,10 @@ class _Run:
 
     def __init__(self, name: str, protocol: Protocol, out: Path, again: Sequence[str]) -> None:
         self._name, self._protocol, self._out = name, protocol, out
-        self.rows = [
-            row for row in read_rows(out) if not (row["protocol"] == name and row["method"] in again)
-        ]
+        found = read_rows(out)
+        self.rows = [row for row in found if not (row["protocol"] == name and row["method"] in again)]
+        if len(self.rows) < len(found):
+            write_rows(out, self.rows)
 
     def measure(self, data: DataSet, seeds: Sequence[int], methods: Sequence[str]) -> Iterator[str]:
         """Measure what the file lacks of a set; what cannot be measured comes back as sentences."""
@@ -168,7 +169,8 @@ class _Run:
         print(f"{now} {data.name} seed {seed} {method}: {figures}; {seconds} s", flush=True)
 
     def _append(self, row: Row) -> None:
-        self.rows.append(row)
+        """Add to what the file has by now: another run may write to it, too."""
+        self.rows = [*read_rows(self._out), row]
         write_rows(self._out, self.rows)
 
 
