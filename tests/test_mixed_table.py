@@ -78,6 +78,18 @@ def test_manifest_says_what_a_row_may_hold(detector):
     assert manifest.sample_shape == (4,)
 
 
+def test_report_and_card_say_what_a_row_may_hold(store):
+    """Categories, the median, and where gaps are usual."""
+    folder = store.folder("own", 1)
+
+    card = (folder / "README.md").read_text()
+    assert "| categories of `state` | boost, idle, run |" in card
+    assert "| missing values | the median" in card
+    note = r"shares of missing values in the training split: heat 0\.[12]\d*; a gap in any other feature"
+    for page in (card, (folder / "report.html").read_text()):
+        assert re.search(note, page)
+
+
 @pytest.mark.parametrize(
     ("changes", "blamed"),
     [

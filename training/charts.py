@@ -319,6 +319,7 @@ def feature_chart(
     errors: np.ndarray,
     titles: Sequence[str],
     names: Sequence[str],
+    words: str = "standard deviations from the mean",
 ) -> str:
     """The features of a few samples in scaled units: value, reconstruction, and the error between them."""
     largest = np.sort(np.argsort(-errors.mean(axis=0))[:MOST_FEATURES])
@@ -334,7 +335,7 @@ def feature_chart(
         axes.grid(axis="x", alpha=0.2)
     grid[0].set_yticks(rows, [printable(names[column]) for column in largest], fontsize=7)
     grid[0].invert_yaxis()
-    figure.supxlabel("standard deviations from the mean: ● value, | reconstruction", fontsize=8)
+    figure.supxlabel(f"{words}: ● value, | reconstruction", fontsize=8)
     return _svg(figure)
 
 

@@ -267,6 +267,9 @@ def _figures(manifest: Manifest, fitted: Fitted, parity: dict[str, Any], notes: 
         "threshold": dataclasses.asdict(manifest.threshold),
         "evaluation": dict(manifest.evaluation),
         "data": dict(manifest.data),
+        "missing": manifest.missing,
+        "categories": manifest.categories or {},
+        "unknown_category": manifest.unknown_category,
         "notes": notes,
         "configuration": dataclasses.asdict(fitted.config),
         "fit": {"parameters": fitted.autoencoder.n_parameters}

@@ -107,8 +107,15 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
         low, high = dataset.value_range
         latents = test.outputs[LATENT][rows] if LATENT in test.outputs else None
         return charts.picture_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
-    draw = charts.window_chart if dataset.kind == "sequence" else charts.feature_chart
-    return draw(scaling.shown(samples), scaling.shown(reconstructions), errors, titles, dataset.feature_names)
+    shown = (scaling.shown(samples), scaling.shown(reconstructions), errors, titles, dataset.feature_names)
+    if dataset.kind == "sequence":
+        return charts.window_chart(*shown)
+    return charts.feature_chart(*shown, *[_MIXED_WORDS] * (scaling.layout is not None))
+
+
+_MIXED_WORDS = (
+    "standard deviations from the mean, categories from -1 to 1 in their order, missing values nowhere"
+)
 
 
 def _restoration_chart(test: TestRun, dataset: Dataset) -> str | None:

@@ -18,7 +18,7 @@ from training.commands import print_notes
 from training.config import FitConfig
 from training.datasets import Dataset
 from training.errors import TrainingError
-from training.layout import network_shape
+from training.layout import Layout, network_shape
 from training.quiet import import_tensorflow
 from training.scaling import Scaling, fit_scaling
 from training.splits import Splits, split_dataset
@@ -186,6 +186,31 @@ def _restoration_note(before: float, after: float) -> str:
     return f"{note}, which is worse than leaving them alone: bring more samples, or fit for more --epochs"
 
 
+def _cell_notes(dataset: Dataset, splits: Splits) -> Iterator[str]:
+    """What a row holds beside measured values, and what no training row holds."""
+    rows = dataset.samples[splits.train]
+    layout = Layout.of(dataset)
+    if layout is None:
+        return
+    if layout.may_miss:
+        shares = np.isnan(rows).mean(axis=0)
+        gaps = [f"{layout.feature_names[place]} {shares[place]:.3g}" for place in np.flatnonzero(shares)]
+        yield (
+            f"shares of missing values in the training split: {_listed(gaps) if gaps else 'none'}; "
+            "a gap in any other feature is an anomaly"
+        )
+    for place, values in zip(layout.categorical, layout.values, strict=True):
+        name = layout.feature_names[place]
+        absent = np.flatnonzero(~np.isin(values, rows[:, place]))
+        if absent.size:
+            words = _listed([str(layout.categories[name][position]) for position in absent])
+            yield f"no training row has these categories of {name}, so that they are anomalies: {words}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
 def _notes(dataset: Dataset, splits: Splits, constant: Sequence[str], config: FitConfig) -> Iterator[str]:
     n_calibration = splits.calibration.size
     rank = promised_rank(n_calibration, config.alpha)
@@ -196,8 +221,8 @@ def _notes(dataset: Dataset, splits: Splits, constant: Sequence[str], config: Fi
             "lower it"
         )
     if constant:
-        shown = ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
-        yield f"constant in the training split, so that any change counts in raw units: {shown}"
+        yield f"constant in the training split, so that any change counts in raw units: {_listed(constant)}"
+    yield from _cell_notes(dataset, splits)
     if splits.n_calibration_duplicates:
         yield (
             f"{splits.n_calibration_duplicates} calibration samples are exact copies of samples that the "

@@ -12,6 +12,8 @@ from training.errors import DataError
 from training.layout import Layout, network_shape
 from training.pseudo import make_pseudo_anomalies
 from training.scaling import NOVEL_STEP, STEP, Scaling, fit_scaling
+from training.splits import Splits
+from training.stages import _cell_notes
 
 NAN = np.nan
 # Measured, a text of three, a number of two, measured and never missing.
@@ -154,6 +156,20 @@ def test_pseudo_anomalies_have_categories_of_other_rows():
 
     for feature in (1, 2):
         np.testing.assert_array_equal(np.sort(pseudo[:, feature]), np.sort(ROWS[:, feature]))
+
+
+def test_notes_say_what_no_training_row_has():
+    """A category of the test split alone, and features without gaps."""
+    dataset = make_dataset(categories={"state": ("a", "b", "c", "d"), "grade": (2, 5)})
+    rows = np.arange(5)
+
+    notes = list(_cell_notes(dataset, Splits(rows, rows, rows, rows, 0, 0)))
+
+    assert notes == [
+        "shares of missing values in the training split: t 0.2, state 0.2, grade 0.2; a gap in any other "
+        "feature is an anomaly",
+        "no training row has these categories of state, so that they are anomalies: d",
+    ]
 
 
 def test_a_column_without_values_is_refused():
