@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,16 @@ from benchmarks.baselines import Timed, run_baseline
 from benchmarks.protocol import OURS, QualityError, array_names, read_arrays
 from benchmarks.vus import find_period
 from detector.windows import cut_windows, merge_scores, window_starts
-from training.cutting import DEFAULT_WINDOWS
 from training.datasets import Dataset
 from training.presets import DEFAULT_PRESETS
 from training.splits import Splits
 
 CAUSAL, OFFLINE = "last", "mean"  # rules by which windows' scores become steps'
+# Ours by rule: as a whole series is best judged afterwards, and as a stream is best watched.
+OUR_OPTIONS = {
+    OFFLINE: {"preset": DEFAULT_PRESETS["sequence"], "window": 64},
+    CAUSAL: {"preset": "memory", "window": 16, "scored_steps": 1},
+}
 WINDOW_OF_CHANNELS = 20  # steps, where a series has several columns
 LEAST_WINDOWS = 4  # of a start that is fitted on, end to end
 BASELINES = ("knn1", "knn5", "iforest", "pca")
@@ -81,7 +86,9 @@ def read_series(path: Path, name: str, values: str, labels: str) -> tuple[np.nda
     return steps.reshape(len(steps), -1).astype(np.float64), marks.astype(bool)
 
 
-def score_steps(method: str, values: np.ndarray, n_fit: int, seed: int, rule: str) -> Timed:
+def score_steps(
+    method: str, values: np.ndarray, n_fit: int, seed: int, rule: str, window: int | None = None
+) -> Timed:
     """Fit on the windows of the first `n_fit` steps, score all windows, merge them to steps.
 
     Parameters
@@ -94,18 +101,25 @@ def score_steps(method: str, values: np.ndarray, n_fit: int, seed: int, rule: st
     rule : str
         `last`: a step has the score of the window that ends with it, nothing of its future; `mean`: the mean
         of all windows over it.
+    window : int, optional
+        Of a baseline; by default the period of a single column, 20 steps of several.
 
     Raises
     ------
     QualityError, TrainingError, DetectorError
         If the method cannot be fitted, or a score is not finite.
     """
-    window = our_window(n_fit) if method == OURS else baseline_window(values[:n_fit])
+    options = OUR_OPTIONS[rule]
+    if method == OURS:
+        window = options["window"]
+    window = min(window or baseline_window(values[:n_fit]), n_fit // LEAST_WINDOWS)
     starts = window_starts(len(values), window, 1)
     windows = cut_windows(values, window, starts)
     n_train = n_fit - window + 1
-    run = _run_ours if method == OURS else _run_baseline
-    timed = run(method, windows[:n_train], windows, seed)
+    if method == OURS:
+        timed = _run_ours(options | {"window": window}, windows[:n_train], windows, seed)
+    else:
+        timed = _run_baseline(method, windows[:n_train], windows, seed)
     not_finite = int((~np.isfinite(timed.scores)).sum())
     if not_finite:
         raise QualityError(f"{method} answers {not_finite} scores that are not finite")
@@ -113,32 +127,25 @@ def score_steps(method: str, values: np.ndarray, n_fit: int, seed: int, rule: st
 
 
 def baseline_window(values: np.ndarray) -> int:
-    """Steps of a baseline's window: the period of a single column, 20 of several, a quarter of few."""
-    wanted = find_period(values[:, 0]) if values.shape[1] == 1 else WINDOW_OF_CHANNELS
-    return max(1, min(wanted, len(values) // LEAST_WINDOWS))
-
-
-def our_window(n_fit: int) -> int:
-    """Steps of our window: the longest of the defaults that fits so often into the start."""
-    return next(
-        (window for window in DEFAULT_WINDOWS if window * LEAST_WINDOWS <= n_fit), DEFAULT_WINDOWS[-1]
-    )
+    """Steps of a baseline's window: the period of a single column, 20 of several."""
+    return find_period(values[:, 0]) if values.shape[1] == 1 else WINDOW_OF_CHANNELS
 
 
 def _run_baseline(method: str, train: np.ndarray, windows: np.ndarray, seed: int) -> Timed:
     return run_baseline(method, train.reshape(len(train), -1), windows.reshape(len(windows), -1), seed)
 
 
-def _run_ours(method: str, train: np.ndarray, windows: np.ndarray, seed: int) -> Timed:
+def _run_ours(options: Mapping[str, Any], train: np.ndarray, windows: np.ndarray, seed: int) -> Timed:
     """The house's own detector; a network trained by gradients keeps the last tenth to know when to stop."""
-    del method
     dataset = _as_dataset(train)
-    config = in_process.settle(dataset, DEFAULT_PRESETS["sequence"], {"seed": seed})
-    rows = np.arange(len(train))
+    overrides = {name: value for name, value in options.items() if name != "preset"}
+    config = in_process.settle(dataset, options["preset"], overrides | {"seed": seed})
     n_validation = max(1, round(config.validation_fraction * len(train)))
+    if config.has_memory:
+        config, n_validation = dataclasses.replace(config, latent_dim=0), 0
+    validation, rest = np.arange(len(train) - n_validation, len(train)), np.arange(len(train) - n_validation)
     nothing = np.empty(0, dtype=np.int64)
-    splits = Splits(rows[:-n_validation], rows[-n_validation:], nothing, nothing, 0, 0)
-    fit = in_process.fit(dataset, splits, config)
+    fit = in_process.fit(dataset, Splits(rest, validation, nothing, nothing, 0, 0), config)
     start = time.perf_counter()
     scores = [fit.score(windows[first : first + CHUNK]) for first in range(0, len(windows), CHUNK)]
     return Timed(np.concatenate(scores), fit.seconds, time.perf_counter() - start)
