@@ -47,9 +47,9 @@ def frame_rows(frame: Any, manifest: Manifest) -> np.ndarray:
     names = manifest.feature_names
     if names is None:
         raise InputError(f"a model of kind {manifest.kind} without feature names takes arrays, not a table")
-    found = [str(name) for name in _column_names(frame)]
-    _check_names(found, names)
-    columns = [_cells(frame[name]) for name in names]
+    found = {str(name): name for name in _column_names(frame)}  # some count their columns
+    _check_names(list(found), names)
+    columns = [_cells(frame[found[name]]) for name in names]
     lengths = {name: len(column) for name, column in zip(names, columns, strict=True)}
     if len(set(lengths.values())) > 1:
         raise InputError(f"columns must have one length, got {lengths}")
@@ -215,19 +215,21 @@ def check_cells(checked: np.ndarray, manifest: Manifest) -> None:
     """
     own = manifest.unknown_category == OWN_CATEGORY
     for name, known in (manifest.categories or {}).items():
-        is_text = isinstance(known[0], str)
-        if own and not is_text:
-            continue  # any other number is unknown
-        values = np.append(category_values(known), np.float32(len(known)) if own else np.float32(np.nan))
         column = manifest.feature_names.index(name)
         cells = checked[:, column]
-        faulty = np.flatnonzero(~np.isin(cells, values) & ~np.isnan(cells))
+        if isinstance(known[0], str):
+            largest = len(known) - 1 + own
+            is_known = (cells >= 0) & (cells <= largest) & (cells == np.rint(cells))
+            words = f"an integer from 0 to {len(known) - 1}, the position of {_one_of(known)}"
+            words += f", or {len(known)} for another" * own
+        elif own:
+            continue  # any other number is unknown
+        else:
+            is_known = (cells[:, np.newaxis] == category_values(known)).any(axis=1)
+            words = _one_of(known)
+        faulty = np.flatnonzero(~is_known & ~np.isnan(cells))
         if faulty.size:
             row = int(faulty[0])
-            words = _one_of(known)
-            if is_text:
-                words = f"an integer from 0 to {len(known) - 1}, the position of {words}"
-                words += f", or {len(known)} for another" * own
             hint = "" if own else UNKNOWN_HINT
             raise _misplaced(f"must be {words}", f"{cells[row]:g}", manifest, row, column, hint)
 

@@ -197,6 +197,15 @@ def test_measured_rows_of_a_data_frame_are_numbers(detector, column, sentence):
     assert sentence in str(caught.value)
 
 
+def test_columns_may_be_counted(make):
+    """A data frame has numbers for names where it is told no names."""
+    detector = make(feature_names=("0", "1", "2"))
+
+    assert (
+        detector.score({2: [3], 0: [1], 1: [2]}).score.tolist() == detector.score([[1, 2, 3]]).score.tolist()
+    )
+
+
 def test_a_series_may_be_a_data_frame(make):
     """A row a step, channels by name."""
     detector = make(sample_shape=(4, 2), kind="sequence")

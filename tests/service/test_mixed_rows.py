@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import schemathesis
 
 from detector import Detector, ModelStore
 from service.settings import Settings
@@ -55,6 +56,18 @@ def test_explanation_answers_in_words(client):
     assert told == INSTANCES["objects"]
     expected = [{part["feature"]: part["expected"] for part in row} for row in answer["explanation"]]
     assert expected[1] == {"a": 0, "b": "run", "c": 0}
+
+
+@pytest.mark.parametrize("path", ["/score", "/denoise"])
+@pytest.mark.parametrize("form", INSTANCES)
+def test_description_allows_words_and_gaps(app, path, form):
+    """In requests and in answers."""
+    operation = schemathesis.openapi.from_wsgi("/openapi.json", app)[path]["POST"]
+    options = {"explain": 3} if path == "/score" else {}
+
+    case = operation.Case(body={"instances": INSTANCES[form]} | options, media_type="application/json")
+
+    assert case.call_and_validate().status_code == 200
 
 
 def test_explanation_of_numbers_has_words_too(client):
