@@ -91,6 +91,11 @@ class Layout:
         return self.owners.size
 
     @functools.cached_property
+    def is_gap(self) -> np.ndarray:
+        """Which columns say that a value is missing."""
+        return np.arange(self.n_columns) >= self.n_columns - len(self.feature_names) * self.may_miss
+
+    @functools.cached_property
     def members(self) -> np.ndarray:
         """1 where a value is one of a categorical feature, else 0: (n_values, n_categorical), float32."""
         return (self.value_owners[:, np.newaxis] == self.categorical).astype(np.float32)

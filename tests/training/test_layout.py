@@ -11,7 +11,7 @@ from training.datasets import Dataset
 from training.errors import DataError
 from training.layout import Layout, network_shape
 from training.pseudo import make_pseudo_anomalies
-from training.scaling import NOVEL_STEP, STEP, Scaling, fit_scaling
+from training.scaling import GAP_STEP, NOVEL_STEP, STEP, Scaling, fit_scaling
 from training.splits import Splits
 from training.stages import _cell_notes
 
@@ -73,6 +73,7 @@ def test_scale_weighs_categories_like_deviations_and_what_is_new_more():
     present = scaled[~np.isnan(ROWS[:, 0]), 0]
     np.testing.assert_allclose([present.mean(), present.std()], [0, 1], atol=1e-6)
     np.testing.assert_allclose(np.ptp(scaled[:, 2:7], axis=0), STEP, rtol=1e-6)
+    np.testing.assert_allclose(np.ptp(scaled[:, 9:12], axis=0), GAP_STEP, rtol=1e-6)
     new = scaling.apply(UNKNOWN) - scaling.apply(ROWS[[0, 0, 0]])
     np.testing.assert_allclose([new[0, 7], new[1, 8], new[2, 12]], NOVEL_STEP, rtol=1e-6)
 
