@@ -77,7 +77,8 @@ def baseline_notes(comparison: Mapping[str, Any] | None) -> list[str]:
     words = f"{', '.join(others)} and {last}" if others else last
     return [
         f"{words} ranked the test split clearly better than this model ({own:.4f} ROC AUC): try another "
-        "preset, more samples or a longer fit"
+        "preset, more samples or a longer fit, or --contamination if some of the training samples may be "
+        "anomalies"
     ]
 
 

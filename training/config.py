@@ -79,6 +79,7 @@ MANY_PICTURES, PICTURE_NOISE_SIDE = 3000, 28
 # An epoch of fewer steps says little about the loss, so few samples go in small batches.
 LEAST_STEPS_OF_EPOCH, LEAST_BATCH, LARGEST_BATCH = 16, 8, 64
 LEAST_PATIENCE_EPOCHS, LEAST_PATIENCE_STEPS = 20, 1000
+MOST_CONTAMINATION = 0.2  # beyond it there are few normal samples to learn what is normal from
 # A Gaussian wider than any picture it is meant for; its kernel has some 200 x 200 weights.
 MOST_SMOOTHING = 32.0
 
@@ -216,6 +217,12 @@ class FitConfig:
         0.2, float, "share for the threshold; up to 0.4 where the data are few or the promise needs it"
     )
     test_fraction: float = _option(0.15, float, "share held out, where the data bring no test split")
+    contamination: float = _option(
+        0.0,
+        float,
+        "share of the samples called normal that may not be, at most 0.2; twice that share, those with the "
+        "least company, is left out of the fit",
+    )
     rows: int | None = _option(
         None,
         int,
@@ -247,6 +254,8 @@ class FitConfig:
             _require(0 < getattr(self, name) < 1, name, "between 0 and 1", getattr(self, name))
         shares = self.validation_fraction + self.calibration_fraction + self.test_fraction
         _require(shares <= 0.8, "validation, calibration and test fractions together", "at most 0.8", shares)
+        words = f"between 0 and {MOST_CONTAMINATION:g}"
+        _require(0 <= self.contamination <= MOST_CONTAMINATION, "contamination", words, self.contamination)
         smoothing = self.residual_smoothing
         most = f"between 0 and {MOST_SMOOTHING:g}"
         _require(0 <= smoothing <= MOST_SMOOTHING, "residual_smoothing", most, smoothing)

@@ -170,6 +170,7 @@ def draft_manifest(fitted: Fitted) -> Manifest:
             "n_samples": len(dataset.samples),
             "sample_shape": dataset.sample_shape,
             "splits": fitted.splits.sizes(),
+            "n_trimmed": fitted.splits.n_trimmed,
             "normal_label": dataset.normal_label,
             "n_calibration_duplicates": fitted.splits.n_calibration_duplicates,
             "n_duplicates": fitted.splits.n_duplicates,

@@ -28,6 +28,8 @@ class Splits:
         Calibration samples that are equal, byte for byte, to one of training or validation.
     n_duplicates : int
         Normal test samples that are equal to a sample of another split.
+    n_trimmed : int
+        Samples that were dealt to training and validation and left out again.
     """
 
     train: np.ndarray
@@ -36,6 +38,7 @@ class Splits:
     test: np.ndarray
     n_calibration_duplicates: int
     n_duplicates: int
+    n_trimmed: int = 0
 
     def sizes(self) -> dict[str, int]:
         """Number of samples of each split."""

@@ -22,6 +22,7 @@ from training.layout import Layout, network_shape
 from training.quiet import import_tensorflow
 from training.scaling import Scaling, fit_scaling
 from training.splits import Splits, split_dataset
+from training.trimming import trim_splits, trimming_note
 
 if TYPE_CHECKING:
     from training.architectures import Autoencoder
@@ -66,11 +67,27 @@ def prepare(dataset: Dataset, config: FitConfig, splits: Splits | None = None) -
     DataError
         If the data are too few, or cannot be scaled.
     """
-    splits = splits or split_dataset(dataset, config)
+    if splits is None:
+        splits = deal_splits(dataset, config)
     config = config.for_training(dataset.sample_shape, splits.train.size)
     scaling = fit_scaling(dataset, splits.train, config.scaled_range)
     notes = (*dataset.notes, *_notes(dataset, splits, scaling.constant, config))
     return Prepared(dataset, splits, scaling, config, notes)
+
+
+def deal_splits(dataset: Dataset, config: FitConfig) -> Splits:
+    """Split, and leave out what has the least company where the samples are said to be contaminated.
+
+    Raises
+    ------
+    DataError
+        If the data are too few, or cannot be scaled.
+    """
+    splits = split_dataset(dataset, config)
+    if not config.contamination:
+        return splits
+    scaling = fit_scaling(dataset, splits.train, config.scaled_range)
+    return trim_splits(dataset, splits, scaling, config.contamination, config.seed)
 
 
 def train(prepared: Prepared, name: str) -> Trained:
@@ -212,6 +229,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _notes(dataset: Dataset, splits: Splits, constant: Sequence[str], config: FitConfig) -> Iterator[str]:
+    if splits.n_trimmed:
+        yield trimming_note(splits, config.contamination)
     n_calibration = splits.calibration.size
     rank = promised_rank(n_calibration, config.alpha)
     if config.promise and rank < config.alpha * n_calibration / 2:
