@@ -23,7 +23,7 @@ def trim_splits(
 ) -> Splits:
     """The splits without the samples for training and validation that have the least company.
 
-    Twice the assumed share is left out. Calibration and test are not touched: see decision 0013.
+    Twice the assumed share is left out. Calibration and test are not touched: see decision 0014.
 
     Parameters
     ----------

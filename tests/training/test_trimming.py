@@ -78,7 +78,7 @@ def test_scaling_is_that_of_what_is_left_and_a_note_counts_what_is_not(dataset):
 
 def test_too_few_samples_to_leave_some_out_are_named(tmp_path):
     """The number that would be left."""
-    np.savez(tmp_path / "few.npz", X=np.random.default_rng(0).normal(size=(30, 4)))
+    np.savez(tmp_path / "few.npz", X=np.random.default_rng(0).normal(size=(36, 4)))
     few = load_dataset(str(tmp_path / "few.npz"), kinds=["vector"])
 
     with pytest.raises(DataError, match=r"a contamination of 0.2 leaves \d+ samples to train on"):
