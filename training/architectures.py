@@ -466,6 +466,7 @@ _BUILDERS: dict[str, Callable[[FitConfig, tuple[int, ...]], Autoencoder]] = {
     "dense": _dense,
     "memory": _beside_memory,
     "memory-image": _beside_picture_memory,
+    "memory-window": _beside_memory,
     "rows": _rows,
     "two-head": _two_head,
     "conv": _conv,

@@ -39,7 +39,7 @@ def memory_network(memory: Memory, sample_shape: tuple[int, ...]) -> keras.Model
     n_columns = math.prod(sample_shape)
     samples = layers.Input(sample_shape)
     points = _Columns(memory.features)(layers.Reshape((n_columns,))(samples))
-    recalled = _Attention(memory)(points)
+    recalled = Attention(memory)(points)
     residual = layers.Subtract()([points, recalled])
     reconstruction = _Scaled(memory.features)(recalled)
     error = _SquaredShares(memory)(residual)
@@ -89,7 +89,7 @@ class _Columns(Fixed):
         return ops.concatenate([columns, copies], axis=1)
 
 
-class _Attention(Fixed):
+class Attention(Fixed):
     """`training.memory.recall`: (batch, size) -> (batch, size)."""
 
     def __init__(self, memory: Memory) -> None:

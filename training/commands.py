@@ -136,7 +136,8 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
         return dataset
     given = _given(arguments)
     options = {name: given[name] for name in CUTTING_OPTIONS if name in given}
-    return cut_series(dataset, FitConfig.from_preset(DEFAULT_PRESETS["sequence"], options))
+    preset = getattr(arguments, "preset", None) or DEFAULT_PRESETS["sequence"]
+    return cut_series(dataset, FitConfig.from_preset(preset, {**options, "kind": "sequence"}))
 
 
 def _name_after(data: str) -> str:

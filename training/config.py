@@ -18,6 +18,7 @@ OPTIMIZERS = ("adam", "adamw", "adadelta", "sgd")
 _LATENT_OPTIONS = ("latent_dim", "latent_activation", "latent_l1")
 _DENSE_OPTIONS = (*_LATENT_OPTIONS, "decoder_widths", "dropout")
 _MEMORY_OPTIONS = ("prototypes", "neighbours")
+_WINDOW_OPTIONS = (*_MEMORY_OPTIONS, "by_step", "drift_discount")
 _STRIDED_OPTIONS = (*_LATENT_OPTIONS, "kl_weight", "strides", "extra_output", "batch_norm", "dropout")
 
 
@@ -38,6 +39,7 @@ ARCHITECTURES = {
         ("vector", "image", "sequence"), (*_DENSE_OPTIONS, *_MEMORY_OPTIONS), needs_widths=False
     ),
     "memory-image": Architecture(("image",), (*_STRIDED_OPTIONS, *_MEMORY_OPTIONS)),
+    "memory-window": Architecture(("sequence",), (*_DENSE_OPTIONS, *_WINDOW_OPTIONS), needs_widths=False),
     "rows": Architecture(("image", "sequence"), _DENSE_OPTIONS, needs_widths=False),
     "two-head": Architecture(
         ("image", "sequence"),
@@ -53,7 +55,7 @@ ARCHITECTURES = {
     "lstm": Architecture(("sequence",), (*_DENSE_OPTIONS, "kl_weight")),
     "bilstm": Architecture(("sequence",), ("latent_dim", "decoder_widths", "dropout"), needs_widths=False),
 }
-MEMORIES = ("memory", "memory-image")
+MEMORIES = ("memory", "memory-image", "memory-window")
 NETWORK_OPTIONS = tuple(sorted({name for family in ARCHITECTURES.values() for name in family.options}))
 # The level where none is given, and what it may be.
 CORRUPTIONS = {
@@ -135,6 +137,15 @@ class FitConfig:
     )
     prototypes: int = _option(3000, int, "typical samples that a memory keeps, at most")
     neighbours: int = _option(16, int, "prototypes that a memory rebuilds a sample from")
+    by_step: bool = _option(
+        False, bool, "a memory of windows keeps single steps, and looks each step of a window up by itself"
+    )
+    drift_discount: float = _option(
+        0.0,
+        float,
+        "a channel whose level drifts through the training part counts 1 / (1 + this times the share of its "
+        "variance that the drift makes) in a memory of windows, for it will drift on; 0 is no discount",
+    )
     activation: str = _option("leaky_relu", str, "after every hidden layer", ACTIVATIONS)
     output_activation: str | None = _option(
         None,
@@ -248,7 +259,7 @@ class FitConfig:
             given = getattr(self, name) or ()
             _require(all(width > 0 for width in given), name, "positive integers", given)
         _require(0 <= self.dropout < 1, "dropout", "at least 0 and below 1", self.dropout)
-        for name in ("latent_l1", "kl_weight"):
+        for name in ("latent_l1", "kl_weight", "drift_discount"):
             _require(0 <= getattr(self, name) < math.inf, name, "at least 0", getattr(self, name))
         for name in ("alpha", "validation_fraction", "calibration_fraction", "test_fraction"):
             _require(0 < getattr(self, name) < 1, name, "between 0 and 1", getattr(self, name))

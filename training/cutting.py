@@ -19,6 +19,7 @@ from training.splits import (
 )
 
 DEFAULT_WINDOWS = (64, 32, 16, 8)  # the first that a series is long enough for
+DEFAULT_WINDOWS_OF_STEPS = (8,)  # whose steps are looked up one by one: longer ones find an onset late
 MOST_TRAINING_WINDOWS = 50_000
 MOST_TRAINING_VALUES = 2**26  # 256 MiB in float32
 MANY_ENTITIES = 20
@@ -125,7 +126,8 @@ def _choose(series: Dataset, config: FitConfig) -> _Starts:
         (max(share, COMFORTABLE_SHARE), wanted),
         (max(share, LARGEST_CALIBRATION_SHARE), wanted),
     )
-    windows = [window for window in DEFAULT_WINDOWS if window >= (config.stride or 1)] or [config.stride]
+    lengths = DEFAULT_WINDOWS_OF_STEPS if config.by_step else DEFAULT_WINDOWS
+    windows = [window for window in lengths if window >= (config.stride or 1)] or [config.stride]
     for window in [config.window] if config.window else windows:
         for share, n_calibration in shares:
             found = _starts(series, window, share, config)
@@ -214,7 +216,7 @@ def _spread(size: int, most: int) -> np.ndarray:
 
 def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]:
     timeline, window = series.timeline, chosen.window
-    if config.window is None and window != DEFAULT_WINDOWS[0]:
+    if config.window is None and not config.by_step and window != DEFAULT_WINDOWS[0]:
         yield (
             f"windows have {window} steps, for the series is too short for {DEFAULT_WINDOWS[0]}: name "
             "another length with --window"

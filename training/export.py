@@ -239,9 +239,10 @@ def _describe_score(config: FitConfig) -> str:
             "smoothed"
         )
     if config.has_memory:
+        of_what = "each of its steps" if config.by_step else "it"
         return (
             "mean over the features of the squared whitened difference between scaled sample and what the "
-            f"memory makes of it from {config.neighbours} prototypes"
+            f"memory makes of {of_what} from {config.neighbours} prototypes"
         )
     residual_smoothing, n_heads = config.residual_smoothing, len(config.losses)
     rebuilt = "reconstruction" if n_heads == 1 else f"each of {n_heads} reconstructions, summed over these"

@@ -16,6 +16,7 @@ from training.config import FitConfig
 from training.corruption import CHUNK, corrupt, corrupted_copy
 from training.errors import TrainingError
 from training.picture_attention import remember_pictures
+from training.window_attention import remember_windows
 
 _OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -23,6 +24,7 @@ _OPTIMIZERS = {
     "adadelta": keras.optimizers.Adadelta,
     "sgd": functools.partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
 }
+_MEMORIES = {"memory": remember, "memory-image": remember_pictures, "memory-window": remember_windows}
 MOST_BESIDE_MEMORY = 20_000  # samples: more change nothing for so small a network but the time
 SSIM_WINDOW = 11  # pixels; of the Gaussian that weighs neighbours, smaller for smaller pictures
 
@@ -87,7 +89,7 @@ def fit_network(
             autoencoder, train[_spread(len(train), most)], validation, config, callbacks
         )
     if config.has_memory:
-        make = remember_pictures if config.architecture == "memory-image" else remember
+        make = _MEMORIES[config.architecture]
         memory = make(np.concatenate([train, validation]), config)
         autoencoder = dataclasses.replace(autoencoder, memory=memory)
     return autoencoder, history

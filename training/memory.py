@@ -123,7 +123,7 @@ def fit_memory(
     prototypes = find_prototypes(points, n_prototypes, seed, least_rows)
     neighbours = min(neighbours, len(prototypes))
     width = attention_width(prototypes)
-    residuals = _residuals(points, prototypes, neighbours, width, seed)
+    residuals = normal_residuals(points, prototypes, neighbours, width, seed)
     share = COVARIANCE_SHARE * len(samples) / (len(samples) + UNIT_SAMPLES)
     whitening = _whiten(residuals, samples.shape[1], share)
     return Memory(features, prototypes, neighbours, width, whitening)
@@ -177,7 +177,9 @@ def _rank_knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return places[kept], levels[kept]
 
 
-def find_prototypes(points: np.ndarray, n_prototypes: int, seed: int, least_rows: int) -> np.ndarray:
+def find_prototypes(
+    points: np.ndarray, n_prototypes: int, seed: int, least_rows: int, keep_odd: bool = False
+) -> np.ndarray:
     """Centres of k-means, or all points where they are few enough; without the odd ones.
 
     Parameters
@@ -185,6 +187,8 @@ def find_prototypes(points: np.ndarray, n_prototypes: int, seed: int, least_rows
     points : ndarray of shape (n, size), float32
     n_prototypes, seed, least_rows
         As for `fit_memory`.
+    keep_odd : bool
+        Prototypes of one or two samples far from all others stay, too.
 
     Returns
     -------
@@ -192,7 +196,7 @@ def find_prototypes(points: np.ndarray, n_prototypes: int, seed: int, least_rows
         At most so many.
     """
     prototypes, counts = _cluster(points, n_prototypes, seed, least_rows)
-    return prototypes[~_is_odd(prototypes, counts)]
+    return prototypes if keep_odd else prototypes[~_is_odd(prototypes, counts)]
 
 
 def _cluster(
@@ -237,13 +241,15 @@ def attention_width(prototypes: np.ndarray) -> float:
     return max(LEAST_WIDTH, WIDTH_SHARE * float(np.median(np.sqrt(squares[:, -1]))))
 
 
-def _residuals(
+def normal_residuals(
     points: np.ndarray, prototypes: np.ndarray, neighbours: int, width: float, seed: int
 ) -> np.ndarray:
     """What the memory leaves of normal points; a prototype that is one of them is left out for it."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(points))[:COVARIANCE_ROWS]
     queries = points[chosen]
+    if len(prototypes) == 1:
+        return queries - prototypes
     nearest, squares = nearest_prototypes(queries, prototypes, 1)
     is_own = squares[:, 0] == 0
     leave_out = np.where(is_own, nearest[:, 0], -1)

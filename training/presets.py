@@ -52,6 +52,7 @@ _RGB = {
 
 # The autoencoder beside a memory is there to encode and decode: it need not find the last percent.
 _MEMORY = {"architecture": "memory", "epochs": 60}
+_WINDOW_MEMORY = {**_MEMORY, "architecture": "memory-window", "prototypes": 500}
 
 PRESETS: dict[str, Preset] = {
     "memory": Preset(
@@ -64,6 +65,16 @@ PRESETS: dict[str, Preset] = {
         ("image",),
         "attention over 3,000 typical pictures, found and compared blurred, brightness and contrast aside",
         {**_MEMORY, "architecture": "memory-image", "widths": (32, 64), "epochs": 30},
+    ),
+    "memory-window": Preset(
+        ("sequence",),
+        "attention over 500 typical windows, residual whitened over time and channels",
+        _WINDOW_MEMORY,
+    ),
+    "memory-stream": Preset(
+        ("sequence",),
+        "attention over 300 typical steps, mean over windows of 8; for streams that drift",
+        {**_WINDOW_MEMORY, "prototypes": 300, "by_step": True, "drift_discount": 10.0},
     ),
     "dense": Preset(ANY_KIND, "dense layers 64-32-latent and back"),
     "conv": Preset(
