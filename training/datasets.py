@@ -191,8 +191,7 @@ def _categories(
     samples: np.ndarray, kind: str, names: Sequence[str] | None, source: str, cells: Cells
 ) -> Categories | None:
     """What the columns of an array that are categories may be; they are numbers there."""
-    if kind != "vector" and (cells.may_miss or cells.categorical):
-        raise DataError(f"--missing median and --categorical are for rows (--kind vector), got kind {kind}")
+    _refuse_cells(kind, cells)
     if cells.known is not None:
         return cells.known or None
     cells.refuse_names(names or ())
@@ -200,6 +199,11 @@ def _categories(
         name: numeric_categories(samples[:, names.index(name)], name, source) for name in cells.categorical
     }
     return known or None
+
+
+def _refuse_cells(kind: str, cells: Cells) -> None:
+    if kind != "vector" and (cells.may_miss or cells.categorical):
+        raise DataError(f"--missing median and --categorical are for rows (--kind vector), got kind {kind}")
 
 
 def _read(
@@ -221,6 +225,7 @@ def _read(
             "--time-column and --entity-column belong to a series in a table: give --kind sequence too"
         )
     if is_series and is_table and path.is_file():
+        _refuse_cells("sequence", cells)
         table = read_table(path, **table_options, **series_options)
         return _series_of_table(table, path, **series_options)
     return _read_source(data, **table_options, cells=cells, is_series=is_series)

@@ -99,6 +99,8 @@ def test_a_series_is_told_of_no_option_that_it_has_not(table):
 
     assert "missing value" in str(caught.value)
     assert "--missing" not in str(caught.value)
+    with pytest.raises(DataError, match=r"are for rows \(--kind vector\), got kind sequence"):
+        load_dataset(str(table(MIXED)), kinds=["sequence"], cells=CELLS)
 
 
 def test_arrays_have_codes_and_gaps_too(tmp_path):
