@@ -9,7 +9,7 @@ from keras import layers, ops
 from training.config import FitConfig
 from training.memory import LEAST_WEIGHT, Features, Memory, fit_memory
 
-LEAST_ERROR = 1e-6  # of a feature: exact copies of a prototype have errors that are rounding, else
+LEAST_ERROR = 1e-4  # of a feature: exact copies of a prototype have errors that are rounding, else
 ROWS_OF_PRIVATE_PROTOTYPES = 3  # with --no-samples no prototype is a sample
 
 

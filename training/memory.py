@@ -24,7 +24,7 @@ WIDTH_NEIGHBOUR, WIDTH_SHARE, LEAST_WIDTH = 3, 0.5, 0.05
 # The covariance has the say of all samples but a fifth, the unit matrix that and the say of 100 samples.
 COVARIANCE_ROWS, COVARIANCE_SHARE, UNIT_SAMPLES = 4000, 0.8, 100
 LEAST_WEIGHT = 1e-6
-LEAST_RESIDUAL = 1e-3  # of a scaled column: what is rebuilt better counts as rebuilt so well
+LEAST_RESIDUAL = 1e-2  # of a scaled column: what is rebuilt better counts as rebuilt so well
 # Smaller batches and more passes measure the same.
 KMEANS_BATCH, KMEANS_PASSES, MOST_KMEANS_POINTS = 1024, 10, 500_000
 BLOCK_VALUES = 2**24  # of the largest array that a search for neighbours makes
