@@ -188,4 +188,27 @@ def test_other_networks_take_mixed_tables(table, tmp_path):
         assert detector.score([NORMAL_ROW]).score[0] < detector.score([[99, 5, "stop", 1]]).score[0]
 
 
+def test_categories_alone_are_a_table_of_what_is_usual(tmp_path):
+    """Few distinct rows are remembered exactly: what was never seen together is found, nothing else."""
+    states, lines = np.random.default_rng(0).choice(3, 400, p=[0.6, 0.3, 0.1]), np.array([1, 4, 7])
+    rows = "".join(f"{STATES[state]},{lines[state]},{n % 2}\n" for n, state in enumerate(states))
+    (tmp_path / "plant.csv").write_text("state,line,shift\n" + rows)
+    arguments = [
+        "--data",
+        str(tmp_path / "plant.csv"),
+        "--store",
+        str(tmp_path / "models"),
+        "--latent-dim",
+        "0",
+    ]
+
+    assert fit.main([*arguments, "--categorical", "state,line,shift"]) == 0
+
+    detector = Detector.load(tmp_path / "models" / "plant" / "1")
+    usual = [[STATES[state], lines[state], n % 2] for n, state in enumerate(states)]
+    assert detector.score(usual).is_anomaly.mean() <= 0.05
+    assert detector.score([["idle", 4, 0], ["boost", 1, 1], ["stop", 1, 0], ["run", 4, 2]]).is_anomaly.all()
+    assert detector.score([["idle", 4, 0]]).ratio[0] > 100
+
+
 NORMAL_ROW = list(NORMAL.values())
