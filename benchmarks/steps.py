@@ -14,19 +14,39 @@ from benchmarks.protocol import OURS, QualityError, array_names, read_arrays
 from benchmarks.vus import find_period
 from detector.windows import cut_windows, merge_scores, window_starts
 from training.datasets import Dataset
-from training.presets import DEFAULT_PRESETS
 from training.splits import Splits
 
 CAUSAL, OFFLINE = "last", "mean"  # rules by which windows' scores become steps'
-# Ours by rule: as a whole series is best judged afterwards, and as a stream is best watched.
-OUR_OPTIONS = {
-    OFFLINE: {"preset": DEFAULT_PRESETS["sequence"], "window": 64},
-    CAUSAL: {"preset": "memory", "window": 16, "scored_steps": 1},
-}
 WINDOW_OF_CHANNELS = 20  # steps, where a series has several columns
 LEAST_WINDOWS = 4  # of a start that is fitted on, end to end
 BASELINES = ("knn1", "knn5", "iforest", "pca")
 CHUNK = 4096  # windows scored at once
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What a detector sees of a series: windows, and by which rule their scores become steps'.
+
+    Attributes
+    ----------
+    preset : str
+        Of ours.
+    window : int
+        Steps of ours; fewer where it does not fit four times into the start.
+    options : mapping of str to value
+        Of the preset, where they differ.
+    baseline_window : int, or None
+        None: the period of a single column, 20 steps of several.
+    rule : str
+        `last`: a step has the score of the window that ends with it, nothing of its future; `mean`: the mean
+        of all windows over it.
+    """
+
+    preset: str
+    window: int
+    baseline_window: int | None
+    rule: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +106,7 @@ def read_series(path: Path, name: str, values: str, labels: str) -> tuple[np.nda
     return steps.reshape(len(steps), -1).astype(np.float64), marks.astype(bool)
 
 
-def score_steps(
-    method: str, values: np.ndarray, n_fit: int, seed: int, rule: str, window: int | None = None
-) -> Timed:
+def score_steps(method: str, values: np.ndarray, n_fit: int, seed: int, view: View) -> Timed:
     """Fit on the windows of the first `n_fit` steps, score all windows, merge them to steps.
 
     Parameters
@@ -98,35 +116,31 @@ def score_steps(
     values : ndarray of shape (n_steps, n_columns)
     n_fit : int
     seed : int
-    rule : str
-        `last`: a step has the score of the window that ends with it, nothing of its future; `mean`: the mean
-        of all windows over it.
-    window : int, optional
-        Of a baseline; by default the period of a single column, 20 steps of several.
+    view : View
 
     Raises
     ------
     QualityError, TrainingError, DetectorError
         If the method cannot be fitted, or a score is not finite.
     """
-    options = OUR_OPTIONS[rule]
-    if method == OURS:
-        window = options["window"]
-    window = min(window or baseline_window(values[:n_fit]), n_fit // LEAST_WINDOWS)
+    wanted = view.window if method == OURS else view.baseline_window or usual_window(values[:n_fit])
+    window = min(wanted, n_fit // LEAST_WINDOWS)
     starts = window_starts(len(values), window, 1)
     windows = cut_windows(values, window, starts)
     n_train = n_fit - window + 1
     if method == OURS:
-        timed = _run_ours(options | {"window": window}, windows[:n_train], windows, seed)
+        timed = _run_ours(view, windows[:n_train], windows, seed)
     else:
         timed = _run_baseline(method, windows[:n_train], windows, seed)
     not_finite = int((~np.isfinite(timed.scores)).sum())
     if not_finite:
         raise QualityError(f"{method} answers {not_finite} scores that are not finite")
-    return dataclasses.replace(timed, scores=merge_scores(timed.scores, starts, len(values), window, rule))
+    return dataclasses.replace(
+        timed, scores=merge_scores(timed.scores, starts, len(values), window, view.rule)
+    )
 
 
-def baseline_window(values: np.ndarray) -> int:
+def usual_window(values: np.ndarray) -> int:
     """Steps of a baseline's window: the period of a single column, 20 of several."""
     return find_period(values[:, 0]) if values.shape[1] == 1 else WINDOW_OF_CHANNELS
 
@@ -135,11 +149,10 @@ def _run_baseline(method: str, train: np.ndarray, windows: np.ndarray, seed: int
     return run_baseline(method, train.reshape(len(train), -1), windows.reshape(len(windows), -1), seed)
 
 
-def _run_ours(options: Mapping[str, Any], train: np.ndarray, windows: np.ndarray, seed: int) -> Timed:
+def _run_ours(view: View, train: np.ndarray, windows: np.ndarray, seed: int) -> Timed:
     """The house's own detector; a network trained by gradients keeps the last tenth to know when to stop."""
     dataset = _as_dataset(train)
-    overrides = {name: value for name, value in options.items() if name != "preset"}
-    config = in_process.settle(dataset, options["preset"], overrides | {"seed": seed})
+    config = in_process.settle(dataset, view.preset, {**view.options, "seed": seed})
     n_validation = max(1, round(config.validation_fraction * len(train)))
     if config.has_memory:
         config, n_validation = dataclasses.replace(config, latent_dim=0), 0

@@ -32,6 +32,7 @@ from benchmarks.steps import (
     BASELINES,
     CAUSAL,
     Series,
+    View,
     drawn_series,
     members_of,
     read_series,
@@ -46,7 +47,9 @@ N_REST = 100  # steps behind a high score in which no lower one raises an alarm
 SHARE_HIGHEST, LEAST_HIGHEST, N_HISTORY, LEAST_UNIT = 0.01, 3, 20, 1e-9
 SHARE_FITTED = 0.75  # of a run's start; the rest says how high a score normal steps reach
 MARGINS, OUR_MARGIN = (1.0, 1.25, 1.5, 1.75, 2.0), 1.75  # a threshold in units of the highest of these
-NAB_WINDOW, SKAB_WINDOW = 1, 8  # of the baselines: what suits nearest neighbours best of 1, 8 and 16
+# Baselines see what suits nearest neighbours best of 1, 8 and 16 steps.
+NAB_VIEW = View("memory-stream", 8, baseline_window=1, rule=CAUSAL, options={"scored_steps": 1})
+SKAB_VIEW = View("memory-stream", 8, baseline_window=8, rule=CAUSAL)
 STEPS_OF_RUN = 400  # that the published SKAB figures are fitted on
 NAB_NAMES = {"standard": "standard", "reward_low_FP_rate": "low_fp", "reward_low_FN_rate": "low_fn"}
 PUBLISHED_NAB = (
@@ -119,9 +122,9 @@ def read_corpus(path: Path, values: str, labels: str) -> Corpus:
 # --- scores -------------------------------------------------------------------------------------------------
 
 
-def stream_scores(method: str, series: Series, n_fit: int, window: int, seed: int) -> Timed:
+def stream_scores(method: str, series: Series, n_fit: int, seed: int, view: View) -> Timed:
     """Causal scores of all steps in the unit of the data: the root of those that are squares."""
-    timed = score_steps(method, series.values, n_fit, seed, CAUSAL, window)
+    timed = score_steps(method, series.values, n_fit, seed, view)
     return dataclasses.replace(timed, scores=np.sqrt(timed.scores)) if method in SQUARES else timed
 
 
@@ -136,7 +139,7 @@ def alert_scores(series: Series, seed: int, method: str) -> Timed:
         scores = OF_SERIES[method](series.values[:, 0])
         return Timed(scores, 0.0, time.perf_counter() - start)
     try:
-        timed = stream_scores(method, series, series.n_train, NAB_WINDOW, seed)
+        timed = stream_scores(method, series, series.n_train, seed, NAB_VIEW)
     except TrainingError:  # a start of one value, or of noise that nothing is learned from
         return Timed(np.zeros(len(series.values)), 0.0, 0.0)
     return dataclasses.replace(timed, scores=newly_high(against_past(timed.scores), N_REST))
@@ -192,7 +195,7 @@ def measure_skab(corpus: Corpus, seed: int, method: str) -> dict[str, Any]:
     counts, spent = np.zeros((len(margins), 4), dtype=int), []
     for series in corpus.series:
         n_fit = round(SHARE_FITTED * series.n_train)
-        timed = stream_scores(method, series, n_fit, SKAB_WINDOW, seed)
+        timed = stream_scores(method, series, n_fit, seed, SKAB_VIEW)
         highest = timed.scores[n_fit : series.n_train].max()
         scores, labels = timed.scores[series.n_train :], series.labels[series.n_train :]
         counts += np.array([confusion(labels, scores > margin * highest) for margin in margins])

@@ -22,6 +22,7 @@ from benchmarks.steps import (
     BASELINES,
     OFFLINE,
     Series,
+    View,
     drawn_series,
     members_of,
     read_series,
@@ -57,6 +58,9 @@ PUBLISHED_OF_ALL = (
     "fitted on the whole series: KMeansAD 0.390, PCA 0.112",
     "fitted on the start: CNN 0.249, LSTMAD 0.178, AutoEncoder 0.162, OmniAnomaly 0.151, USAD 0.143",
 )
+
+
+VIEW = View("memory-window", window=64, baseline_window=None, rule=OFFLINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +131,7 @@ def read_channel(path: Path, name: str, starts: dict[str, int], n_columns: int |
 def measure(channel: Channel, seed: int, method: str) -> dict[str, Any]:
     """One row: VUS-PR with the period of the first column, areas under the curves step by step."""
     series, first = channel.series, channel.n_unmeasured
-    timed = score_steps(method, series.values, series.n_train, seed, OFFLINE)
+    timed = score_steps(method, series.values, series.n_train, seed, VIEW)
     labels, scores = series.labels[first:], timed.scores[first:]
     window = find_period(series.values[first:, 0])
     return {

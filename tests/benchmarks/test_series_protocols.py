@@ -8,7 +8,7 @@ import pytest
 from benchmarks import quality
 from benchmarks.protocol import QualityError
 from benchmarks.protocols import PROTOCOLS, streams, telemetry
-from benchmarks.steps import CAUSAL, OFFLINE, baseline_window, drawn_series, score_steps
+from benchmarks.steps import CAUSAL, OFFLINE, View, drawn_series, score_steps, usual_window
 from benchmarks.vus import find_period, vus_pr
 from training.errors import TrainingError
 
@@ -24,12 +24,17 @@ def channel(n_steps=300, n_columns=2, seed=0):
     return series.values, series.labels.astype(np.uint8)
 
 
+def view(rule, **options):
+    """What baselines see where nothing else is said, and ours in windows of 8."""
+    return View("memory-stream", 8, None, rule, options)
+
+
 @pytest.mark.parametrize("rule", [CAUSAL, OFFLINE])
 def test_every_step_has_a_score(rule):
     """Also those of the start, which TSB-AD measures, too."""
     series = drawn_series(0, 2, 200)
 
-    timed = score_steps("knn5", series.values, 100, 0, rule)
+    timed = score_steps("knn5", series.values, 100, 0, view(rule))
 
     assert timed.scores.shape == (200,)
     assert timed.scores[series.labels].mean() > 2 * timed.scores[50:100].mean()
@@ -41,7 +46,7 @@ def test_a_causal_score_knows_nothing_of_the_future():
     other = series.values.copy()
     other[150:] += 5
 
-    one, two = (score_steps("knn5", values, 100, 0, CAUSAL).scores for values in (series.values, other))
+    one, two = (score_steps("knn5", values, 100, 0, view(CAUSAL)).scores for values in (series.values, other))
 
     assert (one[:150] == two[:150]).all()
     assert not np.isclose(one[150:], two[150:]).any()
@@ -51,8 +56,8 @@ def test_windows_of_baselines_follow_the_period():
     """Of one column; 20 steps of several."""
     wave = drawn_series(0, 1, 600).values
 
-    assert baseline_window(wave) == find_period(wave[:, 0]) == 25
-    assert baseline_window(np.hstack([wave, wave])) == 20
+    assert usual_window(wave) == find_period(wave[:, 0]) == 25
+    assert usual_window(np.hstack([wave, wave])) == 20
 
 
 # --- telemetry ----------------------------------------------------------------------------------------------
@@ -86,7 +91,7 @@ def test_a_channel_with_training_data_of_its_own_is_measured_on_its_test_data(tm
 
     assert loaded.series.values.shape == (440, 2)
     assert (row["n_steps"], row["n_train"], row["columns"]) == (300, 140, 2)
-    scores = score_steps("knn5", loaded.series.values, 140, 0, OFFLINE).scores[140:]
+    scores = score_steps("knn5", loaded.series.values, 140, 0, view(OFFLINE)).scores[140:]
     assert row["vus_pr"] == round(vus_pr(labels, scores, find_period(values[:, 0])), 6)
 
 
@@ -128,7 +133,7 @@ def test_counts_of_runs_are_pooled(tmp_path):
     for margin in streams.MARGINS:
         hit = false = missed = quiet = 0
         for values, labels in runs.values():
-            scores = score_steps("knn5", values, 300, 0, CAUSAL, streams.SKAB_WINDOW).scores
+            scores = score_steps("knn5", values, 300, 0, streams.SKAB_VIEW).scores
             threshold = margin * max(scores[300:400])
             for score, label in zip(scores[400:], labels[400:], strict=True):
                 hit += bool(label) and score > threshold
