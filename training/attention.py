@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from training.config import FitConfig
-from training.memory import LEAST_WEIGHT, Features, Memory, fit_memory
+from training.memory import LEAST_WEIGHT, Features, Memory, fit_memory, tie_breaks
 
 LEAST_ERROR = 1e-4  # of a feature: exact copies of a prototype have errors that are rounding, else
 ROWS_OF_PRIVATE_PROTOTYPES = 3  # with --no-samples no prototype is a sample
@@ -93,11 +93,13 @@ class Attention(Fixed):
     """`training.memory.recall`: (batch, size) -> (batch, size)."""
 
     def __init__(self, memory: Memory) -> None:
-        halves = np.square(memory.prototypes.astype(np.float64)).sum(axis=1) / 2
+        handicaps = tie_breaks(len(memory.prototypes), memory.width)
+        halves = (np.square(memory.prototypes.astype(np.float64)).sum(axis=1) + handicaps) / 2
         super().__init__(
             prototypes=memory.prototypes,
             keys=np.ascontiguousarray(memory.prototypes.T),
             halves=halves.astype(np.float32),
+            handicaps=handicaps,
         )
         self._neighbours = memory.neighbours
         self._sharpness = np.float32(0.5 / memory.width**2)
@@ -111,6 +113,7 @@ class Attention(Fixed):
         _, nearest = ops.top_k(closeness, self._neighbours, sorted=False)
         near = ops.take(self.prototypes, nearest, axis=0)  # (batch, neighbours, size)
         squares = ops.matmul(ops.square(near - points[:, None, :]), self._sum_values)[:, :, 0]
+        squares = squares + ops.take(self.handicaps, nearest)
         weights = ops.exp((ops.min(squares, axis=1, keepdims=True) - squares) * self._sharpness)
         weights = weights - ops.min(weights, axis=1, keepdims=True) + LEAST_WEIGHT
         weights = weights / ops.matmul(weights, self._sum_neighbours)

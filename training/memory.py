@@ -24,6 +24,8 @@ WIDTH_NEIGHBOUR, WIDTH_SHARE, LEAST_WIDTH = 3, 0.5, 0.05
 # The covariance has the say of all samples but a fifth, the unit matrix that and the say of 100 samples.
 COVARIANCE_ROWS, COVARIANCE_SHARE, UNIT_SAMPLES = 4000, 0.8, 100
 LEAST_WEIGHT = 1e-6
+# Rows of flags lie equally far from hundreds of prototypes: which ones are the nearest would be rounding.
+TIE_BREAK = 0.01
 LEAST_RESIDUAL = 1e-2  # of a scaled column: what is rebuilt better counts as rebuilt so well
 # Smaller batches and more passes measure the same.
 KMEANS_BATCH, KMEANS_PASSES, MOST_KMEANS_POINTS = 1024, 10, 500_000
@@ -290,7 +292,8 @@ def recall(
     -------
     ndarray of shape (n, size), float32
     """
-    nearest, squares = nearest_prototypes(points, prototypes, neighbours, leave_out)
+    handicaps = tie_breaks(len(prototypes), width)
+    nearest, squares = nearest_prototypes(points, prototypes, neighbours, leave_out, handicaps)
     weights = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * width**2))
     # The last one's weight goes to nothing, so that a tie at the edge does not matter.
     weights = weights - weights.min(axis=1, keepdims=True) + LEAST_WEIGHT
@@ -301,8 +304,21 @@ def recall(
     return recalled
 
 
+def tie_breaks(n_prototypes: int, width: float) -> np.ndarray:
+    """What is added to the squared distances of each prototype: at most a weight of 1 %, and no two alike.
+
+    Spread by the golden ratio, so that neighbours in order are not neighbours in size.
+    """
+    shares = np.arange(n_prototypes) * ((np.sqrt(5) - 1) / 2) % 1
+    return (TIE_BREAK * 2 * width**2 * shares).astype(np.float32)
+
+
 def nearest_prototypes(
-    points: np.ndarray, prototypes: np.ndarray, count: int, leave_out: np.ndarray | None = None
+    points: np.ndarray,
+    prototypes: np.ndarray,
+    count: int,
+    leave_out: np.ndarray | None = None,
+    handicaps: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nearest prototypes of each point, nearest first.
 
@@ -310,8 +326,11 @@ def nearest_prototypes(
     -------
     tuple of ndarray of shape (n, count)
         Positions, int; and squared distances, float32, from differences: products cancel for neighbours.
+        Where there are handicaps they are added to them.
     """
-    halves = np.square(prototypes.astype(np.float64)).sum(axis=1).astype(np.float32) / 2
+    if handicaps is None:
+        handicaps = np.zeros(len(prototypes), dtype=np.float32)
+    halves = np.square(prototypes.astype(np.float64)).sum(axis=1).astype(np.float32) / 2 + handicaps / 2
     positions = np.empty((len(points), count), dtype=np.int64)
     squares = np.empty((len(points), count), dtype=np.float32)
     for rows in _blocks(len(points), max(len(prototypes), count * points.shape[1])):
@@ -321,7 +340,7 @@ def nearest_prototypes(
             without = leave_out[rows]
             far[np.flatnonzero(without >= 0), without[without >= 0]] = np.inf
         found = np.argpartition(far, count - 1, axis=1)[:, :count]
-        exact = np.square(block[:, None, :] - prototypes[found]).sum(axis=2)
+        exact = np.square(block[:, None, :] - prototypes[found]).sum(axis=2) + handicaps[found]
         order = np.argsort(exact, axis=1, kind="stable")
         positions[rows] = np.take_along_axis(found, order, axis=1)
         squares[rows] = np.take_along_axis(exact, order, axis=1)

@@ -121,6 +121,20 @@ def test_network_answers_as_the_memory_by_hand(n_prototypes):
     np.testing.assert_allclose(np.mean(error, axis=1), score_by_hand(memory, others), rtol=1e-3, atol=1e-4)
 
 
+def test_prototypes_equally_far_away_are_told_apart_without_rounding():
+    """Of 200 rows of flags that differ in two of them each, every engine attends to the same 16."""
+    flags = np.full((200, 400), 0.1, dtype=np.float32)
+    flags[np.arange(200), np.arange(200)] = flags[np.arange(200), 200 + np.arange(200)] = 1.1
+    order = np.random.default_rng(0).permutation(400)  # sums of other parts round otherwise
+    points = np.full((1, 400), 0.1, dtype=np.float32)
+
+    recalled = recall(points, flags, 16, 1.0)
+    shuffled = recall(points[:, order], flags[:, order], 16, 1.0)
+
+    np.testing.assert_allclose(shuffled, recalled[:, order], atol=1e-4)
+    assert np.ptp(recalled) > 0.05  # of 16, not of all
+
+
 def test_a_usual_sample_scores_about_one():
     """The unit of the score is the mean over training samples, each without its own prototype."""
     samples = rows(2500)
