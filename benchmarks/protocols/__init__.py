@@ -1,12 +1,13 @@
 """The protocols of `quality.py`, by name: a new one is a module with `PROTOCOLS` and a line here."""
 
 from benchmarks.protocol import Protocol
-from benchmarks.protocols import parity, pictures, promise, streams, tabular, telemetry
+from benchmarks.protocols import contamination, parity, pictures, promise, streams, tabular, telemetry
 
 PROTOCOLS: dict[str, Protocol] = {
     **tabular.PROTOCOLS,
     **promise.PROTOCOLS,
     **parity.PROTOCOLS,
+    **contamination.PROTOCOLS,
     **pictures.PROTOCOLS,
     **telemetry.PROTOCOLS,
     **streams.PROTOCOLS,
