@@ -52,6 +52,17 @@ def test_a_causal_score_knows_nothing_of_the_future():
     assert not np.isclose(one[150:], two[150:]).any()
 
 
+def test_a_constant_start_is_scored_by_the_distance_from_it():
+    """A fit would be refused; what comes later may differ all the same."""
+    values = np.full((60, 2), 3.0)
+    values[50] = (4, 5)
+
+    scores = score_steps("residual", values, 40, 0, view(CAUSAL)).scores
+
+    assert not scores[:50].any()
+    assert scores[50:58] == pytest.approx((1 + 4) / 16)
+
+
 def test_windows_of_baselines_follow_the_period():
     """Of one column; 20 steps of several."""
     wave = drawn_series(0, 1, 600).values
