@@ -39,9 +39,8 @@ def memory_network(memory: Memory, sample_shape: tuple[int, ...]) -> keras.Model
     n_columns = math.prod(sample_shape)
     samples = layers.Input(sample_shape)
     points = _Columns(memory.features)(layers.Reshape((n_columns,))(samples))
-    recalled = Attention(memory)(points)
-    residual = layers.Subtract()([points, recalled])
-    reconstruction = _Scaled(memory.features)(recalled)
+    residual = Attention(memory)(points)
+    reconstruction = _Scaled(memory.features)(layers.Subtract()([points, residual]))
     error = _SquaredShares(memory)(residual)
     outputs = [layers.Reshape(sample_shape)(values) for values in (reconstruction, error)]
     return keras.Model(samples, outputs, name="memory")
@@ -90,7 +89,7 @@ class _Columns(Fixed):
 
 
 class Attention(Fixed):
-    """`training.memory.recall`: (batch, size) -> (batch, size)."""
+    """What `training.memory.recall` leaves of points: (batch, size) -> (batch, size)."""
 
     def __init__(self, memory: Memory) -> None:
         handicaps = tie_breaks(len(memory.prototypes), memory.width)
@@ -108,16 +107,17 @@ class Attention(Fixed):
         self._sum_neighbours = np.ones((memory.neighbours, 1), dtype=np.float32)
 
     def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
-        """The weighted mean of the nearest prototypes."""
+        """Points less the weighted mean of their nearest prototypes."""
         closeness = ops.matmul(points, self.keys) - self.halves  # (batch, n_prototypes)
         _, nearest = ops.top_k(closeness, self._neighbours, sorted=False)
-        near = ops.take(self.prototypes, nearest, axis=0)  # (batch, neighbours, size)
-        squares = ops.matmul(ops.square(near - points[:, None, :]), self._sum_values)[:, :, 0]
+        # Of differences, since near a prototype they are far smaller than the points and their rounding.
+        beyond = points[:, None, :] - ops.take(self.prototypes, nearest, axis=0)  # (batch, neighbours, size)
+        squares = ops.matmul(ops.square(beyond), self._sum_values)[:, :, 0]
         squares = squares + ops.take(self.handicaps, nearest)
         weights = ops.exp((ops.min(squares, axis=1, keepdims=True) - squares) * self._sharpness)
         weights = weights - ops.min(weights, axis=1, keepdims=True) + LEAST_WEIGHT
         weights = weights / ops.matmul(weights, self._sum_neighbours)
-        return ops.matmul(weights[:, None, :], near)[:, 0]
+        return ops.matmul(weights[:, None, :], beyond)[:, 0]
 
 
 class _Scaled(Fixed):

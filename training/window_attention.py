@@ -35,9 +35,8 @@ def window_network(memory: WindowMemory, sample_shape: tuple[int, int]) -> keras
     """
     samples = layers.Input(sample_shape)
     points = _Points(memory)(samples)  # (batch * window / span, span * n_channels)
-    recalled = Attention(memory)(points)
-    residual = layers.Subtract()([points, recalled])
-    reconstruction = _Rebuilt(memory, sample_shape)(recalled)
+    residual = Attention(memory)(points)
+    reconstruction = _Rebuilt(memory, sample_shape)(layers.Subtract()([points, residual]))
     error = _Whitened(memory, sample_shape)(residual)
     return keras.Model(samples, [reconstruction, error], name="memory")
 

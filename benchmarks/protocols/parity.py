@@ -1,7 +1,8 @@
 """X: whether the exported graph scores as the network does that it came from.
 
 The sets and the fits are those of T3, whose test rows are those of T2: every test row is scored by Keras and
-by the graph in ONNX Runtime, and judged by both at the threshold that the calibration rows give.
+by the graph in ONNX Runtime, and judged at the threshold that its own scores of the calibration rows give: a
+copy of the row that the threshold was taken from is a tie in both.
 """
 
 import time
@@ -28,11 +29,12 @@ def measure(table: Table, seed: int, method: str) -> dict[str, Any]:
     scores = fit.score(table.samples[parts.test])
     seconds = time.perf_counter() - start
     n_calibration = max(1, round(CALIBRATION_SHARE * (parts.train.size + parts.normal.size)))
-    threshold = calibrated(scores[:n_calibration])
-    expected = fit.keras_scores(table.samples[parts.test])[n_calibration:]
+    expected = fit.keras_scores(table.samples[parts.test])
+    thresholds = calibrated(scores[:n_calibration]), calibrated(expected[:n_calibration])
+    expected = expected[n_calibration:]
     scores, is_anomaly = scores[n_calibration:], table.is_anomaly[parts.test][n_calibration:]
     return {
-        **compare_scores(scores, expected, threshold),
+        **compare_scores(scores, expected, *thresholds),
         "auroc_difference": abs(
             figures(is_anomaly, scores)["auroc"] - figures(is_anomaly, expected)["auroc"]
         ),
@@ -48,7 +50,9 @@ def calibrated(scores: np.ndarray) -> float:
     return threshold_of_rank(np.sort(scores), rank, ALPHA, CONDITIONAL_PROMISE).value
 
 
-def compare_scores(scores: np.ndarray, expected: np.ndarray, threshold: float) -> dict[str, float]:
+def compare_scores(
+    scores: np.ndarray, expected: np.ndarray, threshold: float, expected_threshold: float
+) -> dict[str, float]:
     """Largest relative differences, and decisions that differ.
 
     `score_difference` is relative to the score itself, `difference_at_threshold` to the score and the
@@ -56,7 +60,7 @@ def compare_scores(scores: np.ndarray, expected: np.ndarray, threshold: float) -
     small against what it was computed from. A decision differs clearly where the score is farther from the
     threshold than the tolerance.
     """
-    differs = (scores > threshold) != (expected > threshold)
+    differs = (scores > threshold) != (expected > expected_threshold)
     clear = np.abs(scores / threshold - 1) > TOLERANCE
     relative = np.abs(scores - expected) / np.maximum(np.abs(expected), np.finfo(np.float32).tiny)
     return {

@@ -127,7 +127,7 @@ def test_parity_names_differences_of_scores_and_decisions():
     """A decision at the threshold may differ by rounding; one far from it may not."""
     scores, expected = np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0002, 3.0])
 
-    found = parity.compare_scores(scores, expected, threshold=2.0)
+    found = parity.compare_scores(scores, expected, 2.0, 2.0)
 
     assert found["score_difference"] == pytest.approx(1 / 3)
     assert found["difference_at_threshold"] == pytest.approx(1 / 5)
