@@ -38,7 +38,7 @@ ARCHITECTURES = {
     "memory": Architecture(
         ("vector", "image", "sequence"), (*_DENSE_OPTIONS, *_MEMORY_OPTIONS), needs_widths=False
     ),
-    "memory-image": Architecture(("image",), (*_STRIDED_OPTIONS, *_MEMORY_OPTIONS)),
+    "memory-image": Architecture(("image",), (*_STRIDED_OPTIONS, *_MEMORY_OPTIONS, "detail_weight")),
     "memory-window": Architecture(("sequence",), (*_DENSE_OPTIONS, *_WINDOW_OPTIONS), needs_widths=False),
     "rows": Architecture(("image", "sequence"), _DENSE_OPTIONS, needs_widths=False),
     "two-head": Architecture(
@@ -145,6 +145,9 @@ class FitConfig:
         float,
         "a channel whose level drifts through the training part counts 1 / (1 + this times the share of its "
         "variance that the drift makes) in a memory of windows, for it will drift on; 0 is no discount",
+    )
+    detail_weight: float = _option(
+        0.3, float, "of the errors of small patches beside those of the whole picture; 0 leaves them out"
     )
     activation: str = _option("leaky_relu", str, "after every hidden layer", ACTIVATIONS)
     output_activation: str | None = _option(

@@ -236,7 +236,7 @@ def _describe_score(config: FitConfig) -> str:
         return (
             "mean over the pixels of the squared difference between the picture and what the memory makes of "
             f"it from {config.neighbours} pictures, brightness and contrast taken out and the difference "
-            "smoothed"
+            "smoothed" + (", averaged with how unusual its small patches are" if config.detail_weight else "")
         )
     if config.has_memory:
         of_what = "each of its steps" if config.by_step else "it"

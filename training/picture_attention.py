@@ -8,8 +8,15 @@ from keras import layers, ops
 
 from training.attention import LEAST_ERROR, Fixed, least_rows_of
 from training.config import FitConfig
+from training.details import MOST_TIMES_USUAL, Details, fit_details
 from training.memory import LEAST_WEIGHT
-from training.pictures import PictureMemory, fit_picture_memory, residual_matrices, search_matrices
+from training.pictures import (
+    PictureMemory,
+    fit_picture_memory,
+    residual_matrices,
+    search_matrices,
+    standardise,
+)
 
 
 def remember_pictures(samples: np.ndarray, config: FitConfig) -> keras.Model:
@@ -22,10 +29,18 @@ def remember_pictures(samples: np.ndarray, config: FitConfig) -> keras.Model:
         least_rows_of(config),
         config.residual_smoothing,
     )
-    return picture_network(memory, config.scaled_range)
+    details = None
+    if config.detail_weight > 0:
+        details = fit_details(standardise(samples, memory.brightness, memory.contrast), config.seed)
+    return picture_network(memory, config.scaled_range, details, config.detail_weight)
 
 
-def picture_network(memory: PictureMemory, value_range: tuple[float, float] | None) -> keras.Model:
+def picture_network(
+    memory: PictureMemory,
+    value_range: tuple[float, float] | None,
+    details: Details | None = None,
+    detail_weight: float = 1.0,
+) -> keras.Model:
     """The memory autoencoder, with nothing left to fit.
 
     Input shape
@@ -33,8 +48,9 @@ def picture_network(memory: PictureMemory, value_range: tuple[float, float] | No
 
     Output shape
         Reconstruction and feature error, both (batch, *sample_shape): the first in scaled units, within
-        `value_range` where there is one; the second is the square of the blurred residual. Its mean over the
-        features is 1 for a usual training picture.
+        `value_range` where there is one; the second is the square of the blurred residual, with `details` its
+        mean with the errors of patches, which count so many times. Its mean over the features is 1 for a
+        usual training picture.
     """
     sample_shape = memory.pictures.shape[1:]
     samples = layers.Input(sample_shape)
@@ -45,11 +61,25 @@ def picture_network(memory: PictureMemory, value_range: tuple[float, float] | No
     residual = layers.Subtract()([standard, recalled])
     residual = _Blurred(sample_shape, *residual_matrices(sample_shape, memory.residual_blur))(residual)
     error = ops.square(residual) / np.float32(memory.unit) + LEAST_ERROR
+    if details is not None:
+        error = (error + detail_weight * _detail_errors(standard, details, sample_shape)) / (
+            1 + detail_weight
+        )
     reconstruction = recalled * contrast + brightness
     if value_range is not None:
         reconstruction = ops.clip(reconstruction, *value_range)
     outputs = [layers.Reshape(sample_shape)(flat) for flat in (reconstruction, error)]
     return keras.Model(samples, outputs, name="memory")
+
+
+def _detail_errors(
+    standard: keras.KerasTensor, details: Details, sample_shape: tuple[int, ...]
+) -> keras.KerasTensor:
+    """`training.details.details_map`: (batch, n_values) -> the same; a pixel's error for all its channels."""
+    thin = _Blurred(sample_shape, details.rows, details.columns)(standard)
+    times = _TimesUsual(details)(thin)
+    pixels = _Blurred(details.map_shape, details.up_rows, details.up_columns)(times)
+    return layers.Flatten()(ops.repeat(pixels[:, :, None], math.prod(sample_shape[2:]), axis=2))
 
 
 class _Standardised(layers.Layer):
@@ -113,3 +143,28 @@ class _Recalled(Fixed):
         weights = ops.relu(weights - floor) + LEAST_WEIGHT * weights
         weights = weights / ops.matmul(weights, self._sum_prototypes)
         return ops.matmul(weights, self.pictures)
+
+
+class _TimesUsual(Fixed):
+    """Errors of whitened patches in units of their places and pictures.
+
+    (batch, n_values) of pictures that are thinned out -> (batch, n_places).
+    """
+
+    def __init__(self, details: Details) -> None:
+        super().__init__(filters=details.filters, bias=details.bias, usual=details.usual)
+        self._thin_shape = (len(details.rows), len(details.columns), details.filters.shape[2])
+        self._least_error, self._unit = np.float32(details.least_error), np.float32(details.unit)
+        # Sum and mean as products, as everywhere.
+        self._sum_filters = np.ones((details.filters.shape[-1], 1), dtype=np.float32)
+        n_places = details.usual.size
+        self._mean_places = np.full((n_places, 1), 1 / n_places, dtype=np.float32)
+
+    def call(self, values: keras.KerasTensor) -> keras.KerasTensor:
+        """Whiten, square, divide by the geometric mean of the picture, and square again."""
+        thin = ops.reshape(values, (-1, *self._thin_shape))
+        white = ops.conv(thin, self.filters, padding="valid") + self.bias
+        errors = ops.matmul(ops.square(white), self._sum_filters) + self._least_error
+        logs = ops.log(ops.reshape(errors, (-1, self.usual.shape[0]))) - self.usual
+        times = ops.exp(logs - ops.matmul(logs, self._mean_places))
+        return ops.square(ops.minimum(times, np.float32(MOST_TIMES_USUAL))) / self._unit

@@ -228,7 +228,7 @@ def _measure(pictures: Pictures, seed: int, method: str) -> dict[str, Any]:
     answer = (run_ours if method in OUR_PRESETS else run_baseline)(method, pictures, seed)
     row = figures(pictures.is_anomaly, answer.scores)
     if pictures.mask is not None:
-        row["pixel_auroc"] = pixel_auroc(pictures.mask, answer.errors)
+        row |= map_figures(pictures.mask, answer.errors)
     return row | {
         "fit_seconds": round(answer.fit_seconds, 3),
         "score_seconds": round(answer.score_seconds, 3),
@@ -238,12 +238,22 @@ def _measure(pictures: Pictures, seed: int, method: str) -> dict[str, Any]:
     }
 
 
-def pixel_auroc(mask: np.ndarray, errors: np.ndarray | None) -> float | None:
-    """Area under the ROC curve over all pixels of all test pictures; None from a method without a map."""
+def map_figures(mask: np.ndarray, errors: np.ndarray | None) -> dict[str, float | None]:
+    """Areas under the ROC curve of the error map; None from a method without one.
+
+    `pixel_auroc` is that over all pixels of all test pictures, which large defects decide; `map_auroc` the
+    mean over the pictures with a defect of the area within the picture.
+    """
     if errors is None:
-        return None
-    errors = errors.reshape(*mask.shape, -1).sum(axis=-1)
-    return round(float(roc_auc_score(mask.ravel(), errors.ravel())), 6)
+        return {"pixel_auroc": None, "map_auroc": None}
+    errors = errors.reshape(*mask.shape, -1).sum(axis=-1).reshape(len(mask), -1)
+    flat = mask.reshape(len(mask), -1)
+    partly = flat.any(axis=1) & ~flat.all(axis=1)
+    within = [roc_auc_score(*pair) for pair in zip(flat[partly], errors[partly], strict=True)]
+    return {
+        "pixel_auroc": round(float(roc_auc_score(flat.ravel(), errors.ravel())), 6),
+        "map_auroc": round(float(np.mean(within)), 6),
+    }
 
 
 def run_ours(method: str, pictures: Pictures, seed: int) -> Answer:
@@ -274,6 +284,7 @@ def fit_ours(method: str, train: np.ndarray, seed: int) -> in_process.Fit:
         config, n_validation = dataclasses.replace(config, latent_dim=0), 0
     validation, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
     nothing = np.empty(0, dtype=np.int64)
+    config = dataclasses.replace(config, collapse_check=False)
     return in_process.fit(dataset, Splits(rest, validation, nothing, nothing, 0, 0), config)
 
 
@@ -335,7 +346,7 @@ PROTOCOLS = {
     **{
         name: Protocol(
             words,
-            ("auroc", "ap", "f1", "pixel_auroc"),
+            ("auroc", "ap", "f1", "pixel_auroc", "map_auroc"),
             methods=(*OUR_PRESETS, *BASELINE_METHODS),
             quick_methods=(OURS, "pca"),
             find=find_surfaces,

@@ -80,13 +80,13 @@ def test_another_form_is_refused(tmp_path, change, words):
     assert words in str(error.value)
 
 
-def test_pixels_are_ranked_over_all_pictures():
+def test_pixels_are_ranked_over_all_pictures_and_within_each():
     """A map that is the mask is perfect; a method without a map has no figure."""
     mask = np.zeros((2, 3, 3), dtype=bool)
     mask[1, 1, 1] = True
 
-    assert pictures.pixel_auroc(mask, mask.astype(float)[..., None]) == 1
-    assert pictures.pixel_auroc(mask, None) is None
+    assert pictures.map_figures(mask, mask.astype(float)[..., None]) == {"pixel_auroc": 1, "map_auroc": 1}
+    assert set(pictures.map_figures(mask, None).values()) == {None}
 
 
 @pytest.mark.slow
