@@ -240,6 +240,11 @@ def _describe_score(config: FitConfig) -> str:
         )
     if config.has_memory:
         of_what = "each of its steps" if config.by_step else "it"
+        if config.architecture == "memory-window" and not config.by_step:
+            return (
+                "mean over the features of the squared difference between the scaled window and what the "
+                f"memory makes of it from {config.neighbours} prototypes, both whitened over time"
+            )
         return (
             "mean over the features of the squared whitened difference between scaled sample and what the "
             f"memory makes of {of_what} from {config.neighbours} prototypes"

@@ -68,7 +68,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "memory-window": Preset(
         ("sequence",),
-        "attention over 500 typical windows, residual whitened over time and channels",
+        "attention over 500 typical windows, whitened over time",
         _WINDOW_MEMORY,
     ),
     "memory-stream": Preset(

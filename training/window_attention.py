@@ -36,54 +36,50 @@ def window_network(memory: WindowMemory, sample_shape: tuple[int, int]) -> keras
     samples = layers.Input(sample_shape)
     points = _Points(memory)(samples)  # (batch * window / span, span * n_channels)
     residual = Attention(memory)(points)
-    reconstruction = _Rebuilt(memory, sample_shape)(layers.Subtract()([points, residual]))
-    error = _Whitened(memory, sample_shape)(residual)
+    reconstruction = layers.Subtract()([samples, _Correction(memory, sample_shape)(residual)])
+    error = _Squares(memory, sample_shape)(residual)
     return keras.Model(samples, [reconstruction, error], name="memory")
 
 
 class _Points(Fixed):
-    """Weighted windows, or their steps, as rows."""
+    """Weighted windows, whitened over time, or weighted steps, as rows."""
 
     def __init__(self, memory: WindowMemory) -> None:
-        super().__init__(channel_weights=memory.channel_weights)
+        super().__init__(channel_weights=memory.channel_weights, time_whitening=memory.time_whitening)
         self._size = memory.prototypes.shape[1]
 
     def call(self, samples: keras.KerasTensor) -> keras.KerasTensor:
         """(batch, window, n_channels) -> (batch * window / span, span * n_channels)."""
-        return ops.reshape(samples * self.channel_weights, (-1, self._size))
+        weighted = samples * self.channel_weights
+        if self.time_whitening.shape[0] > 1:
+            weighted = ops.matmul(self.time_whitening, weighted)
+        return ops.reshape(weighted, (-1, self._size))
 
 
-class _Rebuilt(Fixed):
-    """The way back: rows to windows, in scaled units."""
-
-    def __init__(self, memory: WindowMemory, sample_shape: tuple[int, int]) -> None:
-        super().__init__(channel_weights=memory.channel_weights)
-        self._sample_shape = sample_shape
-
-    def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
-        """(batch * window / span, span * n_channels) -> (batch, window, n_channels)."""
-        return ops.reshape(points, (-1, *self._sample_shape)) / self.channel_weights
-
-
-class _Whitened(Fixed):
-    """Squares of the residual, whitened along the axes of time and channels, by step and channel."""
+class _Correction(Fixed):
+    """What is taken off a window for its reconstruction, in scaled units."""
 
     def __init__(self, memory: WindowMemory, sample_shape: tuple[int, int]) -> None:
-        super().__init__(
-            time_basis=memory.time_basis,
-            time_axes=np.ascontiguousarray(memory.time_basis.T),
-            channel_basis=memory.channel_basis,
-            channel_axes=np.ascontiguousarray(memory.channel_basis.T),
-            gains=memory.gains,
-        )
+        super().__init__(channel_weights=memory.channel_weights, correction=memory.correction)
         self._sample_shape = sample_shape
 
     def call(self, residual: keras.KerasTensor) -> keras.KerasTensor:
         """(batch * window / span, span * n_channels) -> (batch, window, n_channels)."""
-        if self.gains.shape[0] == 1:  # a step has no axis of time, and so many small products would be slow
-            whitened = ops.matmul(ops.matmul(residual, self.channel_basis) * self.gains, self.channel_axes)
-        else:
-            steps = ops.reshape(residual, (-1, *self.gains.shape))
-            along_axes = ops.matmul(ops.matmul(self.time_axes, steps), self.channel_basis) * self.gains
-            whitened = ops.matmul(ops.matmul(self.time_basis, along_axes), self.channel_axes)
-        return ops.reshape(ops.square(whitened) + LEAST_ERROR, (-1, *self._sample_shape))
+        windows = ops.reshape(residual, (-1, *self._sample_shape))
+        if self.correction.shape[0] > 1:
+            windows = ops.matmul(self.correction, windows)
+        return windows / self.channel_weights
+
+
+class _Squares(Fixed):
+    """Squares of the residual, whitened over the channels, by step and channel."""
+
+    def __init__(self, memory: WindowMemory, sample_shape: tuple[int, int]) -> None:
+        super().__init__(residual_whitening=memory.residual_whitening)
+        self._sample_shape = sample_shape
+
+    def call(self, residual: keras.KerasTensor) -> keras.KerasTensor:
+        """(batch * window / span, span * n_channels) -> (batch, window, n_channels)."""
+        steps = ops.reshape(residual, (-1, self._sample_shape[1]))
+        squares = ops.square(ops.matmul(steps, self.residual_whitening)) + LEAST_ERROR
+        return ops.reshape(squares, (-1, *self._sample_shape))

@@ -46,17 +46,30 @@ def test_a_usual_window_scores_about_one(by_step):
     assert 0.3 < np.median(scores(memory, waves(200, seed=1))) < 2
 
 
-def test_whitening_leaves_normal_residuals_alike():
-    """Residuals that are correlated over time and channels are spread evenly, as far as the share goes."""
+def test_whitening_over_time_leaves_steps_alike():
+    """Steps of a random walk are correlated; those of its whitened windows are not, and of one size."""
     rng = np.random.default_rng(0)
-    noise = rng.normal(size=(4000, 12, 1)).cumsum(axis=1) @ np.ones((1, 2)) + rng.normal(size=(4000, 12, 2))
-    memory = fit_window_memory(noise.astype(np.float32), 10, 4, seed=0)
+    walk = rng.normal(size=(4000, 12, 2)).cumsum(axis=1).astype(np.float32)
+    memory = fit_window_memory(walk, 10, 4, seed=0)
 
-    error = rebuild_windows(noise.astype(np.float32), memory)[1].mean(axis=0)
+    whitened = (memory.time_whitening @ (walk - walk.mean(axis=0)))[:, :, 0]
 
-    variances = noise.var(axis=0)
-    assert variances.max() / variances.min() > 5
-    assert error.max() / error.min() < 2.5
+    assert np.corrcoef(walk[:, :, 0].T)[5, 6] > 0.9
+    correlations = np.corrcoef(whitened.T) - np.eye(12)
+    assert np.abs(correlations).max() < 0.2
+
+
+def test_whitening_over_channels_leaves_residuals_alike():
+    """What two channels always have in common counts less than where they part."""
+    rng = np.random.default_rng(0)
+    steps = rng.normal(size=(3000, 1)) @ np.ones((1, 2)) + rng.normal(size=(3000, 2)) * 0.05
+    windows = cut_windows(steps.astype(np.float32), 8, np.arange(2993))
+    memory = fit_window_memory(windows, 4, 4, seed=0, by_step=True)
+
+    parted = memory.residual_whitening @ [1, -1]
+    together = memory.residual_whitening @ [1, 1]
+
+    assert np.abs(parted).max() > 1.5 * np.abs(together).max()
 
 
 def test_the_error_lies_where_the_anomaly_is():
@@ -74,13 +87,27 @@ def test_the_error_lies_where_the_anomaly_is():
 
 def test_an_impossible_order_is_found_by_windows_alone():
     """Steps that are all normal, in an order that none had: only whole windows tell."""
-    backwards = waves(200, seed=1)[:, ::-1]
+    forwards, backwards = waves(200, seed=1), waves(200, seed=1)[:, ::-1]
     whole, single = (
         fit_window_memory(waves(), 3000, 8, seed=0, by_step=by_step) for by_step in (False, True)
     )
 
-    assert np.median(scores(whole, backwards)) > 10 * np.median(scores(whole, waves(200, seed=1)))
-    assert np.median(scores(single, backwards)) < 2 * np.median(scores(single, waves(200, seed=1)))
+    assert (scores(whole, backwards) > scores(whole, forwards)).mean() > 0.9
+    assert (scores(single, backwards) > scores(single, forwards)).mean() < 0.6
+
+
+def test_a_reconstruction_is_the_window_without_what_is_odd():
+    """Normal steps stay nearly where they are, a spike comes down by most of its height."""
+    memory = fit_window_memory(waves(), 3000, 8, seed=0)
+    others = waves(60, seed=1)
+    spoiled = others.copy()
+    spoiled[:, 5, 1] += 3
+
+    rebuilt = rebuild_windows(spoiled, memory)[0]
+
+    off = np.abs(rebuilt - others)[:, :, :2]
+    assert np.median(off[:, 5, 1]) < 1
+    assert np.median(np.delete(off, 5, axis=1)) < 0.2
 
 
 def test_a_switch_counts_by_its_range():
