@@ -82,29 +82,15 @@ def export_graphs(
     weights = np.full(n_features, 1 / n_features, dtype=np.float32)
     counts = None if scored_steps is None else _newest_steps(sample_shape, scored_steps)
 
-    def square_error(scaled: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
-        residual = tf.clip_by_value(scaled - reconstruction, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        return tf.square(_smooth(residual, network_shape, residual_smoothing))
-
     def model(samples: tf.Tensor) -> dict[str, tf.Tensor]:
         scaled = scale(samples, scaling)
         latent = {} if latent_shape is None else {LATENT: autoencoder.encoder(scaled, training=False)}
-        if autoencoder.memory is not None:
-            decoded, feature_error = autoencoder.memory(scaled, training=False)
-        else:
-            decoded = autoencoder.decoder(latent[LATENT], training=False)
-            heads = autoencoder.reconstructions(latent[LATENT])
-            feature_error = sum(square_error(scaled, head) for head in heads)
-        feature_error = pool(feature_error, scaling)
-        feature_error = feature_error if counts is None else feature_error * counts
+        decoded, error = _rebuild(autoencoder, scaled, latent.get(LATENT), residual_smoothing)
+        error = pool(error, scaling)
+        error = error if counts is None else error * counts
         # A product, not a mean: its rounding does not depend on a row's place in the batch.
-        score = tf.linalg.matvec(tf.reshape(feature_error, (-1, n_features)), weights)
-        return {
-            SCORE: score,
-            RECONSTRUCTION: unscale(decoded, scaling),
-            FEATURE_ERROR: feature_error,
-            **latent,
-        }
+        score = tf.linalg.matvec(tf.reshape(error, (-1, n_features)), weights)
+        return {SCORE: score, RECONSTRUCTION: unscale(decoded, scaling), FEATURE_ERROR: error, **latent}
 
     def encode(samples: tf.Tensor) -> dict[str, tf.Tensor]:
         return {LATENT: autoencoder.encoder(scale(samples, scaling), training=False)}
@@ -119,6 +105,19 @@ def export_graphs(
         ENCODER_FILE: convert(encode, INPUT, sample_shape),
         DECODER_FILE: convert(decode, LATENT, latent_shape),
     }
+
+
+def _rebuild(
+    autoencoder: Autoencoder, scaled: tf.Tensor, latent: tf.Tensor | None, residual_smoothing: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Reconstruction and feature error, both in the shape of `scaled`; of several heads the sum of theirs."""
+    if autoencoder.memory is not None:
+        return autoencoder.memory(scaled, training=False)
+    error = tf.zeros_like(scaled)
+    for head in autoencoder.reconstructions(latent):
+        residual = tf.clip_by_value(scaled - head, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        error += tf.square(_smooth(residual, autoencoder.sample_shape, residual_smoothing))
+    return autoencoder.decoder(latent, training=False), error
 
 
 def forget_penalties(model: keras.Model) -> None:

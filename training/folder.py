@@ -103,16 +103,11 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     detector = Detector(manifest, "", calibration.arrays["score"], open_sessions(files, manifest))
 
     test = _run_test(detector, fitted)
-    scores = detector.judge(test.samples, test.outputs)
-    evaluation = evaluate(scores, test.is_anomaly, fitted.config.seed)
-    evaluation |= {"baselines": _compare_baselines(fitted, test, scores.score)}
-    evaluation |= {"compression": _compression(detector, test.samples[~test.is_anomaly])}
-    run = test.run
-    evaluation |= {"steps": evaluate_steps(*run.judged()) if run else None}
+    evaluation = _evaluate(detector, fitted, test)
     manifest = dataclasses.replace(manifest, evaluation=evaluation)
     figures = _figures(manifest, fitted, parity, [*notes, *baseline_notes(evaluation["baselines"])])
-    if run is not None:
-        figures["flagged"] = flagged_stretches(run, dataset.cut.series)
+    if test.run is not None:
+        figures["flagged"] = flagged_stretches(test.run, dataset.cut.series)
     files |= write_report(figures, fitted.history, calibration.arrays["score"], test, dataset, fitted.scaling)
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -130,6 +125,16 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     write_manifest(folder, manifest)
     Detector.load(folder)  # as the service will
     return manifest
+
+
+def _evaluate(detector: Detector, fitted: Fitted, test: TestRun) -> dict[str, Any]:
+    """All figures of the test split."""
+    scores = detector.judge(test.samples, test.outputs)
+    return evaluate(scores, test.is_anomaly, fitted.config.seed) | {
+        "baselines": _compare_baselines(fitted, test, scores.score),
+        "compression": _compression(detector, test.samples[~test.is_anomaly]),
+        "steps": evaluate_steps(*test.run.judged()) if test.run else None,
+    }
 
 
 def draft_manifest(fitted: Fitted) -> Manifest:
