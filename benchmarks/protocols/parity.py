@@ -6,6 +6,7 @@ copy of the row that the threshold was taken from is a tie in both.
 """
 
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from benchmarks.protocol import OURS, Protocol
 from benchmarks.protocols.promise import CALIBRATION_SHARE, split_t3
 from benchmarks.protocols.tabular import OUR_PRESETS, Table, figures, find_tables, fit_ours, sizes
+from benchmarks.rows import Row
 from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
 from detector.graphs import relative_difference
 from detector.manifest import CONDITIONAL_PROMISE
@@ -72,7 +74,22 @@ def compare_scores(
     }
 
 
-METRICS = ("difference_at_threshold", "score_difference", "decisions_differing", "auroc_difference")
+def summary(rows: Sequence[Row]) -> Iterator[str]:
+    """The worst of all runs of a method."""
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        worst = max(own, key=lambda row: row["difference_at_threshold"])
+        n_decisions, n_differing = (sum(row[name] for row in own) for name in ("n_decisions", DIFFERING))
+        difference = worst["difference_at_threshold"]
+        verdict = "held" if difference <= TOLERANCE else "broken"
+        yield (
+            f"{method}: scores differ by at most {difference:.1e} ({worst['set']}; {verdict}, at most "
+            f"{TOLERANCE:g}), {n_differing} of {n_decisions} decisions differ"
+        )
+
+
+DIFFERING = "decisions_differing"
+METRICS = ("difference_at_threshold", "score_difference", DIFFERING, "auroc_difference")
 PROTOCOLS = {
     "X": Protocol(
         "rows: the exported graph beside the network that it came from",
@@ -81,6 +98,7 @@ PROTOCOLS = {
         quick_methods=(OURS,),
         find=find_tables,
         measure=measure,
+        summary=summary,
         seeds=(0,),
         lower_is_better=frozenset(METRICS),
     )

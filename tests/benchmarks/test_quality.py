@@ -496,3 +496,12 @@ def test_tables_of_the_page_are_those_of_the_results(name):
 
     page = (ROOT / "docs" / "quality.md").read_text()
     assert [line for line in lines if line.startswith("|") and line not in page] == []
+
+
+@pytest.mark.parametrize("name", ["T3", "X"])
+def test_sentences_of_the_page_are_those_of_the_results(name):
+    """What the benchmark says below its tables."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / f"quality-{name}.json").read_text())["rows"]
+
+    page = (ROOT / "docs" / "quality.md").read_text()
+    assert [line for line in quality.PROTOCOLS[name].summary(rows) if line not in page] == []
