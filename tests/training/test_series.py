@@ -110,6 +110,14 @@ def test_windows_are_as_long_as_the_promise_leaves():
     assert "windows have 16 steps, for the series is too short for 64" in short.notes[0]
 
 
+def test_windows_of_steps_are_short():
+    """Steps that are looked up one by one need no long window, however long the series."""
+    dataset = cut_series(make_series([20_000]), FitConfig.from_preset("memory-stream"))
+
+    assert dataset.sample_shape == (8, 1)
+    assert not dataset.notes
+
+
 @pytest.mark.parametrize(
     ("n_steps", "options", "message"),
     [
@@ -319,6 +327,29 @@ def test_published_series_model_scores_a_whole_series(folder):
     assert manifest.data["series"]["n_entities"] == 2
     assert manifest.data["series"]["usual_step"] == 600
     assert manifest.data["series"]["first_time"] == "2024-03-01T00:00:00"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("preset", "window"), [("memory-window", 16), ("memory-stream", 8)])
+def test_a_memory_of_a_series_is_published_and_explains(table, tmp_path, preset, window):
+    """Two pumps' rhythm is remembered: a step of flow that is off is found and named."""
+    arguments = ["--data", str(table), "--kind", "sequence", "--time-column", "when", "--preset", preset]
+    arguments += ["--entity-column", "pump", "--label-column", "fault", "--store", str(tmp_path)]
+    assert fit.main([*arguments, "--latent-dim", "0", "--prototypes", "100"]) == 0
+
+    detector = Detector.load(tmp_path / "pumps" / "1")
+    phase = np.arange(100) * 2 * np.pi / 24
+    steps = np.stack([np.sin(phase), np.cos(phase)], axis=1)
+    spoiled = steps.copy()
+    spoiled[60, 0] += 3
+    explained = detector.explain(spoiled, 1)[60][0]
+
+    assert detector.manifest.window == window
+    assert detector.manifest.verbs == ("score", "denoise")
+    assert not detector.score(steps).is_anomaly.any()
+    assert detector.score(spoiled).is_anomaly[60]
+    assert explained.feature == "flow"
+    assert explained.contribution > 0.3
 
 
 @pytest.mark.slow
