@@ -163,6 +163,8 @@ def _collapse_notes(
 
     samples = validation if len(validation) >= LEAST_SAMPLES else train
     samples = samples[np.unique(np.linspace(0, len(samples) - 1, MOST_SAMPLES).astype(int))]
+    if (samples == samples[:1]).all():
+        return []  # nothing to follow
     rebuilding = measure_rebuilding(
         samples,
         rebuild(autoencoder, samples),

@@ -16,6 +16,8 @@ from detector.calibration import promised_rank
 from detector.manifest import describe_files
 from training import commands, fit, stages
 from training.config import FitConfig
+from training.datasets import load_dataset
+from training.splits import Splits
 
 pytestmark = pytest.mark.slow
 
@@ -70,8 +72,6 @@ def test_calibration_holds_quantiles_of_error_and_input(rows_folder):
 
 def test_evaluation_is_that_of_the_published_model(rows_folder):
     """Scoring the anomalies again gives the recall that stands in the manifest."""
-    from training.datasets import load_dataset
-
     detector = Detector.load(rows_folder)
     dataset = load_dataset("breast-cancer")
     flagged = detector.score(dataset.samples[dataset.is_anomaly]).is_anomaly
@@ -262,6 +262,24 @@ def test_a_collapsed_network_is_not_published(tmp_path, capsys):
     assert "try a smaller --learning-rate" in printed.err
     assert printed.out == ""
     assert ModelStore(tmp_path).names() == []
+
+
+def test_samples_that_hardly_ever_differ_are_no_collapse(tmp_path):
+    """An alarm that fired once in a thousand rows: validation rows are all the same."""
+    rows = np.zeros((1000, 2))
+    rows[0] = 1
+    np.savez(tmp_path / "rare.npz", X=rows)
+    config = FitConfig.from_preset("memory", {"latent_dim": 0}).for_samples((2,))
+    dataset = load_dataset(str(tmp_path / "rare.npz"), kinds=["vector"])
+    splits = stages.deal_splits(dataset, config)
+    train = np.union1d(splits.train, [0])
+    validation, calibration, test = (
+        np.setdiff1d(split, [0]) for split in (splits.validation, splits.calibration, splits.test)
+    )
+
+    prepared = stages.prepare(dataset, config, Splits(train, validation, calibration, test, 0, 0))
+
+    assert stages.train(prepared, "rare").graphs
 
 
 def test_a_collapsed_network_that_is_wanted_is_published_with_a_note(tmp_path, capsys):
