@@ -209,7 +209,8 @@ class FitConfig:
     window: int | None = _option(
         None,
         int,
-        "steps of a window of a series; if not given 64, or fewer where the series is too short for that",
+        "steps of a window of a series; if not given 64, for memory-window 128 and by step 8, or fewer where "
+        "the series is too short for that",
     )
     stride: int | None = _option(
         None,

@@ -19,7 +19,9 @@ from training.splits import (
 )
 
 DEFAULT_WINDOWS = (64, 32, 16, 8)  # the first that a series is long enough for
-DEFAULT_WINDOWS_OF_STEPS = (8,)  # whose steps are looked up one by one: longer ones find an onset late
+# Of a memory of windows: in telemetry longer ones find more. And of one of steps, which are looked up one by
+# one: in longer windows an onset is found late.
+WINDOWS_OF_MEMORY, WINDOWS_OF_STEPS = (128, *DEFAULT_WINDOWS), (8,)
 MOST_TRAINING_WINDOWS = 50_000
 MOST_TRAINING_VALUES = 2**26  # 256 MiB in float32
 MANY_ENTITIES = 20
@@ -126,8 +128,7 @@ def _choose(series: Dataset, config: FitConfig) -> _Starts:
         (max(share, COMFORTABLE_SHARE), wanted),
         (max(share, LARGEST_CALIBRATION_SHARE), wanted),
     )
-    lengths = DEFAULT_WINDOWS_OF_STEPS if config.by_step else DEFAULT_WINDOWS
-    windows = [window for window in lengths if window >= (config.stride or 1)] or [config.stride]
+    windows = [window for window in _lengths(config) if window >= (config.stride or 1)] or [config.stride]
     for window in [config.window] if config.window else windows:
         for share, n_calibration in shares:
             found = _starts(series, window, share, config)
@@ -136,6 +137,13 @@ def _choose(series: Dataset, config: FitConfig) -> _Starts:
     if found.enough(needed):  # no promise was wanted
         return found
     raise DataError(_too_short(len(series.samples), found, needed, share, config))
+
+
+def _lengths(config: FitConfig) -> tuple[int, ...]:
+    """What a window's length is chosen from, the longest first."""
+    if config.by_step:
+        return WINDOWS_OF_STEPS
+    return WINDOWS_OF_MEMORY if config.architecture == "memory-window" else DEFAULT_WINDOWS
 
 
 def _too_short(n_steps: int, found: _Starts, needed: int, share: float, config: FitConfig) -> str:
@@ -216,9 +224,10 @@ def _spread(size: int, most: int) -> np.ndarray:
 
 def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]:
     timeline, window = series.timeline, chosen.window
-    if config.window is None and not config.by_step and window != DEFAULT_WINDOWS[0]:
+    longest = _lengths(config)[0]
+    if config.window is None and window != longest:
         yield (
-            f"windows have {window} steps, for the series is too short for {DEFAULT_WINDOWS[0]}: name "
+            f"windows have {window} steps, for the series is too short for {longest}: name "
             "another length with --window"
         )
     repeated = timeline.n_repeated_times()

@@ -110,12 +110,13 @@ def test_windows_are_as_long_as_the_promise_leaves():
     assert "windows have 16 steps, for the series is too short for 64" in short.notes[0]
 
 
-def test_windows_of_steps_are_short():
+@pytest.mark.parametrize(("preset", "window"), [("memory-window", 128), ("memory-stream", 8)])
+def test_windows_are_as_long_as_suits_a_memory(preset, window):
     """Steps that are looked up one by one need no long window, however long the series."""
-    dataset = cut_series(make_series([20_000]), FitConfig.from_preset("memory-stream"))
+    dataset = cut_series(make_series([60_000]), FitConfig.from_preset(preset))
 
-    assert dataset.sample_shape == (8, 1)
-    assert not dataset.notes
+    assert dataset.sample_shape == (window, 1)
+    assert not [note for note in dataset.notes if "too short" in note]
 
 
 @pytest.mark.parametrize(
