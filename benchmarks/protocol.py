@@ -101,6 +101,24 @@ def npz_sets(data_dir: Path, members: Sequence[str], load: Callable[[Path], Any]
     return [npz_set(path, load) for path in paths]
 
 
+def npz_sets_with(data_dir: Path, members: Sequence[str], load: Callable[[Path], Any]) -> Sequence[DataSet]:
+    """Files of a folder that hold these arrays as sets; other files may lie beside them.
+
+    Raises
+    ------
+    QualityError
+        If there is no such folder, or no such file in it.
+    """
+    found = [data for data in npz_sets(data_dir, (), load) if set(members) <= set(_names(data_dir, data))]
+    if not found:
+        raise QualityError(f"{data_dir} must hold .npz files with the arrays {', '.join(members)}, got none")
+    return found
+
+
+def _names(data_dir: Path, data: DataSet) -> list[str]:
+    return array_names(data_dir / f"{data.name}.npz")
+
+
 def npz_set(path: Path, load: Callable[[Path], Any]) -> DataSet:
     """One file as a set."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -196,14 +196,14 @@ def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
 # --- one case -----------------------------------------------------------------------------------------------
 
 
-def run_case(name: str, data: Data, epochs: int, n_rows: int | None) -> dict[str, Any]:
+def run_case(name: str, data: Data, epochs: int, n_rows: int | None, seed: int = 0) -> dict[str, Any]:
     """Fit, serve, restore every test picture; its figures."""
     case = CASES[name]
     corrupted = corrupt(data.test, case)
     baseline_name, baseline = BASELINES[case.corruption]
     estimate = baseline(corrupted, data.train, case)
     with tempfile.TemporaryDirectory() as work:
-        figures = fit(case, data, epochs, n_rows, Path(work))
+        figures = fit(case, data, epochs, n_rows, Path(work), seed)
         with serve(Path(work)) as url:
             start = time.perf_counter()
             restored = post(f"{url}/denoise", corrupted)
@@ -230,13 +230,14 @@ def run_case(name: str, data: Data, epochs: int, n_rows: int | None) -> dict[str
     }
 
 
-def fit(case: Case, data: Data, epochs: int, n_rows: int | None, work: Path) -> dict[str, Any]:
+def fit(case: Case, data: Data, epochs: int, n_rows: int | None, work: Path, seed: int = 0) -> dict[str, Any]:
     """One fit in a process of its own, into `work`; the content of its report."""
     path = work / f"{data.name}.npz"
     unlabelled = [np.zeros(len(pictures), dtype=int) for pictures in (data.train, data.test)]
     np.savez(path, x_train=data.train, y_train=unlabelled[0], x_test=data.test, y_test=unlabelled[1])
     command = [sys.executable, "-m", "training.fit", "--data", str(path), "--name", MODEL]
     command += ["--store", str(work / "models"), "--preset", "restore", "--epochs", str(epochs)]
+    command += ["--seed", str(seed)]
     command += ["--corruption", case.corruption, "--corruption-level", str(case.level)]
     command += [] if n_rows is None else ["--rows", str(n_rows)]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks import in_process
 from benchmarks.baselines import BASELINES, PCA_SHARE
-from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, array_names, npz_sets, read_arrays
+from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets_with, read_arrays
 from benchmarks.protocols.tabular import figures
 from benchmarks.rows import Row
 from detector.graphs import FEATURE_ERROR, SCORE
@@ -73,7 +73,7 @@ def find_classes(data_dir: Path | None) -> Sequence[DataSet]:
     if data_dir is None:
         return [DataSet(f"digits-{label}", "built-in", partial(built_in_class, label)) for label in (0, 1)]
     found = []
-    for data in _with_members(data_dir, CLASSES, read_classes):
+    for data in npz_sets_with(data_dir, CLASSES, read_classes):
         labels = np.unique(read_arrays(data_dir / f"{data.name}.npz", ("y_train",))[0])
         found += [
             DataSet(f"{data.name}-{label}", data.digest, lambda data=data, label=label: data.load()(label))
@@ -86,16 +86,7 @@ def find_surfaces(data_dir: Path | None) -> Sequence[DataSet]:
     """Every file with masks; without a folder drawn ones."""
     if data_dir is None:
         return [DataSet("spots", "built-in", spotted_tiles)]
-    return _with_members(data_dir, DEFECTS, read_surfaces)
-
-
-def _with_members(data_dir: Path, members: Sequence[str], load: Callable[[Path], Any]) -> Sequence[DataSet]:
-    """Files of a folder that hold these arrays; other pictures may lie beside them."""
-    npz_sets(data_dir, (), load)  # refuses a folder that is none, or without files
-    paths = [path for path in sorted(data_dir.glob("*.npz")) if set(members) <= set(array_names(path))]
-    if not paths:
-        raise QualityError(f"{data_dir} must hold .npz files with the arrays {', '.join(members)}, got none")
-    return [data for data in npz_sets(data_dir, (), load) if data_dir / f"{data.name}.npz" in paths]
+    return npz_sets_with(data_dir, DEFECTS, read_surfaces)
 
 
 def read_classes(path: Path) -> Callable[[Any], Pictures]:

@@ -1,0 +1,82 @@
+"""I4: how well `/denoise` takes noise off pictures, beside the best linear filter; as `restoration.py` does.
+
+A set is an `.npz` with `x_train` and `x_test`, 8-bit grey pictures of shape (n, height, width), at one level
+of Gaussian noise.
+"""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets_with, read_arrays
+from benchmarks.restoration import CASES, Data, corrupt, linear_filter, load_digits, psnr, run_case
+
+NOISES = ("noise-0.3", "noise-0.5")
+PICTURES = ("x_train", "x_test")
+EPOCHS = 4
+Noisy = tuple[str, Data]
+
+
+def find(data_dir: Path | None) -> Sequence[DataSet]:
+    """Each file at each level of noise; without a folder digits of scikit-learn at one of them."""
+    if data_dir is None:
+        return [DataSet(f"digits-{NOISES[0]}", "built-in", lambda: (NOISES[0], load_digits()))]
+    return [
+        DataSet(f"{data.name}-{noise}", data.digest, partial(_load, noise, data))
+        for data in npz_sets_with(data_dir, PICTURES, read_pictures)
+        for noise in NOISES
+    ]
+
+
+def _load(noise: str, data: DataSet) -> Noisy:
+    return noise, data.load()
+
+
+def read_pictures(path: Path) -> Data:
+    """The pictures of one file.
+
+    Raises
+    ------
+    QualityError
+        If they are not 8-bit grey pictures of one size.
+    """
+    train, test = read_arrays(path, PICTURES)
+    for name, pictures in zip(PICTURES, (train, test), strict=True):
+        if pictures.dtype != "uint8" or pictures.ndim != 3 or pictures.shape[1:] != train.shape[1:]:
+            raise QualityError(
+                f"{path.name}: {name} must hold 8-bit pictures of one shape (n, height, width), got "
+                f"{pictures.dtype} of shape {pictures.shape}"
+            )
+    return Data(path.stem, train, test)
+
+
+def measure(loaded: Noisy, seed: int, method: str) -> dict[str, Any]:
+    """One row: peak signal-to-noise ratio, and the seconds that it took."""
+    noise, data = loaded
+    if method == OURS:
+        row = run_case(noise, data, EPOCHS, None, seed)
+        return {
+            "psnr": row["psnr"],
+            "fit_seconds": row["fit_seconds"],
+            "score_seconds": row["denoise_seconds"],
+        }
+    corrupted = corrupt(data.test, CASES[noise])
+    start = time.perf_counter()
+    estimate = corrupted if method == "noisy" else linear_filter(corrupted, data.train, CASES[noise])
+    seconds = round(time.perf_counter() - start, 3)
+    return {"psnr": psnr(estimate, data.test), "fit_seconds": 0.0, "score_seconds": seconds}
+
+
+PROTOCOLS = {
+    "I4": Protocol(
+        "pictures: noise taken off by `/denoise`, PSNR in dB",
+        metrics=("psnr",),
+        methods=(OURS, "wiener", "noisy"),
+        quick_methods=(OURS, "wiener", "noisy"),
+        find=find,
+        measure=measure,
+        seeds=(0,),
+    )
+}
