@@ -179,7 +179,7 @@ def _as_dataset(windows: np.ndarray) -> Dataset:
         held_out=np.zeros(len(windows), dtype=bool),
         kind="sequence",
         value_range=None,
-        feature_names=None,
+        feature_names=tuple(f"x{column}" for column in range(windows.shape[2])),
         source="windows",
     )
 

@@ -60,7 +60,7 @@ PUBLISHED_OF_ALL = (
 )
 
 
-VIEW = View("memory-window", window=64, baseline_window=None, rule=OFFLINE)
+VIEW = View("memory-window", window=128, baseline_window=None, rule=OFFLINE)
 
 
 @dataclasses.dataclass(frozen=True)
