@@ -120,7 +120,7 @@ def fit_memory(
     least_rows : int
         Each prototype is the mean of at least so many samples.
     """
-    features = fit_features(samples)
+    features = fit_features(samples, least_rows)
     points = features.apply(samples)
     prototypes = find_prototypes(points, n_prototypes, seed, least_rows)
     neighbours = min(neighbours, len(prototypes))
@@ -131,8 +131,11 @@ def fit_memory(
     return Memory(features, prototypes, neighbours, width, whitening)
 
 
-def fit_features(samples: np.ndarray) -> Features:
-    """Find the columns of few values, and of the others the heavy ones: kurtosis above `HEAVY_KURTOSIS`."""
+def fit_features(samples: np.ndarray, least_rows: int = 1) -> Features:
+    """Find the columns of few values, and of the others the heavy ones: kurtosis above `HEAVY_KURTOSIS`.
+
+    A knot of a heavy column is a value of it, or the mean of at least `least_rows` neighbouring ones.
+    """
     n_values = np.array([np.unique(column).size for column in samples.T])
     with np.errstate(invalid="ignore"):
         tails = np.nan_to_num(kurtosis(samples.astype(np.float64), axis=0))
@@ -144,10 +147,16 @@ def fit_features(samples: np.ndarray) -> Features:
     knots = np.full((heavy.size, N_KNOTS), np.finfo(np.float32).max, dtype=np.float32)
     pieces = np.zeros((3, heavy.size, N_KNOTS + 1), dtype=np.float32)
     for place, column in enumerate(heavy):
-        own_knots, own_pieces = _fit_copy(samples[:, column].astype(np.float64))
+        own_knots, own_pieces = _fit_copy(_grouped(samples[:, column].astype(np.float64), least_rows))
         knots[place, : own_knots.size] = own_knots
         pieces[:, place, : own_knots.size + 1] = own_pieces
     return Features(weights, heavy, knots, *pieces)
+
+
+def _grouped(values: np.ndarray, size: int) -> np.ndarray:
+    """Ascending, each value the mean of a group of at least so many."""
+    groups = np.minimum(np.arange(values.size) // size, max(values.size // size - 1, 0))
+    return (np.bincount(groups, np.sort(values)) / np.bincount(groups))[groups]
 
 
 def _fit_copy(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,8 +230,18 @@ def _cluster(
     centres = kmeans.cluster_centers_.astype(np.float32)
     nearest, _ = nearest_prototypes(points, centres, 1)
     counts = np.bincount(nearest[:, 0], minlength=len(centres))
+    if least_rows > 1:
+        # The fit starts centres from points, late ones too, and need not move them.
+        centres = _means(points, nearest[:, 0], counts)
     kept = counts >= least_rows
     return centres[kept], counts[kept]
+
+
+def _means(points: np.ndarray, owners: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The mean of each owner's points, float32; 0 where it has none."""
+    sums = np.zeros((counts.size, points.shape[1]))
+    np.add.at(sums, owners, points)
+    return (sums / np.maximum(counts, 1)[:, np.newaxis]).astype(np.float32)
 
 
 def _is_odd(prototypes: np.ndarray, counts: np.ndarray) -> np.ndarray:

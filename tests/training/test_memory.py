@@ -5,7 +5,15 @@ import pytest
 import tensorflow as tf
 
 from training.attention import memory_network
-from training.memory import Features, Memory, fit_features, fit_memory, nearest_prototypes, recall
+from training.memory import (
+    Features,
+    Memory,
+    find_prototypes,
+    fit_features,
+    fit_memory,
+    nearest_prototypes,
+    recall,
+)
 
 
 def rows(n_rows: int = 400, n_columns: int = 6, seed: int = 0) -> np.ndarray:
@@ -80,6 +88,30 @@ def test_no_prototype_is_a_sample_where_each_must_be_a_mean():
     _, squares = nearest_prototypes(memory.features.apply(samples), memory.prototypes, 1)
     assert len(memory.prototypes) <= 200 // 3
     assert (squares > 0).all()
+
+
+def test_no_prototype_is_a_sample_where_one_pass_is_all_there_is_time_for(monkeypatch):
+    """Centres that k-means started anew from a row, and did not move since, are means all the same."""
+    monkeypatch.setattr("training.memory.MOST_KMEANS_POINTS", 1)
+    points = np.random.default_rng(0).normal(size=(9000, 4)).astype(np.float32)
+    points[:8100] *= 0.05
+
+    prototypes = find_prototypes(points, 3000, seed=0, least_rows=3)
+
+    assert not {row.tobytes() for row in points} & {row.tobytes() for row in prototypes}
+
+
+def test_no_knot_is_a_value_of_one_sample_where_each_must_be_a_mean():
+    """The farthest value of a heavy column is one sample's own."""
+    samples = rows()
+
+    features = fit_features(samples, least_rows=3)
+
+    knots = features.knots[0][features.knots[0] < 1e30]
+    assert not np.isin(knots, samples[:, 0]).any()
+    assert knots.max() < samples[:, 0].max()
+    differences = np.abs(features.apply(samples) - fit_features(samples).apply(samples))
+    assert np.quantile(differences[:, -1], 0.95) < 0.1  # all but the farthest
 
 
 def test_an_odd_training_row_does_not_explain_what_is_like_it():
