@@ -263,7 +263,7 @@ class FitConfig:
             given = getattr(self, name) or ()
             _require(all(width > 0 for width in given), name, "positive integers", given)
         _require(0 <= self.dropout < 1, "dropout", "at least 0 and below 1", self.dropout)
-        for name in ("latent_l1", "kl_weight", "drift_discount"):
+        for name in ("latent_l1", "kl_weight", "drift_discount", "detail_weight"):
             _require(0 <= getattr(self, name) < math.inf, name, "at least 0", getattr(self, name))
         for name in ("alpha", "validation_fraction", "calibration_fraction", "test_fraction"):
             _require(0 < getattr(self, name) < 1, name, "between 0 and 1", getattr(self, name))
@@ -276,6 +276,8 @@ class FitConfig:
         _require(0 <= smoothing <= MOST_SMOOTHING, "residual_smoothing", most, smoothing)
         if self.residual_smoothing > 0 and self.kind != "image":
             raise ConfigError(f"residual_smoothing needs images, got kind {self.kind}")
+        if self.residual_smoothing > 0 and self.architecture == "memory":
+            raise ConfigError(f"architecture memory has no residual_smoothing, got {smoothing!r}")
         _require(0 <= self.seed < 2**32, "seed", "at least 0 and below 2**32", self.seed)
         for field in dataclasses.fields(self):
             choices, value = field.metadata.get("choices"), getattr(self, field.name)

@@ -6,7 +6,6 @@ scratch or a hole stands out of its picture, however rough the surface. Nothing 
 """
 
 import dataclasses
-import math
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -16,6 +15,7 @@ SIDE, THINNING = 5, 2  # of a patch, in pixels of a picture of half the side
 LEAST_SIDE = 20  # smaller pictures are not thinned out
 COVARIANCE_PATCHES, MOST_PATCHES = 20_000, 200_000
 LEAST_VARIANCE, LEAST_ERROR = 1e-4, 1e-2  # shares of the whole variance, and of a usual error
+FLAT_VARIANCE = 1e-6  # of whole patches; flat pictures have less, and a scratch in one must stay finite
 PLACE_BLUR = 1.0
 MOST_TIMES_USUAL = 100.0
 
@@ -153,6 +153,6 @@ def _whiten(patches: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, 
     drawn = drawn.astype(np.float64) @ without_mean
     centre = drawn.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(drawn, rowvar=False))
-    floor = LEAST_VARIANCE * max(float(values.clip(min=0).sum()), math.sqrt(np.finfo(np.float32).tiny))
+    floor = LEAST_VARIANCE * max(float(values.clip(min=0).sum()), FLAT_VARIANCE)
     white = without_mean @ vectors[:, 1:] / np.sqrt(values[1:].clip(min=0) + floor)
     return white.astype(np.float32), (-centre @ white).astype(np.float32)

@@ -192,7 +192,8 @@ def _unit(standard: np.ndarray, keys: np.ndarray, memory: PictureMemory, seed: i
     """Mean squared difference of training pictures, each without a prototype that is itself."""
     chosen = np.random.default_rng(seed).permutation(len(standard))[:UNIT_PICTURES]
     nearest, squares = nearest_prototypes(keys[chosen], memory.keys, 1)
-    leave_out = np.where(squares[:, 0] < LEAST_UNIT * memory.keys.shape[1], nearest[:, 0], -1)
+    is_own = (squares[:, 0] < LEAST_UNIT * memory.keys.shape[1]) & (len(memory.keys) > 1)
+    leave_out = np.where(is_own, nearest[:, 0], -1)
     weights = attention(keys[chosen], memory, leave_out)
     recalled = np.tensordot(weights, memory.pictures, axes=1)
     matrices = residual_matrices(standard.shape[1:], memory.residual_blur)

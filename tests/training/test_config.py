@@ -43,6 +43,12 @@ def test_the_level_of_a_preset_belongs_to_its_own_corruption():
         ("dense", {"epochs": 0}, "epochs must be positive, got 0"),
         ("dense", {"latent_dim": 0}, "latent_dim must be positive, got 0"),
         ("dense", {"max_minutes": -1.0}, "max_minutes must be positive"),
+        ("memory-image", {"detail_weight": -1.0}, "detail_weight must be at least 0, got -1.0"),
+        (
+            "memory",
+            {"kind": "image", "residual_smoothing": 2.0},
+            "architecture memory has no residual_smoothing, got 2.0",
+        ),
         ("dense", {"warmup_steps": -1}, "warmup_steps must be at least 0, got -1"),
         ("dense", {"rows": 0}, "rows must be positive, got 0"),
         ("conv", {"widths": ()}, "architecture conv needs widths, got none"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.picture_attention import picture_network
+from training.config import FitConfig
+from training.picture_attention import picture_network, remember_pictures
 from training.pictures import (
     PictureMemory,
     attention,
@@ -133,6 +134,21 @@ def test_equal_pictures_are_one_prototype():
 
     assert len(memory.pictures) == 2
     assert np.isfinite(scores(memory, bars(5, seed=1))).all()
+
+
+@pytest.mark.parametrize("kind", ["flat", "copies"])
+def test_pictures_that_are_one_prototype_leave_finite_scores(kind):
+    """Without brightness flat pictures are all the same; whatever comes then has a finite score."""
+    levels = np.linspace(0.1, 0.9, 20, dtype=np.float32)[:, np.newaxis, np.newaxis]
+    pictures = np.broadcast_to(levels, (20, 12, 12)) if kind == "flat" else np.repeat(bars(1), 20, axis=0)
+    config = FitConfig.from_preset("memory-image", {"latent_dim": 0})
+    far = np.random.default_rng(0).choice([-1e6, 0, 1e6], size=(20, *pictures.shape[1:])).astype(np.float32)
+
+    network = remember_pictures(pictures, config)
+
+    for samples in (pictures, far):
+        error = network(samples, training=False)[1]
+        assert np.isfinite(np.mean(error, axis=(1, 2))).all()
 
 
 def test_a_usual_picture_scores_about_one():
