@@ -95,7 +95,10 @@ class _Standardised(layers.Layer):
     def call(self, values: keras.KerasTensor) -> tuple[keras.KerasTensor, ...]:
         """What lies beyond the ranges stays in the values."""
         mean = ops.matmul(values, self._mean)
-        deviation = ops.sqrt(ops.matmul(ops.square(values - mean), self._mean))
+        # Far out the rounding of a mean would pass for contrast, so what is left of it is taken off, too.
+        centred = values - mean
+        centred -= ops.matmul(centred, self._mean)
+        deviation = ops.sqrt(ops.matmul(ops.square(centred), self._mean))
         brightness = ops.clip(mean, *self._brightness)
         contrast = ops.clip(deviation, *self._contrast)
         return (values - brightness) / contrast, brightness, contrast

@@ -88,6 +88,15 @@ def test_brightness_and_contrast_beyond_the_usual_count(change):
     assert scores(memory, change(others)).min() > scores(memory, others).max()
 
 
+def test_a_flat_picture_far_out_has_no_contrast_by_rounding():
+    """The mean of 12,288 values of a million is off by more than a normal picture's contrast."""
+    memory = fit_picture_memory(bars(20, (64, 64, 3)), 3000, 4, seed=0)
+    flat = np.full((1, 64, 64, 3), 1e6 / 3, dtype=np.float32)
+    standard = standardise(flat, memory.brightness, memory.contrast)
+
+    np.testing.assert_allclose(scores(memory, flat), np.square(standard).mean() / memory.unit, rtol=1e-2)
+
+
 def test_the_error_lies_where_the_defect_is():
     """A dark spot is found by its score, and the map is highest at it."""
     memory = fit_picture_memory(bars(200), 3000, 4, seed=0)
