@@ -171,7 +171,8 @@ def _positions(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray
             cell = "true" if cell else "false"
         return positions.get(cell, unknown) if isinstance(cell, str) else None
 
-    return _read(cells, position, _one_of(known), manifest, column)
+    words = _one_of(known) if unknown is None else f"a text, {_one_of(known)} or another"
+    return _read(cells, position, words, manifest, column)
 
 
 def _read(

@@ -119,7 +119,7 @@ def test_compression_counts_a_wrong_category_as_one_and_leaves_out_what_is_missi
     [
         ([["hot", "idle", 0]], "'a' must be a number, got 'hot' in row 0", (0, 0)),
         ([[1, "idle", 0], [True, "idle", 0]], "'a' must be a number, got True in row 1", (1, 0)),
-        ([[1, 0, 0]], "'b' must be one of idle, run, got 0 in row 0", (0, 1)),
+        ([[1, 0, 0]], "'b' must be a text, one of idle, run or another, got 0 in row 0", (0, 1)),
         ([[1, "idle", "7"]], "'c' must be a number, got '7' in row 0", (0, 2)),
         (
             np.array([[1, 3, 0]]),
