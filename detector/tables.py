@@ -15,6 +15,7 @@ from detector.manifest import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED, Manifest
 
 MISSING_HINT = "; missing values are for models fitted with --missing median"
 UNKNOWN_HINT = "; unknown categories are for models fitted with --unknown-category own"
+NUMBER = "a number"  # what a measured column takes
 MOST_NAMED = 12  # categories in a sentence
 
 
@@ -157,7 +158,7 @@ def _measured(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray:
         is_number = isinstance(cell, int | float | np.number) and not isinstance(cell, bool)
         return float(cell) if is_number else None
 
-    return _read(cells, number, "a number", manifest, column)
+    return _read(cells, number, NUMBER, manifest, column)
 
 
 def _positions(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray:
@@ -186,7 +187,8 @@ def _read(
             continue
         value = number(cell)
         if value is None:
-            hint = UNKNOWN_HINT if isinstance(cell, str) and manifest.unknown_category == REFUSED else ""
+            is_unknown = isinstance(cell, str) and words != NUMBER and manifest.unknown_category == REFUSED
+            hint = UNKNOWN_HINT if is_unknown else ""
             raise _misplaced(f"must be {words}", repr(cell)[:80], manifest, row, column, hint)
         values[row] = value
     return values

@@ -98,7 +98,7 @@ def check_rebuilding(rebuilding: Rebuilding, *, is_trained: bool, was_learning: 
     Parameters
     ----------
     rebuilding : Rebuilding
-        Of samples that the network was not fitted on.
+        Of samples that the network was not fitted on; a memory holds them.
     is_trained : bool
         Whether the reconstruction is learned by a loss; one that is looked up in a memory need not beat the
         mean: in many independent features even the nearest sample is farther away, and still nearer to a

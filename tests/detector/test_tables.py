@@ -172,6 +172,14 @@ def test_what_a_model_was_not_fitted_for_is_refused_with_the_option(make, rows, 
     assert sentence in str(caught.value)
 
 
+def test_a_word_in_a_measured_column_is_not_called_an_unknown_category(make):
+    """No option would take it."""
+    detector = make(**MIXED | {"missing": "refuse", "unknown_category": "refuse"})
+
+    with pytest.raises(InputError, match=r"'a' must be a number, got 'hot' in row 0$"):
+        detector.score([["hot", "idle", 0]])
+
+
 def test_measured_rows_take_data_frames_too(detector):
     """Columns by name in any order, of a model that knows numbers alone."""
     table = pa.table({"c": [3, 6], "a": [1.0, 4.0], "b": [2, 5]})
