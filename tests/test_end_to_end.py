@@ -44,8 +44,8 @@ def server(store, tmp_path_factory):
 
 def fit_digits(store, epochs=15):
     """Publish the next version of `digits`."""
-    arguments = ["--data", "digits", "--name", "digits", "--epochs", str(epochs), "--store", str(store.root)]
-    assert fit.main(arguments) == 0
+    arguments = ["--data", "digits", "--name", "digits", "--preset", "conv", "--epochs", str(epochs)]
+    assert fit.main([*arguments, "--store", str(store.root)]) == 0
 
 
 def post_array(server, path, array, accept="application/json"):

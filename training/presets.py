@@ -63,7 +63,7 @@ PRESETS: dict[str, Preset] = {
     "vector-fast": Preset(("vector",), "memory with 256 prototypes", {**_MEMORY, "prototypes": 256}),
     "memory-image": Preset(
         ("image",),
-        "attention over 3,000 typical pictures, found and compared blurred, brightness and contrast aside",
+        "attention over 3,000 typical pictures, compared blurred and by patches; the default for images",
         {**_MEMORY, "architecture": "memory-image", "widths": (32, 64), "epochs": 30},
     ),
     "memory-window": Preset(
@@ -79,7 +79,7 @@ PRESETS: dict[str, Preset] = {
     "dense": Preset(ANY_KIND, "dense layers 64-32-latent and back"),
     "conv": Preset(
         ("image",),
-        "3x3 convolutions of stride 2; the default for images",
+        "3x3 convolutions of stride 2",
         {"architecture": "conv", "widths": (32, 64), "residual_smoothing": 0.8},
     ),
     "conv1d": Preset(
@@ -310,4 +310,4 @@ PRESETS: dict[str, Preset] = {
         {**_RGB, "corruption": "gaussian", "corruption_level": 0.1},
     ),
 }
-DEFAULT_PRESETS = {"vector": "memory", "image": "conv", "sequence": "conv1d"}
+DEFAULT_PRESETS = {"vector": "memory", "image": "memory-image", "sequence": "conv1d"}

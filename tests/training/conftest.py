@@ -12,7 +12,7 @@ def store(tmp_path_factory):
     """A store with two models that were fitted through the command line: rows and pictures."""
     store = tmp_path_factory.mktemp("fitted") / "models"
     rows = ["--data", "breast-cancer", "--name", "rows", "--epochs", "8"]
-    pictures = ["--data", "digits", "--name", "pictures", "--epochs", "3"]
+    pictures = ["--data", "digits", "--name", "pictures", "--preset", "conv", "--epochs", "3"]
     for arguments in (rows, pictures):
         assert fit.main([*arguments, "--store", str(store)]) == 0
     return store
