@@ -11,6 +11,7 @@ memory-augmented deep autoencoder for unsupervised anomaly detection. ICCV.
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 from scipy.stats import kurtosis, norm, rankdata
@@ -137,7 +138,8 @@ def fit_features(samples: np.ndarray, least_rows: int = 1) -> Features:
     A knot of a heavy column is a value of it, or the mean of at least `least_rows` neighbouring ones.
     """
     n_values = np.array([np.unique(column).size for column in samples.T])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # columns that are all but constant have no tails
         tails = np.nan_to_num(kurtosis(samples.astype(np.float64), axis=0))
     heavy = np.flatnonzero((tails > HEAVY_KURTOSIS) & (n_values > FEW_VALUES))
     weights = np.ones(samples.shape[1], dtype=np.float32)
