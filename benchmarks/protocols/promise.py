@@ -80,7 +80,7 @@ def realised(
 
 def summary(rows: Sequence[Row]) -> Iterator[str]:
     """Pooled over all runs of a method: how often each promise was broken."""
-    for method in dict.fromkeys(row["method"] for row in rows):
+    for method in sorted({row["method"] for row in rows}, key=lambda name: (name != OURS, name)):
         for name, alpha in ALPHAS.items():
             broken = [row[f"broken_{name}"] for row in rows if row["method"] == method]
             broken = [share for share in broken if share is not None]
