@@ -227,8 +227,7 @@ def _refuse_text(table: pa.Table, path: Path, names: Sequence[str], cells: Cells
             texts[name] = kind
     if texts and not all(pa.types.is_null(kind) for kind in texts.values()):
         name = next(name for name, kind in texts.items() if not pa.types.is_null(kind))
-        examples = table[name].drop_null()
-        example = f", {name!r} for example {str(examples[0].as_py())[:40]!r}" if len(examples) else ""
+        example = _example(table[name], name, path)
         raise DataError(
             f"{path.name}: columns must hold numbers, got {_listed(texts)} of type "
             f"{_listed(sorted({str(kind) for kind in texts.values()}))}{example}; "
@@ -236,6 +235,15 @@ def _refuse_text(table: pa.Table, path: Path, names: Sequence[str], cells: Cells
             + (_category_hint(table, texts) if cells is not None else "")
             + _time_hint(texts)
         )
+
+
+def _example(column: pa.ChunkedArray, name: str, path: Path) -> str:
+    """The first cell that is no number, and where it stands; texts may hold numbers."""
+    cells = [(row, str(cell)) for row, cell in enumerate(column.to_pylist()) if cell is not None]
+    if not cells:
+        return ""
+    row, cell = next(((row, cell) for row, cell in cells if not _is_number(cell)), cells[0])
+    return f", {name!r} for example {cell[:40]!r} in {row_words(row, path)}"
 
 
 def _category_hint(table: pa.Table, names: Iterable[str]) -> str:
