@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -83,40 +84,50 @@ class Protocol:
     summary: Callable[[Sequence[Row]], Iterable[str]] | None = None
 
 
-def npz_sets(data_dir: Path, members: Sequence[str], load: Callable[[Path], Any]) -> list[DataSet]:
+def npz_sets(data_dir: Path, load: Callable[[Path], Any]) -> list[DataSet]:
     """Every `*.npz` of a folder as a set of its own, the smallest file first.
 
     Raises
     ------
     QualityError
-        If there is no such folder, no file in it, or a file without one of the members.
+        If there is no such folder, or no file in it; what is wrong with a file shows when it is loaded.
     """
     if not data_dir.is_dir():
         raise QualityError(f"--data-dir must be a folder, got {data_dir}")
     paths = sorted(data_dir.glob("*.npz"), key=lambda path: (path.stat().st_size, path.name))
     if not paths:
         raise QualityError(f"{data_dir} must hold .npz files, got none")
-    for path in paths:
-        check_members(path, members)
     return [npz_set(path, load) for path in paths]
 
 
+def refused_set(data: DataSet, error: QualityError) -> DataSet:
+    """A set that nothing can be measured on, which is said when its turn comes."""
+
+    def refuse() -> NoReturn:
+        raise error
+
+    return dataclasses.replace(data, load=refuse)
+
+
 def npz_sets_with(data_dir: Path, members: Sequence[str], load: Callable[[Path], Any]) -> Sequence[DataSet]:
-    """Files of a folder that hold these arrays as sets; other files may lie beside them.
+    """Files of a folder that hold these arrays, or cannot be read, as sets; others may lie beside them.
 
     Raises
     ------
     QualityError
         If there is no such folder, or no such file in it.
     """
-    found = [data for data in npz_sets(data_dir, (), load) if set(members) <= set(_names(data_dir, data))]
+    found = [data for data in npz_sets(data_dir, load) if _may_hold(data_dir / f"{data.name}.npz", members)]
     if not found:
         raise QualityError(f"{data_dir} must hold .npz files with the arrays {', '.join(members)}, got none")
     return found
 
 
-def _names(data_dir: Path, data: DataSet) -> list[str]:
-    return array_names(data_dir / f"{data.name}.npz")
+def _may_hold(path: Path, members: Sequence[str]) -> bool:
+    try:
+        return set(members) <= set(array_names(path))
+    except QualityError:
+        return True  # said by the one that loads it
 
 
 def npz_set(path: Path, load: Callable[[Path], Any]) -> DataSet:
@@ -161,5 +172,5 @@ def read_arrays(path: Path, members: Sequence[str]) -> list[np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return [arrays[name] for name in members]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise QualityError(f"{path.name} cannot be read: {error}") from error

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks import in_process
 from benchmarks.baselines import BASELINES, PCA_SHARE
-from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets_with, read_arrays
+from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets_with, read_arrays, refused_set
 from benchmarks.protocols.tabular import figures
 from benchmarks.rows import Row
 from detector.graphs import FEATURE_ERROR, SCORE
@@ -74,7 +74,11 @@ def find_classes(data_dir: Path | None) -> Sequence[DataSet]:
         return [DataSet(f"digits-{label}", "built-in", partial(built_in_class, label)) for label in (0, 1)]
     found = []
     for data in npz_sets_with(data_dir, CLASSES, read_classes):
-        labels = np.unique(read_arrays(data_dir / f"{data.name}.npz", ("y_train",))[0])
+        try:
+            labels = np.unique(read_arrays(data_dir / f"{data.name}.npz", ("y_train",))[0])
+        except QualityError as error:
+            found.append(refused_set(data, error))
+            continue
         found += [
             DataSet(f"{data.name}-{label}", data.digest, lambda data=data, label=label: data.load()(label))
             for label in labels

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.baselines import Timed
 from benchmarks.nab import PROFILES, nab_results, probation
 from benchmarks.nab_published import relative_entropy, windowed_gaussian
-from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets
+from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets, refused_set
 from benchmarks.rows import Row
 from benchmarks.steps import (
     BASELINES,
@@ -82,11 +82,14 @@ def find_corpora(values: str, labels: str, data_dir: Path | None) -> Sequence[Da
         n_columns = 1 if values == "value" else 3
         drawn = Corpus(tuple(drawn_series(seed, n_columns) for seed in (0, 1)))
         return [DataSet("drawn", "drawn", lambda: drawn)]
-    found = [
-        dataclasses.replace(file, load=partial(read_corpus, file.load(), values, labels))
-        for file in npz_sets(data_dir, (), lambda path: path)
-        if _names(file.load(), values, labels)
-    ]
+    found = []
+    for file in npz_sets(data_dir, lambda path: path):
+        try:
+            if _names(file.load(), values, labels):
+                load = partial(read_corpus, file.load(), values, labels)
+                found.append(dataclasses.replace(file, load=load))
+        except QualityError as error:
+            found.append(refused_set(file, error))
     if not found:
         raise QualityError(
             f"{data_dir} must hold an .npz with arrays <series>/{values} and <series>/{labels}, got none"

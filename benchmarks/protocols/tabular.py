@@ -64,7 +64,7 @@ def find_tables(data_dir: Path | None) -> Sequence[DataSet]:
     """Every `.npz` of a folder; without one two small sets that scikit-learn ships."""
     if data_dir is None:
         return [built_in_set("wine"), built_in_set("breast-cancer")]
-    return npz_sets(data_dir, ("X", "y"), read_table)
+    return npz_sets(data_dir, read_table)
 
 
 def find_large_tables(data_dir: Path | None) -> Sequence[DataSet]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets, read_arrays
+from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets, read_arrays, refused_set
 from benchmarks.rows import Row
 from benchmarks.steps import (
     BASELINES,
@@ -77,12 +77,15 @@ def find_channels(starts: dict[str, int], n_columns: int | None, data_dir: Path 
         drawn = [drawn_series(seed, n_columns or 3) for seed in (0, 1)]
         return [DataSet(one.name, "drawn", partial(Channel, one, 0)) for one in drawn]
     found = []
-    for file in npz_sets(data_dir, (), lambda path: path):
+    for file in npz_sets(data_dir, lambda path: path):
         path = file.load()
-        for name in _with_start(path, starts):
-            n_steps = len(read_arrays(path, (f"{name}/label",))[0])
-            load = partial(read_channel, path, name, starts, n_columns)
-            found.append((n_steps, DataSet(name, file.digest, load)))
+        try:
+            for name in _with_start(path, starts):
+                n_steps = len(read_arrays(path, (f"{name}/label",))[0])
+                load = partial(read_channel, path, name, starts, n_columns)
+                found.append((n_steps, DataSet(name, file.digest, load)))
+        except QualityError as error:
+            found.append((0, refused_set(file, error)))
     if not found:
         raise QualityError(
             f"{data_dir} must hold an .npz with <channel>/test, <channel>/label and what to fit on, got none"

@@ -248,16 +248,39 @@ def test_a_file_of_another_form_is_refused_by_name(tmp_path, arrays, sentence):
     assert str(refused.value).startswith("other.npz")
 
 
-def test_a_broken_file_stops_the_run_before_anything_is_measured(tmp_path, capsys):
-    """So does a folder without sets, or none."""
-    out = tmp_path / "out.json"
-    arguments = ["--protocol", "T2", "--out", str(out), "--data-dir"]
+@pytest.mark.parametrize("protocol", ["T2", "S1", "S3", "S4", "I1", "I5"])
+def test_a_folder_of_broken_files_is_reported_file_by_file(protocol, tmp_path, capsys):
+    """Whatever the protocol; nothing is measured."""
+    (tmp_path / "bad.npz").write_bytes(b"no archive")
+
+    assert (
+        quality.main(["--protocol", protocol, "--out", f"{tmp_path}/o.json", "--data-dir", str(tmp_path)])
+        == 1
+    )
+    assert "not measured: bad.npz cannot be read as an .npz" in capsys.readouterr().err
+
+
+def test_a_broken_file_keeps_no_other_from_being_measured(tmp_path, capsys):
+    """It is named at the end, and so is one of another form."""
     write(tmp_path / "good.npz", table(20, 3))
     (tmp_path / "bad.npz").write_bytes(b"no archive")
+    np.savez(tmp_path / "other.npz", values=np.zeros(3))
+    out = tmp_path / "out.json"
+    arguments = ["--protocol", "T2", "--methods", "pca", "--seeds", "0", "--out", str(out)]
+
+    assert quality.main([*arguments, "--data-dir", str(tmp_path)]) == 1
+    assert [row["set"] for row in json.loads(out.read_text())["rows"]] == ["good"]
+    said = capsys.readouterr().err
+    assert "not measured: bad.npz cannot be read as an .npz" in said
+    assert "not measured: other.npz must hold the arrays X and y, got values" in said
+
+
+def test_a_folder_without_sets_is_refused(tmp_path, capsys):
+    """So is one that is not there."""
+    out = tmp_path / "out.json"
+    arguments = ["--protocol", "T2", "--out", str(out), "--data-dir"]
     (tmp_path / "empty").mkdir()
 
-    assert quality.main([*arguments, str(tmp_path)]) == 1
-    assert "bad.npz cannot be read as an .npz" in capsys.readouterr().err
     assert quality.main([*arguments, str(tmp_path / "empty")]) == 1
     assert "must hold .npz files, got none" in capsys.readouterr().err
     assert quality.main([*arguments, str(tmp_path / "none")]) == 1
