@@ -103,7 +103,7 @@ class Attention(Fixed):
         self._neighbours = memory.neighbours
         self._sharpness = np.float32(0.5 / memory.width**2)
         # Sums as products: their rounding does not depend on a row's place in the batch.
-        self._sum_values = np.ones((memory.prototypes.shape[1], 1), dtype=np.float32)
+        self._sum_values = np.ones((memory.prototypes.shape[1], 1))
         self._sum_neighbours = np.ones((memory.neighbours, 1), dtype=np.float32)
 
     def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
@@ -112,9 +112,11 @@ class Attention(Fixed):
         _, nearest = ops.top_k(closeness, self._neighbours, sorted=False)
         # Of differences, since near a prototype they are far smaller than the points and their rounding.
         beyond = points[:, None, :] - ops.take(self.prototypes, nearest, axis=0)  # (batch, neighbours, size)
-        squares = ops.matmul(ops.square(beyond), self._sum_values)[:, :, 0]
-        squares = squares + ops.take(self.handicaps, nearest)
-        weights = ops.exp((ops.min(squares, axis=1, keepdims=True) - squares) * self._sharpness)
+        # In double precision: where all are nearly as far, their weights are what little is left of them.
+        squares = ops.matmul(ops.square(ops.cast(beyond, "float64")), self._sum_values)[:, :, 0]
+        squares = squares + ops.cast(ops.take(self.handicaps, nearest), "float64")
+        farther = ops.cast(squares - ops.min(squares, axis=1, keepdims=True), "float32")
+        weights = ops.exp(-self._sharpness * farther)
         weights = weights - ops.min(weights, axis=1, keepdims=True) + LEAST_WEIGHT
         weights = weights / ops.matmul(weights, self._sum_neighbours)
         return ops.matmul(weights[:, None, :], beyond)[:, 0]
