@@ -16,6 +16,7 @@ FAR_QUANTILE = 0.9  # of the distance from the mean; from there on a sample coun
 LEAST_SAMPLES, MOST_SAMPLES = 10, 5000
 LEAST_SPREAD = 1e-6  # of the scores, relative; float32 tells apart a sixteenth of it
 WAYS_OUT = "try a smaller --learning-rate, more samples or another --preset"
+WAYS_OUT_OF_MEMORY = "try another --preset, or publish it all the same with --no-collapse-check"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,7 @@ def check_rebuilding(rebuilding: Rebuilding, *, is_trained: bool, was_learning: 
         raise TrainingError(
             "the network has collapsed: what it makes of a sample is no nearer to that sample than to any "
             f"other (mean squared error {error:.3g} against {rebuilding.foreign_error:.3g} in scaled units); "
-            f"{WAYS_OUT}"
+            f"{WAYS_OUT if is_trained else WAYS_OUT_OF_MEMORY}"
         )
     if is_trained and not rebuilding.beats_mean:
         raise TrainingError(

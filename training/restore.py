@@ -55,11 +55,17 @@ def restore(folder: Path, detector: Detector) -> Restored:
     Raises
     ------
     ConfigError
-        If the folder holds no weights, or those of a network that this release does not build.
+        If the model has no encoder, the folder holds no weights, or those of a network that this release does
+        not build.
     ExportError
         If the network made of them does not encode as `encoder.onnx` does.
     """
     manifest = detector.manifest
+    if manifest.latent_shape is None:
+        raise ConfigError(
+            f"model {manifest.name} version {manifest.version} has no latent and so no encoder to go on "
+            "from: fit it again without --latent-dim 0"
+        )
     if WEIGHTS_FILE not in manifest.files:
         raise ConfigError(
             f"model {manifest.name} version {manifest.version} has no {WEIGHTS_FILE}: fit it again with this "

@@ -125,7 +125,7 @@ def train(prepared: Prepared, name: str) -> Trained:
     with progress_callback(config.epochs, max_seconds) as progress:
         autoencoder, history = fit_network(autoencoder, train, validation, config, [progress])
     late_notes = tuple(_collapse_notes(autoencoder, train, validation, history, config))
-    if config.corrupt_validation:
+    if config.corrupt_validation and not config.has_memory:  # that learns to restore nothing
         late_notes += (_restoration_note(*restoration(autoencoder, validation, config)),)
     print_notes(late_notes)
     graphs = export_graphs(autoencoder, scaling, config.residual_smoothing, config.scored_steps)

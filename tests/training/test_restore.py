@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detector import Detector
+from detector.manifest import verbs_of
 from training.errors import ConfigError, ExportError
 from training.restore import restore
 
@@ -39,6 +40,11 @@ def test_weights_are_plain_float32(rows_folder):
 def test_restore_names_what_is_missing(detector, rows_folder):
     """A model of another tool has no weights, one of another release another configuration."""
     with pytest.raises(ConfigError, match=r"model tiny version 1 has no weights\.npz"):
+        restore(rows_folder, detector)
+    detector.manifest = dataclasses.replace(
+        detector.manifest, latent_shape=None, verbs=verbs_of(latent=False)
+    )
+    with pytest.raises(ConfigError, match=r"has no latent and so no encoder .* without --latent-dim 0"):
         restore(rows_folder, detector)
     published = Detector.load(rows_folder)
     published.manifest = dataclasses.replace(published.manifest, training={"configuration": {"depth": 3}})
