@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.attention import memory_network
+from training.attention import memory_network, remember
+from training.config import FitConfig
+from training.errors import ConfigError
 from training.memory import (
     Features,
     Memory,
@@ -220,3 +222,11 @@ def test_a_rare_value_of_a_column_of_few_weighs_no_more_than_a_common_one():
     points = fit_features(scaled).apply(scaled)
 
     np.testing.assert_allclose(np.ptp(points, axis=0), [2, 2], rtol=1e-5)
+
+
+def test_samples_too_wide_to_whiten_are_refused():
+    """A whitening of 96 x 96 pixels would be larger than all else in the model."""
+    config = FitConfig.from_preset("memory", {"kind": "image"})
+
+    with pytest.raises(ConfigError, match="at most 4096 values, got 9216: take --preset memory-image"):
+        remember(np.zeros((3, 96, 96), dtype=np.float32), config)
