@@ -168,25 +168,31 @@ def draft_manifest(fitted: Fitted) -> Manifest:
             if getattr(autoencoder, part) is not None
         },
         training={"configuration": dataclasses.asdict(config)} | _describe_history(fitted.history),
-        data={
-            "source": dataset.source,
-            "provenance": dataset.provenance,
-            "fingerprint": dataset.fingerprint(),
-            "n_samples": len(dataset.samples),
-            "sample_shape": dataset.sample_shape,
-            "splits": fitted.splits.sizes(),
-            "n_trimmed": fitted.splits.n_trimmed,
-            "normal_label": dataset.normal_label,
-            "n_calibration_duplicates": fitted.splits.n_calibration_duplicates,
-            "n_duplicates": fitted.splits.n_duplicates,
-            "series": _describe_series(dataset),
-        },
+        data=_describe_data(fitted),
         threshold=_NO_THRESHOLD,
         evaluation={},
         self_test_tolerance=SELF_TEST_TOLERANCE,
         tools=_tool_versions(),
         files={},
     )
+
+
+def _describe_data(fitted: Fitted) -> dict[str, Any]:
+    """Where the samples came from, and how they were dealt out."""
+    dataset = fitted.dataset
+    return {
+        "source": dataset.source,
+        "provenance": dataset.provenance,
+        "fingerprint": dataset.fingerprint(),
+        "n_samples": len(dataset.samples),
+        "sample_shape": dataset.sample_shape,
+        "splits": fitted.splits.sizes(),
+        "n_trimmed": fitted.splits.n_trimmed,
+        "normal_label": dataset.normal_label,
+        "n_calibration_duplicates": fitted.splits.n_calibration_duplicates,
+        "n_duplicates": fitted.splits.n_duplicates,
+        "series": _describe_series(dataset),
+    }
 
 
 def _describe_history(history: History | None) -> dict[str, Any]:
