@@ -26,9 +26,10 @@ from benchmarks.protocols.tabular import figures
 from benchmarks.rows import Row
 from detector.graphs import FEATURE_ERROR, SCORE
 from training.datasets import Dataset
+from training.presets import DEFAULT_PRESETS
 from training.splits import Splits
 
-OUR_PRESETS = {OURS: "memory-image", f"{OURS}-conv": "conv"}
+OUR_PRESETS = {OURS: DEFAULT_PRESETS["image"], f"{OURS}-conv": "conv"}
 BASELINE_METHODS = ("knn1", "knn5", "pca")
 CLASSES, DEFECTS = ("x_train", "y_train", "x_test", "y_test"), ("X", "y", "mask")
 LARGEST_VALUE = 255
