@@ -21,6 +21,7 @@ from training.stepwise import StepRun
 NORMAL_COLOUR, ANOMALY_COLOUR, CALIBRATION_COLOUR = "#2a6f97", "#e76f51", "#9aa5b1"
 THRESHOLD_COLOUR = "#9d0208"
 MOST_POINTS = 3000
+LEGEND_PLACE = "upper right"  # the best place takes a second to find among many bars, and a warning then
 _SVG_URI = "data:image/svg+xml;base64,"
 MOST_FEATURES = 16
 MOST_CHANNELS = 4
@@ -43,7 +44,7 @@ def loss_chart(
     axes.axvline(best_epoch, color=THRESHOLD_COLOUR, linestyle=":", label=f"kept: epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
     _label_plainly(axes.yaxis)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
     return _svg(figure)
 
 
@@ -65,7 +66,7 @@ def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarr
     axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle="--", label=f"threshold {threshold:.4g}")
     axes.set(xscale="log", xlabel="score", ylabel="share of its split")
     _label_plainly(axes.xaxis)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
     return _svg(figure)
 
 
@@ -96,7 +97,7 @@ def sweep_chart(trials: Sequence[Mapping[str, Any]]) -> str:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
     return _svg(figure)
 
 
@@ -160,7 +161,13 @@ def _draw_groups(axes: Axes, points: np.ndarray, groups: Mapping[str, np.ndarray
             )
     means = [points[members].mean(axis=0) for members in groups.values()]
     if labels and _crowded(np.array(means), np.ptp(points, axis=0)):
-        axes.legend(axes.collections, [printable(name) for name in groups], fontsize=7, markerscale=2)
+        axes.legend(
+            axes.collections,
+            [printable(name) for name in groups],
+            fontsize=7,
+            markerscale=2,
+            loc=LEGEND_PLACE,
+        )
 
 
 def _crowded(places: np.ndarray, span: np.ndarray) -> bool:
