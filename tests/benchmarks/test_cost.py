@@ -1,0 +1,34 @@
+"""The benchmark of cost runs, and the page has its figures."""
+
+import json
+from pathlib import Path
+
+from benchmarks import cost
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_cost_is_measured_and_kept(tmp_path, capsys):
+    """A small run has every figure; the second reads it from the file."""
+    arguments = ["--presets", "vector-fast", "--rows", "300", "--columns", "4", "--repeats", "1"]
+    arguments += ["--out", str(tmp_path / "cost.json")]
+
+    assert cost.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert cost.main(arguments) == 0
+
+    (row,) = json.loads((tmp_path / "cost.json").read_text())["rows"]
+    assert row["rows_per_second"] > 0
+    assert row["single_row_us"] > 0
+    assert capsys.readouterr().out == printed
+
+
+def test_the_page_of_quality_has_the_measured_cost():
+    """Every row, as it was measured."""
+    page = (REPOSITORY / "docs" / "quality.md").read_text()
+    rows = json.loads((REPOSITORY / "benchmarks" / "results" / "cost.json").read_text())["rows"]
+
+    assert {row["preset"] for row in rows} == set(cost.PRESETS)
+    assert cost.HEADER in page
+    for row in rows:
+        assert cost.table_line(row) in page
