@@ -58,6 +58,24 @@ def settle(dataset: Dataset, preset: str, overrides: Mapping[str, Any]) -> FitCo
     return config.for_samples(dataset.sample_shape)
 
 
+def fit_all(dataset: Dataset, preset: str, seed: int) -> Fit:
+    """A preset with its defaults, on samples that are all normal and all to fit on; raises as `fit`.
+
+    A memory is made of all of them; the bottleneck beside it, which no score depends on, is left out. A
+    network that is trained by gradients keeps a tenth of them to know when to stop. One that `training.fit`
+    would refuse for having learned nothing is measured all the same.
+    """
+    config = settle(dataset, preset, {"seed": seed, "collapse_check": False})
+    n_samples = len(dataset.samples)
+    order = np.random.default_rng(seed).permutation(n_samples)
+    n_validation = max(1, round(config.validation_fraction * n_samples))
+    if config.has_memory:
+        config, n_validation = dataclasses.replace(config, latent_dim=0), 0
+    validation, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
+    nothing = np.empty(0, dtype=np.int64)
+    return fit(dataset, Splits(rest, validation, nothing, nothing, 0, 0), config)
+
+
 def fit(dataset: Dataset, splits: Splits, config: FitConfig) -> Fit:
     """Fit on the training split, export, and open the graphs as they would be served.
 

@@ -27,7 +27,6 @@ from benchmarks.rows import Row
 from detector.graphs import FEATURE_ERROR, SCORE
 from training.datasets import Dataset
 from training.presets import DEFAULT_PRESETS
-from training.splits import Splits
 
 OUR_PRESETS = {OURS: DEFAULT_PRESETS["image"], f"{OURS}-conv": "conv"}
 BASELINE_METHODS = ("knn1", "knn5", "pca")
@@ -273,15 +272,7 @@ def fit_ours(method: str, train: np.ndarray, seed: int) -> in_process.Fit:
         feature_names=None,
         source="pictures",
     )
-    config = in_process.settle(dataset, OUR_PRESETS[method], {"seed": seed})
-    order = np.random.default_rng(seed).permutation(len(train))
-    n_validation = max(1, round(config.validation_fraction * len(train)))
-    if config.has_memory:
-        config, n_validation = dataclasses.replace(config, latent_dim=0), 0
-    validation, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
-    nothing = np.empty(0, dtype=np.int64)
-    config = dataclasses.replace(config, collapse_check=False)
-    return in_process.fit(dataset, Splits(rest, validation, nothing, nothing, 0, 0), config)
+    return in_process.fit_all(dataset, OUR_PRESETS[method], seed)
 
 
 def run_baseline(method: str, pictures: Pictures, seed: int) -> Answer:

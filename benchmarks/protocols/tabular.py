@@ -22,7 +22,6 @@ from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets,
 from benchmarks.rows import Row
 from training.datasets import Dataset
 from training.presets import DEFAULT_PRESETS
-from training.splits import Splits
 
 OUR_PRESETS = {OURS: DEFAULT_PRESETS["vector"], f"{OURS}-fast": "vector-fast", f"{OURS}-dense": "dense"}
 LARGEST, SMALLEST_UNDRAWN = 50_000, 1000
@@ -209,21 +208,8 @@ def run_ours(method: str, train: np.ndarray, test: np.ndarray, seed: int) -> Tim
 
 
 def fit_ours(method: str, train: np.ndarray, seed: int) -> in_process.Fit:
-    """A preset with its defaults, on rows that are all normal.
-
-    A memory is made of all of them; the bottleneck beside it, which no score depends on, is left out. A
-    network that is trained by gradients keeps a tenth of them to know when to stop. What would be refused for
-    having learned nothing is measured all the same.
-    """
-    dataset = as_dataset(train)
-    config = in_process.settle(dataset, OUR_PRESETS[method], {"seed": seed, "collapse_check": False})
-    order = np.random.default_rng(seed).permutation(len(train))
-    n_validation = max(1, round(config.validation_fraction * len(train)))
-    if config.has_memory:
-        config, n_validation = dataclasses.replace(config, latent_dim=0), 0
-    validation, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
-    nothing = np.empty(0, dtype=np.int64)
-    return in_process.fit(dataset, Splits(rest, validation, nothing, nothing, 0, 0), config)
+    """A preset with its defaults, on rows that are all normal."""
+    return in_process.fit_all(as_dataset(train), OUR_PRESETS[method], seed)
 
 
 def as_dataset(rows: np.ndarray) -> Dataset:
