@@ -14,6 +14,7 @@ from service.problems import Problem
 
 JSON = "application/json"
 NPY = "application/x-npy"
+RAW = "application/octet-stream"
 PNG = "image/png"
 JPEG = "image/jpeg"
 MULTIPART = "multipart/form-data"
@@ -83,15 +84,24 @@ class Expected:
 
     def media_types(self) -> tuple[str, ...]:
         """Forms of body that are read, the first the one to recommend."""
-        return (JSON, NPY) if self.value_range is None else (JSON, NPY, PNG, JPEG, MULTIPART)
+        pictures = () if self.value_range is None else (PNG, JPEG, MULTIPART)
+        return (JSON, NPY, RAW, *pictures)
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The most that one body may hold: samples, or steps of a series, and bytes of decoded pixels."""
+    """The most that one body may hold.
+
+    Attributes
+    ----------
+    max_rows : int
+        Samples, or steps of a series.
+    max_bytes : int
+        Of the pixels of its pictures, one byte a value; of what it inflates to.
+    """
 
     max_rows: int
-    max_pixel_bytes: int
+    max_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)

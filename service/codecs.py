@@ -1,24 +1,67 @@
 """Request bodies to arrays, results to response bodies: one small function for each media type."""
 
-import ast
 import contextlib
+import dataclasses
 import io
-import math
-import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import orjson
 from werkzeug.http import parse_accept_header, parse_options_header
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from detector import Classes, InputError, Manifest, Scores
-from detector.images import decode_image, encode_image
-from service.bodies import JPEG, JSON, NPY, OPTIONS, PNG, Decoded, Expected, Limits, Timestamp, check_rows
+from detector import Classes, Manifest, Scores
+from detector.images import encode_image
+from service.array_bodies import decode_npy, decode_raw
+from service.bodies import (
+    JPEG,
+    JSON,
+    MULTIPART,
+    NPY,
+    OPTIONS,
+    PNG,
+    RAW,
+    Decoded,
+    Expected,
+    Limits,
+    Timestamp,
+)
 from service.json_bodies import decode_json
+from service.picture_bodies import decode_pictures, split_parts
 from service.problems import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """A request body and what it may be; `parameters` are those of its content type."""
+
+    content: bytes
+    content_type: str
+    parameters: Mapping[str, str]
+    expected: Expected
+    limits: Limits
+    options: tuple[str, ...]
+
+
+def _one_picture(body: Body) -> Decoded:
+    return Decoded(decode_pictures([body.content], body.expected, body.limits))
+
+
+def _many_pictures(body: Body) -> Decoded:
+    files = split_parts(body.content, body.parameters.get("boundary", ""))
+    return Decoded(decode_pictures(files, body.expected, body.limits))
+
+
+# Every form of body and what reads it; `Expected.media_types` says which of them a model takes.
+DECODERS: Mapping[str, Callable[[Body], Decoded]] = {
+    JSON: lambda body: decode_json(body.content, body.expected, body.limits, body.options),
+    NPY: lambda body: Decoded(decode_npy(body.content, body.limits)),
+    RAW: lambda body: Decoded(decode_raw(body.content, body.content_type, body.expected, body.limits)),
+    PNG: _one_picture,
+    JPEG: _one_picture,
+    MULTIPART: _many_pictures,
+}
 
 
 def decode_body(
@@ -53,109 +96,7 @@ def decode_body(
         )
     if not content:
         raise Problem("malformed-body", "the body is empty")
-    if media_type == JSON:
-        return decode_json(content, expected, limits, options)
-    if media_type == NPY:
-        return Decoded(_decode_npy(content, limits))
-    pictures = [content] if media_type in (PNG, JPEG) else _parts(content, parameters.get("boundary", ""))
-    return Decoded(_decode_pictures(pictures, expected, limits))
-
-
-# --- .npy ---------------------------------------------------------------------------------------------------
-
-# Read by hand: np.load allocates by the declared shape, and leaks SyntaxError and TokenError.
-_MAGIC = b"\x93NUMPY"
-_HEADER_BYTES = 1024  # parsing a header takes time that grows with it; NumPy writes 118 bytes
-_DTYPES = ("<f4", "<f8", "<f2", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8")
-_HEADER_MEMBERS = {"descr", "fortran_order", "shape"}
-
-
-def _decode_npy(content: bytes, limits: Limits) -> np.ndarray:
-    """The array of a `.npy` body: format 1 or 2, little-endian real numbers, C order, exact size."""
-    header, start = _npy_header(content)
-    descr, shape = header["descr"], header["shape"]
-    if descr not in _DTYPES:
-        raise Problem("invalid-input", f"the .npy dtype must be one of {', '.join(_DTYPES)}, got {descr!r}")
-    if header["fortran_order"] is not False:
-        raise Problem("invalid-input", "the .npy array must be in C order, got Fortran order")
-    well_formed = type(shape) is tuple and all(type(size) is int and size >= 0 for size in shape)
-    if not well_formed or not 1 <= len(shape) <= 5:
-        raise Problem("malformed-body", f"the .npy shape must be 1 to 5 sizes, got {str(shape)[:80]}")
-    dtype = np.dtype(descr)
-    wanted, got = math.prod(shape) * dtype.itemsize, len(content) - start
-    if wanted != got:
-        raise Problem("malformed-body", f"the .npy shape {shape} needs {wanted} bytes of data, got {got}")
-    check_rows(shape[0], limits)
-    return np.require(np.frombuffer(content, dtype, offset=start).reshape(shape), requirements="A")
-
-
-def _npy_header(content: bytes) -> tuple[dict[str, Any], int]:
-    """The header's members and where the data begin."""
-    if content[:6] != _MAGIC or content[6:8] not in (b"\1\0", b"\2\0"):
-        raise Problem("malformed-body", "the body is not a .npy file of format 1 or 2")
-    length_form = struct.Struct("<H" if content[6] == 1 else "<I")
-    begin = 8 + length_form.size
-    if len(content) < begin:
-        raise Problem("malformed-body", "the .npy file ends within its header")
-    (length,) = length_form.unpack_from(content, 8)
-    if length > _HEADER_BYTES or begin + length > len(content):
-        raise Problem(
-            "malformed-body", f"the .npy header must be whole and at most {_HEADER_BYTES} bytes, got {length}"
-        )
-    try:
-        header = ast.literal_eval(content[begin : begin + length].decode("latin-1").strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise Problem("malformed-body", "the .npy header is not a Python literal") from error
-    if not isinstance(header, dict) or header.keys() != _HEADER_MEMBERS:
-        raise Problem("malformed-body", f"the .npy header must have the keys {sorted(_HEADER_MEMBERS)}")
-    return header, begin + length
-
-
-# --- pictures -----------------------------------------------------------------------------------------------
-
-
-def _decode_pictures(pictures: Sequence[bytes], expected: Expected, limits: Limits) -> np.ndarray:
-    """One sample for each picture, in order."""
-    check_rows(len(pictures), limits)
-    pixel_bytes = len(pictures) * math.prod(expected.shape)
-    if pixel_bytes > limits.max_pixel_bytes:
-        raise Problem(
-            "body-too-large",
-            f"the pictures of a body may have {limits.max_pixel_bytes} bytes of pixels, got {pixel_bytes}",
-        )
-    samples = np.empty((len(pictures), *expected.shape), dtype=np.float32)
-    for row, picture in enumerate(pictures):
-        try:
-            samples[row] = decode_image(picture, expected.shape, expected.value_range)
-        except InputError as error:
-            sentence = f"picture {row}: {error}"
-            raise Problem("invalid-input", sentence, [{"detail": sentence, "row": row}]) from error
-    return samples
-
-
-def _parts(content: bytes, boundary: str) -> list[bytes]:
-    """The files of a multipart body, in order, kept in memory."""
-    decoder = MultipartDecoder(boundary.encode())
-    files: list[bytearray] = []
-    try:
-        decoder.receive_data(content)
-        decoder.receive_data(None)
-        while not isinstance(event := decoder.next_event(), Epilogue | NeedData):
-            if isinstance(event, Field):
-                raise Problem(
-                    "invalid-input",
-                    f"every part must be a file with a picture, got the field {event.name!r}; "
-                    "options are query parameters",
-                )
-            if isinstance(event, File):
-                files.append(bytearray())
-            if isinstance(event, Data):
-                files[-1] += event.data
-    except ValueError as error:
-        raise Problem("malformed-body", f"the multipart body cannot be parsed: {error}") from error
-    if not files:
-        raise Problem("malformed-body", "the multipart body holds no file")
-    return [bytes(file) for file in files]
+    return DECODERS[media_type](Body(content, content_type, parameters, expected, limits, options))
 
 
 # --- options in the query -----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from detector import Classes, Compressed, Detector, InputError, Manifest, Scores
 from detector.tables import holds_cells, to_cells
 from service import bodies, codecs, exchange, verbs
 from service.bodies import Decoded, Expected, Limits, Timestamp
+from service.encodings import inflate
 from service.metrics import Metrics
 from service.problems import Problem
 from service.registry import Entry, ModelRegistry
@@ -167,19 +168,11 @@ class VerbRoutes:
             self.slots.release()
 
     def _decode(self, expected: Expected, verb: Verb) -> Decoded:
-        encoding = request.headers.get("Content-Encoding", "identity")
-        if encoding.strip().lower() != "identity":
-            raise Problem(
-                "unsupported-media-type", f"the Content-Encoding must be identity, got {encoding[:80]!r}"
-            )
         limits = Limits(self.settings.max_rows, self.settings.max_body_bytes)
-        return codecs.decode_body(
-            request.headers.get("Content-Type", ""),
-            self._read_body(),
-            expected,
-            limits,
-            options=verb.options,
-        )
+        encoding = request.headers.get("Content-Encoding", "")
+        content = inflate(self._read_body(), encoding, limits.max_bytes)
+        content_type = request.headers.get("Content-Type", "")
+        return codecs.decode_body(content_type, content, expected, limits, options=verb.options)
 
     def _read_body(self) -> bytes:
         limit = self.settings.max_body_bytes

@@ -20,7 +20,7 @@ from service.codecs import (
 from service.problems import Problem
 from tests.service.answers import to_npy
 
-LIMITS = Limits(max_rows=10, max_pixel_bytes=100)
+LIMITS = Limits(max_rows=10, max_bytes=100)
 ROW = Expected((3,), ("a", "b", "c/d"))
 PICTURE = Expected((4, 5), value_range=(0.0, 16.0))
 

@@ -1,11 +1,14 @@
 """The verbs over HTTP."""
 
 import dataclasses
+import gzip
 import io
 import threading
 
 import numpy as np
+import orjson
 import pytest
+from werkzeug.test import TestResponse
 
 from detector import Detector, ModelStore
 from detector.images import encode_image
@@ -13,7 +16,7 @@ from service import endpoints
 from tests.model_folder import expected_probability, publish_model
 from tests.service.answers import assert_problem, from_npy, to_npy
 
-NPY = "application/x-npy"
+JSON, NPY = "application/json", "application/x-npy"
 NORMAL, ANOMALY = [1.0, 2.0, 0.5], [1.0, 2.0, 30.0]
 
 
@@ -327,11 +330,19 @@ def test_body_with_too_many_rows_is_refused(client):
     assert_problem(response, 413, "too-many-rows")
 
 
-def test_compressed_bodies_are_refused(client):
-    """Nothing is decompressed here, so nothing can explode."""
-    response = client.post("/score", json={"instances": [NORMAL]}, headers={"Content-Encoding": "gzip"})
+def test_compressed_bodies_are_inflated(client):
+    """Gzip alone, up to the limit of a body, whatever the form."""
+    body, headers = orjson.dumps({"instances": [NORMAL]}), {"Content-Encoding": "gzip"}
 
-    assert_problem(response, 415, "unsupported-media-type")
+    def post(content: bytes, **headers: str) -> TestResponse:
+        return client.post("/score", data=content, content_type=JSON, headers=headers)
+
+    assert post(gzip.compress(body), **headers).json == post(body).json
+    assert_problem(post(gzip.compress(bytes(20_001)), **headers), 413, "body-too-large")
+    assert_problem(post(body, **headers), 400, "malformed-body")
+    refused = post(body, **{"Content-Encoding": "br"})
+    assert_problem(refused, 415, "unsupported-media-type")
+    assert refused.headers["Accept-Encoding"] == "gzip, identity"
 
 
 def test_one_request_too_many_is_answered_at_once(settings, make_app):

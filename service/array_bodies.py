@@ -1,0 +1,148 @@
+"""Arrays as bytes: `.npy` files, and raw tensors whose media type says what they are."""
+
+import ast
+import math
+import struct
+from typing import Any
+
+import numpy as np
+
+from service.bodies import Expected, Limits, check_rows
+from service.problems import Problem
+
+# --- .npy ---------------------------------------------------------------------------------------------------
+
+# Read by hand: np.load allocates by the declared shape, and leaks SyntaxError and TokenError.
+_MAGIC = b"\x93NUMPY"
+_HEADER_BYTES = 1024  # parsing a header takes time that grows with it; NumPy writes 118 bytes
+_DTYPES = ("<f4", "<f8", "<f2", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8")
+_HEADER_MEMBERS = {"descr", "fortran_order", "shape"}
+_MAX_AXES = 5
+
+
+def decode_npy(content: bytes, limits: Limits) -> np.ndarray:
+    """The array of a `.npy` body: format 1 or 2, little-endian real numbers, C order, exact size.
+
+    Raises
+    ------
+    Problem
+        Saying what it must be and what it is.
+    """
+    header, start = _npy_header(content)
+    descr, shape = header["descr"], header["shape"]
+    if descr not in _DTYPES:
+        raise Problem("invalid-input", f"the .npy dtype must be one of {', '.join(_DTYPES)}, got {descr!r}")
+    if header["fortran_order"] is not False:
+        raise Problem("invalid-input", "the .npy array must be in C order, got Fortran order")
+    well_formed = type(shape) is tuple and all(type(size) is int and size >= 0 for size in shape)
+    if not well_formed or not 1 <= len(shape) <= _MAX_AXES:
+        raise Problem("malformed-body", f"the .npy shape must be 1 to 5 sizes, got {str(shape)[:80]}")
+    dtype = np.dtype(descr)
+    wanted, got = math.prod(shape) * dtype.itemsize, len(content) - start
+    if wanted != got:
+        raise Problem("malformed-body", f"the .npy shape {shape} needs {wanted} bytes of data, got {got}")
+    check_rows(shape[0], limits)
+    return np.require(np.frombuffer(content, dtype, offset=start).reshape(shape), requirements="A")
+
+
+def _npy_header(content: bytes) -> tuple[dict[str, Any], int]:
+    """The header's members and where the data begin."""
+    if content[:6] != _MAGIC or content[6:8] not in (b"\1\0", b"\2\0"):
+        raise Problem("malformed-body", "the body is not a .npy file of format 1 or 2")
+    length_form = struct.Struct("<H" if content[6] == 1 else "<I")
+    begin = 8 + length_form.size
+    if len(content) < begin:
+        raise Problem("malformed-body", "the .npy file ends within its header")
+    (length,) = length_form.unpack_from(content, 8)
+    if length > _HEADER_BYTES or begin + length > len(content):
+        raise Problem(
+            "malformed-body", f"the .npy header must be whole and at most {_HEADER_BYTES} bytes, got {length}"
+        )
+    try:
+        header = ast.literal_eval(content[begin : begin + length].decode("latin-1").strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise Problem("malformed-body", "the .npy header is not a Python literal") from error
+    if not isinstance(header, dict) or header.keys() != _HEADER_MEMBERS:
+        raise Problem("malformed-body", f"the .npy header must have the keys {sorted(_HEADER_MEMBERS)}")
+    return header, begin + length
+
+
+# --- raw tensors --------------------------------------------------------------------------------------------
+
+RAW_DTYPES = {np.dtype(descr).name: np.dtype(descr) for descr in _DTYPES}
+_SHAPE, _DTYPE = "shape", "dtype"
+_MAX_DIGITS = 12  # of a size in a shape
+
+
+def decode_raw(content: bytes, content_type: str, expected: Expected, limits: Limits) -> np.ndarray:
+    """A little-endian tensor in C order; `application/octet-stream; dtype=float32; shape=2x784`.
+
+    Parameters
+    ----------
+    content : bytes
+    content_type : str
+        With the parameters `dtype`, float32 where not given, and `shape`, sizes joined by x. Without a shape
+        the body is as many samples of the model's shape as there are bytes for, of a sequence model windows.
+    expected : Expected
+    limits : Limits
+
+    Raises
+    ------
+    Problem
+        If a parameter is none of these, or has another number of bytes.
+    """
+    parameters = _parameters(content_type)
+    dtype = RAW_DTYPES.get(parameters.get(_DTYPE, "float32"))
+    if dtype is None:
+        raise _unread(f"must have a dtype out of {', '.join(RAW_DTYPES)}, got {parameters[_DTYPE][:80]!r}")
+    if _SHAPE in parameters:
+        shape = _parse_shape(parameters[_SHAPE])
+        wanted = math.prod(shape) * dtype.itemsize
+        if wanted != len(content):
+            words = "x".join(map(str, shape))
+            raise Problem(
+                "malformed-body",
+                f"{dtype.name} values of shape {words} have {wanted} bytes, got {len(content)}",
+            )
+    else:
+        sample_bytes = math.prod(expected.shape) * dtype.itemsize
+        rows, rest = divmod(len(content), sample_bytes)
+        if rest:
+            raise Problem(
+                "malformed-body",
+                f"the body must be a multiple of the {sample_bytes} bytes of a sample, {dtype.name} of shape "
+                f"{expected.shape}, got {len(content)}",
+            )
+        shape = (rows, *expected.shape)
+    check_rows(shape[0], limits)
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def _parameters(content_type: str) -> dict[str, str]:
+    """Those of a raw tensor; Werkzeug leaves out without a word what it cannot parse."""
+    found: dict[str, str] = {}
+    for parameter in filter(str.strip, content_type.split(";")[1:]):
+        name, _, value = (part.strip() for part in parameter.partition("="))
+        if name.lower() not in {_DTYPE, _SHAPE} - found.keys():
+            raise _unread(f"has the parameters {_DTYPE} and {_SHAPE}, each once, got {name[:80]!r}")
+        found[name.lower()] = value.strip('"')
+    return found
+
+
+def _parse_shape(text: str) -> tuple[int, ...]:
+    sizes = text.split("x")
+    whole = all(size.isascii() and size.isdecimal() and len(size) <= _MAX_DIGITS for size in sizes)
+    if not whole or len(sizes) > _MAX_AXES:
+        raise _unread(f"must have a shape such as 2x28x28, at most {_MAX_AXES} sizes, got {text[:80]!r}")
+    return tuple(map(int, sizes))
+
+
+def _unread(words: str) -> Problem:
+    return Problem("unsupported-media-type", f"application/octet-stream {words}")
+
+
+def raw_type(array: np.ndarray) -> str:
+    """The media type of an array's bytes, with the parameters that `decode_raw` reads."""
+    return (
+        f"application/octet-stream; {_DTYPE}={array.dtype.name}; {_SHAPE}={'x'.join(map(str, array.shape))}"
+    )
