@@ -36,6 +36,23 @@ class ScoreRequest(Request):
 
 
 @dataclasses.dataclass(frozen=True)
+class InferRequest(Request):
+    """A request to `infer`: outputs of the graph beside the score, and the options of `Detector.score`."""
+
+    outputs: tuple[str, ...] = ()
+    alpha: float | None = None
+    fdr: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """Scores, and outputs of the graph by name."""
+
+    scores: Scores
+    outputs: Outputs
+
+
+@dataclasses.dataclass(frozen=True)
 class LatentRequest(Request):
     """A request to `encode` or `decode`, with the dtype of the latents."""
 
@@ -53,6 +70,22 @@ def score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
     def finish(request: ScoreRequest, outputs: Outputs) -> Scores:
         return request.detector.judge(
             request.samples, outputs, alpha=request.alpha, fdr=request.fdr, explain=request.explain
+        )
+
+    return _together(requests, _check_samples, run, finish)
+
+
+def infer(requests: Sequence[InferRequest]) -> list[Inference | DetectorError]:
+    """Scores and decisions, and with them those outputs of the graph that each request names."""
+
+    def run(detector: Detector, members: Sequence[InferRequest], parts: Sequence[Checked]) -> list[Outputs]:
+        names = dict.fromkeys([SCORE, *(name for request in members for name in request.outputs)])
+        return detector.run_together(parts, tuple(names))
+
+    def finish(request: InferRequest, outputs: Outputs) -> Inference:
+        scores = request.detector.judge(request.samples, outputs, alpha=request.alpha, fdr=request.fdr)
+        return Inference(
+            scores, {name: request.detector.finite(outputs[name]) for name in (SCORE, *request.outputs)}
         )
 
     return _together(requests, _check_samples, run, finish)
