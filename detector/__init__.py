@@ -10,6 +10,7 @@ from detector.errors import (
     NoInt8Latent,
     NoLatent,
     NonFiniteScore,
+    RunStopped,
     StoreError,
 )
 from detector.inference import Detector
@@ -34,6 +35,7 @@ __all__ = [
     "NoInt8Latent",
     "NoLatent",
     "NonFiniteScore",
+    "RunStopped",
     "Scores",
     "StoreError",
 ]

@@ -49,3 +49,7 @@ class NoClassifier(DetectorError):
 
 class NonFiniteScore(DetectorError):
     """The model answered NaN or infinity to finite samples: the model's error, never a verdict."""
+
+
+class RunStopped(DetectorError):
+    """Its caller ended a run before it was done."""

@@ -1,9 +1,11 @@
 """One ONNX Runtime session: opened from bytes, held against its declared tensors, run in bounded chunks."""
 
+import contextlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -11,10 +13,39 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
-from detector.errors import ModelError
+from detector.errors import ModelError, RunStopped
 
 CHUNK_ROWS = 256
 CHUNK_VALUES = 2**20  # 4 MiB in the largest float32 tensor: bounds the peak of large pictures
+
+
+class Stop:
+    """Ends the runs of one caller, from any other thread and at any time; for good."""
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+
+    def set(self) -> None:
+        """End the run at work, and let none begin."""
+        self.options.terminate = True
+
+    def check(self) -> None:
+        """Raise RunStopped once it is set."""
+        if self.options.terminate:
+            raise RunStopped("the run was stopped before its end")
+
+
+_STOP: ContextVar[Stop | None] = ContextVar("stop", default=None)
+
+
+@contextlib.contextmanager
+def stopped_by(stop: Stop) -> Iterator[None]:
+    """Runs that begin within this block, in this thread, end with `RunStopped` once `stop` is set."""
+    token = _STOP.set(stop)
+    try:
+        yield
+    finally:
+        _STOP.reset(token)
 
 
 class Session:
@@ -84,12 +115,15 @@ class Session:
         ------
         ModelError
             If the graph fails, or answers another shape than it declares.
+        RunStopped
+            If the `Stop` of a `stopped_by` block around it is set.
         """
+        stop = _STOP.get()
         results = {name: np.empty((len(samples), *self._outputs[name]), dtype=np.float32) for name in names}
 
         def run_chunk(start: int) -> None:
             chunk = slice(start, start + self._chunk_rows)
-            for name, value in zip(names, self._run_chunk(samples[chunk], names), strict=True):
+            for name, value in zip(names, self._run_chunk(samples[chunk], names, stop), strict=True):
                 results[name][chunk] = value
 
         starts = range(0, len(samples), self._chunk_rows)
@@ -97,11 +131,15 @@ class Session:
             pass
         return results
 
-    def _run_chunk(self, samples: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+    def _run_chunk(self, samples: np.ndarray, names: Sequence[str], stop: Stop | None) -> list[np.ndarray]:
         """The wanted outputs, each of the shape that it was declared with."""
+        if stop:
+            stop.check()
         try:
-            values = self._session.run(list(names), {self._input_name: samples})
+            values = self._session.run(list(names), {self._input_name: samples}, stop and stop.options)
         except Exception as error:  # unrelated classes here as well
+            if stop:
+                stop.check()
             raise ModelError(f"{self._file_name} cannot be run: {error}") from error
         for name, value in zip(names, values, strict=True):
             shape = (len(samples), *self._outputs[name])

@@ -2,9 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
-
-from flask import Flask, request
+from collections.abc import Mapping, Sequence
 
 from service.problems import Problem
 
@@ -12,19 +10,28 @@ OPEN_PATHS = frozenset({"/livez", "/readyz"})
 CHALLENGE = 'Bearer realm="residual"'
 
 
-def register(app: Flask, digests: Sequence[bytes]) -> None:
-    """Ask every request but the probes for a key, where there are digests of any."""
+def check_key(path: str, headers: Mapping[str, str], digests: Sequence[bytes]) -> None:
+    """Ask every request but the probes for a key, where there are digests of any.
 
-    def check() -> None:
-        if request.path not in OPEN_PATHS and not is_known(_sent_key(), digests):
-            raise Problem(
-                "unauthorized",
-                "a known key must come as Authorization: Bearer KEY or X-API-Key: KEY",
-                headers={"WWW-Authenticate": CHALLENGE},
-            )
+    Parameters
+    ----------
+    path : str
+    headers : mapping of str to str
+        By name in lower case.
+    digests : sequence of bytes
+        SHA-256 of the known keys.
 
-    if digests:
-        app.before_request(check)
+    Raises
+    ------
+    Problem
+        Without a known key.
+    """
+    if digests and path not in OPEN_PATHS and not is_known(_sent_key(headers), digests):
+        raise Problem(
+            "unauthorized",
+            "a known key must come as Authorization: Bearer KEY or X-API-Key: KEY",
+            headers={"WWW-Authenticate": CHALLENGE},
+        )
 
 
 def is_known(key: str, digests: Sequence[bytes]) -> bool:
@@ -34,6 +41,6 @@ def is_known(key: str, digests: Sequence[bytes]) -> bool:
     return sum(hmac.compare_digest(digest, known) for known in digests) > 0  # not any(): compare with all
 
 
-def _sent_key() -> str:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
+def _sent_key(headers: Mapping[str, str]) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")

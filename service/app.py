@@ -1,46 +1,39 @@
-"""The Flask application: open the store, put everything together."""
+"""The Flask application: every route, under any WSGI server."""
 
 import os
-import threading
 
 from flask import Flask
 
-from detector import ModelStore
-from service import access, exchange, health, metrics, openapi, problems
-from service.endpoints import VerbRoutes, VersionConverter
-from service.metrics import Metrics
-from service.registry import ModelRegistry
+from service import health, metrics, openapi, routes
+from service.serving import Serving, open_store
 from service.settings import Settings
 
-EXTENSION = "residual.models"
+EXTENSION = "residual"
 
 
 def from_environ() -> Flask:
-    """The application that the environment describes, for `gunicorn "service.app:from_environ()"`."""
+    """The application that the environment describes, for any WSGI server: `service.app:from_environ()`."""
     return create_app(Settings.from_environ(os.environ))
 
 
 def create_app(settings: Settings) -> Flask:
     """The application, every model of the store loaded and followed from now on.
 
-    Runs under any WSGI server. `app.extensions["residual.models"]` is its `ModelRegistry`.
+    `app.extensions["residual"]` is its `Serving`.
     """
-    counted = Metrics()
-    models = ModelRegistry(ModelStore(settings.store), counted.count_reload)
-    counted.watch(models)
-    models.poll()
+    return build_app(open_store(settings))
+
+
+def build_app(serving: Serving) -> Flask:
+    """The application of models that are open already."""
+    settings = serving.settings
     app = _bare_app(settings)
-    app.extensions[EXTENSION] = models
-    exchange.register(app, counted)
-    access.register(app, settings.api_keys_sha256)
-    problems.register(app)
-    default_model = settings.default_model or _only(list(models.models))
-    slots = threading.BoundedSemaphore(settings.max_concurrency)
-    app.register_blueprint(VerbRoutes(settings, models, default_model, counted, slots).blueprint())
-    app.register_blueprint(health.blueprint(models, default_model, settings.required_models))
-    app.register_blueprint(metrics.blueprint(counted))
+    app.extensions[EXTENSION] = serving
+    routes.register(app, serving)
+    app.register_blueprint(routes.blueprint(serving))
+    app.register_blueprint(health.blueprint(serving.models, serving.default_model, settings.required_models))
+    app.register_blueprint(metrics.blueprint(serving.metrics))
     app.register_blueprint(openapi.blueprint(with_keys=bool(settings.api_keys_sha256)))
-    models.start(settings.poll_seconds)
     return app
 
 
@@ -50,9 +43,5 @@ def _bare_app(settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.url_map.converters["version"] = VersionConverter
+    app.url_map.converters["version"] = routes.VersionConverter
     return app
-
-
-def _only(names: list[str]) -> str | None:
-    return names[0] if len(names) == 1 else None

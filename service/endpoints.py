@@ -1,27 +1,26 @@
-"""The verbs over HTTP: a route decodes one request, calls a verb with a list of one, encodes the result."""
+"""The verbs as requests ask for them: a head and a body to a `Call`, its result to an answer.
 
-import contextlib
+Neither Flask nor a server is known here: `routes` and `front` bring the requests, `runner` runs the calls.
+"""
+
 import dataclasses
 import functools
 import math
-import threading
-import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 import numpy as np
-from flask import Blueprint, Response, request
-from werkzeug.routing import BaseConverter
 
 from detector import Classes, Compressed, Detector, InputError, Manifest, Scores
 from detector.tables import holds_cells, to_cells
-from service import bodies, codecs, exchange, verbs
+from service import bodies, codecs, verbs
 from service.bodies import Decoded, Expected, Limits, Timestamp
 from service.encodings import inflate
-from service.metrics import Metrics
+from service.exchange import Exchange
+from service.messages import Answer, Body, Head
 from service.problems import Problem
-from service.registry import Entry, ModelRegistry
-from service.settings import Settings
+from service.registry import ModelRegistry
 
 PREFIXES = (
     "",
@@ -33,16 +32,6 @@ COMPRESSION_RATIO = "X-Compression-Ratio"
 RECONSTRUCTION_ERROR = "X-Reconstruction-Error"
 # Named features of one answer; a hundred thousand pictures with all their pixels would fill the memory.
 MAX_CONTRIBUTIONS = 1_000_000
-
-
-class VersionConverter(BaseConverter):
-    """A version number in a path, as the store writes it."""
-
-    regex = "[1-9][0-9]{0,9}"
-
-    def to_python(self, value: str) -> int:
-        """The number."""
-        return int(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,43 +95,62 @@ VERBS = {
 Result = Scores | Compressed | Classes | np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class VerbRoutes:
-    """The routes of all verbs, for one application."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """A decoded request, ready to run together with others.
 
-    settings: Settings
+    Attributes
+    ----------
+    run : callable
+        Of `service.verbs`: requests to results or errors.
+    request : verbs.Request
+        What `run` takes.
+    finish : callable
+        The result of `run`, or its error, to the answer; raises what the client is to know.
+    rows : int
+        Samples in the body.
+    """
+
+    run: Callable[[list], list]
+    request: verbs.Request
+    finish: Callable[[Any], Answer]
+    rows: int
+
+
+Read = Callable[[Body], Call]
+
+
+class Endpoint(Protocol):
+    """One way to ask for a verb, whatever server brings the request."""
+
+    def open(self, head: Head, exchange: Exchange, **path: Any) -> Read:
+        """Refuse what the head alone condemns; what is returned reads the body.
+
+        Parameters
+        ----------
+        head : Head
+        exchange : Exchange
+            Is told the model, and by what is returned the number of rows.
+        **path
+            The variable parts of the path.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelChoice:
+    """Finds the detector that a path means."""
+
     models: ModelRegistry
     default_model: str | None
-    metrics: Metrics
-    slots: threading.BoundedSemaphore
 
-    def blueprint(self) -> Blueprint:
-        """`POST /score` and so on, for the default model and for every named one."""
-        routes = Blueprint("verbs", __name__)
-        for name, verb in VERBS.items():
-            view = functools.partial(self.answer, verb)
-            for position, prefix in enumerate(PREFIXES):
-                routes.add_url_rule(f"{prefix}/{name}", f"{name}-{position}", view, methods=["POST"])
-        return routes
-
-    def answer(
-        self, verb: Verb, name: str | None = None, version: int | None = None, label: str | None = None
-    ) -> Response:
-        """Answer one request."""
-        detector = self._choose(name, version, label).detector
-        expected = verb.expected(detector)
-        options = codecs.decode_query(request.args.to_dict(flat=False), options=verb.options)
-        with self._slot():
-            decoded = self._decode(expected, verb)
-            exchange.current().rows = len(decoded.samples)
-            media_type = codecs.negotiate(
-                request.headers.get("Accept", ""), verb.offers(detector.manifest, len(decoded.samples))
-            )
-            options = codecs.merge_options(options, decoded.options)
-            result = self._run(verb, detector, expected, decoded, options)
-            return _respond(verb, detector.manifest, media_type, result, decoded.timestamps)
-
-    def _choose(self, name: str | None, version: int | None, label: str | None) -> Entry:
+    def choose(
+        self,
+        exchange: Exchange,
+        name: str | None = None,
+        version: int | None = None,
+        label: str | None = None,
+    ) -> Detector:
+        """The loaded detector; the exchange is told its name and version."""
         name = name or self.default_model
         if name is None:
             raise Problem(
@@ -150,61 +158,65 @@ class VerbRoutes:
                 "there is no default model: use /models/NAME/..., or start the service with "
                 "RESIDUAL_DEFAULT_MODEL",
             )
-        entry = self.models.entry(name, version=version, label=label)
-        manifest = entry.detector.manifest
-        exchange.current().model, exchange.current().version = manifest.name, str(manifest.version)
-        return entry
+        detector = self.models.entry(name, version=version, label=label).detector
+        exchange.model, exchange.version = detector.manifest.name, str(detector.manifest.version)
+        return detector
 
-    @contextlib.contextmanager
-    def _slot(self) -> Iterator[None]:
-        """One of the places for requests at work, taken before a body is read; none free is an answer too."""
-        if not self.slots.acquire(blocking=False):
-            raise Problem(
-                "overloaded", f"{self.settings.max_concurrency} requests are at work, try again in a moment"
-            )
-        try:
-            yield
-        finally:
-            self.slots.release()
 
-    def _decode(self, expected: Expected, verb: Verb) -> Decoded:
-        limits = Limits(self.settings.max_rows, self.settings.max_body_bytes)
-        encoding = request.headers.get("Content-Encoding", "")
-        content = inflate(self._read_body(), encoding, limits.max_bytes)
-        content_type = request.headers.get("Content-Type", "")
-        return codecs.decode_body(content_type, content, expected, limits, options=verb.options)
+@dataclasses.dataclass(frozen=True)
+class VerbEndpoint:
+    """`POST /score` and so on: options in the query or the body, the answer's form by `Accept`."""
 
-    def _read_body(self) -> bytes:
-        limit = self.settings.max_body_bytes
-        if request.content_length is None:  # chunked: Werkzeug would cut it off at the limit without a word
-            request.max_content_length = limit + 1
-        content = request.get_data(cache=False)
-        if len(content) > limit:
-            raise Problem("body-too-large", f"a body may have {limit} bytes")
-        return content
+    verb: Verb
+    choice: ModelChoice
+    limits: Limits
 
-    def _run(
+    def open(self, head: Head, exchange: Exchange, **path: Any) -> Read:
+        """See `Endpoint`."""
+        detector = self.choice.choose(exchange, **path)
+        expected = self.verb.expected(detector)
+        query = parse_qs(head.query, keep_blank_values=True) if head.query else {}
+        options = codecs.decode_query(query, options=self.verb.options)
+        return functools.partial(self._read, head, exchange, detector, expected, options)
+
+    def _read(
         self,
-        verb: Verb,
+        head: Head,
+        exchange: Exchange,
         detector: Detector,
         expected: Expected,
-        decoded: Decoded,
         options: dict[str, Any],
-    ) -> Result:
+        body: Body,
+    ) -> Call:
+        verb = self.verb
+        decoded = self._decode(head, expected, body)
+        exchange.rows = rows = len(decoded.samples)
+        media_type = codecs.negotiate(head.headers.get("accept", ""), verb.offers(detector.manifest, rows))
+        options = codecs.merge_options(options, decoded.options)
         _check_alpha(detector, options.get("alpha"))
         _check_explanation(detector, decoded.samples, options.get("explain"))
         _check_timestamps(detector, decoded)
-        started = time.perf_counter()
-        (result,) = verb.run([verb.request(detector, decoded.samples, **options)])
-        seconds = time.perf_counter() - started
-        if isinstance(result, InputError):
-            raise _place(result, decoded, expected.feature_names) from result
-        if isinstance(result, Exception):
-            raise result
-        self.metrics.observe_run(detector.manifest, len(decoded.samples), seconds)
-        if isinstance(result, Scores):
-            self.metrics.observe_scores(detector.manifest, result)
-        return result
+
+        def finish(result: Result | Exception) -> Answer:
+            if isinstance(result, InputError):
+                raise _place(result, decoded, expected.feature_names) from result
+            if isinstance(result, Exception):
+                raise result
+            return _respond(verb, detector.manifest, media_type, result, decoded.timestamps)
+
+        return Call(verb.run, verb.request(detector, decoded.samples, **options), finish, rows)
+
+    def _decode(self, head: Head, expected: Expected, body: Body) -> Decoded:
+        content = inflate(body, head.headers.get("content-encoding", ""), self.limits.max_bytes)
+        content_type = head.headers.get("content-type", "")
+        return codecs.decode_body(content_type, content, expected, self.limits, options=self.verb.options)
+
+
+def verb_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, Endpoint]]:
+    """The rules of all verbs, for the default model and for every named one, with what answers them."""
+    for name, verb in VERBS.items():
+        endpoint = VerbEndpoint(verb, choice, limits)
+        yield from ((f"{prefix}/{name}", endpoint) for prefix in PREFIXES)
 
 
 def _check_alpha(detector: Detector, alpha: float | None) -> None:
@@ -260,7 +272,7 @@ def _respond(
     media_type: str,
     result: Result,
     timestamps: list[Timestamp] | None,
-) -> Response:
+) -> Answer:
     headers = {}
     if isinstance(result, Scores):
         body = codecs.encode_scores(media_type, manifest, result, timestamps)
@@ -273,4 +285,4 @@ def _respond(
         words = media_type == bodies.JSON and holds_cells(manifest)
         array = to_cells(result, manifest) if words else result
         body = codecs.encode_array(media_type, manifest, verb.output, array, timestamps)
-    return Response(body, headers=headers, content_type=media_type)
+    return Answer(body, media_type, headers=headers)

@@ -4,8 +4,7 @@ import dataclasses
 import re
 import time
 import uuid
-
-from flask import Flask, Response, g, request
+from collections.abc import Sequence
 
 from service import logs
 from service.metrics import Metrics
@@ -13,16 +12,20 @@ from service.metrics import Metrics
 REQUEST_ID = "X-Request-Id"
 MODEL_VERSION = "X-Model-Version"
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_RULE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Exchange:
     """What becomes known of a request while it is answered.
 
     Attributes
     ----------
     request_id : str
+    method : str
+    client : str or None
+        Its address.
+    template : str
+        The route as OpenAPI writes it, `/models/{name}`; empty where no route matches.
     started : float
         Seconds of `time.perf_counter`.
     model, version : str
@@ -31,69 +34,44 @@ class Exchange:
         Samples in the body.
     problem : str or None
         The problem type of the answer.
+    status : int
+        Of the answer; 0 until it is made.
+    seconds : float
+        From the head of the request to its answer.
     """
 
     request_id: str
-    started: float
+    method: str
+    client: str | None = None
+    template: str = ""
+    started: float = dataclasses.field(default_factory=time.perf_counter)
     model: str = ""
     version: str = ""
     rows: int | None = None
     problem: str | None = None
+    status: int = 0
+    seconds: float = 0.0
+
+    def close(self, status: int) -> None:
+        """The answer is made."""
+        self.status = status
+        self.seconds = time.perf_counter() - self.started
+
+    def headers(self) -> dict[str, str]:
+        """What every answer carries."""
+        headers = {REQUEST_ID: self.request_id, "X-Content-Type-Options": "nosniff"}
+        if self.version:
+            headers[MODEL_VERSION] = self.version
+        return headers
 
 
-def current() -> Exchange:
-    """The exchange of the request at work."""
-    return g.exchange
+def open_exchange(method: str, sent_id: str, client: str | None, template: str = "") -> Exchange:
+    """The exchange of a request that has just come, under the id that its client sent where it is one."""
+    request_id = sent_id if _CLIENT_ID.fullmatch(sent_id) else uuid.uuid4().hex
+    return Exchange(request_id, method, client, template)
 
 
-def register(app: Flask, metrics: Metrics) -> None:
-    """Open an exchange before every request and close it after the answer is made."""
-    app.before_request(_open)
-
-    @app.after_request
-    def close(response: Response) -> Response:
-        _mark(response)
-        _report(response, metrics)
-        return response
-
-
-def path_template() -> str:
-    """The route of the request as OpenAPI writes it, `/models/{name}`; empty where no route matches."""
-    return _RULE_ARGUMENT.sub(r"{\1}", request.url_rule.rule) if request.url_rule else ""
-
-
-def _open() -> None:
-    sent = request.headers.get(REQUEST_ID, "")
-    request_id = sent if _CLIENT_ID.fullmatch(sent) else uuid.uuid4().hex
-    g.exchange = Exchange(request_id, time.perf_counter())
-
-
-def _mark(response: Response) -> None:
-    response.headers[REQUEST_ID] = current().request_id
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if current().version:
-        response.headers[MODEL_VERSION] = current().version
-
-
-def _report(response: Response, metrics: Metrics) -> None:
-    exchange, template = current(), path_template()
-    seconds = time.perf_counter() - exchange.started
-    metrics.observe_request(
-        endpoint=template,
-        model=exchange.model,
-        version=exchange.version,
-        code=response.status_code,
-        seconds=seconds,
-        problem=exchange.problem,
-    )
-    logs.write_access(
-        request_id=exchange.request_id,
-        method=request.method,
-        path=template,
-        status=response.status_code,
-        duration_seconds=round(seconds, 6),
-        model=exchange.model or None,
-        version=exchange.version or None,
-        rows=exchange.rows,
-        client=request.remote_addr,
-    )
+def report(exchanges: Sequence[Exchange], metrics: Metrics) -> None:
+    """Count and log closed exchanges."""
+    metrics.observe_requests(exchanges)
+    logs.write_access(exchanges)

@@ -3,7 +3,11 @@
 import datetime
 import json
 import logging
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from service.exchange import Exchange
 
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 
@@ -11,21 +15,28 @@ _access = logging.getLogger("service.access")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, what was logged beside it, and a traceback."""
+    """One JSON object a line: time, level, logger, message, what was logged beside it, and a traceback.
+
+    A record of several requests, which were answered together, has a line for each.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its line feed."""
+        """The line or lines, without the last line feed."""
         moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line = {
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        fields = getattr(record, "fields", {})
+        return "\n".join(_dump(line | each) for each in (fields if isinstance(fields, list) else [fields]))
+
+
+def _dump(line: dict[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def logging_config() -> dict[str, Any]:
@@ -46,17 +57,29 @@ def logging_config() -> dict[str, Any]:
     }
 
 
-def write_access(*, path: str, status: int, **fields: Any) -> None:
-    """Log one answered request; probes and scrapes are left out.
+def write_access(exchanges: Sequence["Exchange"]) -> None:
+    """Log answered requests, those of one level as one record; probes and scrapes are left out.
 
-    Parameters
-    ----------
-    path : str
-        The route template, so that no name or value of a client's stands in the log's index.
-    status : int
-    **fields
-        request_id, method, duration_seconds, model, version, rows, client.
+    The path is the route's template, so that no name or value of a client's stands in the log's index.
     """
-    if path not in QUIET_PATHS:
-        level = logging.ERROR if status >= 500 else logging.INFO
-        _access.log(level, "request", extra={"fields": {"path": path, "status": status, **fields}})
+    logged = [exchange for exchange in exchanges if exchange.template not in QUIET_PATHS]
+    for level, chosen in (
+        (logging.INFO, [exchange for exchange in logged if exchange.status < 500]),
+        (logging.ERROR, [exchange for exchange in logged if exchange.status >= 500]),
+    ):
+        if chosen and _access.isEnabledFor(level):
+            _access.log(level, "request", extra={"fields": list(map(_access_fields, chosen))})
+
+
+def _access_fields(exchange: "Exchange") -> dict[str, Any]:
+    return {
+        "path": exchange.template,
+        "status": exchange.status,
+        "request_id": exchange.request_id,
+        "method": exchange.method,
+        "duration_seconds": round(exchange.seconds, 6),
+        "model": exchange.model or None,
+        "version": exchange.version or None,
+        "rows": exchange.rows,
+        "client": exchange.client,
+    }

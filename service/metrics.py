@@ -1,8 +1,10 @@
 """Prometheus metrics, right in one process and over several gunicorn workers."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flask import Blueprint, Response
@@ -17,8 +19,11 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from detector import Manifest, Scores
+from detector import Manifest
 from service.registry import ModelRegistry
+
+if TYPE_CHECKING:
+    from service.exchange import Exchange
 
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -151,27 +156,34 @@ class Metrics:
         """Show the gauges of a registry's models."""
         self._models = ModelCollector(models)
 
-    def observe_request(
-        self, *, endpoint: str, model: str, version: str, code: int, seconds: float, problem: str | None
-    ) -> None:
-        """Count one answered request; `problem` is its problem type, None where it was served."""
-        self._requests.labels(endpoint, model, version, str(code)).inc()
-        self._request_seconds.labels(endpoint).observe(seconds)
-        if problem and (code < 500 or code == 503):
-            self._rejected.labels(problem).inc()
+    def observe_requests(self, exchanges: Sequence["Exchange"]) -> None:
+        """Count answered requests."""
+        answered = Tally(
+            (exchange.template, exchange.model, exchange.version, str(exchange.status))
+            for exchange in exchanges
+        )
+        for labels, count in answered.items():
+            self._requests.labels(*labels).inc(count)
+        for template in {exchange.template for exchange in exchanges}:
+            seconds = [exchange.seconds for exchange in exchanges if exchange.template == template]
+            self._request_seconds.labels(template).observe_batch(np.array(seconds))
+        for exchange in exchanges:
+            if exchange.problem and (exchange.status < 500 or exchange.status == 503):
+                self._rejected.labels(exchange.problem).inc()
 
     def observe_run(self, manifest: Manifest, rows: int, seconds: float) -> None:
         """Count one run of a verb."""
         self._inference_seconds.labels(manifest.name, str(manifest.version)).observe(seconds)
         self._batch_rows.labels(manifest.name).observe(rows)
 
-    def observe_scores(self, manifest: Manifest, scores: Scores) -> None:
-        """Count scored samples and anomalies, by the model's own threshold."""
+    def observe_scores(self, manifest: Manifest, scores: Sequence[np.ndarray]) -> None:
+        """Count scored samples and anomalies of several requests, by the model's own threshold."""
         key = (manifest.name, str(manifest.version))
         threshold = manifest.threshold.value
-        self._rows.labels(*key).inc(scores.score.size)
-        self._anomalies.labels(*key).inc(int((scores.score > threshold).sum()))
-        self._score_ratio.labels(*key).observe_batch(scores.score / threshold)
+        score = scores[0] if len(scores) == 1 else np.concatenate(scores)
+        self._rows.labels(*key).inc(score.size)
+        self._anomalies.labels(*key).inc(int(np.count_nonzero(score > threshold)))
+        self._score_ratio.labels(*key).observe_batch(score / threshold)
 
     def count_reload(self, model: str, result: str) -> None:
         """Count one attempt to load a version; `result` is `loaded` or `failed`."""

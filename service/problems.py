@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
 
-from detector.errors import InputError, NoClassifier, NoInt8Latent, NoLatent, StoreError
-from service import exchange
+from detector.errors import InputError, NoClassifier, NoInt8Latent, NoLatent, RunStopped, StoreError
+from service.exchange import Exchange
+from service.messages import Answer
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
@@ -39,6 +38,7 @@ TYPES: Mapping[str, ProblemType] = {
     "no-latent": ProblemType(409, "The model has no latent"),
     "no-integer-latent": ProblemType(409, "The model's latent has no 8-bit form"),
     "no-classifier": ProblemType(409, "The model has no classifier"),
+    "request-timeout": ProblemType(408, "The body came too slowly"),
     "body-too-large": ProblemType(413, "The body is too large"),
     "too-many-rows": ProblemType(413, "The body holds too many samples"),
     "unsupported-media-type": ProblemType(415, "The body has a form that is not read here"),
@@ -47,6 +47,7 @@ TYPES: Mapping[str, ProblemType] = {
     "internal-error": ProblemType(500, "The service failed"),
     "not-ready": ProblemType(503, "The service is not ready"),
     "overloaded": ProblemType(503, "The service has too much to do"),
+    "deadline-exceeded": ProblemType(503, "The answer took too long"),
 }
 
 _DETECTOR_TYPES = {
@@ -55,13 +56,7 @@ _DETECTOR_TYPES = {
     NoInt8Latent: "no-integer-latent",
     NoClassifier: "no-classifier",
     StoreError: "no-such-model",
-}
-_HTTP_TYPES = {
-    400: "bad-request",
-    404: "not-found",
-    405: "method-not-allowed",
-    413: "body-too-large",
-    415: "unsupported-media-type",
+    RunStopped: "deadline-exceeded",
 }
 
 
@@ -96,26 +91,21 @@ class Problem(Exception):
             self.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
 
 
-def register(app: Flask) -> None:
-    """Answer every error of an application by a problem."""
-    app.register_error_handler(Exception, respond)
-
-
-def respond(error: Exception) -> Response:
+def answer(error: Exception, exchange: Exchange) -> Answer:
     """The answer to a request that ended in an exception."""
     problem = translate(error)
     kind = TYPES[problem.type]
-    exchange.current().problem = problem.type
+    exchange.problem = problem.type
     document = {
         "type": problem.type,
         "title": kind.title,
         "status": kind.status,
         "detail": problem.detail,
-        "instance": exchange.current().request_id,
+        "instance": exchange.request_id,
     }
     if problem.errors:
         document["errors"] = problem.errors
-    return Response(orjson.dumps(document), kind.status, problem.headers, content_type=MEDIA_TYPE)
+    return Answer(orjson.dumps(document), MEDIA_TYPE, kind.status, problem.headers)
 
 
 def translate(error: Exception) -> Problem:
@@ -125,18 +115,5 @@ def translate(error: Exception) -> Problem:
     for kind, word in _DETECTOR_TYPES.items():
         if isinstance(error, kind):
             return Problem(word, str(error))
-    if isinstance(error, HTTPException) and error.code in _HTTP_TYPES:
-        return _from_http(error)
     logger.error("request failed", exc_info=error)
     return Problem("internal-error", "The service failed; its log has the cause under this request id.")
-
-
-def _from_http(error: HTTPException) -> Problem:
-    allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
-    details = {
-        404: f"there is nothing at {request.path[:200]!r}",
-        405: f"the path takes {allowed}, got {request.method}",
-        413: f"a body may have {request.max_content_length} bytes",
-    }
-    detail = details.get(error.code, error.description or error.name)
-    return Problem(_HTTP_TYPES[error.code], detail, headers={"Allow": allowed} if allowed else None)

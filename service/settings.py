@@ -154,6 +154,36 @@ VARIABLES = (
         "Requests that one process works on at a time, fewer than its threads; one more is answered 503.",
         _positive_int,
     ),
+    Variable(
+        "RESIDUAL_POOL_THREADS",
+        "4",
+        "Requests that one process works on at a time, where they are too large to be answered at once.",
+        _positive_int,
+    ),
+    Variable(
+        "RESIDUAL_MAX_QUEUED_ROWS",
+        "200000",
+        "Samples of all requests at work in one process; a request beyond it is answered 503.",
+        _positive_int,
+    ),
+    Variable(
+        "RESIDUAL_MAX_QUEUED_BYTES",
+        str(512 * 2**20),
+        "Bytes of all bodies at work in one process; a request beyond it is answered 503.",
+        _positive_int,
+    ),
+    Variable(
+        "RESIDUAL_MAX_WAIT_SECONDS",
+        "1",
+        "A request that would wait longer than about this for those before it is answered 503 at once.",
+        _positive_float,
+    ),
+    Variable(
+        "RESIDUAL_DEADLINE_SECONDS",
+        "60",
+        "The longest that a request is worked on, from its head to its answer; then it is answered 503.",
+        _positive_float,
+    ),
     Variable("RESIDUAL_POLL_SECONDS", "2", "Seconds between two looks into the store.", _positive_float),
     Variable(
         "RESIDUAL_MAX_BODY_BYTES",
@@ -187,6 +217,11 @@ class Settings:
     workers: int
     threads: int
     max_concurrency: int
+    pool_threads: int
+    max_queued_rows: int
+    max_queued_bytes: int
+    max_wait_seconds: float
+    deadline_seconds: float
     poll_seconds: float
     max_body_bytes: int
     max_rows: int

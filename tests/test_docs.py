@@ -40,7 +40,7 @@ def server():
     server.shutdown()
     thread.join()
     server.server_close()
-    app.extensions["residual.models"].stop()
+    app.extensions["residual"].models.stop()
 
 
 def test_readme_curl_gives_the_answer_below_it(server):
@@ -101,7 +101,7 @@ def test_readme_routes_exist(server):
     """Every path of the endpoint table is described in the OpenAPI document."""
     app = create_app(Settings.from_environ(STORE))
     paths = app.test_client().get("/openapi.json").get_json()["paths"]
-    app.extensions["residual.models"].stop()
+    app.extensions["residual"].models.stop()
     table = README[README.index("## Endpoints") : README.index("Bodies are JSON")]
 
     for path in re.findall(r"`(?:POST |GET )?(/[a-z./{}]*[a-z}])`", table):

@@ -66,7 +66,7 @@ def client(store):
     settings = {"RESIDUAL_STORE": str(store.root), "RESIDUAL_DEFAULT_MODEL": "own"}
     app = create_app(Settings.from_environ(settings))
     yield app.test_client()
-    app.extensions[EXTENSION].stop()
+    app.extensions[EXTENSION].models.stop()
 
 
 def test_manifest_says_what_a_row_may_hold(detector):

@@ -41,7 +41,7 @@ def client(store):
     """The service of that model."""
     app = create_app(Settings.from_environ({"RESIDUAL_STORE": str(store)}))
     yield app.test_client()
-    app.extensions[EXTENSION].stop()
+    app.extensions[EXTENSION].models.stop()
 
 
 def mosaic(pictures):

@@ -46,7 +46,7 @@ def make_app():
 
     yield make
     for app in apps:
-        app.extensions[EXTENSION].stop()
+        app.extensions[EXTENSION].models.stop()
 
 
 @pytest.fixture
@@ -64,4 +64,4 @@ def client(app) -> FlaskClient:
 @pytest.fixture
 def registry(app) -> ModelRegistry:
     """Its models."""
-    return app.extensions[EXTENSION]
+    return app.extensions[EXTENSION].models

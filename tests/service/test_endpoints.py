@@ -301,7 +301,7 @@ def test_the_only_model_is_the_default_and_stays_it(settings, make_app, tmp_path
     publish_model(store)
     app = make_app(settings)
     publish_model(store, "another")
-    app.extensions["residual.models"].poll()
+    app.extensions["residual"].models.poll()
 
     response = app.test_client().post("/score", json={"instances": [NORMAL]})
 

@@ -41,7 +41,7 @@ def test_readyz_names_what_is_missing_until_it_is_there(settings, make_app, stor
     assert response.headers["Retry-After"] == "1"
 
     publish_model(store, "missing")
-    app.extensions["residual.models"].poll()
+    app.extensions["residual"].models.poll()
     assert client.get("/readyz").status_code == 200
 
 

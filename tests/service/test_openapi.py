@@ -61,7 +61,7 @@ def described_app(tmp_path_factory):
         Settings.from_environ({"RESIDUAL_STORE": str(store.root), "RESIDUAL_POLL_SECONDS": "3600"})
     )
     yield app
-    app.extensions["residual.models"].stop()
+    app.extensions["residual"].models.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,95 @@
+"""How much work one process takes on: requests by rows, bytes and the time that they will take."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from service.problems import Problem
+from service.settings import Settings
+
+
+class Ticket:
+    """One request's part of the work at hand."""
+
+    def __init__(self, admission: "Admission") -> None:
+        self._admission = admission
+        self.rows, self.n_bytes, self.seconds = 0, 0, 0.0
+
+    def add(self, *, rows: int = 0, n_bytes: int = 0, seconds: float = 0.0) -> None:
+        """Take on more.
+
+        Raises
+        ------
+        Problem
+            Where that is beyond a limit; nothing is taken on then.
+        """
+        self._admission.take(self, rows, n_bytes, seconds)
+
+
+class Admission:
+    """The work at hand of one process. Safe to use from several threads at once.
+
+    A request that is alone is never refused here: what one may hold is limited elsewhere.
+
+    Parameters
+    ----------
+    settings : Settings
+        `max_queued_rows`, `max_queued_bytes` and `max_wait_seconds`.
+    threads : int
+        How many requests are worked on at a time, where it takes long.
+    """
+
+    def __init__(self, settings: Settings, threads: int = 1) -> None:
+        self._settings = settings
+        self._threads = threads
+        self._lock = threading.Lock()
+        self.rows, self.n_bytes, self.seconds = 0, 0, 0.0
+
+    @contextlib.contextmanager
+    def ticket(self) -> Iterator[Ticket]:
+        """A ticket, given back at the end of the block with everything that it took on."""
+        ticket = Ticket(self)
+        try:
+            yield ticket
+        finally:
+            with self._lock:
+                self.rows -= ticket.rows
+                self.n_bytes -= ticket.n_bytes
+                self.seconds = max(0.0, self.seconds - ticket.seconds)
+
+    def take(self, ticket: Ticket, rows: int, n_bytes: int, seconds: float) -> None:
+        """See `Ticket.add`."""
+        with self._lock:
+            self._check(
+                "samples", self.rows - ticket.rows, ticket.rows + rows, self._settings.max_queued_rows
+            )
+            self._check(
+                "bytes",
+                self.n_bytes - ticket.n_bytes,
+                ticket.n_bytes + n_bytes,
+                self._settings.max_queued_bytes,
+            )
+            if seconds:
+                self._check_wait()
+            self.rows += rows
+            self.n_bytes += n_bytes
+            self.seconds += seconds
+            ticket.rows += rows
+            ticket.n_bytes += n_bytes
+            ticket.seconds += seconds
+
+    def _check(self, what: str, others: int, own: int, limit: int) -> None:
+        if others and others + own > limit:
+            raise Problem(
+                "overloaded",
+                f"requests with {others} {what} are at work, {limit} is the limit: try again in a moment",
+            )
+
+    def _check_wait(self) -> None:
+        wait = self.seconds / self._threads
+        if wait > self._settings.max_wait_seconds:
+            raise Problem(
+                "overloaded",
+                f"the work at hand takes about {wait:.1f} s, {self._settings.max_wait_seconds:g} is the "
+                "limit: try again in a moment",
+            )

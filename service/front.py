@@ -1,0 +1,268 @@
+"""The fast front: verbs asked in one round of the event loop run as one batch; the rest is Flask's.
+
+A bare ASGI application. Small requests are decoded and run in the loop, all that are ready together; nothing
+ever waits in order to be batched. Large ones are decoded and run in a bounded pool of threads.
+"""
+
+import asyncio
+import dataclasses
+import functools
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from a2wsgi import WSGIMiddleware
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+
+from detector.session import Stop
+from service import problems
+from service.access import check_key
+from service.admission import Ticket
+from service.app import build_app
+from service.asgi_bodies import BodyReader, ClientGone
+from service.bodies import NPY
+from service.endpoints import Call, Endpoint, Read
+from service.exchange import Exchange, open_exchange, report
+from service.messages import Answer, Body, Head
+from service.pace import Pace
+from service.routes import check_host, to_template
+from service.serving import Serving, open_store
+from service.settings import Settings
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# Up to here a request is decoded and run in the loop, which all others wait for meanwhile.
+LOOP_BYTES = 64 * 2**10
+LOOP_SECONDS = 0.004
+BYTE_SECONDS = 1e-7  # of a larger body, until one has been seen
+FLASK_THREADS = 4  # for probes, metrics, and what else is not a verb
+CLIENT_GONE = 499  # in log and metrics, where there was nobody to answer; nginx' number
+
+logger = logging.getLogger(__name__)
+
+
+def from_environ() -> "Front":
+    """The application that the environment describes."""
+    return create_front(Settings.from_environ(os.environ))
+
+
+def create_front(settings: Settings) -> "Front":
+    """The application, every model of the store loaded and followed from now on."""
+    serving = open_store(settings)
+    return Front(serving, build_app(serving))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """An endpoint, by its path."""
+
+    endpoint: Endpoint
+    template: str
+    arguments: MutableMapping[str, Any]
+
+
+@dataclasses.dataclass(slots=True)
+class Waiting:
+    """A small request, until the next flush; its future becomes an `Answer`, or a `Call` that takes long."""
+
+    read: Read
+    content: Body
+    ticket: Ticket
+    exchange: Exchange
+    call: Call | None = None
+    future: asyncio.Future | None = None
+
+    def settle(self, outcome: Answer | Call | Exception) -> None:
+        """Hand the outcome over, once; an answer closes the exchange."""
+        if self.future.done():
+            return
+        if isinstance(outcome, Exception):
+            outcome = problems.answer(outcome, self.exchange)
+        if isinstance(outcome, Answer):
+            self.exchange.close(outcome.status)
+        self.future.set_result(outcome)
+
+
+class Front:
+    """ASGI application for one process."""
+
+    def __init__(self, serving: Serving, app: Flask) -> None:
+        self.serving = serving
+        self._flask = WSGIMiddleware(app, workers=FLASK_THREADS)
+        self._rules = app.url_map.bind("")
+        self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
+        self._waiting: list[Waiting] = []
+        self._byte_pace = Pace(BYTE_SECONDS)
+        self._pool = ThreadPoolExecutor(serving.settings.pool_threads, "verbs")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            route = self._route(scope["path"]) if scope["method"] == "POST" else None
+            if route is None:
+                await self._flask(scope, receive, send)
+            else:
+                await self._serve(route, scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                self.serving.models.stop()
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                return
+
+    def _find(self, path: str) -> Route | None:
+        try:
+            rule, arguments = self._rules.match(path, method="POST", return_rule=True)
+        except HTTPException:
+            return None
+        endpoint = self.serving.endpoints.get(rule.rule)
+        return endpoint and Route(endpoint, to_template(rule.rule), arguments)
+
+    async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = _read_headers(scope["headers"])
+        client = scope["client"][0] if scope.get("client") else None
+        exchange = open_exchange("POST", headers.get("x-request-id", ""), client, route.template)
+        body = BodyReader(receive, headers, self.serving.settings.max_body_bytes)
+        try:
+            with self.serving.admission.ticket() as ticket:
+                check_host(headers, scope["http_version"])
+                check_key(scope["path"], headers, self.serving.settings.api_keys_sha256)
+                query = scope["query_string"].decode("latin-1")
+                head = Head("POST", scope["path"], query, headers, client)
+                read = route.endpoint.open(head, exchange, **route.arguments)
+                content = await body.read(ticket)
+                answer = await self._answer(read, content, head, ticket, exchange, body)
+        except (ClientGone, asyncio.CancelledError) as error:
+            self._close(exchange, CLIENT_GONE)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        except Exception as error:
+            answer = problems.answer(error, exchange)
+            self._close(exchange, answer.status)
+            await body.discard()
+        await _send(answer, exchange, send)
+
+    def _close(self, exchange: Exchange, status: int) -> None:
+        exchange.close(status)
+        report([exchange], self.serving.metrics)
+
+    async def _answer(
+        self, read: Read, content: Body, head: Head, ticket: Ticket, exchange: Exchange, body: BodyReader
+    ) -> Answer:
+        """The answer to a request that is there as a whole; its exchange is closed."""
+        if len(content) <= LOOP_BYTES and "content-encoding" not in head.headers:
+            outcome = await self._next_flush(Waiting(read, content, ticket, exchange))
+            if not isinstance(outcome, Call):
+                return outcome
+            seconds = self.serving.runner.estimate(outcome)
+            work = functools.partial(self.serving.answer, outcome, ticket, started=exchange.started)
+        else:
+            kind = (
+                exchange.model,
+                exchange.version,
+                exchange.template,
+                head.headers.get("content-type") == NPY,
+            )
+            seconds = self._byte_pace.estimate(kind, len(content))
+            work = functools.partial(self._read_and_run, read, content, kind, ticket, exchange)
+        ticket.add(seconds=seconds)
+        answer = await self._in_pool(work, exchange, body)
+        self._close(exchange, answer.status)
+        return answer
+
+    def _read_and_run(
+        self, read: Read, content: Body, kind: tuple, ticket: Ticket, exchange: Exchange, stop: Stop
+    ) -> Answer:
+        started = time.perf_counter()
+        answer = self.serving.answer(read(content), ticket, stop, exchange.started)
+        self._byte_pace.learn(kind, len(content), time.perf_counter() - started)
+        return answer
+
+    async def _in_pool(self, work: Callable[..., Answer], exchange: Exchange, body: BodyReader) -> Answer:
+        """Work in a thread, which is stopped when its deadline is over or the client goes."""
+        stop = Stop()
+        job = self._pool.submit(work, stop=stop)
+        working = asyncio.wrap_future(job)
+        watching = asyncio.ensure_future(body.wait_until_gone())
+        try:
+            await asyncio.wait(
+                {working, watching},
+                timeout=self.serving.runner.seconds_left(exchange.started),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not working.done():
+                stop.set()
+                if not job.cancel():  # it is at work: what it holds is given back when it ends
+                    await asyncio.wait({working})
+                raise ClientGone if watching.done() else self.serving.runner.too_late()
+            return working.result()
+        finally:
+            stop.set()
+            watching.cancel()
+
+    def _next_flush(self, waiting: Waiting) -> asyncio.Future:
+        loop = asyncio.get_running_loop()
+        waiting.future = loop.create_future()
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._flush)
+        return waiting.future
+
+    def _flush(self) -> None:
+        """Settle everything that waits, whatever is raised."""
+        waiting, self._waiting = self._waiting, []
+        try:
+            self._run_together([each for each in waiting if self._prepare(each)])
+            closed = [each.exchange for each in waiting if each.exchange.status]
+            report(closed, self.serving.metrics)
+        except Exception as error:
+            logger.exception("a flush failed")
+            for each in waiting:
+                each.settle(error)
+
+    def _prepare(self, waiting: Waiting) -> bool:
+        """Decode a request; whether it runs now. One that cannot, or takes long, is settled."""
+        try:
+            waiting.call = waiting.read(waiting.content)
+            if self.serving.runner.estimate(waiting.call) > LOOP_SECONDS:
+                waiting.settle(waiting.call)
+                return False
+            waiting.ticket.add(rows=waiting.call.rows)
+        except Exception as error:
+            waiting.settle(error)
+            return False
+        return True
+
+    def _run_together(self, waiting: Sequence[Waiting]) -> None:
+        outcomes = self.serving.runner.run_together([each.call for each in waiting])
+        for each, outcome in zip(waiting, outcomes, strict=True):
+            each.settle(outcome)
+
+
+def _read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """By name, values of the same name joined as WSGI servers join them."""
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    return headers
+
+
+async def _send(answer: Answer, exchange: Exchange, send: Send) -> None:
+    headers = exchange.headers() | answer.headers
+    headers |= {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
+    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,135 @@
+"""Runs calls: those of one round together, a long one alone and not beyond its deadline."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from detector import Detector, DetectorError, RunStopped, Scores
+from detector.session import Stop, stopped_by
+from service.endpoints import Call
+from service.messages import Answer
+from service.metrics import Metrics
+from service.pace import Pace
+from service.problems import Problem
+
+ROW_SECONDS = 1e-3  # until a run has been seen
+
+
+class Runner:
+    """Runs calls and counts what they score."""
+
+    def __init__(self, metrics: Metrics, deadline_seconds: float) -> None:
+        self._pace = Pace(ROW_SECONDS)
+        self._metrics = metrics
+        self._deadline_seconds = deadline_seconds
+
+    def estimate(self, call: Call) -> float:
+        """Seconds that the run of a call will take."""
+        return self._pace.estimate(_kind(call), call.rows)
+
+    def run_together(self, calls: Sequence[Call]) -> list[Answer | Exception]:
+        """The answer or the error of each call; those of one verb and detector run as one batch.
+
+        Whatever a call raises, every other one gets its own answer.
+        """
+        outcomes: list[Answer | Exception | None] = [None] * len(calls)
+        batches: dict[tuple, list[int]] = {}
+        for position, call in enumerate(calls):
+            batches.setdefault((call.run, call.request.detector), []).append(position)
+        for positions in batches.values():
+            for position, outcome in zip(
+                positions, self._run_batch([calls[position] for position in positions]), strict=True
+            ):
+                outcomes[position] = outcome
+        return outcomes
+
+    def run_alone(self, call: Call, stop: Stop, started: float) -> Answer:
+        """The answer of one call, at the latest when its deadline is over.
+
+        Parameters
+        ----------
+        call : Call
+        stop : Stop
+            Ends the run when it is set.
+        started : float
+            When the request came, in seconds of `time.perf_counter`.
+
+        Raises
+        ------
+        Problem
+            `deadline-exceeded`; and what the call itself raises.
+        """
+        left = self.seconds_left(started)
+        if left <= 0:
+            raise self.too_late()
+        with stopped_by(stop), _alarm(left, stop):
+            (outcome,) = self.run_together([call])
+        if isinstance(outcome, RunStopped):
+            raise self.too_late() from outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def seconds_left(self, started: float) -> float:
+        """Until the deadline of a request that came then, in seconds of `time.perf_counter`."""
+        return started + self._deadline_seconds - time.perf_counter()
+
+    def too_late(self) -> Problem:
+        """The problem of a deadline that is over."""
+        return Problem(
+            "deadline-exceeded",
+            f"the answer was not ready within {self._deadline_seconds:g} seconds: send fewer samples, or try "
+            "again in a moment",
+        )
+
+    def _run_batch(self, calls: Sequence[Call]) -> list[Answer | Exception]:
+        started = time.perf_counter()
+        try:
+            results = calls[0].run([call.request for call in calls])
+        except Exception as error:  # no neighbour may suffer: each once more, alone
+            if len(calls) == 1:
+                return [error]
+            return [outcome for call in calls for outcome in self._run_batch([call])]
+        ran = time.perf_counter()
+        outcomes = [_attempt(call.finish, result) for call, result in zip(calls, results, strict=True)]
+        good = [
+            (call.rows, result)
+            for call, result in zip(calls, results, strict=True)
+            if not isinstance(result, DetectorError)
+        ]
+        if good:
+            rows = sum(rows for rows, _ in good)
+            self._pace.learn(_kind(calls[0]), rows, time.perf_counter() - started)
+            self._count(calls[0].request.detector, rows, ran - started, (result for _, result in good))
+        return outcomes
+
+    def _count(self, detector: Detector, rows: int, seconds: float, results: Iterable[object]) -> None:
+        self._metrics.observe_run(detector.manifest, rows, seconds)
+        scores = [result.score for result in results if isinstance(result, Scores)]
+        if scores:
+            self._metrics.observe_scores(detector.manifest, scores)
+
+
+def _kind(call: Call) -> tuple:
+    """Calls of one kind take the same time for a row."""
+    manifest = call.request.detector.manifest
+    return manifest.name, manifest.version, call.run, getattr(call.request, "explain", None) is not None
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float, stop: Stop) -> Iterator[None]:
+    timer = threading.Timer(seconds, stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _attempt(finish: Callable[[object], Answer], result: object) -> Answer | Exception:
+    try:
+        return finish(result)
+    except Exception as error:  # every call gets an answer, whatever raises
+        return error

@@ -1,0 +1,66 @@
+"""What one process serves with: models, endpoints, limits and counters, whatever server brings requests."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from detector import ModelStore
+from detector.session import Stop
+from service.admission import Admission, Ticket
+from service.bodies import Limits
+from service.endpoints import Call, Endpoint, ModelChoice, verb_endpoints
+from service.messages import Answer
+from service.metrics import Metrics
+from service.registry import ModelRegistry
+from service.runner import Runner
+from service.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Serving:
+    """Everything that requests share.
+
+    Attributes
+    ----------
+    endpoints : mapping of str to Endpoint
+        By the rule of their path, as Werkzeug writes it; all are asked by POST.
+    default_model : str or None
+        Fixed from the start.
+    """
+
+    settings: Settings
+    models: ModelRegistry
+    metrics: Metrics
+    default_model: str | None
+    endpoints: Mapping[str, Endpoint]
+    admission: Admission
+    runner: Runner
+
+    def answer(self, call: Call, ticket: Ticket, stop: Stop, started: float) -> Answer:
+        """Run a call that takes long, or comes alone; arguments and errors as of `Runner.run_alone`."""
+        ticket.add(rows=call.rows)
+        return self.runner.run_alone(call, stop, started)
+
+
+def open_store(settings: Settings) -> Serving:
+    """Load every model of the store and follow it from now on."""
+    metrics = Metrics()
+    models = ModelRegistry(ModelStore(settings.store), metrics.count_reload)
+    metrics.watch(models)
+    models.poll()
+    default_model = settings.default_model or _only(list(models.models))
+    limits = Limits(settings.max_rows, settings.max_body_bytes)
+    serving = Serving(
+        settings,
+        models,
+        metrics,
+        default_model,
+        dict(verb_endpoints(ModelChoice(models, default_model), limits)),
+        Admission(settings, settings.pool_threads),
+        Runner(metrics, settings.deadline_seconds),
+    )
+    models.start(settings.poll_seconds)
+    return serving
+
+
+def _only(names: list[str]) -> str | None:
+    return names[0] if len(names) == 1 else None
