@@ -5,9 +5,11 @@
   python -m detector label digits stable 2
   python -m detector unlabel digits canary
   python -m detector retain digits --keep 3
+  python -m detector triton digits
 
 `verify` checks every byte of a version folder against its manifest and runs the self-test.
 A service that polls the store follows a label within seconds.
+`triton` writes `config.pbtxt` for the newest version, as publishing does by itself.
 """
 
 import argparse
@@ -54,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     unlabel.add_argument("label")
     retain = command("retain", _retain)
     retain.add_argument("--keep", type=int, required=True, help="newest versions to keep")
-    for sub in (listing, label, unlabel, retain):
+    triton = command("triton", _triton)
+    for sub in (listing, label, unlabel, retain, triton):
         sub.add_argument("--store", default="models", help="the store (default: models)")
     return parser
 
@@ -90,6 +93,11 @@ def _retain(arguments: argparse.Namespace) -> None:
     """Remove all but the newest versions and those that a label names."""
     removed = ModelStore(arguments.store).retain(arguments.name, arguments.keep)
     print(f"removed versions {removed}" if removed else "nothing to remove")
+
+
+def _triton(arguments: argparse.Namespace) -> None:
+    """Describe the newest version for Triton."""
+    print(ModelStore(arguments.store).write_config(arguments.name))
 
 
 if __name__ == "__main__":

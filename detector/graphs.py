@@ -18,6 +18,13 @@ DECODED = "decoded"  # the latent's decoding, where the reconstruction is anothe
 PROBABILITY = "probability"
 
 
+def model_outputs(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """Name and shape, the batch left out, of every output of `model.onnx`."""
+    shape = manifest.sample_shape
+    latent = {} if manifest.latent_shape is None else {LATENT: manifest.latent_shape}
+    return {SCORE: (), RECONSTRUCTION: shape, FEATURE_ERROR: shape, **latent}
+
+
 def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: int = 1) -> dict[str, Session]:
     """The graphs of a model folder, each held against the tensors that the manifest implies.
 
@@ -27,10 +34,8 @@ def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: in
         If a graph does not load, or has other tensors.
     """
     shape, latent = manifest.sample_shape, manifest.latent_shape
-    outputs = {SCORE: (), RECONSTRUCTION: shape, FEATURE_ERROR: shape}
-    graphs = {contract.MODEL_FILE: (INPUT, shape, outputs)}
+    graphs = {contract.MODEL_FILE: (INPUT, shape, model_outputs(manifest))}
     if latent is not None:
-        outputs[LATENT] = latent
         graphs[contract.ENCODER_FILE] = (INPUT, shape, {LATENT: latent})
         graphs[contract.DECODER_FILE] = (LATENT, latent, {RECONSTRUCTION: shape})
     if manifest.classifier is not None:

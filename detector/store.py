@@ -1,4 +1,7 @@
-"""The model store, `<root>/<name>/<version>/` with `labels.json`: find, publish, label, retain."""
+"""The model store, `<root>/<name>/<version>/` with `labels.json`: find, publish, label, retain.
+
+Beside the versions of a model `config.pbtxt` describes the newest one for Triton.
+"""
 
 import contextlib
 import dataclasses
@@ -11,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from detector.errors import StoreError
-from detector.manifest import NAME_PATTERN, Manifest, write_manifest
+from detector.manifest import NAME_PATTERN, Manifest, read_manifest, write_manifest
+from detector.triton import CONFIG_FILE, config_text
 
 LABELS_FILE = "labels.json"
 STABLE = "stable"
@@ -154,7 +158,29 @@ class ModelStore:
                     continue
                 raise StoreError(f"{staged} cannot become {final}: {error.strerror}") from error
             _sync_path(final.parent)
+            self.write_config(manifest.name)
             return final, manifest
+
+    def write_config(self, name: str) -> Path:
+        """Describe the newest version of a model in `config.pbtxt`, for Triton.
+
+        Raises
+        ------
+        StoreError
+            If there is no such model, or its folder cannot be written.
+        IntegrityError, ManifestError
+            If the manifest of that version cannot be read.
+        """
+        path = self.root / name / CONFIG_FILE
+        while True:
+            newest = choose_version(name, self.versions(name), {})
+            text = config_text(read_manifest(self.folder(name, newest))[0])
+            try:
+                _replace(path, text)
+            except OSError as error:
+                raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+            if self.versions(name)[-1] == newest:  # else somebody published, and perhaps wrote before us
+                return path
 
     def set_label(self, name: str, label: str, version: int | None) -> None:
         """Point a label at a version, or take it away with None; other readers see the old set or the new.
@@ -171,14 +197,7 @@ class ModelStore:
         elif labels.pop(label, None) is None:
             raise StoreError(f"model {name!r} has no label {label!r}, only {sorted(labels)}")
         path = self.root / name / LABELS_FILE
-        descriptor, temporary = tempfile.mkstemp(prefix=".labels-", dir=path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(json.dumps(labels, indent=2, sort_keys=True) + "\n")
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-        _sync_path(path.parent)
+        _replace(path, json.dumps(labels, indent=2, sort_keys=True) + "\n")
 
     def retain(self, name: str, keep: int) -> list[int]:
         """Remove all but the newest `keep` versions and those that a label names.
@@ -255,6 +274,18 @@ def _entries(folder: Path) -> list[str]:
         return []
     except OSError as error:
         raise StoreError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file; who reads it meanwhile sees all of the old one or all of the new."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(temporary).replace(path)
+    _sync_path(path.parent)
 
 
 def _sync(folder: Path) -> None:

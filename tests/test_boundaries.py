@@ -16,7 +16,6 @@ SERVICE_ONLY = {"flask", "werkzeug", "gunicorn", "prometheus_client"}
 LEVELS = {
     "errors": 0,
     "manifest": 1,
-    "store": 2,
     "windows": 2,
     "latents": 2,
     "tables": 2,
@@ -27,7 +26,9 @@ LEVELS = {
     "graphs": 3,
     "checks": 3,
     "batches": 4,
+    "triton": 4,
     "inference": 5,
+    "store": 5,
     "__init__": 6,
     "__main__": 7,
 }

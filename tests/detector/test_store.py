@@ -157,7 +157,12 @@ def test_set_label_moves_one_label_and_keeps_the_others(store):
 
     assert store.labels("tiny") == {"stable": 2, "canary": 2}
     assert (store.root / "tiny" / "labels.json").stat().st_mode & 0o777 == 0o644
-    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1", "2", "labels.json"]
+    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == [
+        "1",
+        "2",
+        "config.pbtxt",
+        "labels.json",
+    ]
 
 
 def test_set_label_refuses_what_is_not_there(store):
@@ -216,7 +221,7 @@ def test_publish_makes_the_next_version(store):
 
     assert [folder.name for folder in folders] == ["1", "2", "3"]
     assert [Detector.load(folder).manifest.version for folder in folders] == [1, 2, 3]
-    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1", "2", "3"]
+    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1", "2", "3", "config.pbtxt"]
 
 
 def test_publish_goes_on_after_the_highest_version(store):
@@ -283,7 +288,7 @@ def test_staged_folder_is_no_version(store):
         assert store.versions("tiny") == [1]
         assert staged.parent == store.root / "tiny"
 
-    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1"]
+    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1", "config.pbtxt"]
 
 
 def test_reader_never_sees_an_incomplete_version(store):
@@ -335,7 +340,13 @@ def test_retain_keeps_the_newest_and_the_labelled(store):
 
     assert removed == [1, 3]
     assert store.versions("tiny") == [2, 4, 5]
-    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["2", "4", "5", "labels.json"]
+    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == [
+        "2",
+        "4",
+        "5",
+        "config.pbtxt",
+        "labels.json",
+    ]
     assert publish_model(store).name == "6"
 
 

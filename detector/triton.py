@@ -1,0 +1,68 @@
+"""`<name>/config.pbtxt`: what Triton must know to serve the newest version of a model from the same store."""
+
+import math
+from typing import Any
+
+from detector.graphs import INPUT, model_outputs
+from detector.manifest import Manifest
+from detector.session import CHUNK_ROWS, CHUNK_VALUES
+
+CONFIG_FILE = "config.pbtxt"
+_HEADING = "# Written when a version is published; the tensors are those of the newest one.\n"
+
+
+def model_config(manifest: Manifest) -> dict[str, Any]:
+    """The configuration of a model in the JSON form of Triton's `ModelConfig`.
+
+    Triton takes the highest version unless told otherwise, and knows no labels. A batch runs in one piece
+    there, so it may have as many rows as the service runs at a time; requests that are ready together share
+    one, and none waits for others.
+    """
+    outputs = model_outputs(manifest)
+    n_values = max(math.prod(shape) for shape in (manifest.sample_shape, *outputs.values()))
+    return {
+        "name": manifest.name,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "version_policy": {"latest": {"num_versions": 1}},
+        "max_batch_size": max(1, min(CHUNK_ROWS, CHUNK_VALUES // n_values)),
+        "input": [_tensor(INPUT, manifest.sample_shape)],
+        "output": [_tensor(name, shape) for name, shape in outputs.items()],
+        "instance_group": [{"kind": "KIND_CPU", "count": 1}],
+        "dynamic_batching": {},
+        # One thread, as in the service: then a row has the same bits alone and in any batch.
+        "parameters": {
+            "intra_op_thread_count": {"string_value": "1"},
+            "inter_op_thread_count": {"string_value": "1"},
+        },
+    }
+
+
+def _tensor(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """One float32 tensor, the batch left out; Triton wants a dimension even where the graph has no more."""
+    tensor: dict[str, Any] = {"name": name, "data_type": "TYPE_FP32", "dims": list(shape) or [1]}
+    return tensor if shape else tensor | {"reshape": {"shape": []}}
+
+
+def config_text(manifest: Manifest) -> str:
+    """The same in the text form of protocol buffers, as `config.pbtxt` holds it."""
+    return _HEADING + "".join(_field(name, value) for name, value in model_config(manifest).items())
+
+
+_ENUMS = ("data_type", "kind")
+
+
+def _field(name: str, value: Any, indent: str = "") -> str:
+    """One field, a list of messages as the field repeated, a map as its entries."""
+    if name == "parameters":
+        entries = [{"key": key, "value": entry} for key, entry in value.items()]
+        return "".join(_field("parameters ", entry, indent) for entry in entries)
+    if isinstance(value, dict):
+        inner = "".join(_field(key, member, indent + "  ") for key, member in value.items())
+        return f"{indent}{name.strip()} {{\n{inner}{indent}}}\n"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "".join(_field(name, item, indent) for item in value)
+    if isinstance(value, list):
+        return f"{indent}{name}: [{', '.join(map(str, value))}]\n"
+    text = f'"{value}"' if isinstance(value, str) and name not in _ENUMS else str(value)
+    return f"{indent}{name}: {text}\n"
