@@ -39,13 +39,15 @@ image:  ## Build the two Docker images
 	docker build --target service --tag residual-service .
 	docker build --target training --tag residual-training .
 
-LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
+LOCKED := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header
+LOCK   := $(LOCKED) --universal
 
 lock: setup  ## Bring the locks up to date, e.g. make lock ARGS=--upgrade
 	$(LOCK) $(ARGS) --extra service pyproject.toml -o requirements/service.txt
 	$(LOCK) $(ARGS) --extra training pyproject.toml -o requirements/training.txt
 	$(LOCK) $(ARGS) --extra service --extra training --group dev pyproject.toml -o requirements/dev.txt
 	echo uv | $(LOCK) $(ARGS) - -o requirements/uv.txt
+	for list in requirements/bench-*.in; do $(LOCKED) --python-version 3.11 $(ARGS) $$list -o $${list%.in}.txt || exit; done
 
 clean:  ## Remove .venv and what tests and builds left
 	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache build dist

@@ -1,6 +1,7 @@
 """Environments of contenders that cannot share ours: made once, with fixed versions, below `.make/`.
 
-A contender is a script in `benchmarks/contenders/` that runs there, reads arrays and writes scores.
+A contender of quality is a script in `benchmarks/contenders/` that runs there, reads arrays and writes
+scores; one of speed is a server, and has a lock `requirements/bench-NAME.txt`.
 """
 
 import subprocess
@@ -15,6 +16,8 @@ from benchmarks.protocol import QualityError
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / ".make" / "contenders"
 SCRIPTS = ROOT / "benchmarks" / "contenders"
+# Triton's Python backend is linked against the library of Debian's own interpreter.
+BASE_PYTHON = {"triton": "/usr/bin/python3.11"}
 READY = ".requirements"  # written last, with what was installed
 
 
@@ -58,16 +61,41 @@ def environment(name: str) -> Path:
     python = folder / "bin" / "python"
     if not is_made(name):
         print(f"making the environment of {name} in {folder}", file=sys.stderr)
-        _run(name, [sys.executable, "-m", "venv", "--clear", str(folder)])
-        _run(
-            name, [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(_requirements(name))]
-        )
+        for command in _commands(name, folder, python):
+            _run(name, command)
         (folder / READY).write_text(_requirements(name).read_text())
     return python
 
 
+def _commands(name: str, folder: Path, python: Path) -> list[list[str]]:
+    """By uv where there is a lock, as in the Makefile; else by pip, with what a user told it."""
+    requirements = str(_requirements(name))
+    if _lock(name).exists():
+        uv = [sys.executable, "-m", "uv"]
+        return [
+            [
+                *uv,
+                "venv",
+                "--quiet",
+                "--clear",
+                "--python",
+                BASE_PYTHON.get(name, sys.executable),
+                str(folder),
+            ],
+            [*uv, "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", requirements],
+        ]
+    return [
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
+        [str(python), "-m", "pip", "install", "--quiet", "--requirement", requirements],
+    ]
+
+
 def _requirements(name: str) -> Path:
-    return SCRIPTS / f"{name}.txt"
+    return _lock(name) if _lock(name).exists() else SCRIPTS / f"{name}.txt"
+
+
+def _lock(name: str) -> Path:
+    return ROOT / "requirements" / f"bench-{name}.txt"
 
 
 def _run(name: str, command: list[str]) -> None:

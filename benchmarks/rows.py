@@ -15,7 +15,7 @@ def read_rows(path: Path) -> list[Row]:
     return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
-def find_row(rows: Sequence[Row], **wanted: Any) -> Row | None:
+def find_row(rows: Sequence[Row], /, **wanted: Any) -> Row | None:
     """The first row with these members, if there is one."""
     return next((row for row in rows if wanted.items() <= row.items()), None)
 

@@ -1,0 +1,13 @@
+-- wrk posts one file again and again, and says what came of it on a line of its own.
+local file = assert(io.open(os.getenv("SERVING_BODY"), "rb"))
+wrk.method = "POST"
+wrk.body = file:read("*a")
+file:close()
+
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    'RESULT {"requests": %d, "microseconds": %d, "mean": %.1f, "p50": %d, "p99": %d, "status": %d, "socket": %d}\n',
+    summary.requests, summary.duration, latency.mean, latency:percentile(50), latency:percentile(99),
+    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+end

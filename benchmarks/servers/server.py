@@ -1,0 +1,191 @@
+"""A contender while it runs: started, waited for, asked, measured, ended."""
+
+import contextlib
+import dataclasses
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.environments import ROOT
+from benchmarks.servers import usage, wrk
+from benchmarks.servers.contenders import Contender, Start, clean_environ
+from benchmarks.servers.errors import ServingError
+from benchmarks.servers.formats import Format
+from benchmarks.servers.work import FOLDER, Work
+
+START_SECONDS, STOP_SECONDS, QUIET_SECONDS = 120, 15, 8
+ANSWER_SECONDS = 120
+SCORE_TOLERANCE = 1e-5  # relative, between machines and between versions of ONNX Runtime
+BULK_REQUESTS, MOST_SECONDS = 8, 60  # a run of bulk requests is long enough for so many, within a bound
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A process that answers, with all it started."""
+
+    contender: Contender
+    work: Work
+    port: int
+    root: int
+    mark: str
+    cold_start_seconds: float
+
+    def processes(self) -> list[int]:
+        """Of the whole tree."""
+        return usage.tree(self.root, self.mark)
+
+    def post(self, form: Format, body: bytes) -> tuple[int, bytes]:
+        """Status and content of one answer, over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+        with contextlib.closing(connection):
+            headers = {"Content-Type": form.content_type, **self.contender.headers}
+            connection.request("POST", form.path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def check_scores(self, body: str, n_rows: int) -> float:
+        """Hold the answer against the model's own scores; seconds that it took.
+
+        Raises
+        ------
+        ServingError
+            If it is another one.
+        """
+        form = self.contender.formats[body]
+        content = form.file(self.work, n_rows).read_bytes()
+        start = time.perf_counter()
+        status, answer = self.post(form, content)
+        seconds = time.perf_counter() - start
+        what = f"{self.contender.name} on {self.work.name}, {body} of {n_rows} rows"
+        if status != 200:
+            raise ServingError(f"{what}: must answer 200, got {status}: {answer[:200]!r}")
+        compare_scores(form.scores(answer), self.work.scores(n_rows), what)
+        return seconds
+
+    def measure(self, body: str, n_rows: int, concurrency: int, seconds: float) -> dict[str, Any]:
+        """Figures of one run, repeated where others used the machine; the one they used least."""
+
+        def once() -> dict[str, Any]:
+            usage.wait_until_idle(self.processes)
+            usage.wait_until_quiet(self.processes, QUIET_SECONDS)
+            return self._run(body, n_rows, concurrency, seconds)
+
+        return usage.cleanly(once)
+
+    def drive(self, body: str, n_rows: int, concurrency: int, seconds: float) -> wrk.Load:
+        """Post a body for so long."""
+        form = self.contender.formats[body]
+        headers = {"Content-Type": form.content_type, **self.contender.headers}
+        url = f"http://127.0.0.1:{self.port}{form.path}"
+        return wrk.drive(url, form.file(self.work, n_rows), headers, concurrency, seconds)
+
+    def _run(self, body: str, n_rows: int, concurrency: int, seconds: float) -> dict[str, Any]:
+        with usage.Meter(self.processes) as meter:
+            load = self.drive(body, n_rows, concurrency, seconds)
+        requests = load.requests_per_second * meter.wall_seconds
+        return {
+            "requests_per_second": round(load.requests_per_second, 2),
+            "p50_ms": load.p50_ms,
+            "p99_ms": load.p99_ms,
+            "cpu_us_per_request": round(meter.cpu_seconds / requests * 1e6, 1) if requests else None,
+            "memory_mb": round(usage.memory_mb(self.processes()), 1),
+            "cold_start_seconds": round(self.cold_start_seconds, 2),
+            "foreign_cpu": round(meter.foreign, 3),
+            "errors": load.errors,
+        }
+
+
+def compare_scores(got: np.ndarray, wanted: np.ndarray, what: str) -> None:
+    """Raise ServingError where scores differ by more than `SCORE_TOLERANCE`."""
+    if got.shape != wanted.shape:
+        raise ServingError(f"{what}: must answer scores of shape {wanted.shape}, got {got.shape}")
+    difference = float(np.max(np.abs(got - wanted) / wanted))
+    if not difference <= SCORE_TOLERANCE:
+        raise ServingError(
+            f"{what}: scores must be those of the model within {SCORE_TOLERANCE:g}, got {difference:.2g}"
+        )
+
+
+def bulk_seconds(asked_for: float, request_seconds: float) -> float:
+    """How long to run where one request takes so long."""
+    return min(MOST_SECONDS, max(asked_for, BULK_REQUESTS * request_seconds))
+
+
+@contextlib.contextmanager
+def started(contender: Contender, work: Work, bulk: bool) -> Iterator[Server]:
+    """A contender that answers; ended with all it started, at the latest by SIGKILL.
+
+    Raises
+    ------
+    ServingError
+        If it does not answer in time.
+    """
+    mark, port = uuid.uuid4().hex, _free_port()
+    log = FOLDER / "logs" / f"{contender.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="serving-") as folder, log.open("wb") as stream:
+        start = Start(work, port, bulk, Path(folder))
+        command = contender.prepare(start)
+        environ = clean_environ() | contender.environ(start) | {usage.MARK: mark}
+        cwd = folder if contender.has_environment else ROOT
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environ, stdout=stream, stderr=stream, start_new_session=True
+        )
+        try:
+            server = Server(contender, work, port, process.pid, mark, 0.0)
+            _wait_for_answer(server, process, log)
+            yield dataclasses.replace(server, cold_start_seconds=time.perf_counter() - begin)
+        finally:
+            _end(process, mark)
+
+
+def _wait_for_answer(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until it answers its first row."""
+    form = next(iter(server.contender.formats.values()))
+    content = form.file(server.work, 1).read_bytes()
+    end, seen = time.monotonic() + START_SECONDS, "no answer"
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            status, answer = server.post(form, content)
+        except (OSError, http.client.HTTPException) as error:
+            seen = repr(error)
+        else:
+            if status == 200:
+                return
+            seen = f"{status} {answer[:200]!r}"
+        time.sleep(0.02)
+    raise ServingError(f"{server.contender.name} does not answer ({seen}); {log} ends: {_tail(log)}")
+
+
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    """End the tree in order, then by force."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGTERM)
+    end = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < end and (process.poll() is None or usage.tree(process.pid, mark)):
+        time.sleep(0.1)
+    for member in usage.tree(process.pid, mark):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+    process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace").strip()[-300:]

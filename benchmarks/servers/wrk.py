@@ -1,0 +1,75 @@
+"""Load by wrk: so many connections, each of which posts the same body as soon as it has its answer."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.servers.errors import ServingError
+
+SCRIPT = Path(__file__).with_name("post.lua")
+MARKER = "RESULT "
+TIMEOUT_SECONDS = 60
+FEW_REQUESTS = 200  # for each connection: below it, the request that a run's end cuts off would count
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What came of a run; `errors` are answers other than 2xx, and connections that failed."""
+
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+    errors: int
+
+
+def check_installed() -> None:
+    """Raise ServingError where there is no wrk."""
+    if shutil.which("wrk") is None:
+        raise ServingError(
+            "wrk must be on the PATH to drive the servers, and is not: apt-get install wrk, "
+            "or https://github.com/wg/wrk"
+        )
+
+
+def drive(url: str, body: Path, headers: Mapping[str, str], concurrency: int, seconds: float) -> Load:
+    """Post a file for so long.
+
+    Raises
+    ------
+    ServingError
+        If wrk does not say what came of it.
+    """
+    command = ["wrk", "--threads", "1", "--connections", str(concurrency)]
+    command += ["--duration", f"{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT_SECONDS}s"]
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
+    command += ["--script", str(SCRIPT), url]
+    environ = {**os.environ, "SERVING_BODY": str(body)}
+    finished = subprocess.run(command, env=environ, capture_output=True, text=True)
+    return read_result(finished.stdout + finished.stderr, concurrency)
+
+
+def read_result(output: str, concurrency: int) -> Load:
+    """What the script printed.
+
+    Few requests are counted by their mean duration, since each connection always has one under way; many by
+    the clock, since the client's own time between two of them counts as well.
+
+    Raises
+    ------
+    ServingError
+        If it printed nothing.
+    """
+    line = next((line for line in output.splitlines() if line.startswith(MARKER)), None)
+    if line is None:
+        raise ServingError(f"wrk ended without a result: {output.strip()[-300:] or 'no message'}")
+    result = json.loads(line.removeprefix(MARKER))
+    if 0 < result["requests"] < FEW_REQUESTS * concurrency:
+        rate = concurrency * 1e6 / result["mean"]
+    else:
+        rate = result["requests"] * 1e6 / result["microseconds"]
+    return Load(rate, result["p50"] / 1e3, result["p99"] / 1e3, result["status"] + result["socket"])
