@@ -1,0 +1,84 @@
+"""Plain JSON bodies, arrays of nothing but numbers, read fast; any other body is not read here.
+
+simdjson writes all numbers of an array into one buffer, whatever their nesting, and knows no type to hold
+them against. So this reader says None wherever it is not certain that the strict one would read the same;
+then the strict one reads, or refuses.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from service.bodies import INSTANCES
+
+try:
+    import simdjson
+except ImportError:  # there are no wheels for this Python or this machine
+    simdjson = None
+
+_BRACKET = ord("[")
+_VIEWS = (simdjson.Array, simdjson.Object) if simdjson else ()  # into the parser's buffers
+
+
+class NumberReader:
+    """Reads the bodies, or the slices of one body, that one thread has.
+
+    The parser keeps its buffers from one text to the next, and all that it hands out lies within them. So
+    nothing of it leaves `read`, and no thread may use the reader of another.
+    """
+
+    def __init__(self) -> None:
+        self._parser = simdjson.Parser() if simdjson else None
+
+    def read(self, text: bytes, rank: int) -> tuple[np.ndarray, Mapping[str, Any]] | None:
+        """The instances of a body and its other members.
+
+        Parameters
+        ----------
+        text : bytes
+            Begins with a brace, for simdjson skips the byte order mark that JSON does not have.
+        rank : int
+            How many axes an instance has.
+
+        Returns
+        -------
+        ndarray of shape (n, ...), float64, with 1 + rank axes; and a mapping
+            The numbers rounded as Python rounds them. Of the members only texts, numbers, booleans and null
+            are what they are in Python.
+        None
+            If the text is no JSON object, has a member twice, lacks instances, or has such that are not all
+            numbers of one shape; if an integer has more than 64 bits; if in doubt; or if simdjson is not
+            installed.
+        """
+        if self._parser is None:
+            return None
+        try:
+            body = self._parser.parse(text)
+            members = {name: body[name] for name in body}
+            instances = members.pop(INSTANCES)
+            if len(members) + 1 != len(body) or any(isinstance(value, _VIEWS) for value in members.values()):
+                return None
+            shape, n_arrays = _measure(instances, rank)
+            if np.count_nonzero(np.frombuffer(text, np.uint8) == _BRACKET) != n_arrays:
+                return None
+            numbers = np.frombuffer(instances.as_buffer(of_type="d"))  # a copy, so it outlives the parser
+            return (numbers.reshape(shape), members) if numbers.size == math.prod(shape) else None
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError):
+            return None
+
+
+def _measure(instances: Any, rank: int) -> tuple[tuple[int, ...], int]:
+    """The shape of nested arrays, and how many there are; ValueError where lengths at one depth differ.
+
+    A text that has as many opening brackets has no further array. Where its innermost elements make a buffer
+    of numbers, they are not objects, texts, booleans or null either, so they all are numbers.
+    """
+    shape, arrays, count = [len(instances)], [instances], 1
+    for _ in range(rank):
+        arrays = [element for array in arrays for element in array]
+        (length,) = set(map(len, arrays))
+        shape.append(length)
+        count += len(arrays)
+    return tuple(shape), count

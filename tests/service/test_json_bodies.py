@@ -1,0 +1,247 @@
+"""The fast reader of JSON against the strict one."""
+
+import json
+import struct
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from service import json_numbers
+from service.bodies import Decoded, Expected, Limits
+from service.json_bodies import decode_json, decode_plain, decode_strictly
+from service.json_numbers import NumberReader
+from service.problems import Problem
+
+LIMITS = Limits(max_rows=50, max_bytes=100)
+OPTIONS = ("alpha", "fdr", "explain", "dtype")
+KINDS = {
+    "row": Expected((3,), ("a", "b", "c"), rows=True),
+    "latent": Expected((2,)),
+    "picture": Expected((2, 3), value_range=(0.0, 16.0)),
+    "colour": Expected((2, 2, 3), value_range=(0.0, 255.0)),
+    "series": Expected((4, 2), ("a", "b"), series=True, timestamps=True),
+    "pulse": Expected((4, 1), ("a",), series=True, timestamps=True),
+    "cells": Expected((3,), ("a", "b", "c"), rows=True, cells=True),
+}
+
+
+def outcome(decode, content, expected, limits=LIMITS):
+    """All that a body decodes to, comparable bit by bit, or all of its problem."""
+    try:
+        decoded = decode(content, expected, limits, OPTIONS)
+    except Problem as problem:
+        return problem.type, problem.detail, problem.errors
+    return decoded and describe(decoded)
+
+
+def describe(decoded: Decoded):
+    """An array's bits, and what else there is of a body, types included."""
+    samples = decoded.samples
+    values = repr(samples.tolist()) if samples.dtype == object else samples.tobytes()
+    pointers = (
+        [decoded.point(index) for index in list(np.ndindex(samples.shape))[:20]] if samples.ndim > 1 else []
+    )
+    return samples.dtype, samples.shape, values, repr(decoded.options), repr(decoded.timestamps), pointers
+
+
+def assert_same(content: bytes, expected: Expected) -> None:
+    """Where the fast reader reads a body, or refuses it, the strict one does the same."""
+    fast = outcome(decode_plain, content, expected)
+    if fast is not None:
+        assert fast == outcome(decode_strictly, content, expected)
+
+
+NUMBERS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.floats(width=32, allow_nan=False, allow_infinity=False).map(repr),
+    st.integers(-(2**65), 2**65).map(str),
+    st.integers(0, 255).map(str),
+    st.from_regex(r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][-+]?[0-9]{1,3})?", fullmatch=True),
+)
+_ODDITIES = """
+-0 -0.0 1e400 -1e-400 1. 01 +1 NaN -Infinity null true "1" {} [] [1] {"a":1} "]" "["
+18446744073709551615 18446744073709551616 -9223372036854775809
+"""
+_MEMBERS = r"""
+"alpha":0.1 "alpha":1 "alpha":1.0 "alpha":null "alpha":"0.1" "explain":2 "explain":2.0 "explain":"map"
+"explain":true "fdr":1e-3 "fdr":[0.1] "fdr":{"a":1} "dtype":"int8" "beta":1 "":0 "instances":[] "instances":1
+"inst\u0061nces":[1] "timestamps":[1] "timestamps":["["]
+"""
+GAPS = st.sampled_from(["", " ", "\n", "\t\r\n ", "\f", "\ufeff"])
+
+
+@st.composite
+def bodies(draw, kind: str) -> bytes:
+    """Bodies that are mostly right: of the shape or near it, with few odd values, members and mutations."""
+    shape = list(KINDS[kind].shape)
+    if KINDS[kind].series and draw(st.booleans()):
+        shape = shape[1:]
+    if draw(st.integers(0, 9)) == 0:
+        shape = draw(st.lists(st.integers(0, 3), max_size=4))
+    values = (
+        st.one_of(*[NUMBERS] * 30, st.sampled_from(_ODDITIES.split())) if draw(st.booleans()) else NUMBERS
+    )
+    gap = draw(GAPS) if draw(st.integers(0, 4)) == 0 else ""
+
+    def nested(shape):
+        if not shape:
+            return draw(values)
+        length = shape[0] if draw(st.integers(0, 60)) else draw(st.integers(0, 4))
+        return "[" + f"{gap},{gap}".join(nested(shape[1:]) for _ in range(length)) + "]"
+
+    members = ['"instances":' + gap + nested([draw(st.integers(0, 4)), *shape])]
+    members += (
+        draw(st.lists(st.sampled_from(_MEMBERS.split()), max_size=2)) if draw(st.integers(0, 2)) == 0 else []
+    )
+    content = bytearray(("{" + f",{gap}".join(members) + "}" + gap).encode())
+    for _ in range(draw(st.sampled_from([0, 0, 0, 0, 1, 2]))):
+        at = draw(st.integers(0, len(content) - 1))
+        content[at : at + draw(st.integers(0, 2))] = draw(
+            st.sampled_from(list(b'[]{},:"-.e0 \\\x00\xff'))
+        ).to_bytes()
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=400)
+@given(st.data())
+def test_fast_reader_reads_what_the_strict_one_reads(kind, data):
+    """Equal to the bit, or the same problem, or left to the strict one."""
+    assert_same(data.draw(bodies(kind)), KINDS[kind])
+
+
+@settings(max_examples=1000)
+@given(NUMBERS)
+@example("9007199254740993")
+@example("9223372036854775807")
+@example("18446744073709551615")
+@example("2.2250738585072011e-308")
+@example("0." + "0" * 400 + "1")
+@example("1" + "0" * 308)
+@example("5e-324")
+def test_numbers_are_rounded_alike(number):
+    """By both readers and by Python."""
+    content = b'{"instances": [[%s, 1]]}' % number.encode()
+
+    assert_same(content, KINDS["latent"])
+    read = NumberReader().read(content, 1)
+    if read is not None:
+        assert struct.pack("d", read[0][0, 0]) == struct.pack(
+            "d", float(number) + 0.0 if number == "-0" else float(number)
+        )
+
+
+@pytest.mark.parametrize("kind", ["row", "latent", "picture", "colour", "series", "pulse"])
+def test_plain_bodies_are_read_by_the_fast_reader(kind):
+    """In the forms that `json` and orjson write, with options or without."""
+    expected = KINDS[kind]
+    samples = np.random.default_rng(0).normal(size=(5, *expected.shape))
+    for document in (
+        {"instances": samples.tolist()},
+        {"instances": samples.tolist(), "explain": 2, "alpha": 0.1},
+    ):
+        for indent in (None, 1):
+            content = json.dumps(document, indent=indent).encode()
+
+            decoded = decode_plain(content, expected, LIMITS, OPTIONS)
+
+            assert decoded.samples.tobytes() == samples.tobytes()
+            assert decoded.options == {name: document[name] for name in document if name != "instances"}
+            assert_same(content, expected)
+
+
+@pytest.mark.parametrize(
+    "instances",
+    [
+        "[[1,[2,3]],[4,[]]]",  # as many values and arrays of as many elements as two rows of two
+        "[[1,2],[[3,4]]]",
+        "[[1,2],3,4]",
+        "[[1,2],[3]]",
+        "[[1,2,3],[4]]",
+        "[[1,2],{}]",
+        "[[1,2],[3,null]]",
+        "[[1,2],[3,true]]",
+        '[[1,2],[3,"4"]]',
+        '[[1,2],"ab"]',
+        "[]",
+        "[1,[2,[3]]]",
+        "{}",
+        '"ab"',
+        "null",
+    ],
+)
+def test_fast_reader_leaves_other_arrays_alone(instances):
+    """All numbers come as one array, so a row of another length would shift all that follow."""
+    assert NumberReader().read(b'{"instances":%s}' % instances.encode(), 1) is None
+
+
+def test_fast_reader_outlives_what_it_cannot_read():
+    """No error keeps a part of the parser alive, which could then not be used again."""
+    reader = NumberReader()
+    for faulty in (
+        b'{"instances":[[1,null]]}',
+        b'{"instances":[[1,[2]]]}',
+        b'{"instances":[[1],[]]}',
+        b"[",
+        b"[1]",
+    ):
+        assert reader.read(faulty, 1) is None
+        assert reader.read(b'{"instances":[[1,2]],"fdr":[1]}', 1) is None
+        samples, members = reader.read(b'{"instances":[[1,2]],"fdr":0.1}', 1)
+
+        assert (samples.tolist(), members) == ([[1.0, 2.0]], {"fdr": 0.1})
+
+
+def test_samples_stay_what_they_are_when_the_reader_reads_on():
+    """They are a copy, and may be written to."""
+    reader = NumberReader()
+    samples, _ = reader.read(b'{"instances":[[1,2]]}', 1)
+    for number in range(100):
+        reader.read(b'{"instances":[[%d,4]]}' % number, 1)
+    del reader
+
+    assert samples.tolist() == [[1.0, 2.0]]
+    samples[0, 0] = 3
+
+
+def test_bodies_are_read_without_the_fast_reader(monkeypatch):
+    """On machines for which there is no wheel of simdjson."""
+    content = json.dumps({"instances": [[0.5, 1.0]] * 200}).encode()
+    monkeypatch.setattr(json_numbers, "simdjson", None)
+
+    assert decode_plain(content, KINDS["latent"], Limits(200, 0), OPTIONS) is None
+    assert decode_json(content, KINDS["latent"], Limits(200, 0), OPTIONS).samples.shape == (200, 2)
+
+
+def test_threads_decode_at_the_same_time():
+    """Every body has a reader of its own."""
+    samples = np.random.default_rng(0).normal(size=(8, 40, 3))
+    contents = [json.dumps({"instances": rows.tolist()}).encode() for rows in samples]
+    wrong = []
+
+    def decode(position):
+        for _ in range(200):
+            read = decode_json(contents[position], KINDS["row"], LIMITS, OPTIONS).samples
+            if not np.array_equal(read, samples[position]):
+                wrong.append(position)
+
+    threads = [threading.Thread(target=decode, args=(position,)) for position in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not wrong
+
+
+def test_too_many_rows_are_refused_by_both_readers():
+    """With both numbers; an option that is none comes first."""
+    expected = KINDS["latent"]
+    content = b'{"instances":[' + b",".join([b"[1,2]"] * 51) + b"]"
+
+    for end, word in ((b"}", "too-many-rows"), (b',"alpha":5}', "invalid-option")):
+        assert outcome(decode_json, content + end, expected)[0] == word
+        assert_same(content + end, expected)
