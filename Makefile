@@ -45,7 +45,7 @@ LOCK   := $(LOCKED) --universal
 lock: setup  ## Bring the locks up to date, e.g. make lock ARGS=--upgrade
 	$(LOCK) $(ARGS) --extra service pyproject.toml -o requirements/service.txt
 	$(LOCK) $(ARGS) --extra training pyproject.toml -o requirements/training.txt
-	$(LOCK) $(ARGS) --extra service --extra training --group dev pyproject.toml -o requirements/dev.txt
+	$(LOCK) $(ARGS) --extra service --extra training --extra client --group dev pyproject.toml -o requirements/dev.txt
 	echo uv | $(LOCK) $(ARGS) - -o requirements/uv.txt
 	for list in requirements/bench-*.in; do $(LOCKED) --python-version 3.11 $(ARGS) $$list -o $${list%.in}.txt || exit; done
 

@@ -1,4 +1,4 @@
-"""Imports go one way, `training -> detector <- service`, and the service stays small."""
+"""Imports go one way, `training -> detector <- service`, and service and client stay small."""
 
 import ast
 import subprocess
@@ -94,12 +94,23 @@ def test_training_loads_nothing_of_the_service():
     assert not loaded & (SERVICE_ONLY | {"service"})
 
 
+def test_client_loads_nothing_but_numpy_and_httpx():
+    """Who only asks a service needs no ONNX Runtime, and waits for none."""
+    loaded = loaded_by("import residual_client")
+
+    assert {"numpy", "httpx"} <= loaded
+    assert not loaded & (
+        TRAINING_ONLY | SERVICE_ONLY | {"PIL", "detector", "onnxruntime", "pyarrow", "training", "service"}
+    )
+
+
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("detector", {"training", "service", *TRAINING_ONLY, *SERVICE_ONLY}),
-        ("training", {"service", *SERVICE_ONLY}),
-        ("service", {"training", *TRAINING_ONLY}),
+        ("detector", {"training", "service", "residual_client", *TRAINING_ONLY, *SERVICE_ONLY}),
+        ("training", {"service", "residual_client", *SERVICE_ONLY}),
+        ("service", {"training", "residual_client", *TRAINING_ONLY}),
+        ("residual_client", {"training", "service", *SERVICE_ONLY, *TRAINING_ONLY} - {"pandas"}),
     ],
 )
 def test_package_imports_nothing_across_the_boundary(package, forbidden):

@@ -1,0 +1,34 @@
+"""Ask a service of residual from Python: arrays and data frames in, decisions out."""
+
+from residual_client.client import AsyncClient, Client
+from residual_client.errors import (
+    AnswerError,
+    BadRequest,
+    ClientError,
+    NoAnswer,
+    NotFound,
+    Overloaded,
+    Problem,
+    RequestError,
+    ServiceFailed,
+    Unauthorized,
+)
+from residual_client.results import Classes, Contribution, Scores
+
+__all__ = [
+    "AnswerError",
+    "AsyncClient",
+    "BadRequest",
+    "Classes",
+    "Client",
+    "ClientError",
+    "Contribution",
+    "NoAnswer",
+    "NotFound",
+    "Overloaded",
+    "Problem",
+    "RequestError",
+    "Scores",
+    "ServiceFailed",
+    "Unauthorized",
+]

@@ -1,0 +1,329 @@
+"""What a call of the client does, step by step, whoever sends: the one core of `Client` and `AsyncClient`.
+
+Every function here is a generator: it yields requests and pauses, and is given answers.
+"""
+
+import dataclasses
+import secrets
+import urllib.parse
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from residual_client import tables, wire
+from residual_client.errors import Problem, RequestError
+from residual_client.results import join_classes, join_scores
+from residual_client.retries import Retries, Steps, retry_after_seconds
+from residual_client.samples import Samples, collect, rows_of_columns
+from residual_client.wire import Answer, Request
+
+MAX_CONTRIBUTIONS = 1_000_000  # of one answer, by the service's own limit
+
+Part = TypeVar("Part")
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Which model answers: the service's default one where nothing is said.
+
+    Attributes
+    ----------
+    name : str or None
+    version : int or None
+    label : str or None
+        At most one of the two, and only with a name.
+    is_resolved : bool
+        Whether the client found the version itself.
+    """
+
+    name: str | None = None
+    version: int | None = None
+    label: str | None = None
+    is_resolved: bool = False
+
+    def __post_init__(self) -> None:
+        if self.version is not None and self.label is not None:
+            raise RequestError(f"give a version or a label, got {self.version} and {self.label!r}")
+        if self.name is None and (self.version is not None or self.label is not None):
+            raise RequestError("a version or a label belongs to a model: name it")
+
+    def path(self, verb: str) -> str:
+        """Where a verb of it is."""
+        if self.name is None:
+            return f"/{verb}"
+        below = "" if self.version is None else f"/versions/{self.version}"
+        if self.label is not None:
+            below = f"/labels/{_quote(self.label)}"
+        return f"/models/{_quote(self.name)}{below}/{verb}"
+
+
+@dataclasses.dataclass
+class Limits:
+    """The most that one request holds; smaller after the service has called one too large.
+
+    Attributes
+    ----------
+    body_bytes : int
+    rows : int
+    """
+
+    body_bytes: int
+    rows: int
+
+    def shrink(self, problem: Problem, n_bytes: int, n_rows: int) -> None:
+        """Halve what was too much."""
+        if problem.type == "too-many-rows":
+            self.rows = max(1, n_rows // 2)
+        else:
+            self.body_bytes = max(1, n_bytes // 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What a call must know of the version that answers it."""
+
+    target: Target
+    kind: str
+    sample_shape: tuple[int, ...]
+    feature_names: tuple[str, ...] | None
+    has_words: bool
+
+    @classmethod
+    def of_manifest(cls, target: Target, manifest: Mapping[str, Any]) -> "Model":
+        """The part of a manifest that matters here."""
+        names, categories = manifest.get("feature_names"), manifest.get("categories") or {}
+        return cls(
+            target,
+            manifest["kind"],
+            tuple(manifest["sample_shape"]),
+            None if names is None else tuple(names),
+            any(isinstance(known[0], str) for known in categories.values()),
+        )
+
+    def is_series(self, samples: Any) -> bool:
+        """Whether an array for a sequence model is one series, which must stay in one piece."""
+        if self.kind != "sequence":
+            return False
+        shape, n_channels = np.shape(samples), self.sample_shape[-1]
+        return shape[1:] == (n_channels,) or (n_channels == 1 and len(shape) == 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calls:
+    """The calls of a client.
+
+    Attributes
+    ----------
+    target : Target
+    headers : mapping
+        Of every request.
+    retries : Retries
+    limits : Limits
+    """
+
+    target: Target
+    headers: Mapping[str, str]
+    retries: Retries
+    limits: Limits
+    _models: dict[str, Model] = dataclasses.field(default_factory=dict)
+
+    def score(
+        self, samples: Any, alpha: float | None, fdr: float | None, explain: int | Literal["map"] | None
+    ) -> Steps[Any]:
+        """Decisions; as a data frame where the samples are one."""
+        options = {"alpha": alpha, "fdr": fdr, "explain": explain}
+        named = explain is not None and explain != "map"
+        most = max(1, MAX_CONTRIBUTIONS // explain) if isinstance(explain, int) and explain > 0 else None
+        parts = yield from self._verb(
+            "score",
+            samples,
+            options,
+            read=lambda answer: wire.read_scores(answer, named=named),
+            most_rows=most,
+            keep_values=named,
+        )
+        scores = join_scores(parts)
+        if fdr is not None and len(parts) > 1:
+            scores = dataclasses.replace(scores, selected=_select(scores.p_value, fdr))
+        return tables.scores_frame(scores, samples.index) if tables.is_pandas(samples) else scores
+
+    def classify(self, samples: Any) -> Steps[Any]:
+        """Classes; as a data frame where the samples are one."""
+        classes = join_classes((yield from self._verb("classify", samples, {}, read=wire.read_classes)))
+        return tables.classes_frame(classes, samples.index) if tables.is_pandas(samples) else classes
+
+    def denoise(self, samples: Any) -> Steps[Any]:
+        """Reconstructions: an array, of rows with words in them a list of lists, of a data frame one."""
+        model, form = yield from self._prepare(samples, keep_values=False)
+        read = wire.read_array if form.accepts_npy else wire.read_reconstruction
+        parts = yield from self._send("denoise", model, samples, form, {}, read, None)
+        rows = _joined(parts)
+        if tables.is_pandas(samples):
+            return tables.rows_frame(rows, model.feature_names, samples)
+        return rows
+
+    def encode(self, samples: Any, dtype: str) -> Steps[np.ndarray]:
+        """Latent vectors."""
+        return np.concatenate(
+            (yield from self._verb("encode", samples, {"dtype": dtype}, read=wire.read_array))
+        )
+
+    def decode(self, latent: Any, dtype: str) -> Steps[Any]:
+        """Reconstructions of latent vectors."""
+        parts = yield from self._verb("decode", latent, {"dtype": dtype}, read=wire.read_array)
+        return np.concatenate(parts)
+
+    def models(self) -> Steps[list[dict[str, Any]]]:
+        """Every model of the service."""
+        return wire.read_json((yield from self._get("/models")))["models"]
+
+    def ready(self) -> Steps[bool]:
+        """One look, without retries."""
+        answer = yield Request("GET", "/readyz", headers=self.headers)
+        return isinstance(answer, Answer) and answer.status == 200
+
+    def describe(self) -> Steps[Model]:
+        """The version that answers now, with what its manifest says of samples.
+
+        Raises
+        ------
+        RequestError
+            If there is no default model and none was named, or no such label.
+        """
+        name = self.target.name
+        if name is None:
+            name = wire.read_json((yield from self._get("/models"))).get("default_model")
+            if name is None:
+                raise RequestError("the service has no default model: name one")
+        document = wire.read_json((yield from self._get(f"/models/{_quote(name)}")))
+        version = self._version(document)
+        digest = next((v.get("digest") for v in document["versions"] if v["version"] == version), None)
+        target = Target(name, version, is_resolved=self.target.version is None)
+        if digest not in self._models:
+            path = f"/models/{_quote(name)}/versions/{version}"
+            document = wire.read_json((yield from self._get(path, is_resolved=target.is_resolved)))
+            manifest = document.get("manifest")
+            if manifest is None:
+                raise RequestError(f"version {version} of model {name!r} is not loaded")
+            self._models.clear()
+            self._models[digest] = Model.of_manifest(target, manifest)
+        return dataclasses.replace(self._models[digest], target=target)
+
+    def _version(self, document: Mapping[str, Any]) -> int:
+        if self.target.version is not None:
+            return self.target.version
+        if self.target.label is None:
+            return document["version"]
+        if self.target.label not in document["labels"]:
+            known = sorted(document["labels"])
+            raise RequestError(f"model {document['name']!r} has no label {self.target.label!r}, only {known}")
+        return document["labels"][self.target.label]
+
+    def _get(self, path: str, *, is_resolved: bool = False) -> Steps[Answer]:
+        return (
+            yield from self._exchange(Request("GET", path, headers=self.headers, is_resolved=is_resolved))
+        )
+
+    def _verb(
+        self,
+        verb: str,
+        samples: Any,
+        options: Mapping[str, Any],
+        read: Callable[[Answer], Part],
+        most_rows: int | None = None,
+        keep_values: bool = False,
+    ) -> Steps[list[Part]]:
+        model, form = yield from self._prepare(samples, keep_values=keep_values or verb == "decode")
+        return (yield from self._send(verb, model, samples, form, options, read, most_rows))
+
+    def _prepare(self, samples: Any, *, keep_values: bool) -> Steps[tuple[Model | None, Samples]]:
+        """Samples in the form to send; of a table only the model can tell it."""
+        if not tables.is_table(samples):
+            return None, collect(samples, keep_values=keep_values)
+        model = yield from self.describe()
+        if model.feature_names is None:
+            raise RequestError(
+                f"a model of kind {model.kind} without feature names takes arrays, not a table"
+            )
+        columns = tables.columns_of(samples, model.feature_names)
+        return model, rows_of_columns(columns, words=model.has_words, keep_values=keep_values)
+
+    def _send(
+        self,
+        verb: str,
+        model: Model | None,
+        samples: Any,
+        form: Samples,
+        options: Mapping[str, Any],
+        read: Callable[[Answer], Part],
+        most_rows: int | None,
+    ) -> Steps[list[Part]]:
+        """The answers to all parts, in order. Parts are all sent to one version, and a series is one part."""
+        n_rows = len(form)
+        if model is None and self._rows_at_a_time(form, most_rows) < n_rows:
+            model = yield from self.describe()
+        target = self.target if model is None else model.target
+        whole = model is not None and verb != "decode" and _is_one_series(model, samples, form)
+        parts: list[Part] = []
+        start = 0
+        while start < n_rows or not parts:
+            stop = n_rows if whole else min(n_rows, start + self._rows_at_a_time(form, most_rows))
+            request = self._request(verb, target, form.body(start, stop), options)
+            try:
+                answer = yield from self._exchange(request, first_row=start)
+            except Problem as problem:
+                if problem.status != 413 or stop - start <= 1 or whole:
+                    raise
+                self.limits.shrink(problem, len(request.content), stop - start)
+                if model is None:
+                    model = yield from self.describe()
+                    target, whole = model.target, verb != "decode" and _is_one_series(model, samples, form)
+                    if whole:
+                        raise
+                continue
+            parts.append(read(answer))
+            start = stop
+        return parts
+
+    def _rows_at_a_time(self, form: Samples, most_rows: int | None) -> int:
+        rows = int(self.limits.body_bytes // max(form.row_bytes(), 1))
+        return max(1, min(rows, self.limits.rows, most_rows or self.limits.rows))
+
+    def _request(
+        self, verb: str, target: Target, body: tuple[str, bytes], options: Mapping[str, Any]
+    ) -> Request:
+        media_type, content = body
+        accept = wire.JSON if verb in ("score", "classify") or media_type == wire.JSON else wire.NPY
+        headers = {**self.headers, "content-type": media_type, "accept": accept}
+        params = {name: value for name, value in options.items() if value is not None}
+        return Request("POST", target.path(verb), params, headers, content, target.is_resolved)
+
+    def _exchange(self, request: Request, *, first_row: int = 0) -> Steps[Answer]:
+        """An answer that is a success, under one request id however often it is asked for."""
+        headers = {**request.headers, wire.REQUEST_ID: secrets.token_hex(16)}
+        answer = yield from self.retries.exchange(dataclasses.replace(request, headers=headers))
+        return wire.check(answer, retry_after=retry_after_seconds(answer), first_row=first_row)
+
+
+def _is_one_series(model: Model, samples: Any, form: Samples) -> bool:
+    if tables.is_table(samples):
+        return model.kind == "sequence"
+    return form.accepts_npy and model.is_series(samples)
+
+
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return [row for part in parts for row in part]
+
+
+def _select(p_values: np.ndarray, fdr: float) -> np.ndarray:
+    """Over all parts together: the detector's own rule, which `import detector` loads ONNX Runtime for."""
+    from detector.calibration import select_false_discovery
+
+    return select_false_discovery(p_values, fdr)
+
+
+def _quote(name: str) -> str:
+    return urllib.parse.quote(name, safe="")

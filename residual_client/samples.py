@@ -1,0 +1,207 @@
+"""Samples of a caller as bodies of requests: `.npy` for numbers, JSON for words and gaps, files for pictures.
+
+Every form of samples is one small class that says how many there are, how many bytes one takes, and what the
+body for some of them is.
+"""
+
+import io
+import json
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from residual_client.errors import RequestError
+from residual_client.wire import JSON, NPY
+
+MEASURED_ROWS = 64  # so many rows of JSON are written to learn how large one is
+
+
+class Samples(Protocol):
+    """Samples in the form in which they are sent."""
+
+    accepts_npy: bool  # whether an array is the best answer: words come back as JSON only
+
+    def __len__(self) -> int:
+        """How many there are; of a series its steps."""
+
+    def row_bytes(self) -> float:
+        """About how many bytes of a body one takes."""
+
+    def body(self, start: int, stop: int) -> tuple[str, bytes]:
+        """Content type and content for the samples from `start` to `stop`."""
+
+
+class ArraySamples:
+    """Numbers, sent as `.npy`.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any dtype that the service reads; others go as they are, and the service says so.
+    as_float32 : bool
+        Whether float64 is halved first, as the service would do: not where it shall repeat the values.
+    """
+
+    accepts_npy = True
+
+    def __init__(self, array: np.ndarray, *, as_float32: bool = False) -> None:
+        self._array = array
+        self._as_float32 = as_float32 and array.dtype == np.float64
+
+    def __len__(self) -> int:
+        return len(self._array) if self._array.ndim else 1
+
+    def row_bytes(self) -> float:
+        """Half as many where float64 is sent as float32."""
+        return self._array.nbytes / max(len(self), 1) / (2 if self._as_float32 else 1)
+
+    def body(self, start: int, stop: int) -> tuple[str, bytes]:
+        """Little-endian, in C order."""
+        rows = self._array[start:stop] if self._array.ndim else self._array
+        if self._as_float32:
+            rows = _halved(rows)
+        rows = np.asarray(rows, dtype=rows.dtype.newbyteorder("<"), order="C")
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, rows, allow_pickle=False)
+        return NPY, buffer.getvalue()
+
+
+class CellSamples:
+    """Rows that may hold words and gaps, sent as JSON; also whatever else nested lists and objects can be."""
+
+    accepts_npy = False
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row_bytes(self) -> float:
+        """Of the first rows."""
+        measured = min(MEASURED_ROWS, len(self))
+        return len(self.body(0, measured)[1]) / max(measured, 1)
+
+    def body(self, start: int, stop: int) -> tuple[str, bytes]:
+        """Missing values as null."""
+        rows = [_to_cell(row) for row in self._rows[start:stop]]
+        return JSON, json.dumps({"instances": rows}, allow_nan=False, separators=(",", ":")).encode()
+
+
+class PictureSamples:
+    """PNG and JPEG files, or their bytes, sent as they are.
+
+    Parameters
+    ----------
+    pictures : sequence of Path or bytes
+    """
+
+    accepts_npy = True
+
+    def __init__(self, pictures: Sequence[Path | bytes]) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def row_bytes(self) -> float:
+        """Of the largest, so that no part is too large."""
+        sizes = [
+            picture.stat().st_size if isinstance(picture, Path) else len(picture)
+            for picture in self._pictures
+        ]
+        return max(sizes, default=0) + 200
+
+    def body(self, start: int, stop: int) -> tuple[str, bytes]:
+        """A file part for each."""
+        boundary = secrets.token_hex(16)
+        lines = []
+        for number, picture in enumerate(self._pictures[start:stop], start):
+            content = picture.read_bytes() if isinstance(picture, Path) else picture
+            kind = "image/png" if content[:4] == b"\x89PNG" else "image/jpeg"
+            disposition = f'form-data; name="picture"; filename="{number}"'
+            head = f"--{boundary}\r\nContent-Disposition: {disposition}\r\nContent-Type: {kind}\r\n\r\n"
+            lines += [head.encode(), content, b"\r\n"]
+        return f"multipart/form-data; boundary={boundary}", b"".join([*lines, f"--{boundary}--\r\n".encode()])
+
+
+def collect(samples: Any, *, keep_values: bool) -> Samples:
+    """Samples of a caller, but for tables, in the form to send.
+
+    Parameters
+    ----------
+    samples : array, nested lists, list of objects, or list of Path or bytes
+    keep_values : bool
+        Whether the service shall repeat the values, and so must have each to its last digit.
+
+    Raises
+    ------
+    RequestError
+        If nothing can be made of them.
+    """
+    if isinstance(samples, str | bytes | Path):
+        raise RequestError(
+            f"samples must be an array, a table or a list of pictures, got one {type(samples).__name__}"
+        )
+    if isinstance(samples, Sequence) and samples and isinstance(samples[0], Path | bytes):
+        return PictureSamples(samples)
+    if isinstance(samples, Sequence) and samples and isinstance(samples[0], Mapping):
+        return CellSamples(samples)
+    try:
+        array = np.asarray(samples)
+    except ValueError:  # rows of different lengths: the service says which
+        return CellSamples(samples)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    if array.dtype.kind in "fiu":
+        return ArraySamples(array, as_float32=not keep_values)
+    # An array that NumPy made of a list has texts where there were numbers beside a word.
+    return CellSamples(array if isinstance(samples, np.ndarray) else samples)
+
+
+def rows_of_columns(columns: Sequence[np.ndarray], *, words: bool, keep_values: bool) -> Samples:
+    """The rows of a table in the model's order of columns; `words` where the model takes texts."""
+    if not words and all(column.dtype.kind in "fiu" for column in columns):
+        return ArraySamples(np.column_stack(columns), as_float32=not keep_values)
+    rows = np.empty((len(columns[0]), len(columns)), dtype=object)
+    for position, column in enumerate(columns):
+        rows[:, position] = column
+    return CellSamples(rows)
+
+
+def _halved(rows: np.ndarray) -> np.ndarray:
+    """float64 as float32, but where a value is beyond it: the service then names the value."""
+    try:
+        with np.errstate(over="raise"):
+            return rows.astype(np.float32)
+    except FloatingPointError:
+        return rows
+
+
+def _to_cell(value: Any) -> Any:
+    """A value as JSON has it: what is missing as None, numbers of NumPy as Python's."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_to_cell(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(name): _to_cell(part) for name, part in value.items()}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isinf(value):
+        raise RequestError("samples must be finite, got an infinity beside words or gaps")
+    if _is_missing(value):
+        return None
+    if not isinstance(value, float):
+        raise RequestError(f"a value must be a number, text or missing, got {value!r:.80}")
+    return value
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it is NaN, or pandas' NA and NaT, which equal nothing, not even themselves."""
+    same = value == value
+    return same is not True

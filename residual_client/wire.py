@@ -1,0 +1,204 @@
+"""Requests and answers as values, and how the client's answers are read from them: no connection here."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from residual_client.errors import AnswerError, problem_class
+from residual_client.results import Classes, Contribution, Scores
+
+JSON = "application/json"
+NPY = "application/x-npy"
+PROBLEM = "application/problem+json"
+REQUEST_ID = "x-request-id"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Attributes
+    ----------
+    method, path : str
+        The path below the service's address.
+    params : mapping
+        Of the query.
+    headers : mapping
+    content : bytes
+    is_resolved : bool
+        Whether the client itself found the version in the path, so that 404 may be a matter of time.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    content: bytes = b""
+    is_resolved: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What came back; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    reason: str = ""
+
+    @property
+    def media_type(self) -> str:
+        """Of the content, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """That nothing came back.
+
+    Attributes
+    ----------
+    sentence : str
+    cause : Exception
+    is_passing : bool
+        Whether another attempt may fare better.
+    """
+
+    sentence: str
+    cause: Exception
+    is_passing: bool
+
+
+def check(answer: Answer, *, retry_after: float | None = None, first_row: int = 0) -> Answer:
+    """The answer itself, where it is a success.
+
+    Raises
+    ------
+    Problem
+        What the service, or a proxy before it, said instead; rows counted from `first_row` on.
+    AnswerError
+        If it is neither success nor error.
+    """
+    if answer.status == 200:
+        return answer
+    if answer.status < 400:
+        location = answer.headers.get("location")
+        to = f" to {location[:200]!r}" if location else ""
+        raise AnswerError(f"the service must answer 200 or an error, got {answer.status}{to}: check the URL")
+    document = _problem_document(answer)
+    raise problem_class(answer.status)(
+        answer.status,
+        document,
+        request_id=answer.headers.get(REQUEST_ID),
+        retry_after=retry_after,
+        first_row=first_row,
+    )
+
+
+def _problem_document(answer: Answer) -> Mapping[str, Any]:
+    """The problem's members; those of a page that a proxy made are made up."""
+    if answer.media_type == PROBLEM:
+        document = _parse(answer)
+        if isinstance(document, dict):
+            return document
+    said = f"{answer.status} {answer.reason}".strip()
+    return {"title": answer.reason, "detail": f"the server answered {said}, without the service's own words"}
+
+
+def read_json(answer: Answer) -> dict[str, Any]:
+    """The members of a JSON answer.
+
+    Raises
+    ------
+    AnswerError
+        If it is something else.
+    """
+    document = _parse(answer) if answer.media_type == JSON else None
+    if not isinstance(document, dict):
+        kind = answer.media_type or "nothing"
+        raise AnswerError(f"the answer must be a JSON object, got {kind}: check the URL")
+    return document
+
+
+def _parse(answer: Answer) -> Any:
+    try:
+        return json.loads(answer.content)
+    except (ValueError, RecursionError) as error:
+        raise AnswerError(f"the answer is not JSON: {error}") from error
+
+
+def read_array(answer: Answer) -> np.ndarray:
+    """The array of a `.npy` answer.
+
+    Raises
+    ------
+    AnswerError
+        If it is something else.
+    """
+    if answer.media_type != NPY:
+        raise AnswerError(f"the answer must be {NPY}, got {answer.media_type or 'nothing'}: check the URL")
+    try:
+        return np.load(io.BytesIO(answer.content), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise AnswerError(f"the answer is not a whole .npy array: {error}") from error
+
+
+def read_scores(answer: Answer, *, named: bool) -> Scores:
+    """The decisions of `/score`, its explanation as named contributions or as the map of errors."""
+    document = read_json(answer)
+    try:
+        selected, explanation = document.get("selected"), document.get("explanation")
+        return Scores(
+            model=document["model"],
+            version=document["version"],
+            score=np.array(document["score"], dtype=np.float64),
+            ratio=np.array(document["ratio"], dtype=np.float64),
+            p_value=np.array(document["p_value"], dtype=np.float64),
+            is_anomaly=np.array(document["is_anomaly"], dtype=bool),
+            threshold=document["threshold"],
+            alpha=document["alpha"],
+            expected_rate=document["expected_rate"],
+            selected=None if selected is None else np.array(selected, dtype=bool),
+            explanation=None if explanation is None else _read_explanation(explanation, named=named),
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise _not_of_verb("score", error) from error
+
+
+def _read_explanation(explanation: list, *, named: bool) -> list[list[Contribution]] | np.ndarray:
+    if not named:
+        return np.array(explanation, dtype=np.float32)
+    return [
+        [Contribution(**{**part, "index": tuple(part["index"])}) for part in sample] for sample in explanation
+    ]
+
+
+def read_classes(answer: Answer) -> Classes:
+    """The classes of `/classify`."""
+    document = read_json(answer)
+    try:
+        return Classes(
+            model=document["model"],
+            version=document["version"],
+            label=np.array(document["label"]),
+            probability=np.array(document["probability"], dtype=np.float32),
+            classes=tuple(document["classes"]),
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise _not_of_verb("classify", error) from error
+
+
+def read_reconstruction(answer: Answer) -> list:
+    """The rows of `/denoise` as JSON has them, words included."""
+    document = read_json(answer)
+    if not isinstance(document.get("reconstruction"), list):
+        raise _not_of_verb("denoise", LookupError("reconstruction"))
+    return document["reconstruction"]
+
+
+def _not_of_verb(verb: str, error: Exception) -> AnswerError:
+    return AnswerError(f"the answer is not one of /{verb}: it lacks or mistakes {error}")
