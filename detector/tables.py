@@ -24,6 +24,11 @@ def holds_cells(manifest: Manifest) -> bool:
     return manifest.missing == MISSING_AS_MEDIAN or manifest.categories is not None
 
 
+def text_columns(manifest: Manifest) -> frozenset[str]:
+    """Names of the features that are categories by text."""
+    return frozenset(name for name, known in (manifest.categories or {}).items() if isinstance(known[0], str))
+
+
 # --- tables of other libraries ------------------------------------------------------------------------------
 
 
@@ -137,15 +142,11 @@ def to_numbers(rows: np.ndarray, manifest: Manifest) -> np.ndarray:
         return rows
     if rows.ndim != 2 or rows.shape[1:] != manifest.sample_shape:
         raise InputError(f"samples must have shape (n, {manifest.sample_shape[0]}), got {rows.shape}")
-    categories = manifest.categories or {}
-    names = manifest.feature_names or ()
-    texts = [
-        len(names) > 0 and isinstance(categories.get(names[column], (0.0,))[0], str)
-        for column in range(rows.shape[1])
-    ]
+    texts = text_columns(manifest)
+    names = manifest.feature_names or [""] * rows.shape[1]
     read = {True: _positions, False: _measured}
     return np.column_stack(
-        [read[is_text](rows[:, column], manifest, column) for column, is_text in enumerate(texts)]
+        [read[name in texts](rows[:, column], manifest, column) for column, name in enumerate(names)]
     ).reshape(rows.shape)
 
 

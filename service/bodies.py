@@ -1,7 +1,7 @@
-"""What a request body may hold, and what it held: the vocabulary of `codecs` and `json_bodies`."""
+"""What a request body may hold, and what it held: the vocabulary of `codecs` and of all that read bodies."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,18 +9,21 @@ import numpy as np
 
 from detector import Manifest
 from detector.latents import DTYPES
-from detector.tables import holds_cells
+from detector.tables import holds_cells, text_columns
 from service.problems import Problem
 
 JSON = "application/json"
 NPY = "application/x-npy"
 RAW = "application/octet-stream"
+CSV = "text/csv"
+NDJSON = "application/x-ndjson"
 PNG = "image/png"
 JPEG = "image/jpeg"
 MULTIPART = "multipart/form-data"
 
 INSTANCES = "instances"
 TIMESTAMPS = "timestamps"
+TIMESTAMP = "timestamp"  # the column, of which each step has one
 
 _Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 # The options of verbs, the same in a query and in a JSON body: type, and the words for it.
@@ -53,6 +56,8 @@ class Expected:
         Whether an instance is a row of a table, which another model may take with words and gaps in it.
     cells : bool
         Whether a row may hold text, booleans and null beside numbers.
+    texts : frozenset of str
+        Names of the features that are categories by text.
     """
 
     shape: tuple[int, ...]
@@ -62,6 +67,7 @@ class Expected:
     timestamps: bool = False
     rows: bool = False
     cells: bool = False
+    texts: frozenset[str] = frozenset()
 
     @classmethod
     def samples(cls, manifest: Manifest, *, timestamps: bool = False) -> "Expected":
@@ -75,6 +81,7 @@ class Expected:
             series and timestamps,
             rows=manifest.kind == "vector",
             cells=holds_cells(manifest),
+            texts=text_columns(manifest),
         )
 
     @classmethod
@@ -82,10 +89,22 @@ class Expected:
         """Latent vectors."""
         return cls(shape)
 
+    def columns(self) -> Sequence[str] | None:
+        """Names of a table's columns, in order; None where instances are neither rows nor steps."""
+        if len(self.shape) > 1 and not self.series:
+            return None
+        return column_names(self.feature_names, self.shape)
+
     def media_types(self) -> tuple[str, ...]:
         """Forms of body that are read, the first the one to recommend."""
+        tables = () if self.columns() is None else (CSV,)
         pictures = () if self.value_range is None else (PNG, JPEG, MULTIPART)
-        return (JSON, NPY, RAW, *pictures)
+        return (JSON, NPY, RAW, *tables, *pictures)
+
+
+def column_names(feature_names: Sequence[str] | None, shape: Sequence[int]) -> Sequence[str]:
+    """Names of a table's columns: of the features, or where they have none their positions."""
+    return feature_names or tuple(map(str, range(shape[-1])))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,20 +1,17 @@
-"""Request bodies to arrays, results to response bodies: one small function for each media type."""
+"""Media types: which reads a request body, which form an answer has; and the options of a query."""
 
 import contextlib
 import dataclasses
-import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 import orjson
 from werkzeug.http import parse_accept_header, parse_options_header
 
-from detector import Classes, Manifest, Scores
-from detector.images import encode_image
 from service.array_bodies import decode_npy, decode_raw
 from service.bodies import (
+    CSV,
     JPEG,
     JSON,
     MULTIPART,
@@ -25,11 +22,11 @@ from service.bodies import (
     Decoded,
     Expected,
     Limits,
-    Timestamp,
 )
 from service.json_bodies import decode_json
 from service.picture_bodies import decode_pictures, split_parts
 from service.problems import Problem
+from service.tabular_bodies import decode_csv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +54,7 @@ def _many_pictures(body: Body) -> Decoded:
 DECODERS: Mapping[str, Callable[[Body], Decoded]] = {
     JSON: lambda body: decode_json(body.content, body.expected, body.limits, body.options),
     NPY: lambda body: Decoded(decode_npy(body.content, body.limits)),
+    CSV: lambda body: decode_csv(body.content, body.parameters, body.expected, body.limits),
     RAW: lambda body: Decoded(decode_raw(body.content, body.content_type, body.expected, body.limits)),
     PNG: _one_picture,
     JPEG: _one_picture,
@@ -192,60 +190,6 @@ def negotiate(accept: str, offers: Sequence[str]) -> str:
     return best
 
 
-def encode_scores(
-    media_type: str, manifest: Manifest, scores: Scores, timestamps: list[Timestamp] | None = None
-) -> bytes:
-    """The answer of `/score`: every decision as JSON, or the float64 scores as `.npy`."""
-    if media_type == NPY:
-        return _to_npy(scores.score)
-    document = {
-        "model": manifest.name,
-        "version": manifest.version,
-        "alpha": scores.alpha,
-        "expected_rate": scores.expected_rate,
-        "threshold": scores.threshold,
-        "score": scores.score,
-        "ratio": scores.ratio,
-        "p_value": scores.p_value,
-        "is_anomaly": scores.is_anomaly,
-    }
-    optional = {"timestamp": timestamps, "selected": scores.selected, "explanation": scores.explanation}
-    return to_json(document | {name: value for name, value in optional.items() if value is not None})
-
-
-def encode_classes(media_type: str, manifest: Manifest, result: Classes) -> bytes:
-    """The answer of `/classify`: labels and probabilities as JSON, or the probabilities as `.npy`."""
-    if media_type == NPY:
-        return _to_npy(result.probability)
-    document = {"model": manifest.name, "version": manifest.version, "classes": result.classes}
-    return to_json(document | {"label": result.label.tolist(), "probability": result.probability})
-
-
-def encode_array(
-    media_type: str,
-    manifest: Manifest,
-    name: str,
-    array: np.ndarray | list,
-    timestamps: list[Timestamp] | None = None,
-) -> bytes:
-    """The answer of the other verbs: the array as the member `name` of JSON, as `.npy`, or one picture.
-
-    Rows with words in them are lists, for JSON.
-    """
-    if media_type == NPY:
-        return _to_npy(array)
-    if media_type == PNG:
-        return encode_image(array[0], manifest.value_range)
-    stamped = {} if timestamps is None else {"timestamp": timestamps}
-    return to_json({"model": manifest.name, "version": manifest.version, **stamped, name: array})
-
-
 def to_json(document: Any) -> bytes:
     """JSON, arrays included; float32 values with as many digits as a float32 has."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _to_npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
-from detector import Classes, Compressed, Detector, InputError, Manifest, Scores
-from detector.tables import holds_cells, to_cells
-from service import bodies, codecs, verbs
+from detector import Compressed, Detector, InputError, Manifest
+from service import answers, codecs, verbs
+from service.answers import Result
 from service.bodies import Decoded, Expected, Limits, Timestamp
 from service.encodings import inflate
 from service.exchange import Exchange
@@ -52,8 +52,6 @@ class Verb:
         Whether the model must have a latent, and whether the instances are latent vectors.
     needs_classifier : bool
         Whether the model must have a classifier.
-    draws : bool
-        Whether the answer to one picture may be a picture.
     steps : bool
         Whether a series is answered by step, and so may come with time stamps.
     """
@@ -65,7 +63,6 @@ class Verb:
     needs_latent: bool = False
     takes_latent: bool = False
     needs_classifier: bool = False
-    draws: bool = False
     steps: bool = False
 
     def expected(self, detector: Detector) -> Expected:
@@ -77,22 +74,21 @@ class Verb:
             return Expected.latent(latent_shape)
         return Expected.samples(detector.manifest, timestamps=self.steps)
 
-    def offers(self, manifest: Manifest, rows: int) -> tuple[str, ...]:
-        """Forms of the answer, the default first."""
-        picture = self.draws and manifest.kind == "image" and rows == 1
-        return (bodies.JSON, bodies.NPY, bodies.PNG) if picture else (bodies.JSON, bodies.NPY)
+    def offers(self, detector: Detector, samples: np.ndarray) -> tuple[str, ...]:
+        """Forms of the answer to these samples, the default first."""
+        series = detector.is_series(samples) and not self.takes_latent
+        return answers.offers(self.output, detector.manifest, samples, series=series)
 
 
 VERBS = {
     "score": Verb(verbs.score, "score", verbs.ScoreRequest, ("alpha", "fdr", "explain"), steps=True),
-    "denoise": Verb(verbs.denoise, "reconstruction", draws=True, steps=True),
+    "denoise": Verb(verbs.denoise, "reconstruction", steps=True),
     "encode": Verb(verbs.encode, "latent", verbs.LatentRequest, ("dtype",), needs_latent=True),
     "decode": Verb(
         verbs.decode, "reconstruction", verbs.LatentRequest, ("dtype",), needs_latent=True, takes_latent=True
     ),
     "classify": Verb(verbs.classify, "probability", needs_classifier=True),
 }
-Result = Scores | Compressed | Classes | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -191,7 +187,7 @@ class VerbEndpoint:
         verb = self.verb
         decoded = self._decode(head, expected, body)
         exchange.rows = rows = len(decoded.samples)
-        media_type = codecs.negotiate(head.headers.get("accept", ""), verb.offers(detector.manifest, rows))
+        media_type = codecs.negotiate(head.headers.get("accept", ""), verb.offers(detector, decoded.samples))
         options = codecs.merge_options(options, decoded.options)
         _check_alpha(detector, options.get("alpha"))
         _check_explanation(detector, decoded.samples, options.get("explain"))
@@ -274,15 +270,8 @@ def _respond(
     timestamps: list[Timestamp] | None,
 ) -> Answer:
     headers = {}
-    if isinstance(result, Scores):
-        body = codecs.encode_scores(media_type, manifest, result, timestamps)
-    elif isinstance(result, Compressed):
-        body = codecs.encode_array(media_type, manifest, verb.output, result.latent)
+    if isinstance(result, Compressed):
         headers = {COMPRESSION_RATIO: f"{result.ratio:.6g}", RECONSTRUCTION_ERROR: f"{result.error:.6g}"}
-    elif isinstance(result, Classes):
-        body = codecs.encode_classes(media_type, manifest, result)
-    else:
-        words = media_type == bodies.JSON and holds_cells(manifest)
-        array = to_cells(result, manifest) if words else result
-        body = codecs.encode_array(media_type, manifest, verb.output, array, timestamps)
-    return Answer(body, media_type, headers=headers)
+    reply = answers.reply_to(verb.output, manifest, result, timestamps)
+    content_type, body = answers.encode(media_type, reply)
+    return Answer(body, content_type, headers=headers)

@@ -1,0 +1,187 @@
+"""One result in every form, and the same samples in every form of body."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Callable
+
+import numpy as np
+import orjson
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from detector import ModelStore
+from tests.model_folder import MIXED, publish_model
+from tests.service.answers import assert_problem, from_npy, to_npy
+
+JSON, NPY, RAW = "application/json", "application/x-npy", "application/octet-stream"
+CSV, NDJSON, PNG = "text/csv", "application/x-ndjson", "image/png"
+SAMPLES = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+
+
+def to_csv(samples: np.ndarray, names: str = "abc") -> bytes:
+    """Samples as a CSV with all digits."""
+    rows = [",".join(map(repr, row)) for row in samples.astype(np.float64).tolist()]
+    return "\n".join([",".join(names), *rows]).encode()
+
+
+def raw_array(response: TestResponse) -> np.ndarray:
+    """The array of a raw answer, as its media type says."""
+    parameters = response.mimetype_params
+    shape = tuple(map(int, parameters["shape"].split("x")))
+    return np.frombuffer(response.data, parameters["dtype"]).reshape(shape)
+
+
+def read_csv(response: TestResponse) -> dict[str, list[str]]:
+    """The columns of a CSV answer, by name, in order."""
+    assert response.content_type == "text/csv; charset=utf-8; header=present"
+    names, *rows = csv.reader(io.StringIO(response.text), strict=True)
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def read_ndjson(response: TestResponse) -> list[dict]:
+    """The objects of an NDJSON answer."""
+    assert response.data.endswith(b"\n")
+    objects = [orjson.loads(line) for line in response.data.splitlines()]
+    assert [document.pop("row") for document in objects] == list(range(len(objects)))
+    return objects
+
+
+BODIES: dict[str, Callable[[np.ndarray], bytes]] = {
+    JSON: lambda samples: orjson.dumps({"instances": samples}, option=orjson.OPT_SERIALIZE_NUMPY),
+    NPY: to_npy,
+    RAW: lambda samples: samples.tobytes(),
+    CSV: to_csv,
+}
+
+
+@pytest.fixture
+def post(client) -> Callable[..., TestResponse]:
+    """Post samples in a form, and ask for one."""
+
+    def post(path: str, samples: np.ndarray, accept: str = JSON, form: str = NPY) -> TestResponse:
+        body = BODIES[form](samples)
+        response = client.post(path, data=body, content_type=form, headers={"Accept": accept})
+        assert response.status_code == 200, response.text
+        return response
+
+    return post
+
+
+@pytest.mark.parametrize("form", BODIES)
+@pytest.mark.parametrize("verb", ["score?fdr=0.2", "denoise", "encode", "classify"])
+def test_same_samples_get_the_same_answer_in_every_form_of_body(post, verb, form):
+    """Byte for byte."""
+    assert post(f"/{verb}", SAMPLES, form=form).data == post(f"/{verb}", SAMPLES).data
+
+
+@pytest.mark.parametrize("form", BODIES)
+def test_same_latents_get_the_same_answer_in_every_form_of_body(client, form):
+    """A CSV of them counts its columns, as that of an answer does."""
+    latent = SAMPLES[:, :2].copy()
+    body = to_csv(latent, "01") if form == CSV else BODIES[form](latent)
+
+    answer = client.post("/decode", data=body, content_type=form).json
+
+    assert answer["reconstruction"] == [[*row, 0] for row in answer_floats(latent)]
+
+
+def answer_floats(array: np.ndarray) -> list:
+    """An array as JSON has it."""
+    return orjson.loads(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def test_every_form_of_a_score_says_the_same(post):
+    """Scores to the bit, decisions as words."""
+    path = "/score?fdr=0.2&explain=1"
+    wanted = post(path, SAMPLES).json
+    columns = ["score", "ratio", "p_value", "is_anomaly", "selected"]
+
+    lines, table = read_ndjson(post(path, SAMPLES, NDJSON)), read_csv(post(path, SAMPLES, CSV))
+
+    for name in (*columns, "explanation"):
+        assert [line[name] for line in lines] == wanted[name]
+    assert list(table) == columns
+    assert list(map(float, table["score"])) == wanted["score"]
+    assert [cell == "true" for cell in table["is_anomaly"]] == wanted["is_anomaly"]
+    np.testing.assert_array_equal(raw_array(post(path, SAMPLES, RAW)), wanted["score"])
+    np.testing.assert_array_equal(from_npy(post(path, SAMPLES, NPY).data), wanted["score"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "output", "names"),
+    [
+        ("denoise", "reconstruction", ["a", "b", "c"]),
+        ("encode", "latent", ["0", "1"]),
+        ("encode?dtype=float16", "latent", ["0", "1"]),
+        ("encode?dtype=int8", "latent", ["0", "1"]),
+        ("classify", "probability", ["probability_low", "probability_high"]),
+    ],
+)
+def test_every_form_of_an_array_says_the_same(post, verb, output, names):
+    """Named columns, and the array to the bit."""
+    array = from_npy(post(f"/{verb}", SAMPLES, NPY).data)
+    raw = raw_array(post(f"/{verb}", SAMPLES, RAW))
+    table = read_csv(post(f"/{verb}", SAMPLES, CSV))
+    labels = table.pop("label", None)
+
+    assert raw.dtype == array.dtype
+    np.testing.assert_array_equal(raw, array)
+    assert list(table) == names
+    np.testing.assert_array_equal(np.array(list(table.values()), dtype=array.dtype).T, array)
+    lines = read_ndjson(post(f"/{verb}", SAMPLES, NDJSON))
+    np.testing.assert_array_equal(np.array([line[output] for line in lines], dtype=array.dtype), array)
+    if labels:
+        assert labels == [line["label"] for line in lines] == post(f"/{verb}", SAMPLES).json["label"]
+
+
+def test_answers_to_series_have_a_line_for_each_step(make_store_client):
+    """With its time stamp; windows, which are no rows, come as JSON, NDJSON or arrays."""
+    client = make_store_client(kind="sequence", sample_shape=(4, 1), feature_names=("x,y",))
+    body = b'timestamp,"x,y"\n' + b"".join(b'"%d,""",%d\n' % (step, step) for step in range(6))
+
+    def post(path: str, accept: str) -> TestResponse:
+        return client.post(path, data=body, content_type=CSV, headers={"Accept": accept})
+
+    scored, denoised = post("/score", CSV), post("/denoise", CSV)
+    stamps = [f'{step},"' for step in range(6)]
+    assert list(read_csv(scored)) == ["timestamp", "score", "ratio", "p_value", "is_anomaly"]
+    assert read_csv(scored)["timestamp"] == read_csv(denoised)["timestamp"] == stamps
+    assert list(read_csv(denoised)) == ["timestamp", "x,y"]
+    assert [line["timestamp"] for line in read_ndjson(post("/denoise", NDJSON))] == stamps
+    windows = np.zeros((2, 4, 1), dtype=np.float32)
+    answer = client.post("/denoise", data=to_npy(windows), content_type=NPY, headers={"Accept": CSV})
+    assert "application/x-ndjson" in assert_problem(answer, 406, "not-acceptable")["detail"]
+
+
+def test_answers_of_mixed_tables_have_words_and_gaps(make_store_client):
+    """What a CSV takes, a CSV answers."""
+    client = make_store_client(**MIXED)
+    body = "b,a,c\nrun,1.5,0\n,,7\n"
+
+    answer = client.post("/denoise", data=body, content_type=CSV, headers={"Accept": CSV})
+    wanted = client.post("/denoise", json={"instances": [[1.5, "run", 0], [None, None, 7]]}).json
+
+    assert answer.text.splitlines() == ["a,b,c", "1.5,run,0", "0.0,idle,0"]
+    assert wanted["reconstruction"] == [[1.5, "run", 0], [0.0, "idle", 0]]
+
+
+@pytest.fixture
+def make_store_client(tmp_path, settings, make_app) -> Callable[..., FlaskClient]:
+    """A client of a service with one model more, which is the default one."""
+
+    def make(**changes: object) -> FlaskClient:
+        publish_model(ModelStore(settings.store), "other", **changes)
+        return make_app(dataclasses.replace(settings, default_model="other")).test_client()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [("text/*", CSV), ("application/*", JSON), ("application/octet-stream, */*;q=0.1", RAW), ("*/*", JSON)],
+)
+def test_wildcards_choose_the_first_of_their_kind(post, accept, chosen):
+    """JSON where nothing else is preferred."""
+    assert post("/score", SAMPLES, accept).mimetype == chosen
