@@ -4,7 +4,7 @@ import os
 
 from flask import Flask
 
-from service import health, metrics, openapi, routes
+from service import health, metrics, openapi, platform_routes, routes
 from service.serving import Serving, open_store
 from service.settings import Settings
 
@@ -31,7 +31,8 @@ def build_app(serving: Serving) -> Flask:
     app.extensions[EXTENSION] = serving
     routes.register(app, serving)
     app.register_blueprint(routes.blueprint(serving))
-    app.register_blueprint(health.blueprint(serving.models, serving.default_model, settings.required_models))
+    app.register_blueprint(health.blueprint(serving.models, serving.default_model, serving.needed_models))
+    app.register_blueprint(platform_routes.blueprint(serving.models, serving.metrics, serving.needed_models))
     app.register_blueprint(metrics.blueprint(serving.metrics))
     app.register_blueprint(openapi.blueprint(with_keys=bool(settings.api_keys_sha256)))
     return app

@@ -32,6 +32,7 @@ OPTIONS: Mapping[str, tuple[Any, str]] = {
     "fdr": (_Rate, "a number between 0 and 1"),
     "explain": (Annotated[int, msgspec.Meta(ge=1)] | Literal["map"], "a positive integer or map"),
     "dtype": (Literal[DTYPES], "one of " + ", ".join(DTYPES)),
+    "signature_name": (Literal["serving_default", ""], "serving_default"),
 }
 
 Timestamp = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float

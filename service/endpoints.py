@@ -189,13 +189,13 @@ class VerbEndpoint:
         exchange.rows = rows = len(decoded.samples)
         media_type = codecs.negotiate(head.headers.get("accept", ""), verb.offers(detector, decoded.samples))
         options = codecs.merge_options(options, decoded.options)
-        _check_alpha(detector, options.get("alpha"))
-        _check_explanation(detector, decoded.samples, options.get("explain"))
+        check_alpha(detector, options.get("alpha"))
+        check_explanation(detector, decoded.samples, options.get("explain"))
         _check_timestamps(detector, decoded)
 
         def finish(result: Result | Exception) -> Answer:
             if isinstance(result, InputError):
-                raise _place(result, decoded, expected.feature_names) from result
+                raise place_error(result, decoded, expected.feature_names) from result
             if isinstance(result, Exception):
                 raise result
             return _respond(verb, detector.manifest, media_type, result, decoded.timestamps)
@@ -215,14 +215,16 @@ def verb_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, E
         yield from ((f"{prefix}/{name}", endpoint) for prefix in PREFIXES)
 
 
-def _check_alpha(detector: Detector, alpha: float | None) -> None:
+def check_alpha(detector: Detector, alpha: float | None) -> None:
+    """Refuse, before anything is run, a rate that the model's calibration cannot promise."""
     try:
         detector.threshold(alpha)
     except InputError as error:
         raise codecs.bad_option("alpha", str(error)) from error
 
 
-def _check_explanation(detector: Detector, samples: np.ndarray, explain: int | str | None) -> None:
+def check_explanation(detector: Detector, samples: np.ndarray, explain: int | str | None) -> None:
+    """Refuse an answer that would fill the memory."""
     if not isinstance(explain, int):
         return
     shape = detector.manifest.sample_shape
@@ -249,7 +251,7 @@ def _check_timestamps(detector: Detector, decoded: Decoded) -> None:
     raise Problem("invalid-input", sentence, [{"detail": sentence, "pointer": "/timestamps"}])
 
 
-def _place(error: InputError, decoded: Decoded, feature_names: tuple[str, ...] | None) -> Problem:
+def place_error(error: InputError, decoded: Decoded, feature_names: tuple[str, ...] | None) -> Problem:
     """The problem of an input error, with its place in the body; a latent's columns have no names."""
     if error.index is None:
         return Problem("invalid-input", str(error))

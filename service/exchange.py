@@ -24,6 +24,7 @@ class Exchange:
     method : str
     client : str or None
         Its address.
+    path : str
     template : str
         The route as OpenAPI writes it, `/models/{name}`; empty where no route matches.
     started : float
@@ -42,6 +43,7 @@ class Exchange:
 
     request_id: str
     method: str
+    path: str = ""
     client: str | None = None
     template: str = ""
     started: float = dataclasses.field(default_factory=time.perf_counter)
@@ -65,10 +67,10 @@ class Exchange:
         return headers
 
 
-def open_exchange(method: str, sent_id: str, client: str | None, template: str = "") -> Exchange:
+def open_exchange(method: str, path: str, sent_id: str, client: str | None, template: str = "") -> Exchange:
     """The exchange of a request that has just come, under the id that its client sent where it is one."""
     request_id = sent_id if _CLIENT_ID.fullmatch(sent_id) else uuid.uuid4().hex
-    return Exchange(request_id, method, client, template)
+    return Exchange(request_id, method, path, client, template)
 
 
 def report(exchanges: Sequence[Exchange], metrics: Metrics) -> None:

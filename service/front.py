@@ -132,7 +132,8 @@ class Front:
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _read_headers(scope["headers"])
         client = scope["client"][0] if scope.get("client") else None
-        exchange = open_exchange("POST", headers.get("x-request-id", ""), client, route.template)
+        sent_id = headers.get("x-request-id", "")
+        exchange = open_exchange("POST", scope["path"], sent_id, client, route.template)
         body = BodyReader(receive, headers, self.serving.settings.max_body_bytes)
         try:
             with self.serving.admission.ticket() as ticket:

@@ -16,18 +16,17 @@ from service.registry import Entry, Model, ModelRegistry
 REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
 
 
-def blueprint(models: ModelRegistry, default_model: str | None, required_models: Sequence[str]) -> Blueprint:
+def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence[str]) -> Blueprint:
     """The routes about the service itself.
 
     Parameters
     ----------
     models : ModelRegistry
     default_model : str or None
-    required_models : sequence of str
-        Those without which, beside the default model, the service is not ready.
+    needed : sequence of str
+        Models without which the service is not ready.
     """
     routes = Blueprint("health", __name__)
-    needed = tuple(dict.fromkeys([*([default_model] if default_model else []), *required_models]))
 
     @routes.get("/livez")
     def live() -> Response:
@@ -35,9 +34,7 @@ def blueprint(models: ModelRegistry, default_model: str | None, required_models:
 
     @routes.get("/readyz")
     def ready() -> Response:
-        missing = [name for name in needed if not models.serves(name)]
-        if missing:
-            raise Problem("not-ready", f"required models are not loaded: {', '.join(missing)}")
+        check_ready(models, needed)
         return _json({"status": "ready"})
 
     @routes.get("/models")
@@ -64,6 +61,13 @@ def blueprint(models: ModelRegistry, default_model: str | None, required_models:
         return response
 
     return routes
+
+
+def check_ready(models: ModelRegistry, needed: Sequence[str]) -> None:
+    """Raise the problem of those models that are needed and do not serve, if there are any."""
+    missing = [name for name in needed if not models.serves(name)]
+    if missing:
+        raise Problem("not-ready", f"required models are not loaded: {', '.join(missing)}")
 
 
 def describe_model(model: Model) -> dict[str, Any]:

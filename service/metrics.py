@@ -1,6 +1,7 @@
 """Prometheus metrics, right in one process and over several gunicorn workers."""
 
 import os
+import time
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,12 +13,14 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.samples import Sample
 
 from detector import Manifest
 from service.registry import ModelRegistry
@@ -128,6 +131,18 @@ class Metrics:
             ["endpoint"],
             REQUEST_SECONDS,
         )
+        self._model_seconds = self._counter(
+            "residual_model_request_seconds",
+            "From the head of requests for a version to their answers: success or fail.",
+            ["model", "version", "outcome"],
+        )
+        self._last_run = Gauge(
+            "residual_last_run_timestamp_seconds",
+            "When a version was last run.",
+            ["model", "version"],
+            registry=self._own,
+            multiprocess_mode="max",
+        )
         self._inference_seconds = self._histogram(
             "residual_inference_duration_seconds",
             "Time a verb takes for decoded samples.",
@@ -164,6 +179,13 @@ class Metrics:
         )
         for labels, count in answered.items():
             self._requests.labels(*labels).inc(count)
+        spent: Tally = Tally()
+        for exchange in exchanges:
+            if exchange.model:
+                outcome = "success" if exchange.status < 400 else "fail"
+                spent[exchange.model, exchange.version, outcome] += exchange.seconds
+        for labels, seconds in spent.items():
+            self._model_seconds.labels(*labels).inc(seconds)
         for template in {exchange.template for exchange in exchanges}:
             seconds = [exchange.seconds for exchange in exchanges if exchange.template == template]
             self._request_seconds.labels(template).observe_batch(np.array(seconds))
@@ -173,6 +195,7 @@ class Metrics:
 
     def observe_run(self, manifest: Manifest, rows: int, seconds: float) -> None:
         """Count one run of a verb."""
+        self._last_run.labels(manifest.name, str(manifest.version)).set(time.time())
         self._inference_seconds.labels(manifest.name, str(manifest.version)).observe(seconds)
         self._batch_rows.labels(manifest.name).observe(rows)
 
@@ -191,9 +214,17 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All metrics in the text format, those of the other workers included."""
-        folder = os.environ.get(MULTIPROCESS_DIR)
-        text = generate_latest(WorkersCollector(Path(folder)) if folder else self._own)
+        text = generate_latest(self._counted())
         return text + generate_latest(self._models) if self._models else text
+
+    def samples(self) -> Iterator[Sample]:
+        """Everything that was counted, by all workers together."""
+        for family in self._counted().collect():
+            yield from family.samples
+
+    def _counted(self) -> "CollectorRegistry | WorkersCollector":
+        folder = os.environ.get(MULTIPROCESS_DIR)
+        return WorkersCollector(Path(folder)) if folder else self._own
 
 
 def blueprint(metrics: Metrics) -> Blueprint:

@@ -18,6 +18,7 @@ from detector import Manifest
 from detector.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE
 from service import bodies, codecs, tensors
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows
+from service.messages import Body
 from service.picture_bodies import decode_pictures
 from service.problems import Problem
 from service.tensors import misplaced
@@ -25,7 +26,7 @@ from service.verbs import Inference
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 PLATFORM = "onnx_onnxv1"
-EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters")
+EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics", "parameters")
 
 RATIO, P_VALUE, IS_ANOMALY, SELECTED = "ratio", "p_value", "is_anomaly", "selected"
 # Names of the options that may stand among a request's parameters.
@@ -121,12 +122,12 @@ class _Body(msgspec.Struct):
     parameters: _Parameters = None
 
 
-def decode(content: bytes, header_length: str | None, manifest: Manifest, limits: Limits) -> InferBody:
+def decode(content: Body, header_length: str | None, manifest: Manifest, limits: Limits) -> InferBody:
     """Read the body of a request to `infer`.
 
     Parameters
     ----------
-    content : bytes
+    content : bytes or bytearray
     header_length : str or None
         Of the header `Inference-Header-Content-Length`: how much of the body is JSON. 0 means none at all,
         only the FP32 values of samples.
@@ -143,7 +144,7 @@ def decode(content: bytes, header_length: str | None, manifest: Manifest, limits
     n_json = _json_bytes(header_length, len(content))
     if n_json == 0:
         return _decode_raw(content, manifest, limits)
-    body = _decode_json(content[:n_json])
+    body = _decode_json(memoryview(content)[:n_json])
     options = _options(body.parameters or {})
     outputs = _outputs(body, manifest, options)
     (sample_input,) = _check_inputs(body.inputs)
@@ -164,7 +165,7 @@ def _json_bytes(header_length: str | None, n_bytes: int) -> int:
     return int(header_length)
 
 
-def _decode_raw(content: bytes, manifest: Manifest, limits: Limits) -> InferBody:
+def _decode_raw(content: Body, manifest: Manifest, limits: Limits) -> InferBody:
     """A body without JSON: FP32 samples, answered with every output as binary data."""
     shape = manifest.sample_shape
     row_bytes = 4 * int(np.prod(shape))
@@ -179,7 +180,7 @@ def _decode_raw(content: bytes, manifest: Manifest, limits: Limits) -> InferBody
     return InferBody(None, Decoded(samples), tuple(Output(name, True) for name in output_tensors(manifest)))
 
 
-def _decode_json(content: bytes) -> _Body:
+def _decode_json(content: memoryview) -> _Body:
     try:
         return msgspec.json.decode(content, type=_Body)
     except msgspec.ValidationError as error:
@@ -337,12 +338,11 @@ def graph_outputs(body: InferBody) -> tuple[str, ...]:
 
 def encode(manifest: Manifest, body: InferBody, result: Inference) -> tuple[bytes, dict[str, str], str]:
     """The answer to a request: body, headers beside those of every answer, and media type."""
-    scores = result.scores
     arrays = {
-        RATIO: scores.ratio,
-        P_VALUE: scores.p_value,
-        IS_ANOMALY: scores.is_anomaly,
-        SELECTED: scores.selected,
+        RATIO: result.ratio,
+        P_VALUE: result.p_value,
+        IS_ANOMALY: result.is_anomaly,
+        SELECTED: result.selected,
         **result.outputs,
     }
     outputs, binaries = [], []
@@ -355,7 +355,7 @@ def encode(manifest: Manifest, body: InferBody, result: Inference) -> tuple[byte
         else:
             output["data"] = np.ascontiguousarray(array).reshape(-1)
         outputs.append(output)
-    rule = {"alpha": scores.alpha, "expected_rate": scores.expected_rate, "threshold": scores.threshold}
+    rule = {"alpha": result.alpha, "expected_rate": result.expected_rate, "threshold": result.threshold}
     document = {
         "model_name": manifest.name,
         "model_version": str(manifest.version),

@@ -1,13 +1,14 @@
 """The OpenAPI 3.1 description of every route, made from one table."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, Response
 
 from detector.latents import DTYPES
-from service import bodies, codecs, problems
+from service import bodies, codecs, platform_schemas, problems
+from service.open_inference import HEADER_LENGTH
 
 VERSION = "0.1.0"
 
@@ -33,6 +34,7 @@ _OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "How latent vectors are written; `int8` by the offset and scale of the manifest.",
         {"enum": list(DTYPES), "default": DTYPES[0]},
     ),
+    "signature_name": ("Of TensorFlow Serving's clients; there is one.", {"enum": ["serving_default", ""]}),
 }
 _SCORE_OPTIONS, _LATENT_OPTIONS = ("alpha", "fdr", "explain"), ("dtype",)
 _OPTIONS_OF = {"score": _SCORE_OPTIONS, "encode": _LATENT_OPTIONS, "decode": _LATENT_OPTIONS}
@@ -41,6 +43,12 @@ _REQUESTS = {
     "denoise": "DenoiseRequest",
     "encode": "LatentRequest",
     "decode": "LatentRequest",
+}
+_HEADER_LENGTH = {
+    "name": HEADER_LENGTH,
+    "in": "header",
+    "description": "How many bytes of the body are JSON, where tensors follow it; 0 for FP32 samples alone.",
+    "schema": {"type": "integer", "minimum": 0},
 }
 _BINARY: dict[str, Any] = {}  # OpenAPI 3.1: a media type without a schema is bytes
 
@@ -58,6 +66,8 @@ class Route:
     answer: str = "application/json"
     statuses: tuple[int, ...] = ()
     verb: str | None = None
+    request: str | None = None  # the schema of its JSON body
+    schema: str | None = None  # that of its JSON answer
 
 
 _VERBS = {
@@ -76,6 +86,59 @@ _VERBS = {
     ),
 }
 _PREFIXES = ("", "/models/{name}", "/models/{name}/versions/{version}", "/models/{name}/labels/{label}")
+_V2 = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+_V1 = ("/v1/models/{name}", "/v1/models/{name}/versions/{version}")
+_PLATFORM_STATUSES = (400, 404, 413, 415, 422, 503)
+
+
+def _platform_routes() -> Iterator[Route]:
+    """The Open Inference Protocol V2, and V1 of KServe and TensorFlow Serving."""
+    for path in ("/v2", "/v2/"):
+        yield Route(path, "get", "Name, version and extensions of the server.", schema="ServerMetadata")
+    yield Route("/v2/health/live", "get", "Whether the process answers.", schema="Live")
+    yield Route(
+        "/v2/health/ready", "get", "Whether every required model is loaded.", statuses=(503,), schema="Ready"
+    )
+    yield Route("/v2/models", "get", "Names of the models that serve.", schema="ModelNames")
+    yield Route("/v2/models/stats", "get", "Statistics of all loaded versions.", schema="Statistics")
+    for path in _V2:
+        yield Route(path, "get", "Tensors of a model.", statuses=(404,), schema="ModelMetadata")
+        yield Route(
+            f"{path}/ready", "get", "Whether a model serves.", statuses=(404, 503), schema="ModelReady"
+        )
+        yield Route(f"{path}/stats", "get", "Its statistics.", statuses=(404,), schema="Statistics")
+        yield Route(
+            f"{path}/infer",
+            "post",
+            "Scores and other tensors of samples.",
+            statuses=_PLATFORM_STATUSES,
+            request="InferRequest",
+            schema="InferResponse",
+        )
+    yield Route(
+        "/v2/repository/index",
+        "post",
+        "Every version of the store and its state.",
+        statuses=(400, 413, 422),
+        request="IndexRequest",
+        schema="Index",
+    )
+    for word in ("load", "unload"):
+        path = f"/v2/repository/models/{{name}}/{word}"
+        yield Route(path, "post", "Refused: the store decides what is loaded.", statuses=(409,))
+    yield Route("/v1/models", "get", "Names of the models that serve.", schema="ModelNames")
+    for path in _V1:
+        yield Route(path, "get", "Whether a model serves.", statuses=(404, 503), schema="ModelStatus")
+    for path in (*_V1, "/v1/models/{name}/labels/{label}"):
+        yield Route(
+            f"{path}:predict",
+            "post",
+            "A prediction for each instance.",
+            statuses=_PLATFORM_STATUSES,
+            request="PredictRequest",
+            schema="Predictions",
+        )
+
 
 ROUTES = (
     *(
@@ -87,6 +150,7 @@ ROUTES = (
     Route("/models/{name}", "get", "One model.", statuses=(404,)),
     Route("/models/{name}/versions/{version}", "get", "One version, with its manifest.", statuses=(404,)),
     Route("/models/{name}/versions/{version}/report", "get", "The HTML report.", "text/html", (404,)),
+    *_platform_routes(),
     Route("/livez", "get", "Whether the process answers; needs no key."),
     Route("/readyz", "get", "Whether every required model is loaded; needs no key.", statuses=(503,)),
     Route("/metrics", "get", "Prometheus metrics.", "text/plain"),
@@ -144,6 +208,10 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.verb:
         operation["requestBody"] = {"required": True, "content": _bodies(route.verb)}
+    if route.request:
+        operation["requestBody"] = {"required": True, "content": _platform_bodies(route)}
+    if route.request == "InferRequest":
+        operation["parameters"].append(_HEADER_LENGTH)
     for name in _OPTIONS_OF.get(route.verb, ()):
         text, schema = _OPTIONS[name]
         operation["parameters"].append({"name": name, "in": "query", "description": text, "schema": schema})
@@ -152,12 +220,21 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _success(route: Route) -> dict[str, Any]:
     content: dict[str, Any] = {route.answer: {}}
+    if route.schema:
+        content = {bodies.JSON: {"schema": _reference(route.schema)}}
+    if route.schema == "InferResponse":
+        content[bodies.RAW] = _BINARY
     if route.verb:
-        schema = {"$ref": f"#/components/schemas/{_VERBS[route.verb][1]}"}
+        schema = _reference(_VERBS[route.verb][1])
         content = {bodies.JSON: {"schema": schema}, bodies.NPY: _BINARY}
     if route.verb == "denoise":
         content[bodies.PNG] = _BINARY
     return {"description": "Answered.", "headers": _headers(route), "content": content}
+
+
+def _platform_bodies(route: Route) -> dict[str, Any]:
+    forms: dict[str, Any] = {bodies.JSON: {"schema": _reference(route.request)}}
+    return forms | {bodies.RAW: _BINARY} if route.request == "InferRequest" else forms
 
 
 def _headers(route: Route) -> dict[str, Any]:
@@ -189,6 +266,10 @@ def _bodies(verb: str) -> dict[str, Any]:
             bodies.MULTIPART: {"schema": {"type": "object", "additionalProperties": {"format": "binary"}}},
         }
     return forms
+
+
+def _reference(schema: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{schema}"}
 
 
 def _object(properties: Mapping[str, Any], required: tuple[str, ...]) -> dict[str, Any]:
@@ -256,6 +337,7 @@ _SCORES = {
     "p_value": _array({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
     "is_anomaly": _array({"type": "boolean"}),
 }
+_DECISIONS = ("score", "ratio", "p_value", "is_anomaly")
 _CLASSES = {
     **_MODEL,
     "classes": _array({"type": "string"}),
@@ -263,6 +345,14 @@ _CLASSES = {
     "probability": _array(_array({"type": "number", "minimum": 0, "maximum": 1})),
 }
 _RECONSTRUCTION = {"anyOf": [_TENSOR, _array(_array({"type": ["number", "string"]}))]}
+_PREDICTION = _object(
+    {
+        **{name: _SCORES[name]["items"] for name in _DECISIONS},
+        "selected": {"type": "boolean"},
+        "explanation": {"anyOf": [_array(_CONTRIBUTION), {"$ref": "#/components/schemas/Tensor"}]},
+    },
+    _DECISIONS,
+)
 _EXPLANATION = {"anyOf": [_array(_array(_CONTRIBUTION)), {"$ref": "#/components/schemas/Tensor"}]}
 
 _SCHEMAS: dict[str, Any] = {
@@ -286,6 +376,9 @@ _SCHEMAS: dict[str, Any] = {
     ),
     "Latent": _object({**_MODEL, "latent": _TENSOR}, (*_MODEL, "latent")),
     "Classes": _object(_CLASSES, tuple(_CLASSES)),
+    "PredictRequest": _request((*_SCORE_OPTIONS, "signature_name")),
+    "Predictions": _object({"predictions": _array(_PREDICTION)}, ("predictions",)),
+    **platform_schemas.SCHEMAS,
     "Problem": _object(
         {
             "type": {"enum": list(problems.TYPES)},
@@ -305,6 +398,7 @@ _SCHEMAS: dict[str, Any] = {
                     ("detail",),
                 )
             ),
+            "error": {"type": "string", "description": "The detail again, where V1 and V2 want it."},
         },
         ("type", "title", "status", "detail", "instance"),
     ),

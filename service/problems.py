@@ -38,6 +38,7 @@ TYPES: Mapping[str, ProblemType] = {
     "no-latent": ProblemType(409, "The model has no latent"),
     "no-integer-latent": ProblemType(409, "The model's latent has no 8-bit form"),
     "no-classifier": ProblemType(409, "The model has no classifier"),
+    "store-decides": ProblemType(409, "Models are not loaded by request"),
     "request-timeout": ProblemType(408, "The body came too slowly"),
     "body-too-large": ProblemType(413, "The body is too large"),
     "too-many-rows": ProblemType(413, "The body holds too many samples"),
@@ -58,6 +59,9 @@ _DETECTOR_TYPES = {
     StoreError: "no-such-model",
     RunStopped: "deadline-exceeded",
 }
+
+# Protocols whose clients read the sentence there.
+_ERROR_PATHS = ("/v1/", "/v2")
 
 
 class Problem(Exception):
@@ -105,6 +109,8 @@ def answer(error: Exception, exchange: Exchange) -> Answer:
     }
     if problem.errors:
         document["errors"] = problem.errors
+    if exchange.path.startswith(_ERROR_PATHS):
+        document["error"] = problem.detail
     return Answer(orjson.dumps(document), MEDIA_TYPE, kind.status, problem.headers)
 
 

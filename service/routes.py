@@ -53,7 +53,7 @@ def register(app: Flask, serving: Serving) -> None:
     def begin() -> None:
         template = to_template(request.url_rule.rule) if request.url_rule else ""
         sent_id = request.headers.get("X-Request-Id", "")
-        g.exchange = open_exchange(request.method, sent_id, request.remote_addr, template)
+        g.exchange = open_exchange(request.method, request.path, sent_id, request.remote_addr, template)
         check_host(_headers(), request.environ.get("SERVER_PROTOCOL", ""))
         check_key(request.path, _headers(), digests)
 

@@ -10,6 +10,7 @@ from service.bodies import Limits
 from service.endpoints import Call, Endpoint, ModelChoice, verb_endpoints
 from service.messages import Answer
 from service.metrics import Metrics
+from service.platform_endpoints import platform_endpoints
 from service.registry import ModelRegistry
 from service.runner import Runner
 from service.settings import Settings
@@ -35,6 +36,12 @@ class Serving:
     admission: Admission
     runner: Runner
 
+    @property
+    def needed_models(self) -> tuple[str, ...]:
+        """Models without which the service is not ready."""
+        default = [self.default_model] if self.default_model else []
+        return tuple(dict.fromkeys([*default, *self.settings.required_models]))
+
     def answer(self, call: Call, ticket: Ticket, stop: Stop, started: float) -> Answer:
         """Run a call that takes long, or comes alone; arguments and errors as of `Runner.run_alone`."""
         ticket.add(rows=call.rows)
@@ -49,12 +56,13 @@ def open_store(settings: Settings) -> Serving:
     models.poll()
     default_model = settings.default_model or _only(list(models.models))
     limits = Limits(settings.max_rows, settings.max_body_bytes)
+    choice = ModelChoice(models, default_model)
     serving = Serving(
         settings,
         models,
         metrics,
         default_model,
-        dict(verb_endpoints(ModelChoice(models, default_model), limits)),
+        {**dict(verb_endpoints(choice, limits)), **dict(platform_endpoints(choice, limits))},
         Admission(settings, settings.pool_threads),
         Runner(metrics, settings.deadline_seconds),
     )

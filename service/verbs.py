@@ -45,11 +45,10 @@ class InferRequest(Request):
 
 
 @dataclasses.dataclass(frozen=True)
-class Inference:
+class Inference(Scores):
     """Scores, and outputs of the graph by name."""
 
-    scores: Scores
-    outputs: Outputs
+    outputs: Outputs = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +83,8 @@ def infer(requests: Sequence[InferRequest]) -> list[Inference | DetectorError]:
 
     def finish(request: InferRequest, outputs: Outputs) -> Inference:
         scores = request.detector.judge(request.samples, outputs, alpha=request.alpha, fdr=request.fdr)
-        return Inference(
-            scores, {name: request.detector.finite(outputs[name]) for name in (SCORE, *request.outputs)}
-        )
+        own = {name: request.detector.finite(outputs[name]) for name in (SCORE, *request.outputs)}
+        return Inference(**vars(scores), outputs=own)
 
     return _together(requests, _check_samples, run, finish)
 

@@ -19,7 +19,9 @@ def assert_problem(response: TestResponse, status: int, type: str) -> dict:  # n
     assert problem["status"] == status == TYPES[type].status
     assert isinstance(problem["detail"], str)
     assert problem["instance"] == response.headers["X-Request-Id"]
-    assert problem.keys() <= {"type", "title", "status", "detail", "instance", "errors"}
+    assert problem.keys() <= {"type", "title", "status", "detail", "instance", "errors", "error"}
+    of_platform = response.request.path.startswith(("/v1/", "/v2"))
+    assert problem.get("error") == (problem["detail"] if of_platform else None)
     return problem
 
 

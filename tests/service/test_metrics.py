@@ -26,12 +26,15 @@ def scrape(client):
     return read
 
 
+AMOUNTS = ("_bucket", "_sum", "_seconds_total", "_timestamp_seconds")  # not 1 for one request
+
+
 def increase(before, after):
-    """The series that moved, bucket by bucket left out."""
+    """The series that moved, but for amounts."""
     return {
         key: after[key] - before.get(key, 0.0)
         for key in after
-        if after[key] != before.get(key, 0.0) and not key[0].endswith(("_bucket", "_sum"))
+        if after[key] != before.get(key, 0.0) and not key[0].endswith(AMOUNTS)
     }
 
 

@@ -334,7 +334,7 @@ def test_requests_of_one_batch_keep_to_themselves(detector):
 
     assert one.outputs.keys() == {"score", "latent"}
     assert two.outputs.keys() == {"score"}
-    assert one.scores.selected is None
-    assert two.scores.alpha == 0.1
-    assert (two.scores.score == one.scores.score[1:]).all()
+    assert one.selected is None
+    assert two.alpha == 0.1
+    assert (two.score == one.score[1:]).all()
     assert "finite" in str(error)

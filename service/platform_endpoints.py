@@ -1,0 +1,131 @@
+"""How platforms ask for scores: `infer` of the Open Inference Protocol V2, and `predict` of V1.
+
+V1 is the protocol of TensorFlow Serving and of KServe's first version. Both end in the verbs that `/score`
+ends in, with the same limits, batches, counters and keys.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from detector import Detector, InputError, Scores
+from service import bodies, codecs, open_inference, verbs
+from service.bodies import Expected, Limits
+from service.encodings import inflate
+from service.endpoints import Call, Endpoint, ModelChoice, Read, check_alpha, check_explanation, place_error
+from service.exchange import Exchange
+from service.json_bodies import decode_json
+from service.messages import Answer, Body, Head
+from service.open_inference import HEADER_LENGTH
+from service.problems import Problem
+
+# Clients of these protocols send JSON under whatever name their library or curl gives it.
+_CONTENT_TYPES = ("", bodies.JSON, bodies.RAW, "application/x-www-form-urlencoded")
+_PREDICT_OPTIONS = ("alpha", "fdr", "explain", "signature_name")
+
+
+@dataclasses.dataclass(frozen=True)
+class InferEndpoint:
+    """`POST /v2/models/{name}/infer`."""
+
+    choice: ModelChoice
+    limits: Limits
+
+    def open(self, head: Head, exchange: Exchange, **path: Any) -> Read:
+        """See `Endpoint`."""
+        detector = self.choice.choose(exchange, **path)
+        _check_content_type(head)
+        return functools.partial(self._read, head, exchange, detector)
+
+    def _read(self, head: Head, exchange: Exchange, detector: Detector, body: Body) -> Call:
+        manifest = detector.manifest
+        content = _inflate(head, body, self.limits)
+        infer = open_inference.decode(content, head.headers.get(HEADER_LENGTH.lower()), manifest, self.limits)
+        samples = infer.decoded.samples
+        exchange.rows = rows = len(samples)
+        check_alpha(detector, infer.decoded.options.get("alpha"))
+
+        def finish(result: verbs.Inference | Exception) -> Answer:
+            if isinstance(result, InputError):
+                raise place_error(result, infer.decoded, manifest.feature_names) from result
+            if isinstance(result, Exception):
+                raise result
+            answer, headers, media_type = open_inference.encode(manifest, infer, result)
+            return Answer(answer, media_type, headers=headers)
+
+        outputs = open_inference.graph_outputs(infer)
+        request = verbs.InferRequest(detector, samples, outputs, **infer.decoded.options)
+        return Call(verbs.infer, request, finish, rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictEndpoint:
+    """`POST /v1/models/{name}:predict`: the body of `/score`, and an object for each instance."""
+
+    choice: ModelChoice
+    limits: Limits
+
+    def open(self, head: Head, exchange: Exchange, **path: Any) -> Read:
+        """See `Endpoint`."""
+        detector = self.choice.choose(exchange, **path)
+        _check_content_type(head)
+        return functools.partial(self._read, head, exchange, detector)
+
+    def _read(self, head: Head, exchange: Exchange, detector: Detector, body: Body) -> Call:
+        expected = Expected.samples(detector.manifest)
+        content = _inflate(head, body, self.limits)
+        if not content:
+            raise Problem("malformed-body", "the body is empty")
+        decoded = decode_json(content, expected, self.limits, _PREDICT_OPTIONS)
+        options = {name: value for name, value in decoded.options.items() if name != "signature_name"}
+        exchange.rows = rows = len(decoded.samples)
+        check_alpha(detector, options.get("alpha"))
+        check_explanation(detector, decoded.samples, options.get("explain"))
+
+        def finish(result: Scores | Exception) -> Answer:
+            if isinstance(result, InputError):
+                raise place_error(result, decoded, expected.feature_names) from result
+            if isinstance(result, Exception):
+                raise result
+            return Answer(codecs.to_json({"predictions": list(_predictions(result))}), bodies.JSON)
+
+        return Call(verbs.score, verbs.ScoreRequest(detector, decoded.samples, **options), finish, rows)
+
+
+def platform_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, Endpoint]]:
+    """The rules of both protocols, with what answers them."""
+    infer, predict = InferEndpoint(choice, limits), PredictEndpoint(choice, limits)
+    for version in ("", "/versions/<version:version>"):
+        yield f"/v2/models/<name>{version}/infer", infer
+    for version in ("", "/versions/<version:version>", "/labels/<label>"):
+        yield f"/v1/models/<name>{version}:predict", predict
+
+
+def _check_content_type(head: Head) -> None:
+    media_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in _CONTENT_TYPES:
+        raise Problem(
+            "unsupported-media-type",
+            f"the Content-Type must be {bodies.JSON} or {bodies.RAW} here, got {media_type[:80]!r}",
+        )
+
+
+def _inflate(head: Head, body: Body, limits: Limits) -> Body:
+    return inflate(body, head.headers.get("content-encoding", ""), limits.max_bytes)
+
+
+def _predictions(scores: Scores) -> Iterator[dict[str, Any]]:
+    """One object for each sample, or step of a series."""
+    columns = {
+        "score": scores.score.tolist(),
+        "ratio": scores.ratio.tolist(),
+        "p_value": scores.p_value.tolist(),
+        "is_anomaly": scores.is_anomaly.tolist(),
+    }
+    if scores.selected is not None:
+        columns["selected"] = scores.selected.tolist()
+    if scores.explanation is not None:
+        columns["explanation"] = scores.explanation
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))
