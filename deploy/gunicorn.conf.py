@@ -68,15 +68,16 @@ def child_exit(server: Any, worker: Any) -> None:
 
 settings = read_settings()
 
-wsgi_app = "service.app:from_environ()"
-worker_class = "gthread"
+wsgi_app = "service.front:from_environ()"
+worker_class = "service.worker.Worker"
 bind = settings.bind
 workers = settings.workers
+# For `-k gthread "service.app:from_environ()"`: the Flask application alone, which answers the same.
 threads = settings.threads
 # Sessions and metrics belong to the process that uses them, and HUP reads new code.
 preload_app = False
 # Above the 60 s for which nginx keeps an idle connection, so that it is never nginx that meets a closed one.
-keepalive = 75
+keepalive = settings.idle_seconds
 graceful_timeout = 30
 # The heartbeat file, nameless as soon as it is open; on a slow disk it would get healthy workers killed.
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108

@@ -10,7 +10,6 @@ from service.problems import Problem
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-PAUSE_SECONDS = 15  # without a byte
 BYTES_PER_SECOND = 1024  # on the whole, after a first pause
 DISCARDED_BYTES = 2**20  # of a refused request, so that its connection can go on
 
@@ -29,11 +28,16 @@ class BodyReader:
     headers : mapping of str to str
         By name in lower case.
     max_bytes : int
+    pause_seconds : float
+        The longest time without a byte.
     """
 
-    def __init__(self, receive: Receive, headers: Mapping[str, str], max_bytes: int) -> None:
+    def __init__(
+        self, receive: Receive, headers: Mapping[str, str], max_bytes: int, pause_seconds: float
+    ) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
+        self._pause_seconds = pause_seconds
         length = headers.get("content-length", "")
         self._length = int(length) if length.isdecimal() else None
         self._complete = False
@@ -53,7 +57,7 @@ class BodyReader:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            async with asyncio.timeout_at(started + PAUSE_SECONDS) as patience:
+            async with asyncio.timeout_at(started + self._pause_seconds) as patience:
                 content = await self._next()
                 if self._complete:
                     return content
@@ -61,8 +65,8 @@ class BodyReader:
                 while not self._complete:
                     patience.reschedule(
                         min(
-                            loop.time() + PAUSE_SECONDS,
-                            started + PAUSE_SECONDS + len(content) / BYTES_PER_SECOND,
+                            loop.time() + self._pause_seconds,
+                            started + self._pause_seconds + len(content) / BYTES_PER_SECOND,
                         )
                     )
                     part = await self._next()
@@ -73,7 +77,7 @@ class BodyReader:
         except TimeoutError as error:
             raise Problem(
                 "request-timeout",
-                f"a body must come without a pause of {PAUSE_SECONDS} seconds, and with at least "
+                f"a body must come without a pause of {self._pause_seconds:g} seconds, and with at least "
                 f"{BYTES_PER_SECOND} bytes a second",
             ) from error
         return content

@@ -5,9 +5,12 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from service import logs
-from service.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.metrics import Metrics
 
 REQUEST_ID = "X-Request-Id"
 MODEL_VERSION = "X-Model-Version"
@@ -73,7 +76,7 @@ def open_exchange(method: str, path: str, sent_id: str, client: str | None, temp
     return Exchange(request_id, method, path, client, template)
 
 
-def report(exchanges: Sequence[Exchange], metrics: Metrics) -> None:
+def report(exchanges: Sequence[Exchange], metrics: "Metrics") -> None:
     """Count and log closed exchanges."""
     metrics.observe_requests(exchanges)
     logs.write_access(exchanges)

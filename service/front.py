@@ -134,7 +134,8 @@ class Front:
         client = scope["client"][0] if scope.get("client") else None
         sent_id = headers.get("x-request-id", "")
         exchange = open_exchange("POST", scope["path"], sent_id, client, route.template)
-        body = BodyReader(receive, headers, self.serving.settings.max_body_bytes)
+        settings = self.serving.settings
+        body = BodyReader(receive, headers, settings.max_body_bytes, settings.body_seconds)
         try:
             with self.serving.admission.ticket() as ticket:
                 check_host(headers, scope["http_version"])

@@ -123,7 +123,12 @@ def _read_body(limit: int, ticket: Ticket) -> bytes:
         request.max_content_length = limit + 1
     else:
         ticket.add(n_bytes=min(request.content_length, limit))
-    content = request.get_data(cache=False)
+    try:
+        content = request.get_data(cache=False)
+    except HTTPException:
+        raise
+    except Exception as error:  # each server has classes of its own for chunks that are none
+        raise Problem("bad-request", "the body is not framed as HTTP/1.1 has it") from error
     if len(content) > limit:
         raise Problem("body-too-large", f"a body may have {limit} bytes")
     return content

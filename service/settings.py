@@ -184,6 +184,30 @@ VARIABLES = (
         "The longest that a request is worked on, from its head to its answer; then it is answered 503.",
         _positive_float,
     ),
+    Variable(
+        "RESIDUAL_MAX_CONNECTIONS",
+        "1000",
+        "Connections that one process keeps open; one more is answered 503 and closed.",
+        _positive_int,
+    ),
+    Variable(
+        "RESIDUAL_HEAD_SECONDS",
+        "10",
+        "Time for the whole head of a request; then it is answered 408, an empty connection just closed.",
+        _positive_float,
+    ),
+    Variable(
+        "RESIDUAL_BODY_SECONDS",
+        "15",
+        "The longest pause within a body; then the request is answered 408.",
+        _positive_float,
+    ),
+    Variable(
+        "RESIDUAL_IDLE_SECONDS",
+        "75",
+        "Seconds until an idle connection is closed; more than a proxy in front keeps one.",
+        _positive_int,
+    ),
     Variable("RESIDUAL_POLL_SECONDS", "2", "Seconds between two looks into the store.", _positive_float),
     Variable(
         "RESIDUAL_MAX_BODY_BYTES",
@@ -222,6 +246,10 @@ class Settings:
     max_queued_bytes: int
     max_wait_seconds: float
     deadline_seconds: float
+    max_connections: int
+    head_seconds: float
+    body_seconds: float
+    idle_seconds: int
     poll_seconds: float
     max_body_bytes: int
     max_rows: int

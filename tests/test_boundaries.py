@@ -86,6 +86,11 @@ def test_service_loads_nothing_of_training():
     assert not loaded & (TRAINING_ONLY | {"training"})
 
 
+def test_worker_class_leaves_the_metrics_unloaded():
+    """Gunicorn's master loads it before it has made the folder that prometheus_client looks for."""
+    assert "prometheus_client" not in loaded_by("import service.worker, service.settings, service.logs")
+
+
 def test_training_loads_nothing_of_the_service():
     """A model is fitted where no web server is installed."""
     loaded = loaded_by("import training.fit")

@@ -75,7 +75,8 @@ def test_types_are_stable_words():
     """Usable as relative URI references; statuses are of errors."""
     assert all(re.fullmatch("[a-z]+(-[a-z]+)*", name) for name in TYPES)
     assert all(
-        kind.status in (400, 401, 404, 405, 406, 408, 409, 413, 415, 422, 500, 503) for kind in TYPES.values()
+        kind.status in (400, 401, 404, 405, 406, 408, 409, 413, 414, 415, 422, 431, 500, 503)
+        for kind in TYPES.values()
     )
 
 

@@ -1,0 +1,190 @@
+"""The gunicorn worker of the service: uvicorn's, on uvloop and httptools, with the limits that they lack."""
+
+import asyncio
+import functools
+import logging
+import os
+import re
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn_worker import UvicornWorker
+
+from service import problems
+from service.exchange import open_exchange
+from service.problems import Problem
+from service.settings import Settings
+
+# As gunicorn's own workers have them.
+TARGET_BYTES = 8190
+FIELD_BYTES = 8190
+MAX_FIELDS = 100
+HEAD_BYTES = 64 * 2**10  # of a head, or of what frames a body, that has come in part
+LINGER_SECONDS = 1  # after a refusal, so that a client that still writes can read it
+
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
+
+
+class Worker(UvicornWorker):
+    """One process: an event loop for all its connections."""
+
+    CONFIG_KWARGS = {  # noqa: RUF012 - an attribute of the base class
+        "http": HttpToolsProtocol,
+        "lifespan": "on",
+        "proxy_headers": False,
+        "server_header": False,
+        "ws": "none",
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.config.http = functools.partial(HttpProtocol, settings=Settings.from_environ(os.environ))
+        logging.getLogger("uvicorn.error").propagate = True  # to where everything is logged, as JSON
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Beyond uvicorn it bounds the head in bytes, fields and time, and the connections of a process; refuses
+    what two servers may read in two ways (RFC 9112, section 11.2); lets no trailer pass for a header; ignores
+    `Upgrade`, for which httptools drops the body; and answers with problems, in the order of the requests.
+    """
+
+    def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settings = settings
+        self._problem = Problem("bad-request", "the request is not valid HTTP/1.1")
+        self._deadline: asyncio.TimerHandle | None = None
+        self._in_message = self._in_head = self._refused = False
+        self._unread = 0  # bytes since the last whole head, or part of a body
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin, within the limit of connections and with the time for a head."""
+        super().connection_made(transport)
+        if len(self.connections) > self._settings.max_connections:
+            limit = self._settings.max_connections
+            self._refuse(Problem("overloaded", f"{limit} connections are open, try again in a moment"))
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        self._stop_watching()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; between two requests only for as long as a head may take."""
+        if self._refused:
+            return
+        self._unread += len(data)
+        super().data_received(data if self._in_message else _without_upgrade(data))
+        if self._unread > HEAD_BYTES:
+            self._refuse(Problem("header-too-large", f"a head may have {HEAD_BYTES} bytes"))
+        if self._is_answering():
+            self._stop_watching()
+        elif self._deadline is None:
+            self._watch()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _watch(self) -> None:
+        self._deadline = self.loop.call_later(self._settings.head_seconds, self._expire)
+
+    def _stop_watching(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        if self._unread:
+            seconds = self._settings.head_seconds
+            self._refuse(Problem("request-timeout", f"a head must come within {seconds:g} seconds"))
+        else:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A request line begins."""
+        super().on_message_begin()
+        self._in_message = self._in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        """The target of the request, or a part of it."""
+        super().on_url(url)
+        if len(self.url) > TARGET_BYTES:
+            self._fail("uri-too-long", f"a request target may have {TARGET_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; those of a trailer are left out."""
+        if not self._in_head:
+            return
+        super().on_header(name, value)
+        if len(name) + len(value) > FIELD_BYTES or len(self.headers) > MAX_FIELDS:
+            self._fail("header-too-large", f"a head may have {MAX_FIELDS} fields of {FIELD_BYTES} bytes each")
+
+    def on_headers_complete(self) -> None:
+        """A whole head: refuse what can be read in two ways, else begin to answer."""
+        version, names = self.parser.get_http_version(), [name for name, _ in self.headers]
+        if version not in ("1.0", "1.1"):
+            self._fail("bad-request", f"HTTP/1.1 and HTTP/1.0 are spoken here, not {version}")
+        for name in (b"host", b"content-type"):
+            if names.count(name) > 1:
+                self._fail("bad-request", f"a request may have one {name.decode()} header")
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and (version == "1.0" or codings != [b"chunked"]):
+            self._fail("bad-request", "the one transfer coding is chunked, and only in HTTP/1.1")
+        if self.parser.should_upgrade():
+            self._fail("bad-request", "there is no other protocol to change to")
+        self._in_head, self._unread = False, 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is there as a whole."""
+        self._in_message, self._unread = False, 0
+        super().on_message_complete()
+
+    def _fail(self, type: str, detail: str) -> None:  # noqa: A002 - the word of RFC 9457
+        """Break the parser off, which ends in `send_400_response`."""
+        self._problem = Problem(type, detail)
+        raise self._problem
+
+    def _refuse(self, problem: Problem) -> None:
+        self._problem = problem
+        self.send_400_response("")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer by the problem and close, after what was asked before."""
+        if self._refused or self.transport.is_closing():
+            return
+        if self._is_answering() and (self.pipeline or not self.cycle.more_body):
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        self._refused = True
+        if self.cycle is not None:  # its body is broken
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(_to_bytes(self._problem))
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+def _to_bytes(problem: Problem) -> bytes:
+    exchange = open_exchange("", "", "", None)
+    answer = problems.answer(problem, exchange)
+    fields = exchange.headers() | answer.headers
+    fields |= {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (fields | {"Connection": "close"}).items())
+    return STATUS_LINE[answer.status] + lines.encode("latin-1") + b"\r\n" + answer.body
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """A request whose head is whole, with the field `Upgrade` under another name."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or not _UPGRADE.search(data, 0, end):
+        return data
+    return _UPGRADE.sub(b"\r\nx-upgrade:", data[:end]) + data[end:]
