@@ -12,10 +12,25 @@ from detector import Classes, Compressed, Manifest, Scores
 from detector.images import encode_image
 from detector.tables import holds_cells, to_cells
 from service.array_bodies import raw_type
-from service.bodies import CSV, JSON, NDJSON, NPY, PNG, RAW, TIMESTAMP, Timestamp, column_names
+from service.bodies import (
+    ARROW,
+    CSV,
+    JSON,
+    NDJSON,
+    NPY,
+    PARQUET,
+    PNG,
+    RAW,
+    TIMESTAMP,
+    Timestamp,
+    column_names,
+    lacks_pyarrow,
+    table_forms,
+)
 from service.codecs import to_json
 
 SCORE, RECONSTRUCTION, LATENT, PROBABILITY = "score", "reconstruction", "latent", "probability"
+_DRAWN = (RECONSTRUCTION,)  # what a picture can show
 Result = Scores | Compressed | Classes | np.ndarray
 
 
@@ -191,12 +206,26 @@ def _to_png(reply: Reply) -> bytes:
     return encode_image(reply.array[0], reply.manifest.value_range)
 
 
+def _to_arrow(reply: Reply) -> bytes:
+    from service.arrow_answers import to_arrow
+
+    return to_arrow(reply)
+
+
+def _to_parquet(reply: Reply) -> bytes:
+    from service.arrow_answers import to_parquet
+
+    return to_parquet(reply)
+
+
 _ENCODERS: Mapping[str, Callable[[Reply], bytes]] = {
     JSON: _to_json,
     NPY: _to_npy,
     CSV: _to_csv,
     NDJSON: _to_ndjson,
     RAW: lambda reply: np.ascontiguousarray(reply.array).tobytes(),
+    ARROW: _to_arrow,
+    PARQUET: _to_parquet,
     PNG: _to_png,
 }
 
@@ -205,6 +234,12 @@ def encode(media_type: str, reply: Reply) -> tuple[str, bytes]:
     """The content type and the body of an answer in one of the forms that `offers` names."""
     content_type = {CSV: f"{CSV}; charset=utf-8; header=present", RAW: raw_type(reply.array)}
     return content_type.get(media_type, media_type), _ENCODERS[media_type](reply)
+
+
+def forms(output: str) -> tuple[str, ...]:
+    """Every form in which the answer of a verb can come, of one model or another."""
+    left_out = {form for form in _ENCODERS if lacks_pyarrow(form) or (form == PNG and output not in _DRAWN)}
+    return tuple(form for form in _ENCODERS if form not in left_out)
 
 
 def offers(output: str, manifest: Manifest, samples: np.ndarray, *, series: bool) -> tuple[str, ...]:
@@ -224,5 +259,5 @@ def offers(output: str, manifest: Manifest, samples: np.ndarray, *, series: bool
         RECONSTRUCTION: manifest.kind == "vector" or series,
         LATENT: manifest.latent_shape is not None and len(manifest.latent_shape) == 1,
     }.get(output, True)
-    is_picture = output == RECONSTRUCTION and manifest.kind == "image" and len(samples) == 1
-    return (JSON, NPY, RAW, NDJSON, *(CSV,) * is_table, *(PNG,) * is_picture)
+    is_picture = output in _DRAWN and manifest.kind == "image" and len(samples) == 1
+    return (JSON, NPY, RAW, NDJSON, *table_forms() * is_table, *(PNG,) * is_picture)

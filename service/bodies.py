@@ -1,6 +1,7 @@
 """What a request body may hold, and what it held: the vocabulary of `codecs` and of all that read bodies."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -17,9 +18,15 @@ NPY = "application/x-npy"
 RAW = "application/octet-stream"
 CSV = "text/csv"
 NDJSON = "application/x-ndjson"
+ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
 JPEG = "image/jpeg"
 MULTIPART = "multipart/form-data"
+PICTURES = (PNG, JPEG, MULTIPART)
+
+# Looked for, not imported: it is needed where such a body comes, which may be never.
+HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None
 
 INSTANCES = "instances"
 TIMESTAMPS = "timestamps"
@@ -98,9 +105,24 @@ class Expected:
 
     def media_types(self) -> tuple[str, ...]:
         """Forms of body that are read, the first the one to recommend."""
-        tables = () if self.columns() is None else (CSV,)
-        pictures = () if self.value_range is None else (PNG, JPEG, MULTIPART)
+        tables = () if self.columns() is None else table_forms()
+        pictures = () if self.value_range is None else PICTURES
         return (JSON, NPY, RAW, *tables, *pictures)
+
+
+def table_forms() -> tuple[str, ...]:
+    """Forms of tables, for bodies and answers: those that this process can read and write."""
+    return tuple(form for form in (CSV, ARROW, PARQUET) if not lacks_pyarrow(form))
+
+
+def may_inflate(headers: Mapping[str, str]) -> bool:
+    """Whether a body may become far more than its bytes; headers by name in lower case."""
+    return "content-encoding" in headers or headers.get("content-type", "").startswith((ARROW, PARQUET))
+
+
+def lacks_pyarrow(media_type: str) -> bool:
+    """Whether it is read and written by pyarrow, which is not installed."""
+    return media_type in (ARROW, PARQUET) and not HAS_PYARROW
 
 
 def column_names(feature_names: Sequence[str] | None, shape: Sequence[int]) -> Sequence[str]:

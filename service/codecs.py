@@ -11,17 +11,20 @@ from werkzeug.http import parse_accept_header, parse_options_header
 
 from service.array_bodies import decode_npy, decode_raw
 from service.bodies import (
+    ARROW,
     CSV,
     JPEG,
     JSON,
     MULTIPART,
     NPY,
     OPTIONS,
+    PARQUET,
     PNG,
     RAW,
     Decoded,
     Expected,
     Limits,
+    lacks_pyarrow,
 )
 from service.json_bodies import decode_json
 from service.picture_bodies import decode_pictures, split_parts
@@ -50,12 +53,26 @@ def _many_pictures(body: Body) -> Decoded:
     return Decoded(decode_pictures(files, body.expected, body.limits))
 
 
+def _arrow(body: Body) -> Decoded:
+    from service.arrow_bodies import decode_arrow
+
+    return decode_arrow(body.content, body.expected, body.limits)
+
+
+def _parquet(body: Body) -> Decoded:
+    from service.arrow_bodies import decode_parquet
+
+    return decode_parquet(body.content, body.expected, body.limits)
+
+
 # Every form of body and what reads it; `Expected.media_types` says which of them a model takes.
 DECODERS: Mapping[str, Callable[[Body], Decoded]] = {
     JSON: lambda body: decode_json(body.content, body.expected, body.limits, body.options),
     NPY: lambda body: Decoded(decode_npy(body.content, body.limits)),
     CSV: lambda body: decode_csv(body.content, body.parameters, body.expected, body.limits),
     RAW: lambda body: Decoded(decode_raw(body.content, body.content_type, body.expected, body.limits)),
+    ARROW: _arrow,
+    PARQUET: _parquet,
     PNG: _one_picture,
     JPEG: _one_picture,
     MULTIPART: _many_pictures,
@@ -87,14 +104,19 @@ def decode_body(
     media_type, parameters = parse_options_header(content_type)
     media_type = media_type.lower()
     if media_type not in expected.media_types():
-        raise Problem(
-            "unsupported-media-type",
-            f"the Content-Type must be one of {', '.join(expected.media_types())} here, "
-            f"got {repr(media_type[:80]) if media_type else 'none'}",
-        )
+        raise _unread(media_type, expected)
     if not content:
         raise Problem("malformed-body", "the body is empty")
     return DECODERS[media_type](Body(content, content_type, parameters, expected, limits, options))
+
+
+def _unread(media_type: str, expected: Expected) -> Problem:
+    hint = "; that one needs the extra arrow, which is not installed here"
+    return Problem(
+        "unsupported-media-type",
+        f"the Content-Type must be one of {', '.join(expected.media_types())} here, "
+        f"got {repr(media_type[:80]) if media_type else 'none'}{hint * lacks_pyarrow(media_type)}",
+    )
 
 
 # --- options in the query -----------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from service.access import check_key
 from service.admission import Ticket
 from service.app import build_app
 from service.asgi_bodies import BodyReader, ClientGone
-from service.bodies import NPY
+from service.bodies import NPY, may_inflate
 from service.endpoints import Call, Endpoint, Read
 from service.exchange import Exchange, open_exchange, report
 from service.messages import Answer, Body, Head
@@ -164,7 +164,7 @@ class Front:
         self, read: Read, content: Body, head: Head, ticket: Ticket, exchange: Exchange, body: BodyReader
     ) -> Answer:
         """The answer to a request that is there as a whole; its exchange is closed."""
-        if len(content) <= LOOP_BYTES and "content-encoding" not in head.headers:
+        if len(content) <= LOOP_BYTES and not may_inflate(head.headers):
             outcome = await self._next_flush(Waiting(read, content, ticket, exchange))
             if not isinstance(outcome, Call):
                 return outcome

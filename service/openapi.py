@@ -7,7 +7,8 @@ from typing import Any
 from flask import Blueprint, Response
 
 from detector.latents import DTYPES
-from service import bodies, codecs, platform_schemas, problems
+from service import answers, bodies, codecs, platform_schemas, problems
+from service.endpoints import VERBS
 from service.open_inference import HEADER_LENGTH
 
 VERSION = "0.1.0"
@@ -36,8 +37,6 @@ _OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "signature_name": ("Of TensorFlow Serving's clients; there is one.", {"enum": ["serving_default", ""]}),
 }
-_SCORE_OPTIONS, _LATENT_OPTIONS = ("alpha", "fdr", "explain"), ("dtype",)
-_OPTIONS_OF = {"score": _SCORE_OPTIONS, "encode": _LATENT_OPTIONS, "decode": _LATENT_OPTIONS}
 _REQUESTS = {
     "score": "ScoreRequest",
     "denoise": "DenoiseRequest",
@@ -212,7 +211,7 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": _platform_bodies(route)}
     if route.request == "InferRequest":
         operation["parameters"].append(_HEADER_LENGTH)
-    for name in _OPTIONS_OF.get(route.verb, ()):
+    for name in VERBS[route.verb].options if route.verb else ():
         text, schema = _OPTIONS[name]
         operation["parameters"].append({"name": name, "in": "query", "description": text, "schema": schema})
     return operation
@@ -225,10 +224,8 @@ def _success(route: Route) -> dict[str, Any]:
     if route.schema == "InferResponse":
         content[bodies.RAW] = _BINARY
     if route.verb:
-        schema = _reference(_VERBS[route.verb][1])
-        content = {bodies.JSON: {"schema": schema}, bodies.NPY: _BINARY}
-    if route.verb == "denoise":
-        content[bodies.PNG] = _BINARY
+        content = dict.fromkeys(answers.forms(VERBS[route.verb].output), _BINARY)
+        content[bodies.JSON] = {"schema": _reference(_VERBS[route.verb][1])}
     return {"description": "Answered.", "headers": _headers(route), "content": content}
 
 
@@ -255,17 +252,12 @@ def _failure(status: int) -> dict[str, Any]:
 def _bodies(verb: str) -> dict[str, Any]:
     """The forms of body; pictures are for image models only, and never latent vectors."""
     schema = _REQUESTS.get(verb, "Request")
-    forms: dict[str, Any] = {
-        bodies.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
-        bodies.NPY: _BINARY,
-    }
-    if verb != "decode":
-        forms |= {
-            bodies.PNG: _BINARY,
-            bodies.JPEG: _BINARY,
-            bodies.MULTIPART: {"schema": {"type": "object", "additionalProperties": {"format": "binary"}}},
-        }
-    return forms
+    read = (form for form in codecs.DECODERS if not bodies.lacks_pyarrow(form))
+    forms = dict.fromkeys(read, _BINARY)
+    forms[bodies.JSON] = {"schema": _reference(schema)}
+    forms[bodies.MULTIPART] = {"schema": {"type": "object", "additionalProperties": {"format": "binary"}}}
+    pictures = bodies.PICTURES if VERBS[verb].takes_latent else ()
+    return {form: content for form, content in forms.items() if form not in pictures}
 
 
 def _reference(schema: str) -> dict[str, str]:
@@ -358,9 +350,9 @@ _EXPLANATION = {"anyOf": [_array(_array(_CONTRIBUTION)), {"$ref": "#/components/
 _SCHEMAS: dict[str, Any] = {
     "Tensor": _TENSOR,
     "Request": _request(()),
-    "ScoreRequest": _request(_SCORE_OPTIONS, timestamps=True),
+    "ScoreRequest": _request(VERBS["score"].options, timestamps=True),
     "DenoiseRequest": _request((), timestamps=True),
-    "LatentRequest": _request(_LATENT_OPTIONS),
+    "LatentRequest": _request(VERBS["encode"].options),
     "Scores": _object(
         {
             **_SCORES,
@@ -376,7 +368,7 @@ _SCHEMAS: dict[str, Any] = {
     ),
     "Latent": _object({**_MODEL, "latent": _TENSOR}, (*_MODEL, "latent")),
     "Classes": _object(_CLASSES, tuple(_CLASSES)),
-    "PredictRequest": _request((*_SCORE_OPTIONS, "signature_name")),
+    "PredictRequest": _request((*VERBS["score"].options, "signature_name")),
     "Predictions": _object({"predictions": _array(_PREDICTION)}, ("predictions",)),
     **platform_schemas.SCHEMAS,
     "Problem": _object(

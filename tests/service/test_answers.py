@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -17,13 +19,44 @@ from tests.service.answers import assert_problem, from_npy, to_npy
 
 JSON, NPY, RAW = "application/json", "application/x-npy", "application/octet-stream"
 CSV, NDJSON, PNG = "text/csv", "application/x-ndjson", "image/png"
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 SAMPLES = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
 
 
-def to_csv(samples: np.ndarray, names: str = "abc") -> bytes:
+def to_csv(samples: np.ndarray) -> bytes:
     """Samples as a CSV with all digits."""
+    names = "abc" if samples.shape[1] == 3 else "01"
     rows = [",".join(map(repr, row)) for row in samples.astype(np.float64).tolist()]
     return "\n".join([",".join(names), *rows]).encode()
+
+
+def to_table(samples: np.ndarray) -> pa.Table:
+    """Samples as a table: named columns, or where they are latents counted ones."""
+    names = "abc" if samples.shape[1] == 3 else "01"
+    return pa.table(dict(zip(names, samples.T, strict=True)))
+
+
+def to_arrow(samples: np.ndarray) -> bytes:
+    """Samples as an Arrow stream."""
+    sink, table = pa.BufferOutputStream(), to_table(samples)
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def to_parquet(samples: np.ndarray) -> bytes:
+    """Samples as a Parquet file."""
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(to_table(samples), sink)
+    return sink.getvalue()
+
+
+def read_tables(*responses: TestResponse) -> pa.Table:
+    """The one table of an answer as Arrow and the same answer as Parquet."""
+    streamed, filed = (response.data for response in responses)
+    table = pa.ipc.open_stream(streamed).read_all()
+    assert table.equals(pyarrow.parquet.read_table(io.BytesIO(filed)), check_metadata=True)
+    return table
 
 
 def raw_array(response: TestResponse) -> np.ndarray:
@@ -53,6 +86,8 @@ BODIES: dict[str, Callable[[np.ndarray], bytes]] = {
     NPY: to_npy,
     RAW: lambda samples: samples.tobytes(),
     CSV: to_csv,
+    ARROW: to_arrow,
+    PARQUET: to_parquet,
 }
 
 
@@ -80,9 +115,8 @@ def test_same_samples_get_the_same_answer_in_every_form_of_body(post, verb, form
 def test_same_latents_get_the_same_answer_in_every_form_of_body(client, form):
     """A CSV of them counts its columns, as that of an answer does."""
     latent = SAMPLES[:, :2].copy()
-    body = to_csv(latent, "01") if form == CSV else BODIES[form](latent)
 
-    answer = client.post("/decode", data=body, content_type=form).json
+    answer = client.post("/decode", data=BODIES[form](latent), content_type=form).json
 
     assert answer["reconstruction"] == [[*row, 0] for row in answer_floats(latent)]
 
@@ -105,6 +139,11 @@ def test_every_form_of_a_score_says_the_same(post):
     assert list(table) == columns
     assert list(map(float, table["score"])) == wanted["score"]
     assert [cell == "true" for cell in table["is_anomaly"]] == wanted["is_anomaly"]
+    binary = read_tables(post(path, SAMPLES, ARROW), post(path, SAMPLES, PARQUET))
+    assert binary.to_pydict() == {name: wanted[name] for name in columns}
+    assert {name.decode(): orjson.loads(value) for name, value in binary.schema.metadata.items()} == {
+        name: wanted[name] for name in ("model", "version", "alpha", "expected_rate", "threshold")
+    }
     np.testing.assert_array_equal(raw_array(post(path, SAMPLES, RAW)), wanted["score"])
     np.testing.assert_array_equal(from_npy(post(path, SAMPLES, NPY).data), wanted["score"])
 
@@ -124,15 +163,21 @@ def test_every_form_of_an_array_says_the_same(post, verb, output, names):
     array = from_npy(post(f"/{verb}", SAMPLES, NPY).data)
     raw = raw_array(post(f"/{verb}", SAMPLES, RAW))
     table = read_csv(post(f"/{verb}", SAMPLES, CSV))
+    binary = read_tables(post(f"/{verb}", SAMPLES, ARROW), post(f"/{verb}", SAMPLES, PARQUET))
+    assert binary.column_names == list(table)
     labels = table.pop("label", None)
 
     assert raw.dtype == array.dtype
     np.testing.assert_array_equal(raw, array)
     assert list(table) == names
     np.testing.assert_array_equal(np.array(list(table.values()), dtype=array.dtype).T, array)
+    columns = [binary[name].to_numpy() for name in names]
+    assert {column.dtype for column in columns} == {array.dtype}
+    np.testing.assert_array_equal(np.column_stack(columns), array)
     lines = read_ndjson(post(f"/{verb}", SAMPLES, NDJSON))
     np.testing.assert_array_equal(np.array([line[output] for line in lines], dtype=array.dtype), array)
     if labels:
+        assert binary["label"].to_pylist() == labels
         assert labels == [line["label"] for line in lines] == post(f"/{verb}", SAMPLES).json["label"]
 
 
@@ -150,6 +195,10 @@ def test_answers_to_series_have_a_line_for_each_step(make_store_client):
     assert read_csv(scored)["timestamp"] == read_csv(denoised)["timestamp"] == stamps
     assert list(read_csv(denoised)) == ["timestamp", "x,y"]
     assert [line["timestamp"] for line in read_ndjson(post("/denoise", NDJSON))] == stamps
+    for path, table in (("/score", scored), ("/denoise", denoised)):
+        binary = read_tables(post(path, ARROW), post(path, PARQUET))
+        assert binary.column_names == list(read_csv(table))
+        assert binary["timestamp"].to_pylist() == stamps
     windows = np.zeros((2, 4, 1), dtype=np.float32)
     answer = client.post("/denoise", data=to_npy(windows), content_type=NPY, headers={"Accept": CSV})
     assert "application/x-ndjson" in assert_problem(answer, 406, "not-acceptable")["detail"]
@@ -161,10 +210,15 @@ def test_answers_of_mixed_tables_have_words_and_gaps(make_store_client):
     body = "b,a,c\nrun,1.5,0\n,,7\n"
 
     answer = client.post("/denoise", data=body, content_type=CSV, headers={"Accept": CSV})
+    tables = [
+        client.post("/denoise", data=body, content_type=CSV, headers={"Accept": accept})
+        for accept in (ARROW, PARQUET)
+    ]
     wanted = client.post("/denoise", json={"instances": [[1.5, "run", 0], [None, None, 7]]}).json
 
     assert answer.text.splitlines() == ["a,b,c", "1.5,run,0", "0.0,idle,0"]
     assert wanted["reconstruction"] == [[1.5, "run", 0], [0.0, "idle", 0]]
+    assert read_tables(*tables).to_pydict() == {"a": [1.5, 0.0], "b": ["run", "idle"], "c": [0.0, 0.0]}
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""Answers as Arrow streams and Parquet files. Imported where one is asked for, as `arrow_bodies` is."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from detector import Manifest
+from detector.tables import text_columns
+from service.answers import Block, Reply
+from service.codecs import to_json
+
+
+def to_arrow(reply: Reply) -> bytes:
+    """An Arrow IPC stream of one batch."""
+    table = _to_table(reply)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def to_parquet(reply: Reply) -> bytes:
+    """A Parquet file."""
+    sink = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(_to_table(reply), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def _to_table(reply: Reply) -> pa.Table:
+    """The columns of an answer; what stands once is metadata of the schema, in JSON."""
+    columns = [column for block in reply.blocks() for column in _columns(block, reply.manifest)]
+    once = {"model": reply.manifest.name, "version": reply.manifest.version, **reply.head}
+    metadata = {name: to_json(value) for name, value in once.items()}
+    names = [name for block in reply.blocks() for name in block.names]
+    return pa.table(columns, names=names, metadata=metadata)
+
+
+def _columns(block: Block, manifest: Manifest) -> Iterator[pa.Array]:
+    if isinstance(block.values, np.ndarray):
+        yield from map(pa.array, block.values.reshape(len(block.values), -1).T)
+    elif len(block.names) == 1 and not isinstance(block.values[0], list):
+        yield _same_kind(block.values)
+    else:
+        texts = text_columns(manifest)
+        for name, cells in zip(block.names, zip(*block.values, strict=True), strict=True):
+            yield _words(cells) if name in texts else pa.array(cells, pa.float32())
+
+
+def _same_kind(values: Sequence[str | int | float]) -> pa.Array:
+    """Labels or time stamps; where texts stand beside numbers, all as texts."""
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        return pa.array(list(map(str, values)))
+
+
+def _words(cells: Sequence[object]) -> pa.Array:
+    return pa.array([cell if cell is None or isinstance(cell, str) else str(cell) for cell in cells])
