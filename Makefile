@@ -47,6 +47,7 @@ lock: setup  ## Bring the locks up to date, e.g. make lock ARGS=--upgrade
 	$(LOCK) $(ARGS) --extra training pyproject.toml -o requirements/training.txt
 	$(LOCK) $(ARGS) --extra service --extra training --extra client --group dev pyproject.toml -o requirements/dev.txt
 	echo uv | $(LOCK) $(ARGS) - -o requirements/uv.txt
+	$(LOCK) --python-version 3.11 $(ARGS) requirements/clients.in -o requirements/clients.txt
 	for list in requirements/bench-*.in; do $(LOCKED) --python-version 3.11 $(ARGS) $$list -o $${list%.in}.txt || exit; done
 
 clean:  ## Remove .venv and what tests and builds left

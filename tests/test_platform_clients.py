@@ -1,0 +1,111 @@
+"""The clients of Triton and of KServe, as their users install them, against the real gunicorn."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from detector import Detector, ModelStore
+from detector.images import encode_image
+from detector.triton import model_config
+from tests.gunicorn_server import GunicornServer
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+CLIENTS = ROOT / "tests" / "clients"
+LOCK = ROOT / "requirements" / "clients.txt"
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def clients_python():
+    """The Python of an environment with both clients, made once for each lock; skips without a registry."""
+    folder = ROOT / ".make" / "clients"
+    python, made_of = folder / "bin" / "python", folder / ".lock"
+    if made_of.exists() and made_of.read_text() == LOCK.read_text():
+        return python
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv, which makes the environment of the clients, is not installed")
+    for command in (
+        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
+        [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(LOCK)],
+    ):
+        try:
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            pytest.skip(f"the environment of the clients was not made within {SECONDS} seconds")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"the environment of the clients cannot be made: {error.stderr.strip()[-300:]}")
+    made_of.write_text(LOCK.read_text())
+    return python
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Two workers on the ready-made model, and maybe models of the user's own."""
+    server = GunicornServer(ModelStore(ROOT / "models"), tmp_path_factory.mktemp("clients") / "log")
+    yield server
+    server.stop()
+
+
+def run(python, *arguments):
+    """What a script prints, as JSON."""
+    finished = subprocess.run(
+        [python, *arguments], cwd=CLIENTS, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+def test_clients_get_the_scores_of_the_service(clients_python, server, tmp_path):
+    """To 1e-6, in JSON and in binary, of V1 and of V2; what else they ask is checked where they run."""
+    samples = load_digits().images[:5].astype(np.float32)
+    samples[0] = 16 - samples[0]
+    pictures = [encode_image(sample, (0.0, 16.0)) for sample in samples]
+    np.savez(tmp_path / "samples.npz", samples=samples, pictures=np.array(pictures))
+    files = [("file", (f"{position}.png", picture)) for position, picture in enumerate(pictures)]
+    expected = server.post("/models/digits/score", json={"instances": samples.tolist()}).json()["score"]
+    of_pictures = server.post("/models/digits/score", files=files).json()["score"]
+
+    found = run(clients_python, "ask.py", server.url, str(tmp_path / "samples.npz"))
+
+    assert len(found) >= 18
+    for way, scores in found.items():
+        wanted = of_pictures if way == "triton pictures" else expected
+        np.testing.assert_allclose(scores, wanted, rtol=1e-6, err_msg=way)
+
+
+def test_statistics_are_those_of_all_workers(server):
+    """Whichever answers; each request comes on a connection of its own."""
+    before = server.get("/v2/models/digits/stats").json()["model_stats"][0]
+    for _ in range(20):
+        server.post("/v1/models/digits:predict", json={"instances": [np.zeros((8, 8)).tolist()] * 3})
+
+    after = [server.get("/v2/models/digits/stats").json()["model_stats"][0] for _ in range(8)]
+
+    assert {each["inference_count"] - before["inference_count"] for each in after} == {60}
+    successes = {each["inference_stats"]["success"]["count"] for each in after}
+    assert {count - before["inference_stats"]["success"]["count"] for count in successes} == {20}
+    assert all(each["last_inference"] > before["last_inference"] for each in after)
+
+
+def test_tritons_own_schema_reads_the_configuration(clients_python):
+    """Nothing of it is lost or unknown."""
+    read = run(clients_python, "read_config.py", str(ROOT / "models" / "digits" / "config.pbtxt"))
+    written = model_config(Detector.load(ROOT / "models" / "digits" / "1").manifest)
+
+    assert read["name"] == "digits"
+    assert read["max_batch_size"] == written["max_batch_size"]
+    for role in ("input", "output"):
+        assert [tensor["name"] for tensor in read[role]] == [tensor["name"] for tensor in written[role]]
+        assert [[int(size) for size in tensor["dims"]] for tensor in read[role]] == [
+            tensor["dims"] for tensor in written[role]
+        ]
+    assert read["parameters"] == written["parameters"]
