@@ -28,6 +28,8 @@ class Format:
         Samples, float64 of shape (n, *sample_shape), to a body.
     scores : callable
         An answer's content to scores, shape (n,).
+    headers_of : callable
+        From the shape of all samples to headers beside the media type.
     """
 
     path: str
@@ -35,6 +37,11 @@ class Format:
     name: str
     encode: Callable[[np.ndarray], bytes]
     scores: Callable[[bytes], np.ndarray]
+    headers_of: Callable[[tuple[int, ...]], dict[str, str]] = lambda shape: {}
+
+    def headers(self, work: Work, n_rows: int) -> dict[str, str]:
+        """Of a request with so many rows."""
+        return {"Content-Type": self.content_type, **self.headers_of((n_rows, *work.shape))}
 
     def file(self, work: Work, n_rows: int) -> Path:
         """The body of so many rows, made where it is missing."""
@@ -72,3 +79,55 @@ def encode_raw(samples: np.ndarray) -> bytes:
 def score_member(content: bytes) -> np.ndarray:
     """`{"score": [...]}`, or one number."""
     return np.atleast_1d(np.array(orjson.loads(content)["score"], dtype=np.float64))
+
+
+# --- peers --------------------------------------------------------------------------------------------------
+
+
+def encode_x(samples: np.ndarray) -> bytes:
+    """The argument of a function."""
+    return dump_json({"x": samples})
+
+
+def bentoml_scores(content: bytes) -> np.ndarray:
+    """An object for each row."""
+    return np.array([one["score"] for one in orjson.loads(content)], dtype=np.float64)
+
+
+def encode_inputs(samples: np.ndarray) -> bytes:
+    """MLflow's key for tensors."""
+    return dump_json({"inputs": samples})
+
+
+def mlflow_scores(content: bytes) -> np.ndarray:
+    """What the function answered, below MLflow's key."""
+    return np.array(orjson.loads(content)["predictions"]["score"], dtype=np.float64)
+
+
+def encode_v2(samples: np.ndarray) -> bytes:
+    """Open Inference Protocol V2, all values in one list."""
+    tensor = {"name": "samples", "shape": samples.shape, "datatype": "FP32", "data": samples.ravel()}
+    return dump_json({"inputs": [tensor]})
+
+
+def encode_v2_binary(samples: np.ndarray) -> bytes:
+    """The same with the binary tensor extension, answered in JSON."""
+    return _v2_header(samples.shape) + encode_raw(samples)
+
+
+def v2_binary_headers(shape: tuple[int, ...]) -> dict[str, str]:
+    """Where the tensor begins."""
+    return {"Inference-Header-Content-Length": str(len(_v2_header(shape)))}
+
+
+def _v2_header(shape: tuple[int, ...]) -> bytes:
+    size = {"binary_data_size": 4 * int(np.prod(shape))}
+    return dump_json(
+        {"inputs": [{"name": "samples", "shape": shape, "datatype": "FP32", "parameters": size}]}
+    )
+
+
+def v2_scores(content: bytes) -> np.ndarray:
+    """The output of that name."""
+    outputs = {output["name"]: output["data"] for output in orjson.loads(content)["outputs"]}
+    return np.array(outputs["score"], dtype=np.float64).ravel()

@@ -5,7 +5,6 @@ import dataclasses
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,7 +17,7 @@ import numpy as np
 
 from benchmarks.environments import ROOT
 from benchmarks.servers import usage, wrk
-from benchmarks.servers.contenders import Contender, Start, clean_environ
+from benchmarks.servers.contenders import Contender, Start, clean_environ, free_port
 from benchmarks.servers.errors import ServingError
 from benchmarks.servers.formats import Format
 from benchmarks.servers.work import FOLDER, Work
@@ -44,12 +43,16 @@ class Server:
         """Of the whole tree."""
         return usage.tree(self.root, self.mark)
 
-    def post(self, form: Format, body: bytes) -> tuple[int, bytes]:
+    def headers(self, form: Format, n_rows: int) -> dict[str, str]:
+        """Of a request with so many rows."""
+        return {**form.headers(self.work, n_rows), **self.contender.headers}
+
+    def post(self, form: Format, n_rows: int) -> tuple[int, bytes]:
         """Status and content of one answer, over a connection of its own."""
+        body = form.file(self.work, n_rows).read_bytes()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
         with contextlib.closing(connection):
-            headers = {"Content-Type": form.content_type, **self.contender.headers}
-            connection.request("POST", form.path, body, headers)
+            connection.request("POST", form.path, body, self.headers(form, n_rows))
             answer = connection.getresponse()
             return answer.status, answer.read()
 
@@ -62,9 +65,9 @@ class Server:
             If it is another one.
         """
         form = self.contender.formats[body]
-        content = form.file(self.work, n_rows).read_bytes()
+        form.file(self.work, n_rows)
         start = time.perf_counter()
-        status, answer = self.post(form, content)
+        status, answer = self.post(form, n_rows)
         seconds = time.perf_counter() - start
         what = f"{self.contender.name} on {self.work.name}, {body} of {n_rows} rows"
         if status != 200:
@@ -85,8 +88,8 @@ class Server:
     def drive(self, body: str, n_rows: int, concurrency: int, seconds: float) -> wrk.Load:
         """Post a body for so long."""
         form = self.contender.formats[body]
-        headers = {"Content-Type": form.content_type, **self.contender.headers}
         url = f"http://127.0.0.1:{self.port}{form.path}"
+        headers = self.headers(form, n_rows)
         return wrk.drive(url, form.file(self.work, n_rows), headers, concurrency, seconds)
 
     def _run(self, body: str, n_rows: int, concurrency: int, seconds: float) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def started(contender: Contender, work: Work, bulk: bool) -> Iterator[Server]:
     ServingError
         If it does not answer in time.
     """
-    mark, port = uuid.uuid4().hex, _free_port()
+    mark, port = uuid.uuid4().hex, free_port()
     log = FOLDER / "logs" / f"{contender.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="serving-") as folder, log.open("wb") as stream:
@@ -153,11 +156,10 @@ def started(contender: Contender, work: Work, bulk: bool) -> Iterator[Server]:
 def _wait_for_answer(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
     """Until it answers its first row."""
     form = next(iter(server.contender.formats.values()))
-    content = form.file(server.work, 1).read_bytes()
     end, seen = time.monotonic() + START_SECONDS, "no answer"
     while time.monotonic() < end and process.poll() is None:
         try:
-            status, answer = server.post(form, content)
+            status, answer = server.post(form, 1)
         except (OSError, http.client.HTTPException) as error:
             seen = repr(error)
         else:
@@ -179,12 +181,6 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(member, signal.SIGKILL)
     process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _tail(log: Path) -> str:
