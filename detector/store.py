@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from detector.errors import StoreError
-from detector.manifest import NAME_PATTERN, Manifest, read_manifest, write_manifest
+from detector.manifest import MANIFEST_FILE, NAME_PATTERN, Manifest, read_manifest, write_manifest
 from detector.triton import CONFIG_FILE, config_text
 
 LABELS_FILE = "labels.json"
@@ -252,6 +252,29 @@ def choose_version(
     if version not in versions:
         raise StoreError(f"model {name!r} has no version {version}, only {sorted(versions)}")
     return version
+
+
+def find_folder(model: str | Path) -> Path:
+    """The version folder that a text means: itself, `STORE/NAME`, `STORE/NAME@LABEL` or `STORE/NAME/VERSION`.
+
+    Raises
+    ------
+    StoreError
+        If there is no such folder, model, label or version.
+    """
+    path = Path(model)
+    if (path / MANIFEST_FILE).is_file():
+        return path
+    name, at, label = path.name.partition("@")
+    store, version = ModelStore(path.parent), None
+    if name.isdecimal() and not path.is_dir():
+        store, name, version = ModelStore(path.parent.parent), path.parent.name, int(name)
+    try:
+        return store.folder(name, store.resolve(name, version=version, label=label if at else None))
+    except StoreError as error:
+        raise StoreError(
+            f"the model must be a version folder, STORE/NAME or STORE/NAME@LABEL, got {str(model)!r}: {error}"
+        ) from error
 
 
 def check_name(name: str, what: str = "model name") -> str:

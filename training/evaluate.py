@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from detector.inference import Detector
+from detector.store import find_folder
 from training.commands import (
     add_label_flags,
     add_series_flags,
@@ -32,7 +33,7 @@ from training.commands import (
 )
 from training.metrics import evaluate, evaluate_steps, rate
 from training.pages import to_json
-from training.published import Labelled, find_model, load_for
+from training.published import Labelled, load_for
 from training.stepwise import flagged_stretches, run_steps
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    detector = Detector.load(find_model(arguments.model))
+    detector = Detector.load(find_folder(arguments.model))
     data = load_for(
         detector,
         arguments.data,

@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 
 from detector.inference import Detector
-from detector.store import ModelStore
+from detector.store import ModelStore, find_folder
 from training import flags
 from training.commands import add_series_flags, command_parser, print_notes, run_command
 from training.datasets import Dataset
 from training.errors import DataError
-from training.published import find_model, read_for
+from training.published import read_for
 from training.quiet import import_tensorflow
 
 
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    folder = find_model(arguments.model)
+    folder = find_folder(arguments.model)
     detector = Detector.load(folder)
     dataset = read_for(
         detector,

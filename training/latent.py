@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from detector.inference import Detector
+from detector.store import find_folder
 from training import charts, flags
 from training.commands import add_label_flags, add_series_flags, command_parser, print_notes, run_command
 from training.errors import ConfigError
@@ -40,7 +41,7 @@ from training.plane import (
     hull_area,
     hull_corners,
 )
-from training.published import Labelled, find_model, load_for
+from training.published import Labelled, load_for
 
 N_DRAWN = 200  # points drawn inside the hulls, and far from them, for the figures
 N_SHOWN = 20  # of each that are shown
@@ -149,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ConfigError(f"--out must be a folder, got the file {arguments.out}")
-    detector = Detector.load(find_model(arguments.model))
+    detector = Detector.load(find_folder(arguments.model))
     detector.require_latent()
     data = load_for(
         detector,

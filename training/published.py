@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.errors import StoreError
 from detector.inference import Detector
-from detector.manifest import MANIFEST_FILE, Manifest
-from detector.store import ModelStore
+from detector.manifest import Manifest
 from training.categories import Cells
 from training.cutting import whole_windows
 from training.datasets import ANOMALY, NORMAL, Dataset, load_dataset
-from training.errors import ConfigError, DataError
+from training.errors import DataError
 from training.series import Cut
 from training.tables import TABLE_SUFFIXES, column_names
 
@@ -45,29 +43,6 @@ class Labelled:
     fingerprint: str
     notes: tuple[str, ...]
     cut: Cut | None = None
-
-
-def find_model(model: str) -> Path:
-    """The version folder that a text means: itself, `STORE/NAME`, `STORE/NAME@LABEL` or `STORE/NAME/VERSION`.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such folder, model, label or version.
-    """
-    path = Path(model)
-    if (path / MANIFEST_FILE).is_file():
-        return path
-    name, at, label = path.name.partition("@")
-    store, version = ModelStore(path.parent), None
-    if name.isdecimal() and not path.is_dir():
-        store, name, version = ModelStore(path.parent.parent), path.parent.name, int(name)
-    try:
-        return store.folder(name, store.resolve(name, version=version, label=label if at else None))
-    except StoreError as error:
-        raise ConfigError(
-            f"the model must be a version folder, STORE/NAME or STORE/NAME@LABEL, got {model!r}: {error}"
-        ) from error
 
 
 def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:

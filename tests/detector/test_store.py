@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector import Detector, ModelStore, StoreError
-from detector.store import check_name, choose_version
+from detector.store import check_name, choose_version, find_folder
 from tests.model_folder import publish_model, write_model_folder
 
 HOSTILE_NAMES = [
@@ -390,3 +390,41 @@ def test_a_model_that_cannot_be_read_does_not_hide_the_others(store):
     assert store.names() == ["loop", "tiny"]
     with pytest.raises(StoreError, match="loop cannot be read"):
         store.versions("loop")
+
+
+@pytest.fixture
+def three(store):
+    """A store with three versions of `tiny`."""
+    for _ in range(3):
+        publish_model(store)
+    return store
+
+
+def test_find_folder_takes_a_folder_a_name_a_label_and_a_version(three):
+    """A name means the highest version until a label says otherwise."""
+    folder = three.folder("tiny", 3)
+
+    assert find_folder(str(folder)) == folder
+    assert find_folder(f"{three.root}/tiny") == folder
+    three.set_label("tiny", "canary", 2)
+    assert find_folder(f"{three.root}/tiny@canary") == three.folder("tiny", 2)
+    three.set_label("tiny", "stable", 1)
+    assert find_folder(f"{three.root}/tiny/") == three.folder("tiny", 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("other", "there is no model 'other'"),
+        ("tiny/7", "no version 7, only [1, 2, 3]"),
+        ("tiny@blue", "no label 'blue'"),
+        ("tiny@", "got 'STORE/tiny@'"),
+        ("Tiny", "model name must match"),
+    ],
+)
+def test_find_folder_says_what_is_not_there(three, model, words):
+    """The sentence names what was asked for and what there is."""
+    with pytest.raises(StoreError) as caught:
+        find_folder(f"{three.root}/{model}")
+
+    assert words in str(caught.value).replace(str(three.root), "STORE")

@@ -12,8 +12,8 @@ from PIL import Image
 from detector import Detector, ModelStore
 from tests.model_folder import linear_graphs, publish_model
 from training import evaluate
-from training.errors import ConfigError, DataError
-from training.published import find_model, load_for
+from training.errors import DataError
+from training.published import load_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,36 +37,6 @@ def write_table(path, label="state"):
     """Columns in another order than the model's, one that it does not know, and labels."""
     path.write_text(f"time,c,a,b,{label}\n1,3,1,2,ok\n2,30,10,20,leak\n3,6,4,5,ok\n")
     return str(path)
-
-
-def test_find_model_takes_a_folder_a_name_a_label_and_a_version(store):
-    """A name means the highest version until a label says otherwise."""
-    folder = store.folder("tiny", 3)
-
-    assert find_model(str(folder)) == folder
-    assert find_model(f"{store.root}/tiny") == folder
-    store.set_label("tiny", "canary", 2)
-    assert find_model(f"{store.root}/tiny@canary") == store.folder("tiny", 2)
-    store.set_label("tiny", "stable", 1)
-    assert find_model(f"{store.root}/tiny/") == store.folder("tiny", 1)
-
-
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        ("other", "there is no model 'other'"),
-        ("tiny/7", "no version 7, only [1, 2, 3]"),
-        ("tiny@blue", "no label 'blue'"),
-        ("tiny@", "got 'STORE/tiny@'"),
-        ("Tiny", "model name must match"),
-    ],
-)
-def test_find_model_says_what_is_not_there(store, model, words):
-    """The sentence names what was asked for and what there is."""
-    with pytest.raises(ConfigError) as caught:
-        find_model(f"{store.root}/{model}")
-
-    assert words in str(caught.value).replace(str(store.root), "STORE")
 
 
 def test_columns_are_found_by_name(rows, tmp_path):
