@@ -111,10 +111,8 @@ def as_rows(samples: Any, manifest: Manifest) -> np.ndarray:
         return samples
     if is_frame(samples):
         return frame_rows(samples, manifest)
-    if not holds_cells(manifest):
-        return np.asarray(samples)
     try:
-        return np.array(samples, dtype=object)
+        return np.array(samples, dtype=object) if holds_cells(manifest) else np.asarray(samples)
     except ValueError as error:
         raise InputError(f"samples must be rows of one length: {error}") from error
 

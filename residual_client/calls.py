@@ -81,24 +81,34 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """What a call must know of the version that answers it."""
+    """What a call must know of the version that answers it.
+
+    Attributes
+    ----------
+    target : Target
+    kind : str
+    sample_shape : tuple of int
+    feature_names : tuple of str, or None
+    word_columns : set of str
+        Features that are categories of texts.
+    """
 
     target: Target
     kind: str
     sample_shape: tuple[int, ...]
     feature_names: tuple[str, ...] | None
-    has_words: bool
+    word_columns: frozenset[str]
 
     @classmethod
     def of_manifest(cls, target: Target, manifest: Mapping[str, Any]) -> "Model":
         """The part of a manifest that matters here."""
-        names, categories = manifest.get("feature_names"), manifest.get("categories") or {}
+        names = manifest.get("feature_names")
         return cls(
             target,
             manifest["kind"],
             tuple(manifest["sample_shape"]),
             None if names is None else tuple(names),
-            any(isinstance(known[0], str) for known in categories.values()),
+            word_columns(manifest.get("categories")),
         )
 
     def is_series(self, samples: Any) -> bool:
@@ -126,7 +136,7 @@ class Calls:
     headers: Mapping[str, str]
     retries: Retries
     limits: Limits
-    _models: dict[str, Model] = dataclasses.field(default_factory=dict)
+    _manifests: dict[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def score(
         self, samples: Any, alpha: float | None, fdr: float | None, explain: int | Literal["map"] | None
@@ -184,12 +194,17 @@ class Calls:
         return isinstance(answer, Answer) and answer.status == 200
 
     def describe(self) -> Steps[Model]:
-        """The version that answers now, with what its manifest says of samples.
+        """The version that answers now, with what its manifest says of samples."""
+        target, manifest = yield from self.manifest()
+        return Model.of_manifest(target, manifest)
+
+    def manifest(self) -> Steps[tuple[Target, Mapping[str, Any]]]:
+        """The version that answers now and its manifest, which is asked for once.
 
         Raises
         ------
         RequestError
-            If there is no default model and none was named, or no such label.
+            If there is no default model and none was named, no such label, or the version is not loaded.
         """
         name = self.target.name
         if name is None:
@@ -199,21 +214,23 @@ class Calls:
         document = wire.read_json((yield from self._get(f"/models/{_quote(name)}")))
         version = self._version(document)
         digest = next((v.get("digest") for v in document["versions"] if v["version"] == version), None)
-        target = Target(name, version, is_resolved=self.target.version is None)
-        if digest not in self._models:
+        target = Target(name, version, is_resolved=self.target.version is None or self.target.is_resolved)
+        if digest is None or digest not in self._manifests:
             path = f"/models/{_quote(name)}/versions/{version}"
-            document = wire.read_json((yield from self._get(path, is_resolved=target.is_resolved)))
-            manifest = document.get("manifest")
-            if manifest is None:
+            described = wire.read_json((yield from self._get(path, is_resolved=target.is_resolved)))
+            if described.get("manifest") is None:
                 raise RequestError(f"version {version} of model {name!r} is not loaded")
-            self._models.clear()
-            self._models[digest] = Model.of_manifest(target, manifest)
-        return dataclasses.replace(self._models[digest], target=target)
+            self._manifests.clear()
+            digest = described.get("digest")
+            self._manifests[digest] = described["manifest"]
+        return target, self._manifests[digest]
 
     def _version(self, document: Mapping[str, Any]) -> int:
         if self.target.version is not None:
             return self.target.version
         if self.target.label is None:
+            if document["version"] is None:
+                raise RequestError(f"no version of model {document['name']!r} is loaded")
             return document["version"]
         if self.target.label not in document["labels"]:
             known = sorted(document["labels"])
@@ -247,7 +264,7 @@ class Calls:
                 f"a model of kind {model.kind} without feature names takes arrays, not a table"
             )
         columns = tables.columns_of(samples, model.feature_names)
-        return model, rows_of_columns(columns, words=model.has_words, keep_values=keep_values)
+        return model, rows_of_columns(columns, words=bool(model.word_columns), keep_values=keep_values)
 
     def _send(
         self,
@@ -312,10 +329,18 @@ def _is_one_series(model: Model, samples: Any, form: Samples) -> bool:
     return form.accepts_npy and model.is_series(samples)
 
 
+def word_columns(categories: Mapping[str, Any] | None) -> frozenset[str]:
+    """The features that are categories of texts."""
+    return frozenset(name for name, known in (categories or {}).items() if isinstance(known[0], str))
+
+
 def _joined(parts: list[Any]) -> Any:
+    """Rows as one array, but where there are words in them."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
-    return [row for part in parts for row in part]
+    rows = [row for part in parts for row in part]
+    array = np.asarray(rows)
+    return array.astype(np.float32) if array.dtype.kind in "fiu" else rows
 
 
 def _select(p_values: np.ndarray, fdr: float) -> np.ndarray:

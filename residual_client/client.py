@@ -1,6 +1,8 @@
 """`Client` and `AsyncClient`: they send what `calls` asks for, and nothing else."""
 
 import asyncio
+import copy
+import dataclasses
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -59,6 +61,12 @@ class _Base:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._url!r})"
+
+    def _pinned(self, target: Target) -> Self:
+        pinned = copy.copy(self)
+        pinned._calls = dataclasses.replace(self._calls, target=target)
+        pinned._owned = False
+        return pinned
 
     def _built(self, request: Request) -> Mapping[str, Any]:
         return {
@@ -188,6 +196,17 @@ class Client(_Base):
         """
         return self._run(self._calls.classify(samples))
 
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of the version that answers now: kind, sample shape, feature names, threshold ..."""
+        return self._run(self._calls.manifest())[1]
+
+    def pin(self) -> Self:
+        """A client of exactly the version that answers now, whatever is published or labelled meanwhile.
+
+        It uses the connections of this one, which must stay open.
+        """
+        return self._pinned(self._run(self._calls.manifest())[0])
+
     def models(self) -> list[dict[str, Any]]:
         """Every model of the store, as `GET /models` lists it: labels, versions, what was refused and why."""
         return self._run(self._calls.models())
@@ -261,6 +280,14 @@ class AsyncClient(_Base):
     async def classify(self, samples: Any) -> Classes | Any:
         """As `Client.classify`."""
         return await self._run(self._calls.classify(samples))
+
+    async def manifest(self) -> dict[str, Any]:
+        """As `Client.manifest`."""
+        return (await self._run(self._calls.manifest()))[1]
+
+    async def pin(self) -> Self:
+        """As `Client.pin`."""
+        return self._pinned((await self._run(self._calls.manifest()))[0])
 
     async def models(self) -> list[dict[str, Any]]:
         """As `Client.models`."""

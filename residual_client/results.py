@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -66,6 +67,19 @@ class Scores:
     expected_rate: float
     selected: np.ndarray | None = None
     explanation: list[list[Contribution]] | np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Self:
+        """The decisions on some of the samples, by their positions."""
+        arrays = {name: getattr(self, name)[rows] for name in ("score", "ratio", "p_value", "is_anomaly")}
+        selected = None if self.selected is None else self.selected[rows]
+        explanation = self.explanation
+        if explanation is not None:
+            explanation = (
+                explanation[rows]
+                if isinstance(explanation, np.ndarray)
+                else [explanation[row] for row in rows]
+            )
+        return dataclasses.replace(self, **arrays, selected=selected, explanation=explanation)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_training_loads_nothing_of_the_service():
 
 def test_client_loads_nothing_but_numpy_and_httpx():
     """Who only asks a service needs no ONNX Runtime, and waits for none."""
-    loaded = loaded_by("import residual_client")
+    loaded = loaded_by("import residual_client, residual_client.__main__")
 
     assert {"numpy", "httpx"} <= loaded
     assert not loaded & (

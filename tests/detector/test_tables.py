@@ -146,6 +146,12 @@ def test_rows_that_the_model_cannot_take_are_named(mixed, rows, sentence, index)
     assert caught.value.index == ((0, index) if isinstance(index, int) else index)
 
 
+def test_rows_of_different_lengths_are_the_callers_error(detector):
+    """Of a model of numbers alone, too."""
+    with pytest.raises(InputError, match="samples must be rows of one length"):
+        detector.score([[1, 2, 3], [1, 2]])
+
+
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [

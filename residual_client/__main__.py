@@ -1,0 +1,281 @@
+"""Score files, by a service or by a model folder: the same figures both ways.
+
+  residual score readings.csv --url http://127.0.0.1:8000 --model pump --out scores.csv
+  residual score readings.csv --model models/pump --out scores.csv
+  residual score digits.npy --model models/digits --explain 3 --format ndjson
+  residual score photos/ --url http://127.0.0.1:8000 --anomalies-only
+  residual classify readings.parquet --url http://127.0.0.1:8000 --model pump@canary
+  residual denoise digits.npy --model models/digits --out clean.npy
+  residual encode digits.npy --model models/digits --out latents.npy
+
+FILE is a table with a header (.csv, .tsv, .parquet), lines of JSON (.ndjson, .jsonl), an array (.npy, .npz),
+a folder of PNG and JPEG pictures, or several of these pictures. It is read in chunks, so that a file of any
+size will do; only a series for a sequence model is read, and scored, in one piece.
+
+With --url, --model is the name of a model of that service: NAME, NAME@LABEL or NAME/VERSION, or its default
+model when not given. Without --url, --model is a path: a version folder, STORE/NAME, STORE/NAME@LABEL or
+STORE/NAME/VERSION, and no service is asked. All of a file is answered by one version.
+
+A key for the service comes from --key-file or the variable RESIDUALCTL_API_KEY; never from the command line,
+which other users of a machine can see. (The service itself refuses unknown variables that start RESIDUAL_.)
+
+Answers go to --out, which appears when it is whole, or to stdout as CSV; numbers have all their digits. Each
+line starts with the sample's row, counted from 0, or the picture's file, and the columns of --keep.
+Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from residual_client import writing
+from residual_client.calls import Model, Target
+from residual_client.chunks import Chunk, Source, open_source
+from residual_client.client import RETRIES, TIMEOUT_SECONDS, Client
+from residual_client.errors import BadRequest, ClientError, RequestError
+from residual_client.results import Scores
+
+KEY_VARIABLE = "RESIDUALCTL_API_KEY"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.url is None and arguments.model is None:
+        parser.error("say who scores: --url URL, or --model with the path of a model folder")
+    try:
+        _run(arguments)
+    except BrokenPipeError:  # whoever read stdout has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ClientError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="residual",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for verb, (ask, words) in _VERBS.items():
+        command = commands.add_parser(verb, help=words, description=words, allow_abbrev=False)
+        command.set_defaults(ask=ask, verb=verb)
+        _add_flags(command)
+        if verb == "score":
+            command.add_argument("--alpha", type=float, help="another false-alarm rate than the model's own")
+            command.add_argument("--explain", type=int, metavar="K", help="name the K features to blame")
+            command.add_argument("--anomalies-only", action="store_true", help="leave normal samples out")
+        if verb == "encode":
+            command.add_argument("--dtype", choices=("float32", "float16", "int8"), default="float32")
+    return parser
+
+
+def _add_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder of pictures, or pictures")
+    command.add_argument("--url", help="of a service, http://127.0.0.1:8000; without it --model is a path")
+    command.add_argument("--model", help="a model of the service, or without --url the path of one")
+    command.add_argument("--key-file", type=Path, metavar="FILE", help="holds the key for the service")
+    command.add_argument("--out", metavar="FILE", help=f"{', '.join(writing.FORMS)}; default: CSV to stdout")
+    command.add_argument(
+        "--format", choices=sorted(set(writing.FORMS.values())), help="where --out is no hint"
+    )
+    command.add_argument(
+        "--keep",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="A,B",
+        help="columns that are no features: copied to the output",
+    )
+    command.add_argument("--array", metavar="NAME", help="of an .npz (default: X, or the only one)")
+    command.add_argument(
+        "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help="of a request (default: 60)"
+    )
+    command.add_argument(
+        "--retries", type=int, default=RETRIES, help="of a request, after passing trouble (default: 4)"
+    )
+    command.add_argument(
+        "--threads", type=int, default=_cpus(), help="without --url (default: the CPUs of this process)"
+    )
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    form = writing.form_of(arguments.out, arguments.format)
+    with _connect(arguments) as scorer:
+        manifest = scorer.manifest()
+        model = Model.of_manifest(Target(), manifest)
+        source = open_source(arguments.files, model, keep=arguments.keep, array=arguments.array)
+        tally = _Tally(manifest)
+        with writing.open_output(arguments.out, form) as writer, _progress(source) as advance:
+            for chunk in source.chunks:
+                answer = _answer(arguments, scorer, model, source, chunk)
+                tally.add(answer, chunk)
+                writer.write(*_selected(arguments, answer, _where(chunk, answer)))
+                advance(chunk.done)
+    tally.print(arguments)
+
+
+@contextlib.contextmanager
+def _connect(arguments: argparse.Namespace) -> Iterator[Any]:
+    """The service, bound to the version that answers now, or the model folder."""
+    if arguments.url is None:
+        if arguments.key_file is not None:
+            raise RequestError("--key-file is for a service: say --url")
+        from residual_client.local import LocalModel  # loads ONNX Runtime
+
+        yield LocalModel(arguments.model, threads=arguments.threads)
+        return
+    with Client(
+        arguments.url,
+        api_key=_key(arguments.key_file),
+        timeout=arguments.timeout,
+        retries=arguments.retries,
+        **_named(arguments.model),
+    ) as client:
+        yield client.pin()
+
+
+def _named(model: str | None) -> dict[str, Any]:
+    """NAME, NAME@LABEL or NAME/VERSION."""
+    if model is None:
+        return {}
+    name, at, label = model.partition("@")
+    name, slash, version = name.partition("/")
+    if (slash and not version.isdecimal()) or (at and not label) or not name:
+        raise RequestError(
+            f"with --url the model must be NAME, NAME@LABEL or NAME/VERSION of the service, got {model!r}"
+        )
+    return {"model": name, "version": int(version) if slash else None, "label": label if at else None}
+
+
+def _key(path: Path | None) -> str | None:
+    key = os.environ.get(KEY_VARIABLE) if path is None else path.read_text()
+    return key.strip() or None if key is not None else None
+
+
+def _score(scorer: Any, chunk: Chunk, model: Model, arguments: argparse.Namespace) -> Scores:
+    return scorer.score(chunk.samples, alpha=arguments.alpha, explain=arguments.explain)
+
+
+def _classify(scorer: Any, chunk: Chunk, model: Model, arguments: argparse.Namespace) -> Any:
+    return scorer.classify(chunk.samples)
+
+
+def _denoise(scorer: Any, chunk: Chunk, model: Model, arguments: argparse.Namespace) -> writing.Rows:
+    return writing.Rows("reconstruction", scorer.denoise(chunk.samples), model.feature_names)
+
+
+def _encode(scorer: Any, chunk: Chunk, model: Model, arguments: argparse.Namespace) -> writing.Rows:
+    return writing.Rows("latent", scorer.encode(chunk.samples, dtype=arguments.dtype), None)
+
+
+_VERBS: Mapping[str, tuple[Callable[..., Any], str]] = {
+    "score": (_score, "score, ratio, p-value and decision for each sample"),
+    "classify": (_classify, "the class of each sample, by a model with a classifier"),
+    "denoise": (_denoise, "what the model expected to see instead"),
+    "encode": (_encode, "the latent vector of each sample"),
+}
+
+
+def _answer(arguments: argparse.Namespace, scorer: Any, model: Model, source: Source, chunk: Chunk) -> Any:
+    """The answer to one chunk; a problem says where in the file."""
+    try:
+        return arguments.ask(scorer, chunk, model, arguments)
+    except BadRequest as problem:
+        if problem.status == 409:  # what this model never does, whatever the file
+            raise
+        rows = [place["row"] for place in problem.errors if isinstance(place.get("row"), int)]
+        place = f", {chunk.places[rows[0]]}" if rows and chunk.places is not None else ""
+        raise ClientError(f"{source.name}{place}: {problem.moved(chunk.first_row)}") from problem
+
+
+def _where(chunk: Chunk, answer: Any) -> dict[str, Sequence[Any]]:
+    """Which samples these are: the rows of the file, or its pictures; of a series' windows their number."""
+    n_answers = len(_first(answer))
+    if n_answers != len(chunk):
+        return {"window": range(n_answers)}
+    rows = {} if "file" in chunk.kept else {"row": range(chunk.first_row, chunk.first_row + len(chunk))}
+    return {**rows, **chunk.kept}
+
+
+def _first(answer: Any) -> Any:
+    for name in ("score", "label", "values"):
+        if hasattr(answer, name):
+            return getattr(answer, name)
+    raise TypeError(answer)
+
+
+def _selected(
+    arguments: argparse.Namespace, answer: Any, where: dict[str, Sequence[Any]]
+) -> tuple[Any, dict[str, Sequence[Any]]]:
+    """Those of the answer that shall be written."""
+    if not getattr(arguments, "anomalies_only", False):
+        return answer, where
+    chosen = np.flatnonzero(answer.is_anomaly)
+    return answer.take(chosen), {name: [column[row] for row in chosen] for name, column in where.items()}
+
+
+@contextlib.contextmanager
+def _progress(source: Source) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; what it is told is how much was done so far."""
+    with tqdm(
+        total=source.total,
+        desc=source.name,
+        unit=source.unit,
+        unit_scale=source.unit == "B",
+        unit_divisor=1024,
+        disable=not sys.stderr.isatty(),
+        leave=False,
+    ) as bar:
+        yield lambda done: bar.update(done - bar.n)
+
+
+class _Tally:
+    """What was answered, for the last line."""
+
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        self._who = f"model {manifest['name']} version {manifest['version']}"
+        self._n_rows = self._n_anomalies = 0
+        self._rule: Scores | None = None
+
+    def add(self, answer: Any, chunk: Chunk) -> None:
+        """One more chunk."""
+        self._n_rows += len(chunk)
+        if isinstance(answer, Scores):
+            self._n_anomalies += int(answer.is_anomaly.sum())
+            self._rule = answer
+
+    def print(self, arguments: argparse.Namespace) -> None:
+        """On stderr, so that stdout holds nothing but answers."""
+        words = f"{self._n_rows} samples"
+        if self._rule is not None:
+            share = self._n_anomalies / self._n_rows
+            words += (
+                f", {self._n_anomalies} anomalies ({share:.2%}; {self._rule.expected_rate:.2%} of normal "
+            )
+            words += f"ones would be expected), threshold {self._rule.threshold:.6g}"
+        wrote = f", written to {arguments.out}" if arguments.out else ""
+        print(f"{words}, {self._who}{wrote}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

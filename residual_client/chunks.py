@@ -1,0 +1,493 @@
+"""Files as chunks of samples, so that a file of any size takes a bounded amount of memory."""
+
+import csv
+import dataclasses
+import itertools
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from residual_client.calls import Model
+from residual_client.errors import RequestError
+
+TEXT_TABLES = (".csv", ".tsv")
+LINES = (".ndjson", ".jsonl")
+PICTURES = (".png", ".jpg", ".jpeg")
+READ = (*TEXT_TABLES, ".parquet", *LINES, ".npy", ".npz", *PICTURES)
+
+CHUNK_VALUES = 2**20  # 8 MiB of float64
+CHUNK_ROWS = 20_000  # of narrow tables; so that the progress bar moves
+CHUNK_PICTURES = 256
+
+# Of a column of numbers; what pyarrow, and so a fit, takes for missing.
+MISSING_TEXTS = (
+    *("", "#N/A", "#N/A N/A", "#NA", "N/A", "NA", "NULL", "null", "NaN", "nan", "n/a"),
+    *("-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "-NaN", "-nan"),
+)
+_NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
+_ODD = re.compile(r"[^\x00-\x5e\x60-\x7f]|[nN][aA]|[iI][nN]")  # 1_0, other digits, NaN, infinity
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Some samples of a file, in order.
+
+    Attributes
+    ----------
+    samples : array, mapping of columns, list of rows, or list of Path
+    first_row : int
+        How many samples are before them.
+    kept : mapping of str to sequence of str
+        Columns that are no features.
+    places : sequence of str, or None
+        Where each sample is, where that is more than its row: `line 7` of a text, the path of a picture.
+    done : int
+        How much of the file was read so far, in the unit of `Source.total`.
+    """
+
+    samples: Any
+    first_row: int
+    kept: Mapping[str, Sequence[Any]]
+    places: Sequence[str] | None
+    done: int
+
+    def __len__(self) -> int:
+        return len(next(iter(self.samples.values()))) if isinstance(self.samples, dict) else len(self.samples)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file, or pictures.
+
+    Attributes
+    ----------
+    name : str
+    total : int or None
+        What there is to read, in bytes or samples; None where that is not known.
+    unit : str
+        `B` or `rows`.
+    chunks : iterator of Chunk
+    """
+
+    name: str
+    total: int | None
+    unit: str
+    chunks: Iterator[Chunk]
+
+
+def open_source(
+    paths: Sequence[str], model: Model, *, keep: Sequence[str] = (), array: str | None = None
+) -> Source:
+    """What the paths name, to be read in chunks.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        One file or folder, or several pictures.
+    model : Model
+        Whose samples they are.
+    keep : sequence of str
+        Columns of a table that are no features.
+    array : str, optional
+        Which array of an `.npz`.
+
+    Raises
+    ------
+    RequestError
+        If there is no such file, or it is of no kind that is read; the chunks raise it for what is in it.
+    """
+    pictures = _pictures(paths)
+    if pictures is not None:
+        _refuse_options(keep, array, paths[0])
+        return _picture_source(pictures, paths, model)
+    (path,) = map(Path, paths)
+    suffix = path.suffix.lower()
+    if suffix not in READ:
+        raise RequestError(f"{path.name} must be one of {', '.join(READ)} or a folder, got {path.suffix!r}")
+    readers: dict[str, Callable[[], Source]] = {
+        **dict.fromkeys(TEXT_TABLES, lambda: _text_table(path, model, keep)),
+        ".parquet": lambda: _parquet(path, model, keep),
+        **dict.fromkeys(LINES, lambda: _lines(path, model, keep)),
+        **dict.fromkeys((".npy", ".npz"), lambda: _array(path, model, array)),
+    }
+    _refuse_options(
+        keep if suffix in (".npy", ".npz") else (), None if suffix == ".npz" else array, path.name
+    )
+    try:
+        source = readers[suffix]()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror or error}") from error
+    if model.kind == "sequence":
+        return dataclasses.replace(source, chunks=_one_series(source.chunks, model))
+    return source
+
+
+def _refuse_options(keep: Sequence[str], array: str | None, name: str) -> None:
+    if keep:
+        raise RequestError(f"--keep is for columns of a table, got {name}")
+    if array is not None:
+        raise RequestError(f"--array is for .npz files, got {name}")
+
+
+# --- pictures -----------------------------------------------------------------------------------------------
+
+
+def _pictures(paths: Sequence[str]) -> list[Path] | None:
+    """The pictures that are named, those of a folder in order of their names; None where it is a file."""
+    if len(paths) == 1 and Path(paths[0]).is_dir():
+        found = sorted(path for path in Path(paths[0]).rglob("*") if path.suffix.lower() in PICTURES)
+        if not found:
+            raise RequestError(f"{paths[0]} must hold pictures ({', '.join(PICTURES)}), got none")
+        return found
+    missing = next((path for path in paths if not Path(path).is_file()), None)
+    if missing is not None:
+        raise RequestError(f"there is no file {missing!r}")
+    others = [path for path in paths if Path(path).suffix.lower() not in PICTURES]
+    if others and len(paths) > 1:
+        raise RequestError(
+            f"of several files each must be a picture ({', '.join(PICTURES)}), got {others[0]}"
+        )
+    return None if others else [Path(path) for path in paths]
+
+
+def _picture_source(pictures: list[Path], paths: Sequence[str], model: Model) -> Source:
+    if model.kind != "image":
+        raise RequestError(f"pictures are for models of images, got one of kind {model.kind}")
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, len(pictures), CHUNK_PICTURES):
+            some = pictures[start : start + CHUNK_PICTURES]
+            names = [str(path) for path in some]
+            yield Chunk(some, start, {"file": names}, names, start + len(some))
+
+    return Source(paths[0] if len(paths) == 1 else "pictures", len(pictures), "rows", chunks())
+
+
+# --- arrays -------------------------------------------------------------------------------------------------
+
+
+def _array(path: Path, model: Model, name: str | None) -> Source:
+    try:
+        array = _read_npz(path, name) if path.suffix.lower() == ".npz" else np.load(path, mmap_mode="r")
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise RequestError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+    if array.ndim == 0:
+        raise RequestError(f"{path.name} must hold an array of samples, got a single value")
+
+    if len(array) == 0:
+        raise RequestError(f"{path.name} holds no samples, its shape is {array.shape}")
+
+    def chunks() -> Iterator[Chunk]:
+        at_a_time = rows_at_a_time(array[0].size)
+        if model.is_series(array):
+            at_a_time = len(array)
+        for start in range(0, len(array), at_a_time):
+            some = np.asarray(array[start : start + at_a_time])
+            yield Chunk(some, start, {}, None, start + len(some))
+
+    return Source(path.name, len(array), "rows", chunks())
+
+
+def _read_npz(path: Path, name: str | None) -> np.ndarray:
+    """The array of that name, else `X`, else the only one."""
+    with np.load(path) as arrays:
+        names = list(arrays)
+        if name is None and len(names) != 1 and "X" not in names:
+            raise RequestError(f"{path.name} has the arrays {', '.join(names)}: choose one with --array")
+        if name is not None and name not in names:
+            raise RequestError(f"{path.name} has no array {name!r}, only {', '.join(names)}")
+        return arrays[name or ("X" if "X" in names else names[0])]
+
+
+def rows_at_a_time(n_values: int) -> int:
+    """How many samples of so many values make a chunk."""
+    return max(1, min(CHUNK_ROWS, CHUNK_VALUES // max(n_values, 1)))
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def _text_table(path: Path, model: Model, keep: Sequence[str]) -> Source:
+    _require_names(path, model)
+    file = path.open(encoding="utf-8-sig", newline="")
+    total = path.stat().st_size
+
+    def chunks() -> Iterator[Chunk]:
+        with file:
+            try:
+                yield from _table_chunks(path.name, file, model, keep, _delimiter(path))
+            except UnicodeDecodeError as error:
+                raise RequestError(f"{path.name} must be UTF-8 text: {error.reason}") from error
+            except csv.Error as error:
+                raise RequestError(f"{path.name} cannot be read: {error}") from error
+
+    return Source(path.name, total, "B", chunks())
+
+
+def _require_names(path: Path, model: Model) -> None:
+    if model.feature_names is None:
+        raise RequestError(f"{path.name}: a model of kind {model.kind} without feature names takes no table")
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix.lower() == ".tsv" else ","
+
+
+def _table_chunks(name: str, file: Any, model: Model, keep: Sequence[str], delimiter: str) -> Iterator[Chunk]:
+    reader = csv.reader(file, delimiter=delimiter)
+    header = next(reader, None)
+    if header is None:
+        raise RequestError(f"{name} is empty")
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|,"):
+        wanted = "tabs" if delimiter == "\t" else "commas"
+        raise RequestError(
+            f"{name} must have columns separated by {wanted}, got the one column {header[0][:80]!r}"
+        )
+    names, positions = _features(name, header, model, keep)
+    first_row = 0
+    while True:
+        rows, lines = _some_rows(name, reader, len(header), rows_at_a_time(len(header)))
+        if not rows:
+            break
+        columns = list(zip(*rows, strict=True))
+        samples = _columns_of_text([columns[position] for position in positions], names, model)
+        kept = {column: columns[header.index(column)] for column in keep}
+        places = [f"line {line}" for line in lines]
+        yield Chunk(samples, first_row, kept, places, file.buffer.tell())
+        first_row += len(rows)
+    if not first_row:
+        raise RequestError(f"{name} has no rows, only the columns {_listed(header)}")
+
+
+def _features(
+    name: str, found: Sequence[str], model: Model, keep: Sequence[str]
+) -> tuple[list[str], list[int]]:
+    """The columns that are features, and where they are; a saved index, which has no name, is none."""
+    repeated = sorted({column for column in found if found.count(column) > 1})
+    if repeated:
+        raise RequestError(f"{name}: column names must differ, got {repeated[0]!r} more than once")
+    lacking = [column for column in keep if column not in found]
+    if lacking:
+        raise RequestError(f"{name} has no column {lacking[0]!r} to keep, only {', '.join(found)}"[:500])
+    features = [column for column in found if column and column not in keep]
+    missing = [column for column in model.feature_names if column not in features]
+    unknown = [column for column in features if column not in model.feature_names]
+    if missing:
+        raise RequestError(f"{name} lacks the column {_listed(missing)} of the model's features")
+    if unknown:
+        raise RequestError(
+            f"{name} has the column {_listed(unknown)}, which is no feature of the model: "
+            f"copy it to the output with --keep {','.join(unknown[:5])}"
+        )
+    return features, [found.index(column) for column in features]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _some_rows(name: str, reader: Any, width: int, most: int) -> tuple[list[list[str]], list[int]]:
+    """Rows of the right length and the lines where they end; blank lines are none."""
+    rows, lines = [], []
+    for row in reader:
+        if not row:
+            continue
+        if len(row) != width:
+            raise RequestError(f"{name}, line {reader.line_num}: must have {width} columns, got {len(row)}")
+        rows.append(row)
+        lines.append(reader.line_num)
+        if len(rows) == most:
+            break
+    return rows, lines
+
+
+def _columns_of_text(
+    columns: Sequence[Sequence[str]], names: Sequence[str], model: Model
+) -> dict[str, np.ndarray]:
+    """Numbers where a column holds nothing else; cells that are none stay, for whoever scores to refuse."""
+    return {
+        name: np.array(cells, dtype=object) if name in model.word_columns else _numbers(cells)
+        for name, cells in zip(names, columns, strict=True)
+    }
+
+
+def _numbers(cells: Sequence[str]) -> np.ndarray:
+    if not _ODD.search("\n".join(cells)):
+        try:
+            return np.array(cells, dtype=np.float64)
+        except ValueError:
+            pass
+    read = [_number(cell) for cell in cells]
+    return np.array(read, dtype=np.float64 if all(type(cell) is float for cell in read) else object)
+
+
+def _number(cell: str) -> float | str | None:
+    if _NUMBER.fullmatch(cell):
+        return float(cell)
+    return None if cell.strip() in MISSING_TEXTS else cell
+
+
+def _parquet(path: Path, model: Model, keep: Sequence[str]) -> Source:
+    _require_names(path, model)
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ImportError as error:
+        raise RequestError(
+            f"{path.name}: Parquet needs pyarrow, which is not installed: pip install pyarrow"
+        ) from error
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise RequestError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+    found = [name for name in file.schema_arrow.names if not re.fullmatch(r"__index_level_\d+__", name)]
+    names, _ = _features(path.name, found, model, keep)
+
+    def chunks() -> Iterator[Chunk]:
+        first_row = 0
+        batches = file.iter_batches(rows_at_a_time(len(found)), columns=[*names, *keep])
+        for batch in batches:
+            samples = {name: _column_of_arrow(batch.column(name)) for name in names}
+            kept = {name: batch.column(name).to_pylist() for name in keep}
+            yield Chunk(samples, first_row, kept, None, first_row + len(batch))
+            first_row += len(batch)
+        if not first_row:
+            raise RequestError(f"{path.name} has no rows, only the columns {_listed(found)}")
+
+    return Source(path.name, file.metadata.num_rows, "rows", chunks())
+
+
+def _column_of_arrow(column: Any) -> np.ndarray:
+    """Numbers as an array; others, and integers with gaps, as objects."""
+    kind = str(column.type)
+    if kind.startswith("decimal"):
+        column, kind = column.cast("double"), "double"
+    if kind in ("halffloat", "float", "double") or (
+        kind.lstrip("u").startswith("int") and not column.null_count
+    ):
+        return column.to_numpy(zero_copy_only=False)
+    return np.array(column.to_pylist(), dtype=object)
+
+
+# --- lines of JSON ------------------------------------------------------------------------------------------
+
+
+def _lines(path: Path, model: Model, keep: Sequence[str]) -> Source:
+    file = path.open("rb")
+
+    def chunks() -> Iterator[Chunk]:
+        with file:
+            first_row, at_a_time = 0, rows_at_a_time(int(np.prod(model.sample_shape)))
+            numbered = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+            while some := list(itertools.islice(numbered, at_a_time)):
+                rows = [_parse_line(path.name, number, line) for number, line in some]
+                kept = {
+                    name: [_taken(path.name, *pair, name) for pair in zip(some, rows, strict=True)]
+                    for name in keep
+                }
+                places = [f"line {number}" for number, _ in some]
+                samples = _rows_of_lines(path.name, rows, places, model)
+                yield Chunk(samples, first_row, kept, places, file.tell())
+                first_row += len(rows)
+            if not first_row:
+                raise RequestError(f"{path.name} is empty")
+
+    return Source(path.name, path.stat().st_size, "B", chunks())
+
+
+def _parse_line(name: str, number: int, line: bytes) -> Any:
+    try:
+        return json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{name}, line {number}: must be JSON: {error}") from error
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"there is no {text} in JSON")
+
+
+def _taken(name: str, numbered: tuple[int, bytes], row: Any, column: str) -> Any:
+    """The member of an object that is no feature, taken out of it."""
+    if not isinstance(row, dict) or column not in row:
+        raise RequestError(f"{name}, line {numbered[0]}: has no member {column!r} to keep")
+    return row.pop(column)
+
+
+def _rows_of_lines(name: str, rows: list[Any], places: Sequence[str], model: Model) -> Any:
+    """Objects as columns, others as they are."""
+    objects = [isinstance(row, dict) for row in rows]
+    if not any(objects):
+        return _even(name, rows, places)
+    if not all(objects):
+        raise RequestError(f"{name}, {places[objects.index(False)]}: must be an object, as others are")
+    if model.feature_names is None:
+        raise RequestError(
+            f"{name}: a model of kind {model.kind} without feature names takes arrays, not objects"
+        )
+    for row, place in zip(rows, places, strict=True):
+        if row.keys() != set(model.feature_names):
+            _features(f"{name}, {place}", list(row), model, ())
+    columns = {column: [row[column] for row in rows] for column in model.feature_names}
+    return {column: _column_of_json(cells, column, model) for column, cells in columns.items()}
+
+
+def _even(name: str, rows: list[Any], places: Sequence[str]) -> list[Any]:
+    """Rows that are all alike in shape."""
+    try:
+        np.asarray(rows)
+    except ValueError as error:
+        shapes = [_shape(row) for row in rows]
+        other = next(position for position, shape in enumerate(shapes) if shape != shapes[0] or shape is None)
+        raise RequestError(
+            f"{name}, {places[other]}: must be an array of the shape of those before"
+        ) from error
+    return rows
+
+
+def _shape(row: Any) -> tuple[int, ...] | None:
+    try:
+        return np.shape(row)
+    except ValueError:
+        return None
+
+
+def _column_of_json(cells: list[Any], name: str, model: Model) -> np.ndarray:
+    plain = name not in model.word_columns and all(type(cell) in (int, float) for cell in cells)
+    return np.array(cells, dtype=np.float64 if plain else object)
+
+
+# --- series -------------------------------------------------------------------------------------------------
+
+
+def _one_series(chunks: Iterator[Chunk], model: Model) -> Iterator[Chunk]:
+    """The chunks of windows as they are; those of a series as one, which it must stay."""
+    for chunk in chunks:
+        whole = isinstance(chunk.samples, dict) or model.is_series(_array_of(chunk.samples))
+        yield _joined([chunk, *chunks]) if whole else chunk
+
+
+def _array_of(rows: Any) -> np.ndarray:
+    try:
+        return np.asarray(rows)
+    except ValueError:  # of different lengths: whoever scores says which
+        return np.empty((0, 0, 0))
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    first, last = chunks[0], chunks[-1]
+    if len(chunks) == 1:
+        return first
+    if isinstance(first.samples, dict):
+        samples: Any = {
+            name: np.concatenate([chunk.samples[name] for chunk in chunks]) for name in first.samples
+        }
+    else:
+        samples = np.concatenate([chunk.samples for chunk in chunks])
+    kept = {name: [cell for chunk in chunks for cell in chunk.kept[name]] for name in first.kept}
+    places = None if first.places is None else [place for chunk in chunks for place in chunk.places]
+    return Chunk(samples, 0, kept, places, last.done)

@@ -1,0 +1,94 @@
+"""A model folder in place of a service: the same calls, answers and errors."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector import Detector, DetectorError, InputError
+from detector.store import find_folder
+from detector.tables import as_rows, to_cells
+from residual_client.calls import word_columns
+from residual_client.errors import BadRequest, ClientError, RequestError
+from residual_client.results import Classes, Scores
+
+
+class LocalModel:
+    """A version folder that answers like a pinned `Client`.
+
+    Parameters
+    ----------
+    model : str
+        A version folder, `STORE/NAME`, `STORE/NAME@LABEL` or `STORE/NAME/VERSION`.
+    threads : int
+        How many chunks of a batch run at a time.
+
+    Raises
+    ------
+    ClientError
+        If it is not there, or not whole.
+    """
+
+    def __init__(self, model: str, *, threads: int = 1) -> None:
+        try:
+            self._detector = Detector.load(find_folder(model), threads=threads)
+        except (DetectorError, OSError) as error:
+            raise ClientError(str(error)) from error
+
+    def manifest(self) -> Mapping[str, Any]:
+        """As `Client.manifest`."""
+        return dataclasses.asdict(self._detector.manifest)
+
+    def score(self, samples: Any, *, alpha: float | None = None, explain: int | None = None) -> Scores:
+        """As `Client.score`."""
+        result = self._ask(self._detector.score, samples, alpha=alpha, explain=explain)
+        members = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+        return Scores(**self._who(), **members)
+
+    def classify(self, samples: Any) -> Classes:
+        """As `Client.classify`."""
+        result = self._ask(self._detector.classify, samples)
+        return Classes(
+            **self._who(), label=result.label, probability=result.probability, classes=result.classes
+        )
+
+    def denoise(self, samples: Any) -> np.ndarray | list:
+        """As `Client.denoise`: rows with words in them are lists."""
+        manifest = self._detector.manifest
+        array = self._ask(lambda rows: as_rows(rows, manifest), samples)
+        clean = self._ask(self._detector.reconstruct, array)
+        return to_cells(clean, manifest) if word_columns(manifest.categories) else clean
+
+    def encode(self, samples: Any, *, dtype: str = "float32") -> np.ndarray:
+        """As `Client.encode`."""
+        return self._ask(self._detector.encode, samples, dtype=dtype)
+
+    def _who(self) -> dict[str, Any]:
+        return {"model": self._detector.manifest.name, "version": self._detector.manifest.version}
+
+    def _ask(self, verb: Any, samples: Any, **options: Any) -> Any:
+        try:
+            if isinstance(samples, list) and samples and isinstance(samples[0], Path):
+                samples = self._read(samples)
+            return verb(samples, **options)
+        except InputError as error:
+            row = {} if error.index is None else {"row": error.index[0]}
+            problem = {"type": "invalid-input", "detail": str(error)}
+            raise BadRequest(422, {**problem, "errors": [{"detail": str(error), **row}]}) from error
+        except DetectorError as error:
+            raise ClientError(str(error)) from error
+
+    def _read(self, pictures: Sequence[Path]) -> np.ndarray:
+        try:
+            from detector.images import decode_image
+        except ImportError as error:
+            raise RequestError("pictures need Pillow, which is not installed: pip install pillow") from error
+        manifest, samples = self._detector.manifest, []
+        for row, path in enumerate(pictures):
+            try:
+                samples.append(decode_image(path.read_bytes(), manifest.sample_shape, manifest.value_range))
+            except InputError as error:
+                raise InputError(str(error), (row,)) from error
+        return np.stack(samples)

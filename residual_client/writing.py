@@ -1,0 +1,267 @@
+"""Answers as files: a line for each sample as CSV or JSON, or one `.npy`; whole or not at all."""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from residual_client.errors import RequestError
+from residual_client.results import Classes, Scores
+
+CSV, NDJSON, NPY = "csv", "ndjson", "npy"
+FORMS = {".csv": CSV, ".ndjson": NDJSON, ".jsonl": NDJSON, ".npy": NPY}
+_DECISIONS = ("score", "ratio", "p_value", "is_anomaly")
+
+
+class Writer(Protocol):
+    """Takes answers in order."""
+
+    def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
+        """Of one chunk; `where` says by columns which samples these are."""
+
+    def finish(self) -> None:
+        """When there are no more."""
+
+
+def form_of(out: str | None, form: str | None) -> str:
+    """The form that is asked for, else that of the file's name, else CSV.
+
+    Raises
+    ------
+    RequestError
+        If the name says nothing known.
+    """
+    if form is not None or out is None:
+        return form or CSV
+    suffix = Path(out).suffix.lower()
+    if suffix not in FORMS:
+        raise RequestError(f"{out} must end in {', '.join(FORMS)}, or say --format")
+    return FORMS[suffix]
+
+
+@contextlib.contextmanager
+def open_output(out: str | None, form: str) -> Iterator[Writer]:
+    """A writer to stdout, or to a file that is there when everything was written, and not before.
+
+    Raises
+    ------
+    RequestError
+        If the file cannot be written.
+    """
+    if out is None:
+        if form == NPY:
+            raise RequestError("an array is written to a file: say --out FILE")
+        yield _WRITERS[form](sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(out)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    except OSError as error:
+        raise RequestError(f"{out} cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            writer = _WRITERS[form](file)
+            yield writer
+            writer.finish()
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+class _CsvWriter:
+    """A header, then a row for each sample."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._header: list[str] | None = None
+
+    def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
+        columns = dict(where) | _columns(answer)
+        if self._header is None:
+            self._header = list(columns)
+            self._write([self._header])
+        self._write(zip(*map(_texts, columns.values()), strict=True))
+
+    def finish(self) -> None:
+        """Nothing is left."""
+
+    def _write(self, rows: Any) -> None:
+        lines = _Lines()
+        csv.writer(lines, lineterminator="\n").writerows(rows)
+        self._file.write("".join(lines.parts).encode())
+
+
+class _Lines:
+    """What `csv.writer` needs of a file."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> None:
+        """One more line."""
+        self.parts.append(text)
+
+
+class _LineWriter:
+    """An object on a line for each sample."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
+        members = dict(where) | _members(answer)
+        rows = zip(*map(_plain, members.values()), strict=True)
+        lines = [json.dumps(dict(zip(members, row, strict=True)), ensure_ascii=False) for row in rows]
+        self._file.write("".join(f"{line}\n" for line in lines).encode())
+
+    def finish(self) -> None:
+        """Nothing is left."""
+
+
+class _ArrayWriter:
+    """The arrays of the answers as one; its header is written last, when the number of rows is known."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._first: np.ndarray | None = None
+        self._n_rows = 0
+
+    def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
+        array = np.ascontiguousarray(_array(answer))
+        if self._first is None:
+            self._first = array
+            self._write_header()
+        self._n_rows += len(array)
+        self._file.write(array.data)
+
+    def finish(self) -> None:
+        """NumPy leaves room in a header for the first axis to grow."""
+        self._file.seek(0)
+        self._write_header()
+
+    def _write_header(self) -> None:
+        header = np.lib.format.header_data_from_array_1_0(self._first)
+        header["shape"] = (self._n_rows, *self._first.shape[1:])
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+_WRITERS: Mapping[str, Any] = {CSV: _CsvWriter, NDJSON: _LineWriter, NPY: _ArrayWriter}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Reconstructions or latents of a chunk.
+
+    Attributes
+    ----------
+    name : str
+        `reconstruction` or `latent`.
+    values : ndarray, or list of rows with words in them
+    names : sequence of str, or None
+        Of the columns, where a sample is a row.
+    """
+
+    name: str
+    values: np.ndarray | list
+    names: Sequence[str] | None
+
+
+def _columns(answer: Any) -> dict[str, Any]:
+    """An answer as columns of a table.
+
+    Raises
+    ------
+    RequestError
+        If it is not one: pictures and windows.
+    """
+    if isinstance(answer, Classes):
+        return {"label": answer.label, **dict(zip(answer.classes, answer.probability.T, strict=True))}
+    if isinstance(answer, Rows):
+        if np.ndim(answer.values) != 2:
+            raise RequestError("samples of more than one axis are written as .npy or .ndjson, not as CSV")
+        width = len(answer.values[0])
+        names = answer.names or [f"{answer.name}_{number}" for number in range(width)]
+        cells = answer.values if isinstance(answer.values, list) else answer.values.T
+        columns = list(zip(*cells, strict=True)) if isinstance(answer.values, list) else cells
+        return dict(zip(names, columns, strict=True))
+    return _members(answer)
+
+
+def _members(answer: Any) -> dict[str, Any]:
+    """An answer as members of the objects of its samples."""
+    if isinstance(answer, Classes):
+        return {"label": answer.label, "probability": answer.probability}
+    if isinstance(answer, Rows):
+        return {answer.name: answer.values}
+    members = {name: getattr(answer, name) for name in _DECISIONS}
+    return members if answer.explanation is None else members | {"explanation": _explained(answer)}
+
+
+def _explained(scores: Scores) -> list[list[dict[str, Any]]]:
+    return [
+        [{**vars(part), "index": list(part.index), **_values(part)} for part in named]
+        for named in scores.explanation
+    ]
+
+
+def _values(part: Any) -> dict[str, Any]:
+    return {name: _cell(getattr(part, name)) for name in ("actual", "expected")}
+
+
+def _array(answer: Any) -> np.ndarray:
+    if isinstance(answer, Scores):
+        return answer.score
+    if isinstance(answer, Classes):
+        return answer.probability
+    if isinstance(answer.values, list):
+        raise RequestError("rows with words in them are written as .csv or .ndjson, not as .npy")
+    return answer.values
+
+
+def _texts(column: Any) -> list[Any]:
+    """Cells of CSV: numbers with all their digits, what is missing as nothing, JSON for what is no cell."""
+    words = {True: "true", False: "false"}
+    return [
+        json.dumps(cell, ensure_ascii=False)
+        if isinstance(cell, list)
+        else words[cell]
+        if isinstance(cell, bool)
+        else cell
+        for cell in _plain(column)
+    ]
+
+
+def _plain(column: Any) -> list[Any]:
+    """A column in Python's own types."""
+    if isinstance(column, np.ndarray) and column.dtype in (np.float32, np.float16):
+        return _shortest(column)
+    if isinstance(column, np.ndarray) and column.dtype != object:
+        return column.tolist()
+    return [_cell(cell) for cell in column]
+
+
+def _shortest(array: np.ndarray) -> list[Any]:
+    """With as many digits as its type has: 0.1 and not 0.10000000149011612."""
+    if array.ndim > 1:
+        return [_shortest(row) for row in array]
+    return array.astype(str).astype(np.float64).tolist()
+
+
+def _cell(cell: Any) -> Any:
+    if isinstance(cell, np.float32 | np.float16):
+        return float(str(cell))
+    if isinstance(cell, np.generic):
+        return cell.item()
+    return [_cell(part) for part in cell] if isinstance(cell, list | tuple) else cell

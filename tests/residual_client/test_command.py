@@ -1,0 +1,372 @@
+"""`residual` on files: the same bytes from a service and from a model folder, whatever the file."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from residual_client import chunks
+from residual_client.__main__ import KEY_VARIABLE, main
+from tests.residual_client.conftest import KEY
+
+N_ROWS = 230
+NAMES = ("c", "a", "b")
+
+
+@pytest.fixture(scope="module")
+def values():
+    """Rows for `tiny`, columns a, b, c."""
+    return np.random.default_rng(5).normal(size=(N_ROWS, 3))
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """Every file of these tests comes in several chunks."""
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(chunks, "CHUNK_PICTURES", 3)
+
+
+@pytest.fixture
+def ways(url, store):
+    """Arguments that name a model, by a service and by a folder."""
+    return lambda name: {
+        "url": ["--url", url, "--model", name],
+        "folder": ["--model", f"{store.root}/{name}", "--threads", "1"],
+    }
+
+
+@pytest.fixture
+def both(ways, tmp_path, capsys):
+    """Runs a command both ways; the bytes that both wrote."""
+
+    def run(verb, files, model="tiny", out="out.csv", options=()):
+        written = {}
+        for way, who in ways(model).items():
+            path = tmp_path / f"{way}-{out}"
+            files = [files] if isinstance(files, str | Path) else files
+            status = main([verb, *map(str, files), *who, "--out", str(path), *options])
+            assert status == 0, capsys.readouterr().err
+            written[way] = path.read_bytes()
+        assert written["url"] == written["folder"]
+        assert not list(tmp_path.glob(".*"))
+        return written["url"]
+
+    return run
+
+
+def write_csv(path, values, delimiter=","):
+    """Columns in another order than the model's, and one that is no feature."""
+    rows = [[*row[[2, 0, 1]].tolist(), f"pump, {number}"] for number, row in enumerate(values)]
+    quoted = [[*map(repr, row[:3]), f'"{row[3]}"'] for row in rows]
+    lines = [delimiter.join(row) for row in [[*NAMES, "tag"], *quoted]]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_lines(path, rows):
+    """One JSON value on each line."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_parquet(path, columns):
+    """A table."""
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def scores_of(content):
+    """The column `score` of a CSV."""
+    return [float(row["score"]) for row in csv.DictReader(content.decode().splitlines())]
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "parquet", "objects", "arrays", "npy", "npz"])
+def test_every_file_scores_as_its_rows(both, detectors, values, tmp_path, form):
+    """To the last digit, in order, over the seams of the chunks."""
+    columns = {name: values[:, "abc".index(name)] for name in NAMES}
+    objects = [dict(zip(NAMES, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    npy, npz = tmp_path / "rows.npy", tmp_path / "rows.npz"
+    np.save(npy, values)
+    np.savez(npz, X=values, y=np.zeros(N_ROWS))
+    write = {
+        "csv": lambda: write_csv(tmp_path / "rows.csv", values),
+        "tsv": lambda: write_csv(tmp_path / "rows.TSV", values, "\t"),
+        "parquet": lambda: write_parquet(tmp_path / "rows.parquet", columns),
+        "objects": lambda: write_lines(tmp_path / "rows.ndjson", objects),
+        "arrays": lambda: write_lines(tmp_path / "rows.jsonl", values.tolist()),
+        "npy": lambda: npy,
+        "npz": lambda: npz,
+    }
+    options = ["--keep", "tag"] if form in ("csv", "tsv") else []
+
+    content = both("score", write[form](), options=options)
+
+    assert scores_of(content) == detectors["tiny"].score(values).score.tolist()
+
+
+def test_lines_of_csv(both, detectors, values, tmp_path):
+    """Row, kept columns, decisions; a cell with a comma is quoted."""
+    header, first, *_, last = (
+        both("score", write_csv(tmp_path / "rows.csv", values), options=["--keep", "tag", "--alpha", "0.1"])
+        .decode()
+        .splitlines()
+    )
+
+    scores = detectors["tiny"].score(values, alpha=0.1)
+    assert header == "row,tag,score,ratio,p_value,is_anomaly"
+    flag = str(scores.is_anomaly[0]).lower()
+    assert (
+        first
+        == f'0,"pump, 0",{scores.score[0]!r},{scores.ratio[0]!r},{scores.p_value[0]!r},{flag}'.replace(
+            "np.float64(", ""
+        ).replace(")", "")
+    )
+    assert last.startswith(f'{N_ROWS - 1},"pump, {N_ROWS - 1}",')
+
+
+def test_lines_of_json(both, detectors, values, tmp_path):
+    """An object each, with its explanation; anomalies alone where asked."""
+    path = write_csv(tmp_path / "rows.csv", values)
+    options = ["--keep", "tag", "--explain", "1", "--anomalies-only"]
+    rows = [json.loads(line) for line in both("score", path, out="out.ndjson", options=options).splitlines()]
+
+    expected = detectors["tiny"].score(values, explain=1)
+    flagged = np.flatnonzero(expected.is_anomaly)
+    assert 0 < len(flagged) < N_ROWS
+    assert [row["row"] for row in rows] == flagged.tolist()
+    assert rows[0].keys() == {"row", "tag", "score", "ratio", "p_value", "is_anomaly", "explanation"}
+    assert rows[0]["explanation"][0]["actual"] == values[flagged[0], 2]
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [
+        ("score", lambda detector, rows: detector.score(rows).score),
+        ("denoise", lambda detector, rows: detector.reconstruct(rows)),
+        ("encode", lambda detector, rows: detector.encode(rows)),
+        ("classify", lambda detector, rows: detector.classify(rows).probability),
+    ],
+)
+def test_array_is_that_of_the_detector(both, detectors, values, tmp_path, verb, expected):
+    """Written chunk by chunk, its length known at the end only."""
+    both(verb, write_csv(tmp_path / "rows.csv", values), out="out.npy", options=["--keep", "tag"])
+
+    array, wanted = np.load(tmp_path / "url-out.npy"), expected(detectors["tiny"], values)
+    assert array.dtype == wanted.dtype
+    assert np.array_equal(array, wanted)
+
+
+@pytest.mark.parametrize(
+    ("verb", "header"),
+    [
+        ("denoise", "row,a,b,c"),
+        ("encode", "row,latent_0,latent_1"),
+        ("classify", "row,label,low,high"),
+    ],
+)
+def test_other_answers_have_columns(both, values, tmp_path, verb, header):
+    """Names of features and of classes."""
+    path = tmp_path / "rows.npy"
+    np.save(path, values)
+
+    assert both(verb, path).decode().splitlines()[0] == header
+
+
+def test_words_and_gaps(both, detectors, tmp_path):
+    """Cells of a table as a fit reads them."""
+    rows = ["a,b,c", "1.5,idle,0", ",run,2.5", "NA,stop,7", "1e300,idle,0", "2,,"]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(rows[:4] + rows[5:]))
+    expected = [[1.5, "idle", 0], [None, "run", 2.5], [None, "stop", 7], [2, None, None]]
+
+    assert scores_of(both("score", path, "mixed")) == detectors["mixed"].score(expected).score.tolist()
+    lines = write_lines(tmp_path / "rows.ndjson", [dict(zip("abc", row, strict=True)) for row in expected])
+    assert scores_of(both("score", lines, "mixed")) == detectors["mixed"].score(expected).score.tolist()
+    columns = dict(zip("abc", zip(*expected, strict=True), strict=True))
+    table = write_parquet(tmp_path / "rows.parquet", {name: list(cells) for name, cells in columns.items()})
+    assert scores_of(both("score", table, "mixed")) == detectors["mixed"].score(expected).score.tolist()
+    assert b"\n1,0.0,run,0\n" in both("denoise", path, "mixed")
+
+
+def test_series_is_scored_in_one_piece(both, detectors, tmp_path):
+    """From a table, lines and an array; windows come in chunks."""
+    series = np.random.default_rng(6).normal(size=N_ROWS)
+    table, array, windows = tmp_path / "june.csv", tmp_path / "june.npy", tmp_path / "windows.npy"
+    table.write_text(
+        "when,a\n" + "".join(f"10:{step},{value!r}\n" for step, value in enumerate(series.tolist()))
+    )
+    np.save(array, series)
+    np.save(windows, np.lib.stride_tricks.sliding_window_view(series, 4))
+    lines = write_lines(tmp_path / "june.ndjson", series.tolist())
+
+    expected = detectors["pulse"].score(series).score.tolist()
+    assert scores_of(both("score", table, "pulse", options=["--keep", "when"])) == expected
+    assert scores_of(both("score", array, "pulse")) == expected
+    assert scores_of(both("score", lines, "pulse")) == expected
+    assert len(scores_of(both("score", windows, "pulse"))) == N_ROWS - 3
+    assert both("encode", array, "pulse").decode().startswith("window,latent_0,latent_1\n0,")
+
+
+def test_pictures_are_named(both, tmp_path):
+    """Of a folder in order of their names, its sub-folders included; or as they are given."""
+    pixels = np.random.default_rng(7).integers(0, 256, (7, 4, 5), dtype=np.uint8)
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    paths = [tmp_path / "in" / ("deep" if number % 2 else "") / f"{number}.png" for number in range(7)]
+    for path, picture in zip(paths, pixels, strict=True):
+        Image.fromarray(picture).save(path)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+
+    folder = both("score", tmp_path / "in", "pictures").decode().splitlines()
+    some = both("score", [paths[2], paths[0]], "pictures").decode().splitlines()
+
+    assert [line.split(",")[0] for line in folder[1:]] == sorted(map(str, paths))
+    assert [line.split(",")[0] for line in some[1:]] == [str(paths[2]), str(paths[0])]
+    assert some[1] in folder
+    both("denoise", tmp_path / "in", "pictures", out="out.npy")
+    assert np.load(tmp_path / "url-out.npy").shape == (7, 4, 5)
+
+
+def test_stdout_holds_answers_and_stderr_the_rest(ways, values, tmp_path, capsys):
+    """So that one can be piped."""
+    path = tmp_path / "rows.npy"
+    np.save(path, values)
+    for who in ways("tiny").values():
+        assert main(["score", str(path), *who]) == 0
+        printed = capsys.readouterr()
+        assert len(printed.out.splitlines()) == N_ROWS + 1
+        assert printed.err.startswith(f"{N_ROWS} samples, ")
+        assert printed.err.endswith(", threshold 1.33267, model tiny version 1\n")
+
+
+FAULTS = {
+    "lacking": ("rows.csv", "a,b\n1,2\n", "rows.csv lacks the column 'c' of the model's features"),
+    "unknown": ("rows.csv", "a,b,c,d\n1,2,3,4\n", "has the column 'd', which is no feature of the model: "),
+    "repeated": ("rows.csv", "a,b,c,a\n1,2,3,4\n", "column names must differ, got 'a' more than once"),
+    "semicolons": ("rows.csv", "a;b;c\n1;2;3\n", "must have columns separated by commas, got the one"),
+    "ragged": ("rows.csv", "a,b,c\n1,2,3\n1,2\n", "rows.csv, line 3: must have 3 columns, got 2"),
+    "empty": ("rows.csv", "", "rows.csv is empty"),
+    "header": ("rows.csv", "a,b,c\n", "rows.csv has no rows, only the columns 'a', 'b', 'c'"),
+    "text": ("rows.csv", "a,b,c\n" + "1,2,3\n" * 99 + "1,x,3\n", "rows.csv, line 101: "),
+    "odd": ("rows.csv", "a,b,c\n1,2,1_0\n", "rows.csv, line 2: "),
+    "infinite": ("rows.csv", "a,b,c\n1,2,inf\n", "rows.csv, line 2: "),
+    "gap": ("rows.csv", "a,b,c\n\n1,2,3\n1,,3\n", "rows.csv, line 4: "),
+    "large": ("rows.csv", "a,b,c\n1,2,1e300\n", "got 1e+300 in row 0, c"),
+    "latin": ("rows.csv", b"a,b,c\n1,2,\xe4\n", "rows.csv must be UTF-8 text"),
+    "no JSON": ("rows.ndjson", "[1,2,3]\n[1,2\n", "rows.ndjson, line 2: must be JSON: "),
+    "NaN": ("rows.ndjson", "[1,2,NaN]\n", "there is no NaN in JSON"),
+    "short": ("rows.ndjson", "[1,2,3]\n" * 70 + "[1,2]\n", "rows.ndjson, line 71: "),
+    "both": ("rows.ndjson", '{"a":1,"b":2,"c":3}\n[1,2,3]\n', "line 2: must be an object, as others are"),
+    "member": ("rows.ndjson", '{"a":1,"b":2}\n', "rows.ndjson, line 1 lacks the column 'c'"),
+    "no lines": ("rows.ndjson", "\n", "rows.ndjson is empty"),
+    "no npy": ("rows.npy", "hello", "rows.npy cannot be read: "),
+    "no zip": ("rows.npz", "hello", "rows.npz cannot be read: "),
+    "no parquet": ("rows.parquet", "hello", "rows.parquet cannot be read: "),
+    "kind": ("rows.xlsx", "", "rows.xlsx must be one of .csv, .tsv, "),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("way", ["url", "folder"])
+def test_fault_of_a_file_is_one_sentence(ways, tmp_path, capsys, way, fault):
+    """Which says where; and nothing is written."""
+    name, content, sentence = FAULTS[fault]
+    path, out = tmp_path / name, tmp_path / "out.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    status = main(["score", str(path), *ways("tiny")[way], "--out", str(out)])
+
+    printed = capsys.readouterr()
+    assert status == 1
+    assert sentence in printed.err
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "sentence"),
+    [
+        (["rows.npy"], 2, "say who scores"),
+        (["rows.npy", "--model", "STORE/nope"], 1, "there is no model 'nope'"),
+        (["rows.npy", "--url", "URL", "--model", "nope"], 1, "there is no model 'nope'"),
+        (["rows.npy", "--url", "URL", "--model", "tiny/one"], 1, "must be NAME, NAME@LABEL or NAME/VERSION"),
+        (["rows.npy", "--url", "URL", "--model", "tiny/9"], 1, "has no version 9"),
+        (["rows.npy", "--url", "nowhere"], 1, "the URL must be like"),
+        (["rows.npy", "--url", "URL", "--model", "pictures"], 1, "rows.npy: samples must have shape"),
+        (["nope.npy", "--url", "URL"], 1, "there is no file"),
+        (["rows.npy", "rows.npy", "--url", "URL"], 1, "each must be a picture"),
+        (["rows.npy", "--url", "URL", "--keep", "a"], 1, "--keep is for columns of a table"),
+        (["rows.npy", "--url", "URL", "--array", "X"], 1, "--array is for .npz files"),
+        (["rows.npy", "--url", "URL", "--format", "npy"], 1, "say --out FILE"),
+        (["rows.npy", "--url", "URL", "--out", "out.txt"], 1, "must end in .csv"),
+        (["rows.npy", "--url", "URL", "--alpha", "2"], 1, "alpha"),
+        (["rows.npy", "--model", "STORE/tiny", "--alpha", "2"], 1, "alpha"),
+        (["rows.npy", "--model", "STORE/tiny", "--key-file", "rows.npy"], 1, "--key-file is for a service"),
+        (["empty", "--url", "URL", "--model", "pictures"], 1, "must hold pictures"),
+        (["two.npz", "--url", "URL"], 1, "has the arrays u, v: choose one with --array"),
+        (["two.npz", "--url", "URL", "--array", "w"], 1, "has no array 'w', only u, v"),
+    ],
+)
+def test_usage_that_cannot_be_is_one_sentence(
+    url, store, values, tmp_path, capsys, monkeypatch, options, status, sentence
+):
+    """Exit status 2 where the arguments alone tell."""
+    monkeypatch.chdir(tmp_path)
+    np.save("rows.npy", values)
+    np.savez("two.npz", u=values, v=values)
+    Path("empty").mkdir()
+    arguments = [option.replace("URL", url).replace("STORE", str(store.root)) for option in options]
+
+    if status == 2:
+        with pytest.raises(SystemExit, match="2"):
+            main(["score", *arguments])
+    else:
+        assert main(["score", *arguments]) == status
+    assert sentence in capsys.readouterr().err
+
+
+def test_key_comes_from_a_file_or_the_environment(narrow_url, values, tmp_path, monkeypatch, capsys):
+    """The file has the say."""
+    np.save(tmp_path / "rows.npy", values)
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    command = ["score", str(tmp_path / "rows.npy"), "--url", narrow_url]
+
+    assert main(command) == 1
+    assert "key" in capsys.readouterr().err
+    monkeypatch.setenv(KEY_VARIABLE, "other")
+    assert main([*command, "--key-file", str(tmp_path / "key")]) == 0
+    assert main(command) == 1
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    assert main(command) == 0
+
+
+def test_model_may_be_a_label_or_a_version(url, store, values, tmp_path, capsys):
+    """In the same words for a service and for a store."""
+    np.save(tmp_path / "rows.npy", values)
+    for model in ("tiny@canary", "tiny/2"):
+        for who in (["--url", url, "--model", model], ["--model", f"{store.root}/{model}"]):
+            assert main(["score", str(tmp_path / "rows.npy"), *who]) == 0
+            assert "model tiny version 2" in capsys.readouterr().err
+
+
+def test_reader_that_leaves_ends_the_command(store, values, tmp_path):
+    """Without a traceback."""
+    np.save(tmp_path / "rows.npy", np.tile(values, (100, 1)))
+    command = [sys.executable, "-m", "residual_client", "score", "rows.npy", "--model", f"{store.root}/tiny"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(30) == 1
+    assert said == b""
