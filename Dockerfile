@@ -1,4 +1,5 @@
-# Two images from one file: `service` serves models and has no TensorFlow, `training` makes them.
+# Three images from one file: `service` serves models and has no TensorFlow, `service-arrow` is the same with
+# pyarrow, for Arrow streams and Parquet files, `training` makes models.
 # Builds on engines from 20.10 on; needs no registry but that of the base image.
 FROM python:3.11-slim-bookworm AS base
 ENV LANG=C.UTF-8 \
@@ -23,6 +24,11 @@ COPY requirements/service.txt /tmp/requirements.txt
 RUN python -m venv --without-pip /opt/venv \
  && /usr/local/bin/python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes -r /tmp/requirements.txt
 
+FROM base AS service-arrow-packages
+COPY requirements/service-arrow.txt /tmp/requirements.txt
+RUN python -m venv --without-pip /opt/venv \
+ && /usr/local/bin/python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes -r /tmp/requirements.txt
+
 FROM base AS training-packages
 COPY requirements/training.txt /tmp/requirements.txt
 RUN python -m venv --without-pip /opt/venv \
@@ -40,12 +46,11 @@ COPY --chown=residual:residual models/digits /models/digits
 USER residual
 ENTRYPOINT ["python", "-m", "training.fit", "--store", "/models"]
 
-# Last, so that `docker build .` without a target makes the service.
-FROM base AS service
+# What both services share: everything but their packages.
+FROM base AS serving
 ENV HOME=/nonexistent \
     RESIDUAL_STORE=/models \
     RESIDUAL_BIND=0.0.0.0:8000
-COPY --from=service-packages /opt/venv /opt/venv
 COPY detector detector
 COPY service service
 COPY deploy/gunicorn.conf.py deploy/gunicorn.conf.py
@@ -56,3 +61,10 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 CMD ["gunicorn", "-c", "deploy/gunicorn.conf.py"]
+
+FROM serving AS service-arrow
+COPY --from=service-arrow-packages /opt/venv /opt/venv
+
+# Last, so that `docker build .` without a target makes the service.
+FROM serving AS service
+COPY --from=service-packages /opt/venv /opt/venv

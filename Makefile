@@ -35,8 +35,9 @@ fit: setup  ## Fit a model, e.g. make fit DATA=my.csv NAME=pumps ARGS="--label-c
 serve: setup  ## Serve the models in models/ on http://127.0.0.1:8000
 	@$(BIN)/gunicorn -c deploy/gunicorn.conf.py
 
-image:  ## Build the two Docker images
+image:  ## Build the Docker images
 	docker build --target service --tag residual-service .
+	docker build --target service-arrow --tag residual-service-arrow .
 	docker build --target training --tag residual-training .
 
 LOCKED := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header
@@ -44,6 +45,7 @@ LOCK   := $(LOCKED) --universal
 
 lock: setup  ## Bring the locks up to date, e.g. make lock ARGS=--upgrade
 	$(LOCK) $(ARGS) --extra service pyproject.toml -o requirements/service.txt
+	$(LOCK) $(ARGS) --extra service --extra arrow --constraint requirements/service.txt pyproject.toml -o requirements/service-arrow.txt
 	$(LOCK) $(ARGS) --extra training pyproject.toml -o requirements/training.txt
 	$(LOCK) $(ARGS) --extra service --extra training --extra client --group dev pyproject.toml -o requirements/dev.txt
 	echo uv | $(LOCK) $(ARGS) - -o requirements/uv.txt

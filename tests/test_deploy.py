@@ -294,6 +294,22 @@ def test_compose_passes_every_setting_on():
     assert passed == {variable.name for variable in VARIABLES} - {"RESIDUAL_STORE", "RESIDUAL_BIND"}
 
 
+def test_image_without_a_target_is_the_service():
+    """Whoever builds without reading gets the small one; the other differs by its packages alone."""
+    stages = re.findall(r"^FROM (\S+) AS (\S+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+
+    assert stages[-2:] == [("serving", "service-arrow"), ("serving", "service")]
+
+
+def test_arrow_image_has_the_packages_of_the_service_and_pyarrow():
+    """In the same versions."""
+    locks = [(ROOT / "requirements" / name).read_text() for name in ("service.txt", "service-arrow.txt")]
+    service, arrow = (set(re.findall(r"^([\w-]+==\S+)", lock, flags=re.MULTILINE)) for lock in locks)
+
+    assert service < arrow
+    assert {package.partition("==")[0] for package in arrow - service} == {"pyarrow"}
+
+
 def test_compose_publishes_on_loopback_only():
     """No key is asked for, so nobody but this machine may reach the ports."""
     ports = [port for service in compose()["services"].values() for port in service.get("ports", [])]
