@@ -1,6 +1,7 @@
 """What a detector answers: decisions with their explanation, and classes."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -60,6 +61,17 @@ class Scores:
     expected_rate: float
     selected: np.ndarray | None = None
     explanation: list[list[Contribution]] | np.ndarray | None = None
+
+    def split(self, lengths: Iterable[int]) -> "list[Scores]":
+        """The scores of parts of the batch, one behind the other; without selection and explanation."""
+        rule = (self.threshold, self.alpha, self.expected_rate)
+        arrays = (self.score, self.ratio, self.p_value, self.is_anomaly)
+        parts, start = [], 0
+        for length in lengths:
+            end = start + length
+            parts.append(Scores(*(array[start:end] for array in arrays), *rule))
+            start = end
+        return parts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,9 +41,14 @@ class BodyReader:
         length = headers.get("content-length", "")
         self._length = int(length) if length.isdecimal() else None
         self._complete = False
+        self.content_type = headers.get("content-type", "")
 
-    async def read(self, ticket: Ticket) -> Body:
-        """The whole body; the ticket takes its bytes on.
+    def is_small(self, n_bytes: int) -> bool:
+        """Whether the head says that the body has no more bytes than these."""
+        return self._length is not None and self._length <= n_bytes
+
+    async def read(self, ticket: Ticket | None = None) -> Body:
+        """The whole body; a ticket takes its bytes on.
 
         Raises
         ------
@@ -53,7 +58,8 @@ class BodyReader:
         """
         if self._length is not None:
             self._check(self._length)
-            ticket.add(n_bytes=self._length)
+            if ticket:
+                ticket.add(n_bytes=self._length)
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
@@ -70,7 +76,7 @@ class BodyReader:
                         )
                     )
                     part = await self._next()
-                    if self._length is None:
+                    if ticket and self._length is None:
                         ticket.add(n_bytes=len(part))
                     content += part
                     self._check(len(content))

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -101,8 +102,7 @@ def decode_body(
     InputError
         If a picture does not fit the model.
     """
-    media_type, parameters = parse_options_header(content_type)
-    media_type = media_type.lower()
+    media_type, parameters = _parse_content_type(content_type)
     if media_type not in expected.media_types():
         raise _unread(media_type, expected)
     if not content:
@@ -117,6 +117,12 @@ def _unread(media_type: str, expected: Expected) -> Problem:
         f"the Content-Type must be one of {', '.join(expected.media_types())} here, "
         f"got {repr(media_type[:80]) if media_type else 'none'}{hint * lacks_pyarrow(media_type)}",
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_content_type(content_type: str) -> tuple[str, Mapping[str, str]]:
+    media_type, parameters = parse_options_header(content_type)
+    return media_type.lower(), parameters
 
 
 # --- options in the query -----------------------------------------------------------------------------------
@@ -181,7 +187,8 @@ def bad_option(name: str, sentence: str) -> Problem:
 # --- answers ------------------------------------------------------------------------------------------------
 
 
-def negotiate(accept: str, offers: Sequence[str]) -> str:
+@functools.lru_cache(maxsize=256)
+def negotiate(accept: str, offers: tuple[str, ...]) -> str:
     """The offered media type that an Accept header likes best; the first one where it has no preference.
 
     Raises

@@ -4,9 +4,8 @@ Neither Flask nor a server is known here: `routes` and `front` bring the request
 """
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -91,7 +90,7 @@ VERBS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Call:
     """A decoded request, ready to run together with others.
 
@@ -113,23 +112,40 @@ class Call:
     rows: int
 
 
-Read = Callable[[Body], Call]
+class Reader(Protocol):
+    """Reads the bodies that come with one head: many, one after the other or at the same time.
+
+    Attributes
+    ----------
+    detector : Detector
+        The model that is asked.
+    """
+
+    detector: Detector
+
+    def __call__(self, body: Body) -> Call:
+        """The call that a body asks for; what is wrong with it is raised."""
 
 
 class Endpoint(Protocol):
     """One way to ask for a verb, whatever server brings the request."""
 
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> Read:
-        """Refuse what the head alone condemns; what is returned reads the body.
+    def open(self, head: Head, exchange: Exchange, **path: Any) -> Reader:
+        """Refuse what the head alone condemns.
 
         Parameters
         ----------
         head : Head
+            What is returned depends on its query and on the headers of `SHAPING_HEADERS`, on nothing else.
         exchange : Exchange
-            Is told the model, and by what is returned the number of rows.
+            Is told the model.
         **path
             The variable parts of the path.
         """
+
+
+# All that an endpoint may look at, so that readers can be kept.
+SHAPING_HEADERS = ("content-type", "accept", "content-encoding", "inference-header-content-length")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +171,7 @@ class ModelChoice:
                 "RESIDUAL_DEFAULT_MODEL",
             )
         detector = self.models.entry(name, version=version, label=label).detector
-        exchange.model, exchange.version = detector.manifest.name, str(detector.manifest.version)
+        exchange.tell_model(detector.manifest.name, detector.manifest.version)
         return detector
 
 
@@ -167,45 +183,52 @@ class VerbEndpoint:
     choice: ModelChoice
     limits: Limits
 
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> Read:
+    def open(self, head: Head, exchange: Exchange, **path: Any) -> Reader:
         """See `Endpoint`."""
         detector = self.choice.choose(exchange, **path)
         expected = self.verb.expected(detector)
         query = parse_qs(head.query, keep_blank_values=True) if head.query else {}
         options = codecs.decode_query(query, options=self.verb.options)
-        return functools.partial(self._read, head, exchange, detector, expected, options)
+        return VerbReader(detector, self.verb, head.headers, expected, options, self.limits)
 
-    def _read(
-        self,
-        head: Head,
-        exchange: Exchange,
-        detector: Detector,
-        expected: Expected,
-        options: dict[str, Any],
-        body: Body,
-    ) -> Call:
-        verb = self.verb
-        decoded = self._decode(head, expected, body)
-        exchange.rows = rows = len(decoded.samples)
-        media_type = codecs.negotiate(head.headers.get("accept", ""), verb.offers(detector, decoded.samples))
-        options = codecs.merge_options(options, decoded.options)
-        check_alpha(detector, options.get("alpha"))
-        check_explanation(detector, decoded.samples, options.get("explain"))
+
+@dataclasses.dataclass(frozen=True)
+class VerbReader:
+    """Reads bodies for a verb of one model."""
+
+    detector: Detector
+    verb: Verb
+    headers: Mapping[str, str]
+    expected: Expected
+    options: Mapping[str, Any]
+    limits: Limits
+
+    def __call__(self, body: Body) -> Call:
+        """See `Reader`."""
+        decoded, verb, detector = self._decode(body), self.verb, self.detector
+        media_type = codecs.negotiate(self.headers.get("accept", ""), verb.offers(detector, decoded.samples))
+        options = codecs.merge_options(self.options, decoded.options)
+        if options:
+            check_alpha(detector, options.get("alpha"))
+            check_explanation(detector, decoded.samples, options.get("explain"))
         _check_timestamps(detector, decoded)
 
         def finish(result: Result | Exception) -> Answer:
             if isinstance(result, InputError):
-                raise place_error(result, decoded, expected.feature_names) from result
+                raise place_error(result, decoded, self.expected.feature_names) from result
             if isinstance(result, Exception):
                 raise result
             return _respond(verb, detector.manifest, media_type, result, decoded.timestamps)
 
-        return Call(verb.run, verb.request(detector, decoded.samples, **options), finish, rows)
+        request = verb.request(detector, decoded.samples, **options)
+        return Call(verb.run, request, finish, len(decoded.samples))
 
-    def _decode(self, head: Head, expected: Expected, body: Body) -> Decoded:
-        content = inflate(body, head.headers.get("content-encoding", ""), self.limits.max_bytes)
-        content_type = head.headers.get("content-type", "")
-        return codecs.decode_body(content_type, content, expected, self.limits, options=self.verb.options)
+    def _decode(self, body: Body) -> Decoded:
+        content = inflate(body, self.headers.get("content-encoding", ""), self.limits.max_bytes)
+        content_type = self.headers.get("content-type", "")
+        return codecs.decode_body(
+            content_type, content, self.expected, self.limits, options=self.verb.options
+        )
 
 
 def verb_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, Endpoint]]:

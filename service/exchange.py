@@ -1,9 +1,9 @@
 """One request and its answer: the id, the headers, and what metrics and the access log say of it."""
 
 import dataclasses
+import os
 import re
 import time
-import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,10 @@ class Exchange:
     status: int = 0
     seconds: float = 0.0
 
+    def tell_model(self, name: str, version: int) -> None:
+        """Note which model answers."""
+        self.model, self.version = name, str(version)
+
     def close(self, status: int) -> None:
         """The answer is made."""
         self.status = status
@@ -70,9 +74,11 @@ class Exchange:
         return headers
 
 
-def open_exchange(method: str, path: str, sent_id: str, client: str | None, template: str = "") -> Exchange:
+def open_exchange(
+    method: str, path: str, sent_id: str | None, client: str | None, template: str = ""
+) -> Exchange:
     """The exchange of a request that has just come, under the id that its client sent where it is one."""
-    request_id = sent_id if _CLIENT_ID.fullmatch(sent_id) else uuid.uuid4().hex
+    request_id = sent_id if sent_id and _CLIENT_ID.fullmatch(sent_id) else os.urandom(16).hex()
     return Exchange(request_id, method, path, client, template)
 
 

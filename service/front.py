@@ -10,7 +10,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,7 +25,7 @@ from service.admission import Ticket
 from service.app import build_app
 from service.asgi_bodies import BodyReader, ClientGone
 from service.bodies import NPY, may_inflate
-from service.endpoints import Call, Endpoint, Read
+from service.endpoints import Call, Endpoint, Reader
 from service.exchange import Exchange, open_exchange, report
 from service.messages import Answer, Body, Head
 from service.pace import Pace
@@ -64,19 +64,18 @@ class Route:
 
     endpoint: Endpoint
     template: str
-    arguments: MutableMapping[str, Any]
+    arguments: Mapping[str, Any]
 
 
 @dataclasses.dataclass(slots=True)
 class Waiting:
     """A small request, until the next flush; its future becomes an `Answer`, or a `Call` that takes long."""
 
-    read: Read
+    reader: Reader
     content: Body
-    ticket: Ticket
     exchange: Exchange
+    future: asyncio.Future
     call: Call | None = None
-    future: asyncio.Future | None = None
 
     def settle(self, outcome: Answer | Call | Exception) -> None:
         """Hand the outcome over, once; an answer closes the exchange."""
@@ -94,6 +93,7 @@ class Front:
 
     def __init__(self, serving: Serving, app: Flask) -> None:
         self.serving = serving
+        self._digests = serving.settings.api_keys_sha256
         self._flask = WSGIMiddleware(app, workers=FLASK_THREADS)
         self._rules = app.url_map.bind("")
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
@@ -102,7 +102,7 @@ class Front:
         self._pool = ThreadPoolExecutor(serving.settings.pool_threads, "verbs")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request, or follow the life of the process."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
@@ -132,19 +132,19 @@ class Front:
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _read_headers(scope["headers"])
         client = scope["client"][0] if scope.get("client") else None
-        sent_id = headers.get("x-request-id", "")
+        sent_id = headers.get("x-request-id")
         exchange = open_exchange("POST", scope["path"], sent_id, client, route.template)
         settings = self.serving.settings
         body = BodyReader(receive, headers, settings.max_body_bytes, settings.body_seconds)
         try:
-            with self.serving.admission.ticket() as ticket:
-                check_host(headers, scope["http_version"])
-                check_key(scope["path"], headers, self.serving.settings.api_keys_sha256)
-                query = scope["query_string"].decode("latin-1")
-                head = Head("POST", scope["path"], query, headers, client)
-                read = route.endpoint.open(head, exchange, **route.arguments)
-                content = await body.read(ticket)
-                answer = await self._answer(read, content, head, ticket, exchange, body)
+            check_host(headers, scope["http_version"])
+            check_key(scope["path"], headers, self._digests)
+            head = Head("POST", scope["path"], scope["query_string"].decode("latin-1"), headers, client)
+            reader = self.serving.readers.open(route.endpoint, head, exchange, route.arguments)
+            if body.is_small(LOOP_BYTES) and not may_inflate(headers):
+                answer = await self._answer_small(reader, exchange, body)
+            else:
+                answer = await self._answer_large(reader, exchange, body)
         except (ClientGone, asyncio.CancelledError) as error:
             self._close(exchange, CLIENT_GONE)
             if isinstance(error, asyncio.CancelledError):
@@ -160,35 +160,72 @@ class Front:
         exchange.close(status)
         report([exchange], self.serving.metrics)
 
-    async def _answer(
-        self, read: Read, content: Body, head: Head, ticket: Ticket, exchange: Exchange, body: BodyReader
-    ) -> Answer:
-        """The answer to a request that is there as a whole; its exchange is closed."""
-        if len(content) <= LOOP_BYTES and not may_inflate(head.headers):
-            outcome = await self._next_flush(Waiting(read, content, ticket, exchange))
-            if not isinstance(outcome, Call):
-                return outcome
-            seconds = self.serving.runner.estimate(outcome)
+    # --- small requests: in the loop, together --------------------------------------------------------------
+
+    async def _answer_small(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:
+        """The answer of the next flush; it waits for nothing, so no limit of what may wait concerns it."""
+        content = await body.read()
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(reader, content, exchange, loop.create_future())
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._flush)
+        outcome = await waiting.future
+        if isinstance(outcome, Answer):
+            return outcome
+        with self.serving.admission.ticket() as ticket:
+            ticket.add(n_bytes=len(content), seconds=self.serving.runner.estimate(outcome))
             work = functools.partial(self.serving.answer, outcome, ticket, started=exchange.started)
-        else:
-            kind = (
-                exchange.model,
-                exchange.version,
-                exchange.template,
-                head.headers.get("content-type") == NPY,
-            )
-            seconds = self._byte_pace.estimate(kind, len(content))
-            work = functools.partial(self._read_and_run, read, content, kind, ticket, exchange)
-        ticket.add(seconds=seconds)
-        answer = await self._in_pool(work, exchange, body)
+            answer = await self._in_pool(work, exchange, body)
+        self._close(exchange, answer.status)
+        return answer
+
+    def _flush(self) -> None:
+        """Settle everything that waits, whatever is raised."""
+        waiting, self._waiting = self._waiting, []
+        try:
+            ready = [each for each in waiting if self._prepare(each)]
+            outcomes = self.serving.runner.run_together([each.call for each in ready])
+            for each, outcome in zip(ready, outcomes, strict=True):
+                each.settle(outcome)
+            report([each.exchange for each in waiting if each.exchange.status], self.serving.metrics)
+        except Exception as error:
+            logger.exception("a flush failed")
+            for each in waiting:
+                each.settle(error)
+
+    def _prepare(self, waiting: Waiting) -> bool:
+        """Decode a request; whether it runs now. One that cannot, or takes long, is settled."""
+        try:
+            waiting.call = call = waiting.reader(waiting.content)
+            waiting.exchange.rows = call.rows
+        except Exception as error:
+            waiting.settle(error)
+            return False
+        if self.serving.runner.estimate(call) > LOOP_SECONDS:
+            waiting.settle(call)
+            return False
+        return True
+
+    # --- large requests: in the pool, alone -----------------------------------------------------------------
+
+    async def _answer_large(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:
+        with self.serving.admission.ticket() as ticket:
+            content = await body.read(ticket)
+            kind = (exchange.model, exchange.version, exchange.template, body.content_type == NPY)
+            ticket.add(seconds=self._byte_pace.estimate(kind, len(content)))
+            work = functools.partial(self._read_and_run, reader, content, kind, ticket, exchange)
+            answer = await self._in_pool(work, exchange, body)
         self._close(exchange, answer.status)
         return answer
 
     def _read_and_run(
-        self, read: Read, content: Body, kind: tuple, ticket: Ticket, exchange: Exchange, stop: Stop
+        self, reader: Reader, content: Body, kind: tuple, ticket: Ticket, exchange: Exchange, stop: Stop
     ) -> Answer:
         started = time.perf_counter()
-        answer = self.serving.answer(read(content), ticket, stop, exchange.started)
+        call = reader(content)
+        exchange.rows = call.rows
+        answer = self.serving.answer(call, ticket, stop, exchange.started)
         self._byte_pace.learn(kind, len(content), time.perf_counter() - started)
         return answer
 
@@ -214,44 +251,6 @@ class Front:
             stop.set()
             watching.cancel()
 
-    def _next_flush(self, waiting: Waiting) -> asyncio.Future:
-        loop = asyncio.get_running_loop()
-        waiting.future = loop.create_future()
-        self._waiting.append(waiting)
-        if len(self._waiting) == 1:
-            loop.call_soon(self._flush)
-        return waiting.future
-
-    def _flush(self) -> None:
-        """Settle everything that waits, whatever is raised."""
-        waiting, self._waiting = self._waiting, []
-        try:
-            self._run_together([each for each in waiting if self._prepare(each)])
-            closed = [each.exchange for each in waiting if each.exchange.status]
-            report(closed, self.serving.metrics)
-        except Exception as error:
-            logger.exception("a flush failed")
-            for each in waiting:
-                each.settle(error)
-
-    def _prepare(self, waiting: Waiting) -> bool:
-        """Decode a request; whether it runs now. One that cannot, or takes long, is settled."""
-        try:
-            waiting.call = waiting.read(waiting.content)
-            if self.serving.runner.estimate(waiting.call) > LOOP_SECONDS:
-                waiting.settle(waiting.call)
-                return False
-            waiting.ticket.add(rows=waiting.call.rows)
-        except Exception as error:
-            waiting.settle(error)
-            return False
-        return True
-
-    def _run_together(self, waiting: Sequence[Waiting]) -> None:
-        outcomes = self.serving.runner.run_together([each.call for each in waiting])
-        for each, outcome in zip(waiting, outcomes, strict=True):
-            each.settle(outcome)
-
 
 def _read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """By name, values of the same name joined as WSGI servers join them."""
@@ -263,8 +262,11 @@ def _read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 async def _send(answer: Answer, exchange: Exchange, send: Send) -> None:
-    headers = exchange.headers() | answer.headers
-    headers |= {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
-    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+    headers = [
+        (b"content-type", answer.content_type.encode("latin-1")),
+        (b"content-length", b"%d" % len(answer.body)),
+    ]
+    for more in (exchange.headers(), answer.headers):
+        headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -74,7 +74,7 @@ def describe_model(model: Model) -> dict[str, Any]:
     """A model as `/models` lists it; `version` is what the bare name means, None where none serves."""
     return {
         "name": model.name,
-        "version": model.serving_version(),
+        "version": model.serving_version,
         "labels": dict(model.labels),
         "versions": [describe_version(version, entry) for version, entry in model.versions.items()],
     }

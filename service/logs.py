@@ -1,10 +1,11 @@
 """JSON lines on stdout: one for each request, and the same form for everything else that is logged."""
 
 import datetime
-import json
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 if TYPE_CHECKING:
     from service.exchange import Exchange
@@ -36,7 +37,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _dump(line: dict[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False, default=str)
+    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def logging_config() -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Head:
     client: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Answer:
     """What goes back.
 

@@ -1,11 +1,12 @@
 """Prometheus metrics, right in one process and over several gunicorn workers."""
 
+import bisect
 import os
 import time
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flask import Blueprint, Response
@@ -37,19 +38,25 @@ BATCH_ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 10_000, 50_000, 100_0
 # Dense round 1, where a sample becomes an anomaly.
 SCORE_RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 5.0, 10.0, 100.0)
 
+FEW_VALUES = 64
+
 disable_created_metrics()  # several processes have none, one process would have a series more for each
 
 
 class BatchHistogram(Histogram):
     """A histogram that takes a whole batch in one step."""
 
-    def observe_batch(self, values: np.ndarray) -> None:
-        """Observe every value of a float64 array of shape (n,)."""
+    def observe_batch(self, values: Sequence[float] | np.ndarray) -> None:
+        """Observe every value of a sequence, or of a float64 array of shape (n,)."""
         self._raise_if_not_observable()
-        buckets = np.searchsorted(self._upper_bounds, values)
-        self._sum.inc(float(values.sum()))
-        for bucket, count in zip(*np.unique(buckets, return_counts=True), strict=True):
-            self._buckets[bucket].inc(int(count))
+        if len(values) > FEW_VALUES:
+            buckets = np.searchsorted(self._upper_bounds, values).tolist()
+        else:  # where NumPy costs more than it saves
+            values = list(map(float, values))
+            buckets = [bisect.bisect_left(self._upper_bounds, value) for value in values]
+        self._sum.inc(float(sum(values)) if isinstance(values, list) else float(values.sum()))
+        for bucket, count in Tally(buckets).items():
+            self._buckets[bucket].inc(count)
 
 
 class WorkersCollector:
@@ -159,6 +166,16 @@ class Metrics:
             SCORE_RATIOS,
         )
 
+        self._children: dict[tuple, Any] = {}
+
+    def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
+        """What `metric.labels` gives, found faster; there are as many as there are series."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(name, text, labels, registry=self._own)
 
@@ -173,40 +190,34 @@ class Metrics:
 
     def observe_requests(self, exchanges: Sequence["Exchange"]) -> None:
         """Count answered requests."""
-        answered = Tally(
-            (exchange.template, exchange.model, exchange.version, str(exchange.status))
-            for exchange in exchanges
-        )
-        for labels, count in answered.items():
-            self._requests.labels(*labels).inc(count)
-        spent: Tally = Tally()
+        seconds: dict[tuple, list[float]] = {}
         for exchange in exchanges:
-            if exchange.model:
-                outcome = "success" if exchange.status < 400 else "fail"
-                spent[exchange.model, exchange.version, outcome] += exchange.seconds
-        for labels, seconds in spent.items():
-            self._model_seconds.labels(*labels).inc(seconds)
-        for template in {exchange.template for exchange in exchanges}:
-            seconds = [exchange.seconds for exchange in exchanges if exchange.template == template]
-            self._request_seconds.labels(template).observe_batch(np.array(seconds))
-        for exchange in exchanges:
+            labels = (exchange.template, exchange.model, exchange.version, str(exchange.status))
+            seconds.setdefault(labels, []).append(exchange.seconds)
             if exchange.problem and (exchange.status < 500 or exchange.status == 503):
-                self._rejected.labels(exchange.problem).inc()
+                self._child(self._rejected, exchange.problem).inc()
+        for labels, values in seconds.items():
+            self._child(self._requests, *labels).inc(len(values))
+            self._child(self._request_seconds, labels[0]).observe_batch(values)
+            if labels[1]:
+                outcome = "success" if labels[3] < "400" else "fail"
+                self._child(self._model_seconds, labels[1], labels[2], outcome).inc(sum(values))
 
     def observe_run(self, manifest: Manifest, rows: int, seconds: float) -> None:
         """Count one run of a verb."""
-        self._last_run.labels(manifest.name, str(manifest.version)).set(time.time())
-        self._inference_seconds.labels(manifest.name, str(manifest.version)).observe(seconds)
-        self._batch_rows.labels(manifest.name).observe(rows)
+        key = (manifest.name, str(manifest.version))
+        self._child(self._last_run, *key).set(time.time())
+        self._child(self._inference_seconds, *key).observe(seconds)
+        self._child(self._batch_rows, manifest.name).observe(rows)
 
     def observe_scores(self, manifest: Manifest, scores: Sequence[np.ndarray]) -> None:
         """Count scored samples and anomalies of several requests, by the model's own threshold."""
         key = (manifest.name, str(manifest.version))
         threshold = manifest.threshold.value
         score = scores[0] if len(scores) == 1 else np.concatenate(scores)
-        self._rows.labels(*key).inc(score.size)
-        self._anomalies.labels(*key).inc(int(np.count_nonzero(score > threshold)))
-        self._score_ratio.labels(*key).observe_batch(score / threshold)
+        self._child(self._rows, *key).inc(score.size)
+        self._child(self._anomalies, *key).inc(int(np.count_nonzero(score > threshold)))
+        self._child(self._score_ratio, *key).observe_batch(score / threshold)
 
     def count_reload(self, model: str, result: str) -> None:
         """Count one attempt to load a version; `result` is `loaded` or `failed`."""

@@ -5,15 +5,14 @@ ends in, with the same limits, batches, counters and keys.
 """
 
 import dataclasses
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from detector import Detector, InputError, Scores
 from service import bodies, codecs, open_inference, verbs
 from service.bodies import Expected, Limits
 from service.encodings import inflate
-from service.endpoints import Call, Endpoint, ModelChoice, Read, check_alpha, check_explanation, place_error
+from service.endpoints import Call, Endpoint, ModelChoice, Reader, check_alpha, check_explanation, place_error
 from service.exchange import Exchange
 from service.json_bodies import decode_json
 from service.messages import Answer, Body, Head
@@ -32,18 +31,28 @@ class InferEndpoint:
     choice: ModelChoice
     limits: Limits
 
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> Read:
+    def open(self, head: Head, exchange: Exchange, **path: Any) -> Reader:
         """See `Endpoint`."""
         detector = self.choice.choose(exchange, **path)
         _check_content_type(head)
-        return functools.partial(self._read, head, exchange, detector)
+        return InferReader(detector, head.headers, self.limits)
 
-    def _read(self, head: Head, exchange: Exchange, detector: Detector, body: Body) -> Call:
-        manifest = detector.manifest
-        content = _inflate(head, body, self.limits)
-        infer = open_inference.decode(content, head.headers.get(HEADER_LENGTH.lower()), manifest, self.limits)
+
+@dataclasses.dataclass(frozen=True)
+class InferReader:
+    """Reads bodies of `infer` for one model."""
+
+    detector: Detector
+    headers: Mapping[str, str]
+    limits: Limits
+
+    def __call__(self, body: Body) -> Call:
+        """See `Reader`."""
+        detector, manifest = self.detector, self.detector.manifest
+        content = _inflate(self.headers, body, self.limits)
+        length = self.headers.get(HEADER_LENGTH.lower())
+        infer = open_inference.decode(content, length, manifest, self.limits)
         samples = infer.decoded.samples
-        exchange.rows = rows = len(samples)
         check_alpha(detector, infer.decoded.options.get("alpha"))
 
         def finish(result: verbs.Inference | Exception) -> Answer:
@@ -56,7 +65,7 @@ class InferEndpoint:
 
         outputs = open_inference.graph_outputs(infer)
         request = verbs.InferRequest(detector, samples, outputs, **infer.decoded.options)
-        return Call(verbs.infer, request, finish, rows)
+        return Call(verbs.infer, request, finish, len(samples))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,20 +75,30 @@ class PredictEndpoint:
     choice: ModelChoice
     limits: Limits
 
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> Read:
+    def open(self, head: Head, exchange: Exchange, **path: Any) -> Reader:
         """See `Endpoint`."""
         detector = self.choice.choose(exchange, **path)
         _check_content_type(head)
-        return functools.partial(self._read, head, exchange, detector)
+        return PredictReader(detector, head.headers, self.limits)
 
-    def _read(self, head: Head, exchange: Exchange, detector: Detector, body: Body) -> Call:
+
+@dataclasses.dataclass(frozen=True)
+class PredictReader:
+    """Reads bodies of `predict` for one model."""
+
+    detector: Detector
+    headers: Mapping[str, str]
+    limits: Limits
+
+    def __call__(self, body: Body) -> Call:
+        """See `Reader`."""
+        detector = self.detector
         expected = Expected.samples(detector.manifest)
-        content = _inflate(head, body, self.limits)
+        content = _inflate(self.headers, body, self.limits)
         if not content:
             raise Problem("malformed-body", "the body is empty")
         decoded = decode_json(content, expected, self.limits, _PREDICT_OPTIONS)
         options = {name: value for name, value in decoded.options.items() if name != "signature_name"}
-        exchange.rows = rows = len(decoded.samples)
         check_alpha(detector, options.get("alpha"))
         check_explanation(detector, decoded.samples, options.get("explain"))
 
@@ -90,7 +109,8 @@ class PredictEndpoint:
                 raise result
             return Answer(codecs.to_json({"predictions": list(_predictions(result))}), bodies.JSON)
 
-        return Call(verbs.score, verbs.ScoreRequest(detector, decoded.samples, **options), finish, rows)
+        request = verbs.ScoreRequest(detector, decoded.samples, **options)
+        return Call(verbs.score, request, finish, len(decoded.samples))
 
 
 def platform_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, Endpoint]]:
@@ -111,8 +131,8 @@ def _check_content_type(head: Head) -> None:
         )
 
 
-def _inflate(head: Head, body: Body, limits: Limits) -> Body:
-    return inflate(body, head.headers.get("content-encoding", ""), limits.max_bytes)
+def _inflate(headers: Mapping[str, str], body: Body, limits: Limits) -> Body:
+    return inflate(body, headers.get("content-encoding", ""), limits.max_bytes)
 
 
 def _predictions(scores: Scores) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The models that serve: the store polled, versions loaded and verified, one snapshot swapped at a time."""
 
 import dataclasses
+import functools
 import logging
 import threading
 import time
@@ -62,12 +63,15 @@ class Model:
         StoreError
             If it is not there, or not loaded.
         """
+        if version is None and label is None and self.serving_version is not None:
+            return self.serving_version
         return choose_version(self.name, self.loaded_versions(), self.labels, version=version, label=label)
 
+    @functools.cached_property
     def serving_version(self) -> int | None:
         """The version that the bare name means; None where none serves."""
         try:
-            return self.choose()
+            return choose_version(self.name, self.loaded_versions(), self.labels)
         except StoreError:
             return None
 
@@ -158,7 +162,7 @@ class ModelRegistry:
 
     def serves(self, name: str) -> bool:
         """Whether requests for a bare name are answered."""
-        return name in self._models and self._models[name].serving_version() is not None
+        return name in self._models and self._models[name].serving_version is not None
 
     def report(self, name: str, version: int) -> bytes:
         """The HTML report of a loaded version, exactly the bytes that its manifest names.

@@ -97,9 +97,10 @@ def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answe
     head = Head(
         request.method, request.path, request.query_string.decode("latin-1"), _headers(), request.remote_addr
     )
-    read = endpoint.open(head, exchange, **path)
+    read = serving.readers.open(endpoint, head, exchange, path)
     with serving.admission.ticket() as ticket:
         call = read(_read_body(serving.settings.max_body_bytes, ticket))
+        exchange.rows = call.rows
         return serving.answer(call, ticket, Stop(), exchange.started)
 
 

@@ -2,18 +2,22 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from detector import ModelStore
 from detector.session import Stop
 from service.admission import Admission, Ticket
 from service.bodies import Limits
-from service.endpoints import Call, Endpoint, ModelChoice, verb_endpoints
-from service.messages import Answer
+from service.endpoints import SHAPING_HEADERS, Call, Endpoint, ModelChoice, Reader, verb_endpoints
+from service.exchange import Exchange
+from service.messages import Answer, Head
 from service.metrics import Metrics
 from service.platform_endpoints import platform_endpoints
 from service.registry import ModelRegistry
 from service.runner import Runner
 from service.settings import Settings
+
+MAX_READERS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Serving:
     endpoints: Mapping[str, Endpoint]
     admission: Admission
     runner: Runner
+    readers: "Readers"
 
     @property
     def needed_models(self) -> tuple[str, ...]:
@@ -46,6 +51,32 @@ class Serving:
         """Run a call that takes long, or comes alone; arguments and errors as of `Runner.run_alone`."""
         ticket.add(rows=call.rows)
         return self.runner.run_alone(call, stop, started)
+
+
+class Readers:
+    """Readers of the heads that came lately, for as long as the same models are loaded.
+
+    Clients ask the same again and again, so most requests find theirs here.
+    """
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+        self._snapshot = models.models
+        self._kept: dict[tuple, Reader] = {}
+
+    def open(self, endpoint: Endpoint, head: Head, exchange: Exchange, path: Mapping[str, Any]) -> Reader:
+        """The reader for a head; arguments and errors as of `Endpoint.open`."""
+        if self._models.models is not self._snapshot or len(self._kept) > MAX_READERS:
+            self._snapshot, self._kept = self._models.models, {}
+        kept = self._kept
+        key = (head.path, head.query, *map(head.headers.get, SHAPING_HEADERS))
+        reader = kept.get(key)
+        if reader is None:
+            kept[key] = reader = endpoint.open(head, exchange, **path)
+        else:
+            manifest = reader.detector.manifest
+            exchange.tell_model(manifest.name, manifest.version)
+        return reader
 
 
 def open_store(settings: Settings) -> Serving:
@@ -65,6 +96,7 @@ def open_store(settings: Settings) -> Serving:
         {**dict(verb_endpoints(choice, limits)), **dict(platform_endpoints(choice, limits))},
         Admission(settings, settings.pool_threads),
         Runner(metrics, settings.deadline_seconds),
+        Readers(models),
     )
     models.start(settings.poll_seconds)
     return serving

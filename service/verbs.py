@@ -18,7 +18,7 @@ Outputs = Mapping[str, np.ndarray]
 Result = TypeVar("Result")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)
 class Request:
     """Samples, or latent vectors for `decode`, of any real dtype, and the detector that they are for."""
 
@@ -26,7 +26,7 @@ class Request:
     samples: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)
 class ScoreRequest(Request):
     """A request to `score`, with the options of `Detector.score`."""
 
@@ -35,7 +35,7 @@ class ScoreRequest(Request):
     explain: int | Literal["map"] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)
 class InferRequest(Request):
     """A request to `infer`: outputs of the graph beside the score, and the options of `Detector.score`."""
 
@@ -51,7 +51,7 @@ class Inference(Scores):
     outputs: Outputs = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)
 class LatentRequest(Request):
     """A request to `encode` or `decode`, with the dtype of the latents."""
 
@@ -59,8 +59,41 @@ class LatentRequest(Request):
 
 
 def score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
-    """Scores, decisions and explanations."""
+    """Scores, decisions and explanations.
 
+    Requests that differ in nothing but their samples are scored as one, and the scores dealt out.
+    """
+    alike: dict[tuple, list[int]] = {}
+    for position, request in enumerate(requests):
+        alike.setdefault(_likeness(request), []).append(position)
+    results: list[Scores | DetectorError | None] = [None] * len(requests)
+    for positions in alike.values():
+        members = [requests[position] for position in positions]
+        for position, result in zip(positions, _score_alike(members) or _score(members), strict=True):
+            results[position] = result
+    return results
+
+
+def _likeness(request: ScoreRequest) -> tuple:
+    """Requests with the same one may be scored as one."""
+    samples = request.samples
+    return request.detector, request.alpha, request.fdr, request.explain, samples.dtype, samples.shape[1:]
+
+
+def _score_alike(requests: Sequence[ScoreRequest]) -> list[Scores] | None:
+    """Scores of requests of one likeness; None where they have to be looked at one by one."""
+    first = requests[0]
+    if first.fdr is not None or first.explain is not None or first.detector.manifest.kind == "sequence":
+        return None
+    samples = first.samples if len(requests) == 1 else np.concatenate([each.samples for each in requests])
+    try:
+        scores = first.detector.score(samples, alpha=first.alpha)
+    except DetectorError:  # of one of them; which one, and what it says, is found out one by one
+        return None
+    return [scores] if len(requests) == 1 else scores.split([len(each.samples) for each in requests])
+
+
+def _score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
     def run(detector: Detector, members: Sequence[ScoreRequest], parts: Sequence[Checked]) -> list[Outputs]:
         explained = any(request.explain is not None for request in members)
         names = (SCORE, RECONSTRUCTION, FEATURE_ERROR) if explained else (SCORE,)
