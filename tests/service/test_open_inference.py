@@ -5,12 +5,15 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detector import Detector
 from detector.images import encode_image
 from service import open_inference, verbs
 from service.bodies import Limits
 from service.problems import Problem
+from service.tensors import numbers_from_json
 from tests.model_folder import MIXED, expected_score, write_model_folder
 
 LIMITS = Limits(50, 20_000)
@@ -31,6 +34,12 @@ def pictures(tmp_path):
     """Grey pictures, 4 high and 5 wide."""
     write_model_folder(tmp_path / "pictures", sample_shape=(4, 5))
     return Detector.load(tmp_path / "pictures")
+
+
+@pytest.fixture(scope="module")
+def small_manifest(tmp_path_factory):
+    """That of the three features."""
+    return write_model_folder(tmp_path_factory.mktemp("small") / "tiny")
 
 
 def document(shape=(2, 3), datatype="FP32", data=VALUES, **members):
@@ -323,6 +332,47 @@ def test_what_is_no_request_is_a_problem(detector, content):
     """Never another exception."""
     with pytest.raises(Problem):
         open_inference.decode(content, None, detector.manifest, LIMITS)
+
+
+SEEDS = [
+    (json.dumps(document(id="1", outputs=[{"name": "score"}])).encode(), None),
+    (json.dumps(document(data=ROWS.tolist(), parameters={"fdr": 0.1})).encode(), None),
+    (json.dumps(BINARY).encode() + bytes(24), str(len(json.dumps(BINARY)))),
+    (bytes(24), "0"),
+]
+PIECES = [*b'[]{},:"-.e0', b"null", b"1e400", b"NaN", b'"data"', b"9" * 30, b"\xff", b"[" * 200]
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 30), st.sampled_from(PIECES)), max_size=4),
+    st.none() | st.integers(0, 400).map(str),
+)
+def test_damaged_requests_are_read_or_refused(small_manifest, seed, damages, header):
+    """Never another exception, and never samples of another shape."""
+    content, own_header = seed
+    for start, length, piece in damages:
+        insert = piece if isinstance(piece, bytes) else bytes([piece])
+        content = content[:start] + insert + content[start + length :]
+    try:
+        body = open_inference.decode(content, header or own_header, small_manifest, LIMITS)
+    except Problem:
+        return
+    assert body.decoded.samples.shape[1:] == (3,)
+    assert len(body.decoded.samples) <= LIMITS.max_rows
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70), max_size=9))
+def test_fast_reader_reads_what_the_strict_one_reads(small_manifest, values):
+    """Bit for bit: of data with a gap only the strict one is asked."""
+    data = json.dumps(values).encode()
+    shape = (len(values),)
+    fast, _ = numbers_from_json(data, "FP64", shape, "")
+    strict, _ = numbers_from_json(
+        data[:-1] + (b", null]" if values else b"null]"), "FP64", (shape[0] + 1,), "", gaps=True
+    )
+
+    assert fast.tobytes() == strict[:-1].tobytes()
 
 
 def test_requests_of_one_batch_keep_to_themselves(detector):
