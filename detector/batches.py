@@ -43,6 +43,8 @@ def run_batches(
         For samples the outputs as they are; for a series one value for each step, or one for each channel of
         each step, and with `feature_error` also `window_error`, its sum over the windows of the step.
     """
+    if len(parts) == 1 and isinstance(parts[0], np.ndarray):
+        return [run(parts[0])]
     collectors = [
         _Steps(part, names, merge) if isinstance(part, SeriesWindows) else _Whole() for part in parts
     ]

@@ -232,8 +232,12 @@ _ENCODERS: Mapping[str, Callable[[Reply], bytes]] = {
 
 def encode(media_type: str, reply: Reply) -> tuple[str, bytes]:
     """The content type and the body of an answer in one of the forms that `offers` names."""
-    content_type = {CSV: f"{CSV}; charset=utf-8; header=present", RAW: raw_type(reply.array)}
-    return content_type.get(media_type, media_type), _ENCODERS[media_type](reply)
+    content_type = media_type
+    if media_type == CSV:
+        content_type = f"{CSV}; charset=utf-8; header=present"
+    elif media_type == RAW:
+        content_type = raw_type(reply.array)
+    return content_type, _ENCODERS[media_type](reply)
 
 
 def forms(output: str) -> tuple[str, ...]:

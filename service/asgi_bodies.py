@@ -18,6 +18,42 @@ class ClientGone(Exception):
     """The client closed its connection before it was answered."""
 
 
+class Patience:
+    """Cancels this task when it has waited too long: `asyncio.timeout`, at a third of its cost.
+
+    Parameters
+    ----------
+    seconds : float
+        The longest wait from here, or from one call of `extend` to the next.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._seconds = seconds
+        self._started = self._loop.time()
+        self._timer = self._loop.call_later(seconds, self._run_out)
+        self.is_over = False
+
+    def extend(self, seconds: float) -> None:
+        """Begin a new wait, all of them together no longer than one and so many seconds."""
+        self._timer.cancel()
+        now = self._loop.time()
+        self._timer = self._loop.call_at(
+            min(now + self._seconds, self._started + self._seconds + seconds), self._run_out
+        )
+
+    def end(self) -> None:
+        """Wait no more."""
+        self._timer.cancel()
+        if self.is_over:
+            self._task.uncancel()
+
+    def _run_out(self) -> None:
+        self.is_over = True
+        self._task.cancel()
+
+
 class BodyReader:
     """Reads one body.
 
@@ -60,32 +96,29 @@ class BodyReader:
             self._check(self._length)
             if ticket:
                 ticket.add(n_bytes=self._length)
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        patience = Patience(self._pause_seconds)
         try:
-            async with asyncio.timeout_at(started + self._pause_seconds) as patience:
-                content = await self._next()
-                if self._complete:
-                    return content
-                content = bytearray(content)
-                while not self._complete:
-                    patience.reschedule(
-                        min(
-                            loop.time() + self._pause_seconds,
-                            started + self._pause_seconds + len(content) / BYTES_PER_SECOND,
-                        )
-                    )
-                    part = await self._next()
-                    if ticket and self._length is None:
-                        ticket.add(n_bytes=len(part))
-                    content += part
-                    self._check(len(content))
-        except TimeoutError as error:
+            content = await self._next()
+            if self._complete:
+                return content
+            content = bytearray(content)
+            while not self._complete:
+                patience.extend(len(content) / BYTES_PER_SECOND)
+                part = await self._next()
+                if ticket and self._length is None:
+                    ticket.add(n_bytes=len(part))
+                content += part
+                self._check(len(content))
+        except asyncio.CancelledError as error:
+            if not patience.is_over:
+                raise
             raise Problem(
                 "request-timeout",
                 f"a body must come without a pause of {self._pause_seconds:g} seconds, and with at least "
                 f"{BYTES_PER_SECOND} bytes a second",
             ) from error
+        finally:
+            patience.end()
         return content
 
     async def discard(self) -> None:

@@ -174,6 +174,8 @@ def merge_options(query: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str
     Problem
         If one stands in both.
     """
+    if not body:
+        return dict(query)
     for name in query.keys() & body.keys():
         raise bad_option(name, f"the option {name} must be given once, got it in the query and in the body")
     return {**query, **body}

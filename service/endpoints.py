@@ -31,6 +31,7 @@ COMPRESSION_RATIO = "X-Compression-Ratio"
 RECONSTRUCTION_ERROR = "X-Reconstruction-Error"
 # Named features of one answer; a hundred thousand pictures with all their pixels would fill the memory.
 MAX_CONTRIBUTIONS = 1_000_000
+MAX_FORMS = 16  # kept of one reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,11 +203,12 @@ class VerbReader:
     expected: Expected
     options: Mapping[str, Any]
     limits: Limits
+    _forms: dict[tuple, str] = dataclasses.field(default_factory=dict)
 
     def __call__(self, body: Body) -> Call:
         """See `Reader`."""
         decoded, verb, detector = self._decode(body), self.verb, self.detector
-        media_type = codecs.negotiate(self.headers.get("accept", ""), verb.offers(detector, decoded.samples))
+        media_type = self._choose_form(decoded.samples)
         options = codecs.merge_options(self.options, decoded.options)
         if options:
             check_alpha(detector, options.get("alpha"))
@@ -222,6 +224,17 @@ class VerbReader:
 
         request = verb.request(detector, decoded.samples, **options)
         return Call(verb.run, request, finish, len(decoded.samples))
+
+    def _choose_form(self, samples: np.ndarray) -> str:
+        """The media type of the answer: the same for one sample or many, but where a series is possible."""
+        key = (len(samples) == 1, samples.shape[1:])
+        form = self._forms.get(key)
+        if form is None:
+            offers = self.verb.offers(self.detector, samples)
+            form = codecs.negotiate(self.headers.get("accept", ""), offers)
+            if len(self._forms) < MAX_FORMS:
+                self._forms[key] = form
+        return form
 
     def _decode(self, body: Body) -> Decoded:
         content = inflate(body, self.headers.get("content-encoding", ""), self.limits.max_bytes)

@@ -4,13 +4,10 @@ import dataclasses
 import os
 import re
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from service import logs
-
 if TYPE_CHECKING:
-    from service.metrics import Metrics
+    pass
 
 REQUEST_ID = "X-Request-Id"
 MODEL_VERSION = "X-Model-Version"
@@ -42,6 +39,8 @@ class Exchange:
         Of the answer; 0 until it is made.
     seconds : float
         From the head of the request to its answer.
+    ended : float
+        When the answer was made, in seconds since 1970.
     """
 
     request_id: str
@@ -56,6 +55,7 @@ class Exchange:
     problem: str | None = None
     status: int = 0
     seconds: float = 0.0
+    ended: float = 0.0
 
     def tell_model(self, name: str, version: int) -> None:
         """Note which model answers."""
@@ -65,6 +65,7 @@ class Exchange:
         """The answer is made."""
         self.status = status
         self.seconds = time.perf_counter() - self.started
+        self.ended = time.time()
 
     def headers(self) -> dict[str, str]:
         """What every answer carries."""
@@ -80,9 +81,3 @@ def open_exchange(
     """The exchange of a request that has just come, under the id that its client sent where it is one."""
     request_id = sent_id if sent_id and _CLIENT_ID.fullmatch(sent_id) else os.urandom(16).hex()
     return Exchange(request_id, method, path, client, template)
-
-
-def report(exchanges: Sequence[Exchange], metrics: "Metrics") -> None:
-    """Count and log closed exchanges."""
-    metrics.observe_requests(exchanges)
-    logs.write_access(exchanges)

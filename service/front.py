@@ -26,7 +26,8 @@ from service.app import build_app
 from service.asgi_bodies import BodyReader, ClientGone
 from service.bodies import NPY, may_inflate
 from service.endpoints import Call, Endpoint, Reader
-from service.exchange import Exchange, open_exchange, report
+from service.exchange import Exchange, open_exchange
+from service.ledger import Ledger
 from service.messages import Answer, Body, Head
 from service.pace import Pace
 from service.routes import check_host, to_template
@@ -42,6 +43,7 @@ LOOP_BYTES = 64 * 2**10
 LOOP_SECONDS = 0.004
 BYTE_SECONDS = 1e-7  # of a larger body, until one has been seen
 FLASK_THREADS = 4  # for probes, metrics, and what else is not a verb
+WRITE_SECONDS = 0.02  # until what was answered is counted and logged
 CLIENT_GONE = 499  # in log and metrics, where there was nobody to answer; nginx' number
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Waiting:
     content: Body
     exchange: Exchange
     future: asyncio.Future
+    ledger: Ledger
     call: Call | None = None
 
     def settle(self, outcome: Answer | Call | Exception) -> None:
@@ -84,7 +87,7 @@ class Waiting:
         if isinstance(outcome, Exception):
             outcome = problems.answer(outcome, self.exchange)
         if isinstance(outcome, Answer):
-            self.exchange.close(outcome.status)
+            self.ledger.close(self.exchange, outcome.status)
         self.future.set_result(outcome)
 
 
@@ -98,6 +101,7 @@ class Front:
         self._rules = app.url_map.bind("")
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
         self._waiting: list[Waiting] = []
+        self._writing = False
         self._byte_pace = Pace(BYTE_SECONDS)
         self._pool = ThreadPoolExecutor(serving.settings.pool_threads, "verbs")
 
@@ -118,6 +122,7 @@ class Front:
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 self.serving.models.stop()
+                self.serving.ledger.write()
                 self._pool.shutdown(wait=False, cancel_futures=True)
                 return
 
@@ -157,8 +162,17 @@ class Front:
         await _send(answer, exchange, send)
 
     def _close(self, exchange: Exchange, status: int) -> None:
-        exchange.close(status)
-        report([exchange], self.serving.metrics)
+        self.serving.ledger.close(exchange, status)
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        if not self._writing:
+            self._writing = True
+            asyncio.get_running_loop().call_later(WRITE_SECONDS, self._write)
+
+    def _write(self) -> None:
+        self._writing = False
+        self.serving.ledger.write()
 
     # --- small requests: in the loop, together --------------------------------------------------------------
 
@@ -166,7 +180,7 @@ class Front:
         """The answer of the next flush; it waits for nothing, so no limit of what may wait concerns it."""
         content = await body.read()
         loop = asyncio.get_running_loop()
-        waiting = Waiting(reader, content, exchange, loop.create_future())
+        waiting = Waiting(reader, content, exchange, loop.create_future(), self.serving.ledger)
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
             loop.call_soon(self._flush)
@@ -188,11 +202,11 @@ class Front:
             outcomes = self.serving.runner.run_together([each.call for each in ready])
             for each, outcome in zip(ready, outcomes, strict=True):
                 each.settle(outcome)
-            report([each.exchange for each in waiting if each.exchange.status], self.serving.metrics)
         except Exception as error:
             logger.exception("a flush failed")
             for each in waiting:
                 each.settle(error)
+        self._write_soon()
 
     def _prepare(self, waiting: Waiting) -> bool:
         """Decode a request; whether it runs now. One that cannot, or takes long, is settled."""

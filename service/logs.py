@@ -1,6 +1,7 @@
 """JSON lines on stdout: one for each request, and the same form for everything else that is logged."""
 
 import datetime
+import functools
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,8 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line or lines, without the last line feed."""
-        moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line = {
-            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": _to_text(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -34,6 +34,17 @@ class JsonFormatter(logging.Formatter):
             line["traceback"] = self.formatException(record.exc_info)
         fields = getattr(record, "fields", {})
         return "\n".join(_dump(line | each) for each in (fields if isinstance(fields, list) else [fields]))
+
+
+def _to_text(moment: float) -> str:
+    """Seconds since 1970 as RFC 3339 writes them, in UTC and to the millisecond."""
+    whole, thousandths = divmod(int(moment * 1000), 1000)
+    return f"{_second(whole)}.{thousandths:03}Z"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(moment: int) -> str:
+    return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _dump(line: dict[str, Any]) -> str:
@@ -74,6 +85,7 @@ def write_access(exchanges: Sequence["Exchange"]) -> None:
 
 def _access_fields(exchange: "Exchange") -> dict[str, Any]:
     return {
+        "time": _to_text(exchange.ended),
         "path": exchange.template,
         "status": exchange.status,
         "request_id": exchange.request_id,

@@ -4,7 +4,7 @@ import bisect
 import os
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.samples import Sample
 
-from detector import Manifest
 from service.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from service.exchange import Exchange
+    from service.ledger import Run
 
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -167,6 +167,7 @@ class Metrics:
         )
 
         self._children: dict[tuple, Any] = {}
+        self._count_rest: Callable[[], None] = lambda: None
 
     def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
         """What `metric.labels` gives, found faster; there are as many as there are series."""
@@ -188,6 +189,10 @@ class Metrics:
         """Show the gauges of a registry's models."""
         self._models = ModelCollector(models)
 
+    def read_after(self, count_rest: Callable[[], None]) -> None:
+        """Before anything is read, call this, which counts what is noted and not counted yet."""
+        self._count_rest = count_rest
+
     def observe_requests(self, exchanges: Sequence["Exchange"]) -> None:
         """Count answered requests."""
         seconds: dict[tuple, list[float]] = {}
@@ -203,18 +208,20 @@ class Metrics:
                 outcome = "success" if labels[3] < "400" else "fail"
                 self._child(self._model_seconds, labels[1], labels[2], outcome).inc(sum(values))
 
-    def observe_run(self, manifest: Manifest, rows: int, seconds: float) -> None:
-        """Count one run of a verb."""
-        key = (manifest.name, str(manifest.version))
-        self._child(self._last_run, *key).set(time.time())
-        self._child(self._inference_seconds, *key).observe(seconds)
-        self._child(self._batch_rows, manifest.name).observe(rows)
+    def observe_runs(self, runs: Sequence["Run"]) -> None:
+        """Count runs of verbs; scored samples and anomalies by the model's own threshold."""
+        by_model: dict[tuple[str, str], list[Run]] = {}
+        for run in runs:
+            by_model.setdefault((run.manifest.name, str(run.manifest.version)), []).append(run)
+        for key, own in by_model.items():
+            self._child(self._last_run, *key).set(time.time())
+            self._child(self._inference_seconds, *key).observe_batch([run.seconds for run in own])
+            self._child(self._batch_rows, key[0]).observe_batch([run.rows for run in own])
+            scores = [run.scores for run in own if run.scores is not None]
+            if scores:
+                self._observe_scores(key, np.concatenate(scores), own[0].manifest.threshold.value)
 
-    def observe_scores(self, manifest: Manifest, scores: Sequence[np.ndarray]) -> None:
-        """Count scored samples and anomalies of several requests, by the model's own threshold."""
-        key = (manifest.name, str(manifest.version))
-        threshold = manifest.threshold.value
-        score = scores[0] if len(scores) == 1 else np.concatenate(scores)
+    def _observe_scores(self, key: tuple[str, str], score: np.ndarray, threshold: float) -> None:
         self._child(self._rows, *key).inc(score.size)
         self._child(self._anomalies, *key).inc(int(np.count_nonzero(score > threshold)))
         self._child(self._score_ratio, *key).observe_batch(score / threshold)
@@ -234,6 +241,7 @@ class Metrics:
             yield from family.samples
 
     def _counted(self) -> "CollectorRegistry | WorkersCollector":
+        self._count_rest()
         folder = os.environ.get(MULTIPROCESS_DIR)
         return WorkersCollector(Path(folder)) if folder else self._own
 

@@ -15,7 +15,7 @@ from service import problems
 from service.access import check_key
 from service.admission import Ticket
 from service.endpoints import Endpoint
-from service.exchange import Exchange, open_exchange, report
+from service.exchange import Exchange, open_exchange
 from service.messages import Answer, Head
 from service.problems import Problem
 from service.serving import Serving
@@ -60,9 +60,9 @@ def register(app: Flask, serving: Serving) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         exchange: Exchange = g.exchange
-        exchange.close(response.status_code)
+        serving.ledger.close(exchange, response.status_code)
+        serving.ledger.write()
         response.headers.update(exchange.headers())
-        report([exchange], serving.metrics)
         return response
 
     @app.errorhandler(Exception)

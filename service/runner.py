@@ -3,13 +3,15 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
 
 from detector import Detector, DetectorError, RunStopped, Scores
 from detector.session import Stop, stopped_by
 from service.endpoints import Call
+from service.ledger import Ledger, Run
 from service.messages import Answer
-from service.metrics import Metrics
 from service.pace import Pace
 from service.problems import Problem
 
@@ -17,11 +19,11 @@ ROW_SECONDS = 1e-3  # until a run has been seen
 
 
 class Runner:
-    """Runs calls and counts what they score."""
+    """Runs calls and notes what they score."""
 
-    def __init__(self, metrics: Metrics, deadline_seconds: float) -> None:
+    def __init__(self, ledger: Ledger, deadline_seconds: float) -> None:
         self._pace = Pace(ROW_SECONDS)
-        self._metrics = metrics
+        self._ledger = ledger
         self._deadline_seconds = deadline_seconds
 
     def estimate(self, call: Call) -> float:
@@ -101,14 +103,13 @@ class Runner:
         if good:
             rows = sum(rows for rows, _ in good)
             self._pace.learn(_kind(calls[0]), rows, time.perf_counter() - started)
-            self._count(calls[0].request.detector, rows, ran - started, (result for _, result in good))
+            self._note(calls[0].request.detector, rows, ran - started, [result for _, result in good])
         return outcomes
 
-    def _count(self, detector: Detector, rows: int, seconds: float, results: Iterable[object]) -> None:
-        self._metrics.observe_run(detector.manifest, rows, seconds)
+    def _note(self, detector: Detector, rows: int, seconds: float, results: Sequence[object]) -> None:
         scores = [result.score for result in results if isinstance(result, Scores)]
-        if scores:
-            self._metrics.observe_scores(detector.manifest, scores)
+        together = (scores[0] if len(scores) == 1 else np.concatenate(scores)) if scores else None
+        self._ledger.note_run(Run(detector.manifest, rows, seconds, together))
 
 
 def _kind(call: Call) -> tuple:

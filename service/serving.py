@@ -10,6 +10,7 @@ from service.admission import Admission, Ticket
 from service.bodies import Limits
 from service.endpoints import SHAPING_HEADERS, Call, Endpoint, ModelChoice, Reader, verb_endpoints
 from service.exchange import Exchange
+from service.ledger import Ledger
 from service.messages import Answer, Head
 from service.metrics import Metrics
 from service.platform_endpoints import platform_endpoints
@@ -35,6 +36,7 @@ class Serving:
     settings: Settings
     models: ModelRegistry
     metrics: Metrics
+    ledger: Ledger
     default_model: str | None
     endpoints: Mapping[str, Endpoint]
     admission: Admission
@@ -84,6 +86,8 @@ def open_store(settings: Settings) -> Serving:
     metrics = Metrics()
     models = ModelRegistry(ModelStore(settings.store), metrics.count_reload)
     metrics.watch(models)
+    ledger = Ledger(metrics)
+    metrics.read_after(ledger.write)
     models.poll()
     default_model = settings.default_model or _only(list(models.models))
     limits = Limits(settings.max_rows, settings.max_body_bytes)
@@ -92,10 +96,11 @@ def open_store(settings: Settings) -> Serving:
         settings,
         models,
         metrics,
+        ledger,
         default_model,
         {**dict(verb_endpoints(choice, limits)), **dict(platform_endpoints(choice, limits))},
         Admission(settings, settings.pool_threads),
-        Runner(metrics, settings.deadline_seconds),
+        Runner(ledger, settings.deadline_seconds),
         Readers(models),
     )
     models.start(settings.poll_seconds)
