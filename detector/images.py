@@ -9,18 +9,22 @@ from detector.errors import InputError
 
 MAX_PIXELS = 16_000_000  # 4,000 x 4,000, refused before a pixel is decoded
 _MODES = {2: "L", 3: "RGB"}
+# Lightness grows evenly, for those who see few colours too: Matplotlib's inferno at its quarters, CC0.
+_HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 _PNG_BIT_DEPTH = 24  # after the signature, the length and name of IHDR, width and height
 # The second is an error only where the caller made it one; a picture of that size is refused either way.
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def read_image(content: bytes) -> np.ndarray:
+def read_image(content: bytes, pixel_shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Decode a PNG or JPEG of 8 bits a channel.
 
     Parameters
     ----------
     content : bytes
         The file.
+    pixel_shape : tuple of int, optional
+        What is to be returned; a picture of another size or colour is refused before a pixel is decoded.
 
     Returns
     -------
@@ -41,6 +45,9 @@ def read_image(content: bytes) -> np.ndarray:
                 raise InputError(f"a picture must be 8-bit grey (mode L) or RGB, got mode {image.mode}")
             if image.format == "PNG" and content[_PNG_BIT_DEPTH] > 8:  # Pillow drops the low byte of RGB
                 raise InputError(f"a picture must have 8 bits a channel, got {content[_PNG_BIT_DEPTH]}")
+            found = (image.height, image.width, 3)[: 2 + (image.mode == "RGB")]
+            if pixel_shape not in (None, found):
+                raise InputError(f"the picture must be {_describe(pixel_shape)}, got {_describe(found)}")
             return np.asarray(image)
     except UnidentifiedImageError as error:
         raise InputError("the picture is neither PNG nor JPEG") from error
@@ -71,9 +78,7 @@ def decode_image(
     InputError
         If it does not decode, or has another size or mode.
     """
-    pixels = read_image(content)
-    if pixels.shape != _pixel_shape(sample_shape):
-        raise InputError(f"the picture must be {_describe(sample_shape)}, got {_describe(pixels.shape)}")
+    pixels = read_image(content, _pixel_shape(sample_shape))
     low, high = value_range
     raw = low + pixels.astype(np.float64) * ((high - low) / 255)
     return raw.astype(np.float32).reshape(sample_shape)
@@ -95,6 +100,35 @@ def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
     low, high = value_range
     pixels = np.clip((sample.astype(np.float64) - low) / (high - low) * 255, 0, 255)
     pixels = np.rint(pixels).astype(np.uint8).reshape(_pixel_shape(sample.shape))
+    return _to_png(pixels)
+
+
+def encode_heat_map(error: np.ndarray, usual_error: float) -> bytes:
+    """Encode the error of one sample as PNG: black where there is none, over red to light yellow.
+
+    The same colour means the same error in every picture of a model: red is `usual_error`, and what is at
+    least four times as large is light yellow.
+
+    Parameters
+    ----------
+    error : ndarray of shape (height, width[, channels]), float32
+        At least 0; channels are added up.
+    usual_error : float
+        Positive.
+
+    Returns
+    -------
+    bytes
+        A PNG of mode RGB.
+    """
+    total = error.astype(np.float64).reshape(*error.shape[:2], -1).sum(axis=2)
+    heat = np.sqrt(total / usual_error) / 2  # beyond 1 it stays the last colour
+    steps = np.linspace(0, 1, len(_HEAT))
+    pixels = np.stack([np.interp(heat, steps, channel) for channel in np.transpose(_HEAT)], axis=2)
+    return _to_png(np.rint(pixels).astype(np.uint8))
+
+
+def _to_png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()

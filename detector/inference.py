@@ -44,6 +44,7 @@ from detector.tables import MISSING_HINT, as_rows, check_cells, holds_cells, to_
 from detector.windows import SeriesWindows
 
 ERROR_MAP = "map"
+USUAL_LEVEL = 0.99  # of the quantiles that `training` writes; the largest one is a single sample's
 BLOCK_VALUES = 2**22  # 16 MiB in a float32 tensor: bounds the windows of a series that are cut at a time
 
 
@@ -57,6 +58,9 @@ class Detector:
         SHA-256 of `manifest.json`: stands for the whole folder.
     calibration_scores : ndarray of shape (n_calibration,), float64
         Ascending.
+    usual_error : float or None
+        What the error of each feature stays below in 99 % of the calibration samples, the largest of the
+        features; of an image all channels of a pixel are one. None where the folder does not say it.
     """
 
     def __init__(
@@ -65,10 +69,12 @@ class Detector:
         digest: str,
         calibration_scores: np.ndarray,
         sessions: Mapping[str, Session],
+        usual_error: float | None = None,
     ) -> None:
         self.manifest = manifest
         self.digest = digest
         self.calibration_scores = calibration_scores
+        self.usual_error = usual_error
         self._sessions = sessions
 
     @classmethod
@@ -96,7 +102,8 @@ class Detector:
         contents = {name: read_file(folder, name, entry) for name, entry in manifest.files.items()}
         calibration = _read_arrays(contents[contract.CALIBRATION_FILE], contract.CALIBRATION_FILE)
         scores = _calibration_scores(calibration, manifest)
-        detector = cls(manifest, digest, scores, open_sessions(contents, manifest, threads))
+        sessions = open_sessions(contents, manifest, threads)
+        detector = cls(manifest, digest, scores, sessions, _usual_error(calibration, manifest))
         detector._self_test(_read_arrays(contents[contract.GOLDEN_FILE], contract.GOLDEN_FILE))
         return detector
 
@@ -538,3 +545,15 @@ def _calibration_scores(calibration: Mapping[str, np.ndarray], manifest: Manifes
             f"{scores[scores.size - rule.rank]!r}, got {rule.value!r}"
         )
     return scores
+
+
+def _usual_error(calibration: Mapping[str, np.ndarray], manifest: Manifest) -> float | None:
+    """See `Detector`; the quantiles are for people, so a folder without them is whole."""
+    levels, quantiles = calibration.get("levels"), calibration.get("error_quantiles")
+    if levels is None or quantiles is None or quantiles.shape != (*levels.shape, *manifest.sample_shape):
+        return None
+    usual = quantiles[levels == USUAL_LEVEL]
+    if manifest.kind == "image":
+        usual = usual.reshape(*usual.shape[:3], -1).sum(axis=3)
+    largest = float(usual.max(initial=0))
+    return largest if 0 < largest < math.inf else None

@@ -2,14 +2,14 @@
 
 import dataclasses
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 
-from detector import Classes, Compressed, Manifest, Scores
-from detector.images import encode_image
+from detector import Classes, Compressed, Detector, Scores
+from detector.images import encode_heat_map, encode_image
 from detector.tables import holds_cells, to_cells
 from service.array_bodies import raw_type
 from service.bodies import (
@@ -30,7 +30,7 @@ from service.bodies import (
 from service.codecs import to_json
 
 SCORE, RECONSTRUCTION, LATENT, PROBABILITY = "score", "reconstruction", "latent", "probability"
-_DRAWN = (RECONSTRUCTION,)  # what a picture can show
+_DRAWN = (SCORE, RECONSTRUCTION)  # what a picture can show
 Result = Scores | Compressed | Classes | np.ndarray
 
 
@@ -42,32 +42,131 @@ class Block:
     values: np.ndarray | list
 
 
-@dataclasses.dataclass(frozen=True)
 class Reply:
     """What an answer says, whatever its form.
 
     Attributes
     ----------
-    manifest : Manifest
-    head : mapping of str to Any
-        What stands once, beside model and version.
-    array : ndarray
-        The one array that stands for it where there is room for no more.
-    rows : callable
-        To what stands for each sample, by name, in order.
-    blocks : callable
-        To the same as columns of a table; of samples that are rows, or where only one value stands for each.
+    detector : Detector
+    timestamps : list of str, int or float, or None
+        Of the steps of a series, in order.
     """
 
-    manifest: Manifest
-    head: Mapping[str, Any]
-    array: np.ndarray
-    rows: Callable[[], dict[str, Any]]
-    blocks: Callable[[], list[Block]]
+    def __init__(self, detector: Detector, timestamps: list[Timestamp] | None) -> None:
+        self.detector = detector
+        self.timestamps = timestamps
+
+    def head(self) -> Mapping[str, Any]:
+        """What stands once, beside model and version."""
+        return {}
+
+    def rows(self) -> dict[str, Any]:
+        """What stands for each sample, by name, in order."""
+        return {} if self.timestamps is None else {TIMESTAMP: self.timestamps}
+
+    def array(self) -> np.ndarray:
+        """The one array that stands for it where there is room for no more."""
+        raise NotImplementedError
+
+    def blocks(self) -> list[Block]:
+        """The rows as columns of a table, for answers that can be one."""
+        return [] if self.timestamps is None else [Block((TIMESTAMP,), self.timestamps)]
+
+    def picture(self) -> bytes:
+        """A PNG, for answers to one picture that can be one."""
+        raise NotImplementedError
+
+
+class ScoreReply(Reply):
+    """Scores and decisions."""
+
+    def __init__(self, detector: Detector, scores: Scores, timestamps: list[Timestamp] | None) -> None:
+        super().__init__(detector, timestamps)
+        self.scores = scores
+
+    def head(self) -> Mapping[str, Any]:  # noqa: D102 - as of `Reply`, here and below
+        scores = self.scores
+        return {"alpha": scores.alpha, "expected_rate": scores.expected_rate, "threshold": scores.threshold}
+
+    def rows(self) -> dict[str, Any]:  # noqa: D102
+        rows = super().rows() | self._columns()
+        if self.scores.explanation is not None:
+            rows["explanation"] = self.scores.explanation
+        return rows
+
+    def array(self) -> np.ndarray:  # noqa: D102
+        return self.scores.score
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        return super().blocks() + [Block((name,), values) for name, values in self._columns().items()]
+
+    def picture(self) -> bytes:  # noqa: D102
+        return encode_heat_map(self.scores.explanation[0], self.detector.usual_error)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        scores = self.scores
+        columns = {
+            SCORE: scores.score,
+            "ratio": scores.ratio,
+            "p_value": scores.p_value,
+            "is_anomaly": scores.is_anomaly,
+        }
+        return columns if scores.selected is None else columns | {"selected": scores.selected}
+
+
+class ClassReply(Reply):
+    """Classes and their probabilities."""
+
+    def __init__(self, detector: Detector, classes: Classes) -> None:
+        super().__init__(detector, None)
+        self.classes = classes
+
+    def head(self) -> Mapping[str, Any]:  # noqa: D102
+        return {"classes": self.classes.classes}
+
+    def rows(self) -> dict[str, Any]:  # noqa: D102
+        return {"label": self.classes.label.tolist(), PROBABILITY: self.classes.probability}
+
+    def array(self) -> np.ndarray:  # noqa: D102
+        return self.classes.probability
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        names = [f"{PROBABILITY}_{name}" for name in self.classes.classes]
+        return [Block(("label",), self.classes.label.tolist()), Block(names, self.classes.probability)]
+
+
+class ArrayReply(Reply):
+    """A reconstruction, or latents; a reconstruction of a mixed table in words where there is room."""
+
+    def __init__(
+        self, detector: Detector, output: str, values: np.ndarray, timestamps: list[Timestamp] | None
+    ) -> None:
+        super().__init__(detector, timestamps)
+        self.output = output
+        self.values = values
+
+    def rows(self) -> dict[str, Any]:  # noqa: D102
+        return {**super().rows(), self.output: self._cells()}
+
+    def array(self) -> np.ndarray:  # noqa: D102
+        return self.values
+
+    def blocks(self) -> list[Block]:  # noqa: D102
+        names = self.detector.manifest.feature_names if self.output == RECONSTRUCTION else None
+        names = column_names(names, self.values.shape[1:] or (1,))
+        return [*super().blocks(), Block(names, self._cells())]
+
+    def picture(self) -> bytes:  # noqa: D102
+        return encode_image(self.values[0], self.detector.manifest.value_range)
+
+    def _cells(self) -> np.ndarray | list:
+        manifest = self.detector.manifest
+        has_words = self.output == RECONSTRUCTION and holds_cells(manifest)
+        return to_cells(self.values, manifest) if has_words else self.values
 
 
 def reply_to(
-    output: str, manifest: Manifest, result: Result, timestamps: list[Timestamp] | None = None
+    output: str, detector: Detector, result: Result, timestamps: list[Timestamp] | None = None
 ) -> Reply:
     """What a verb's result says.
 
@@ -75,80 +174,25 @@ def reply_to(
     ----------
     output : str
         The name of the verb's array.
-    manifest : Manifest
+    detector : Detector
     result : Scores, Compressed, Classes or ndarray
     timestamps : list of str, int or float, optional
         Of the steps of a series, in order.
     """
-    stamps = {} if timestamps is None else {TIMESTAMP: timestamps}
     if isinstance(result, Scores):
-        return _scores(manifest, result, stamps)
+        return ScoreReply(detector, result, timestamps)
     if isinstance(result, Classes):
-        return _classes(manifest, result)
-    array = result.latent if isinstance(result, Compressed) else result
-
-    def cells() -> np.ndarray | list:
-        return to_cells(array, manifest) if output == RECONSTRUCTION and holds_cells(manifest) else array
-
-    def blocks() -> list[Block]:
-        names = _columns(output, manifest, array.shape[1:])
-        return [*_stamp_blocks(stamps), Block(names, cells())]
-
-    return Reply(manifest, {}, array, lambda: {**stamps, output: cells()}, blocks)
-
-
-def _scores(manifest: Manifest, scores: Scores, stamps: Mapping[str, list]) -> Reply:
-    head = {
-        "alpha": scores.alpha,
-        "expected_rate": scores.expected_rate,
-        "threshold": scores.threshold,
-    }
-    columns = {
-        "score": scores.score,
-        "ratio": scores.ratio,
-        "p_value": scores.p_value,
-        "is_anomaly": scores.is_anomaly,
-    } | ({} if scores.selected is None else {"selected": scores.selected})
-    explanation = {} if scores.explanation is None else {"explanation": scores.explanation}
-
-    def blocks() -> list[Block]:
-        return [*_stamp_blocks(stamps), *(Block((name,), values) for name, values in columns.items())]
-
-    return Reply(manifest, head, scores.score, lambda: {**stamps, **columns, **explanation}, blocks)
-
-
-def _classes(manifest: Manifest, result: Classes) -> Reply:
-    label = result.label.tolist()
-
-    def blocks() -> list[Block]:
-        names = [f"{PROBABILITY}_{name}" for name in result.classes]
-        return [Block(("label",), label), Block(names, result.probability)]
-
-    return Reply(
-        manifest,
-        {"classes": result.classes},
-        result.probability,
-        lambda: {"label": label, PROBABILITY: result.probability},
-        blocks,
-    )
-
-
-def _stamp_blocks(stamps: Mapping[str, list]) -> Iterator[Block]:
-    return (Block((name,), values) for name, values in stamps.items())
-
-
-def _columns(output: str, manifest: Manifest, shape: tuple[int, ...]) -> Sequence[str]:
-    """Names of an array's columns: features where it has them, else positions."""
-    names = manifest.feature_names if output == RECONSTRUCTION else None
-    return column_names(names, shape or (1,))
+        return ClassReply(detector, result)
+    values = result.latent if isinstance(result, Compressed) else result
+    return ArrayReply(detector, output, values, timestamps)
 
 
 # --- forms of answers ---------------------------------------------------------------------------------------
 
 
 def _to_json(reply: Reply) -> bytes:
-    manifest = reply.manifest
-    return to_json({"model": manifest.name, "version": manifest.version, **reply.head, **reply.rows()})
+    manifest = reply.detector.manifest
+    return to_json({"model": manifest.name, "version": manifest.version, **reply.head(), **reply.rows()})
 
 
 def _to_ndjson(reply: Reply) -> bytes:
@@ -169,7 +213,7 @@ def _elements(values: Any) -> Any:
 
 def _to_npy(reply: Reply) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, reply.array, allow_pickle=False)
+    np.save(buffer, reply.array(), allow_pickle=False)
     return buffer.getvalue()
 
 
@@ -202,10 +246,6 @@ def _quoted(text: str) -> bytes:
     return ('"' + text.replace('"', '""') + '"' if special else text).encode()
 
 
-def _to_png(reply: Reply) -> bytes:
-    return encode_image(reply.array[0], reply.manifest.value_range)
-
-
 def _to_arrow(reply: Reply) -> bytes:
     from service.arrow_answers import to_arrow
 
@@ -223,21 +263,22 @@ _ENCODERS: Mapping[str, Callable[[Reply], bytes]] = {
     NPY: _to_npy,
     CSV: _to_csv,
     NDJSON: _to_ndjson,
-    RAW: lambda reply: np.ascontiguousarray(reply.array).tobytes(),
+    RAW: lambda reply: np.ascontiguousarray(reply.array()).tobytes(),
     ARROW: _to_arrow,
     PARQUET: _to_parquet,
-    PNG: _to_png,
+    PNG: lambda reply: reply.picture(),
 }
+
+
+_CONTENT_TYPES = {CSV: f"{CSV}; charset=utf-8; header=present"}
 
 
 def encode(media_type: str, reply: Reply) -> tuple[str, bytes]:
     """The content type and the body of an answer in one of the forms that `offers` names."""
-    content_type = media_type
-    if media_type == CSV:
-        content_type = f"{CSV}; charset=utf-8; header=present"
-    elif media_type == RAW:
-        content_type = raw_type(reply.array)
-    return content_type, _ENCODERS[media_type](reply)
+    body = _ENCODERS[media_type](reply)
+    if media_type == RAW:
+        return raw_type(reply.array()), body
+    return _CONTENT_TYPES.get(media_type, media_type), body
 
 
 def forms(output: str) -> tuple[str, ...]:
@@ -246,22 +287,25 @@ def forms(output: str) -> tuple[str, ...]:
     return tuple(form for form in _ENCODERS if form not in left_out)
 
 
-def offers(output: str, manifest: Manifest, samples: np.ndarray, *, series: bool) -> tuple[str, ...]:
+def offers(output: str, detector: Detector, samples: np.ndarray, *, series: bool) -> tuple[str, ...]:
     """Forms in which an answer can come, the default first.
 
     Parameters
     ----------
     output : str
         The name of the verb's array.
-    manifest : Manifest
+    detector : Detector
     samples : ndarray
         Of the request.
     series : bool
         Whether they are the steps of one.
     """
-    is_table = {
-        RECONSTRUCTION: manifest.kind == "vector" or series,
-        LATENT: manifest.latent_shape is not None and len(manifest.latent_shape) == 1,
-    }.get(output, True)
-    is_picture = output in _DRAWN and manifest.kind == "image" and len(samples) == 1
-    return (JSON, NPY, RAW, NDJSON, *table_forms() * is_table, *(PNG,) * is_picture)
+    manifest, shape = detector.manifest, detector.manifest.latent_shape
+    is_table = (
+        manifest.kind == "vector" or series
+        if output == RECONSTRUCTION
+        else output != LATENT or (shape is not None and len(shape) == 1)
+    )
+    is_drawn = manifest.kind == "image" and len(samples) == 1 and output in _DRAWN
+    is_picture = is_drawn and (output != SCORE or detector.usual_error is not None)
+    return (JSON, NPY, RAW, NDJSON, *(table_forms() if is_table else ()), *((PNG,) if is_picture else ()))

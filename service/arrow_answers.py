@@ -30,10 +30,11 @@ def to_parquet(reply: Reply) -> bytes:
 
 def _to_table(reply: Reply) -> pa.Table:
     """The columns of an answer; what stands once is metadata of the schema, in JSON."""
-    columns = [column for block in reply.blocks() for column in _columns(block, reply.manifest)]
-    once = {"model": reply.manifest.name, "version": reply.manifest.version, **reply.head}
+    blocks, manifest = reply.blocks(), reply.detector.manifest
+    columns = [column for block in blocks for column in _columns(block, manifest)]
+    names = [name for block in blocks for name in block.names]
+    once = {"model": manifest.name, "version": manifest.version, **reply.head()}
     metadata = {name: to_json(value) for name, value in once.items()}
-    names = [name for block in reply.blocks() for name in block.names]
     return pa.table(columns, names=names, metadata=metadata)
 
 

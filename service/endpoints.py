@@ -11,10 +11,11 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
-from detector import Compressed, Detector, InputError, Manifest
+from detector import Compressed, Detector, InputError
+from detector.inference import ERROR_MAP
 from service import answers, codecs, verbs
 from service.answers import Result
-from service.bodies import Decoded, Expected, Limits, Timestamp
+from service.bodies import PNG, Decoded, Expected, Limits, Timestamp
 from service.encodings import inflate
 from service.exchange import Exchange
 from service.messages import Answer, Body, Head
@@ -54,6 +55,8 @@ class Verb:
         Whether the model must have a classifier.
     steps : bool
         Whether a series is answered by step, and so may come with time stamps.
+    drawn_by : mapping of str to Any
+        Options without which an answer that is a picture could not be drawn.
     """
 
     run: Callable[[list], list]
@@ -64,6 +67,7 @@ class Verb:
     takes_latent: bool = False
     needs_classifier: bool = False
     steps: bool = False
+    drawn_by: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def expected(self, detector: Detector) -> Expected:
         """What an instance must be; `NoLatent` or `NoClassifier` where the model cannot do this."""
@@ -77,11 +81,18 @@ class Verb:
     def offers(self, detector: Detector, samples: np.ndarray) -> tuple[str, ...]:
         """Forms of the answer to these samples, the default first."""
         series = detector.is_series(samples) and not self.takes_latent
-        return answers.offers(self.output, detector.manifest, samples, series=series)
+        return answers.offers(self.output, detector, samples, series=series)
 
 
 VERBS = {
-    "score": Verb(verbs.score, "score", verbs.ScoreRequest, ("alpha", "fdr", "explain"), steps=True),
+    "score": Verb(
+        verbs.score,
+        "score",
+        verbs.ScoreRequest,
+        ("alpha", "fdr", "explain"),
+        steps=True,
+        drawn_by={"explain": ERROR_MAP},
+    ),
     "denoise": Verb(verbs.denoise, "reconstruction", steps=True),
     "encode": Verb(verbs.encode, "latent", verbs.LatentRequest, ("dtype",), needs_latent=True),
     "decode": Verb(
@@ -210,6 +221,8 @@ class VerbReader:
         decoded, verb, detector = self._decode(body), self.verb, self.detector
         media_type = self._choose_form(decoded.samples)
         options = codecs.merge_options(self.options, decoded.options)
+        if media_type == PNG:
+            options |= verb.drawn_by
         if options:
             check_alpha(detector, options.get("alpha"))
             check_explanation(detector, decoded.samples, options.get("explain"))
@@ -220,7 +233,7 @@ class VerbReader:
                 raise place_error(result, decoded, self.expected.feature_names) from result
             if isinstance(result, Exception):
                 raise result
-            return _respond(verb, detector.manifest, media_type, result, decoded.timestamps)
+            return _respond(verb, detector, media_type, result, decoded.timestamps)
 
         request = verb.request(detector, decoded.samples, **options)
         return Call(verb.run, request, finish, len(decoded.samples))
@@ -302,7 +315,7 @@ def place_error(error: InputError, decoded: Decoded, feature_names: tuple[str, .
 
 def _respond(
     verb: Verb,
-    manifest: Manifest,
+    detector: Detector,
     media_type: str,
     result: Result,
     timestamps: list[Timestamp] | None,
@@ -310,6 +323,6 @@ def _respond(
     headers = {}
     if isinstance(result, Compressed):
         headers = {COMPRESSION_RATIO: f"{result.ratio:.6g}", RECONSTRUCTION_ERROR: f"{result.error:.6g}"}
-    reply = answers.reply_to(verb.output, manifest, result, timestamps)
+    reply = answers.reply_to(verb.output, detector, result, timestamps)
     content_type, body = answers.encode(media_type, reply)
     return Answer(body, content_type, headers=headers)

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from detector import InputError
-from detector.images import MAX_PIXELS, decode_image, encode_image, read_image
+from detector.images import MAX_PIXELS, decode_image, encode_heat_map, encode_image, read_image
 
 RANGES = [(0.0, 16.0), (0.0, 1.0), (0.0, 255.0), (-1.0, 1.0), (20.0, 20.5)]
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9)) | st.tuples(
@@ -207,3 +207,38 @@ def test_read_image_survives_damaged_files(form, data):
     except InputError:
         return
     assert answer.dtype == np.uint8
+
+
+def colours(content: bytes) -> np.ndarray:
+    """The pixels of a PNG."""
+    return np.asarray(Image.open(io.BytesIO(content), formats=["PNG"]))
+
+
+def test_heat_map_has_one_colour_for_one_error():
+    """Black without an error, red where it is as usual, light yellow from four times that, in any picture."""
+    error = np.array([[0, 1, 2], [4, 100, 1e30]], dtype=np.float32)
+
+    pixels = colours(encode_heat_map(error, usual_error=1.0))
+
+    assert pixels.shape == (2, 3, 3)
+    assert pixels[0, 0].tolist() == [0, 0, 4]
+    assert pixels[0, 1].tolist() == [188, 55, 84]
+    assert pixels[1].tolist() == [[252, 255, 164]] * 3
+    np.testing.assert_array_equal(colours(encode_heat_map(error[:, :2] * 7, 7.0)), pixels[:, :2])
+
+
+def test_heat_map_adds_the_channels_up():
+    """A pixel has one error."""
+    error = np.random.default_rng(0).random((4, 5, 3), dtype=np.float32)
+
+    np.testing.assert_array_equal(
+        colours(encode_heat_map(error, 0.5)), colours(encode_heat_map(error.sum(axis=2), 0.5))
+    )
+    assert colours(encode_heat_map(error[..., :1], 0.5)).shape == (4, 5, 3)
+
+
+def test_heat_map_grows_lighter_with_the_error():
+    """It can be read without colours."""
+    lightness = colours(encode_heat_map(np.linspace(0, 4, 100)[None], 1.0))[0] @ (0.2126, 0.7152, 0.0722)
+
+    assert (np.diff(lightness) >= 0).all()

@@ -304,6 +304,25 @@ def test_calibration_may_hold_more_arrays(model_dir):
     Detector.load(model_dir)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "usual"),
+    [
+        ({"levels": [0.5, 0.99, 1], "error_quantiles": [[9, 9, 9], [1, 3, 2], [9, 9, 9]]}, 3),
+        ({"levels": [0.5], "error_quantiles": [[9, 9, 9]]}, None),
+        ({"levels": [0.99], "error_quantiles": [[0, 0, 0]]}, None),
+        ({"levels": [0.99], "error_quantiles": [[1, 3, np.inf]]}, None),
+        ({"levels": [0.99], "error_quantiles": [[1, 3]]}, None),
+        ({"error_quantiles": [[1, 3, 2]]}, None),
+        ({}, None),
+    ],
+)
+def test_usual_error_is_what_calibration_samples_stay_below(model_dir, arrays, usual):
+    """Of the worst feature; None where nobody can tell."""
+    replace_arrays(model_dir, "calibration.npz", **{name: np.array(of) for name, of in arrays.items()})
+
+    assert Detector.load(model_dir).usual_error == usual
+
+
 def test_promise_that_the_rank_cannot_keep_is_refused(model_dir):
     """A threshold of rank 9 among 199 scores is no promise of 5 %: the folder claims too much."""
     with np.load(model_dir / "calibration.npz") as arrays:

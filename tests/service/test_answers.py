@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -13,7 +14,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from detector import ModelStore
+from detector import Detector, ModelStore
+from detector.images import encode_heat_map, read_image
 from tests.model_folder import MIXED, publish_model
 from tests.service.answers import assert_problem, from_npy, to_npy
 
@@ -239,3 +241,50 @@ def make_store_client(tmp_path, settings, make_app) -> Callable[..., FlaskClient
 def test_wildcards_choose_the_first_of_their_kind(post, accept, chosen):
     """JSON where nothing else is preferred."""
     assert post("/score", SAMPLES, accept).mimetype == chosen
+
+
+@pytest.fixture
+def digits(settings, make_app) -> FlaskClient:
+    """A client of a service with the ready-made model."""
+    store = Path(__file__).parents[2] / "models"
+    return make_app(dataclasses.replace(settings, store=store, default_model="digits")).test_client()
+
+
+@pytest.mark.parametrize("path", ["/score", "/score?explain=1", "/score?fdr=0.1"])
+def test_score_of_one_picture_is_drawn_as_its_error_map(digits, path):
+    """On one scale for all pictures, the calibration's."""
+    picture = np.eye(8, dtype=np.float32)[None] * 16
+    detector = Detector.load(Path(__file__).parents[2] / "models" / "digits" / "1")
+
+    drawn = digits.post(path, data=to_npy(picture), content_type=NPY, headers={"Accept": PNG})
+
+    assert drawn.mimetype == PNG
+    (error,) = detector.score(picture, explain="map").explanation
+    assert drawn.data == encode_heat_map(error, detector.usual_error)
+
+
+def test_only_one_picture_of_a_calibrated_model_is_drawn(digits, client):
+    """Of two there is no picture, and without quantiles of the errors no scale."""
+    two, one = np.zeros((2, 8, 8), dtype=np.float32), np.zeros((1, 4, 5), dtype=np.float32)
+    headers = {"Accept": "image/*"}
+
+    for answer in (
+        digits.post("/score", data=to_npy(two), content_type=NPY, headers=headers),
+        client.post("/models/pictures/score", data=to_npy(one), content_type=NPY, headers=headers),
+        digits.post("/encode", data=to_npy(two[:1]), content_type=NPY, headers=headers),
+    ):
+        assert_problem(answer, 406, "not-acceptable")
+
+
+def test_latent_of_a_picture_is_decoded_to_a_picture(digits):
+    """As a picture is denoised to one."""
+    latent = digits.post(
+        "/encode",
+        data=to_npy(np.zeros((1, 8, 8), dtype=np.float32)),
+        content_type=NPY,
+        headers={"Accept": NPY},
+    )
+
+    drawn = digits.post("/decode", data=latent.data, content_type=NPY, headers={"Accept": PNG})
+
+    assert read_image(drawn.data).shape == (8, 8)
