@@ -54,7 +54,7 @@ class GunicornServer:
         """Whether both workers have loaded the store and one of them says so."""
         with contextlib.suppress(requests.ConnectionError):
             ready = self.get("/readyz").status_code == 200
-            return ready and self.lines().count('"message": "loaded"') == self._loads
+            return ready and self.lines().count('"message":"loaded"') == self._loads
         return False
 
     def get(self, path: str) -> requests.Response:
