@@ -1,5 +1,6 @@
 """Both clients and the real service: the same bits as `Detector`, and faults where the caller sees them."""
 
+import asyncio
 import re
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from residual_client import (
+    AsyncClient,
     BadRequest,
     Client,
     NoAnswer,
@@ -314,6 +316,11 @@ def test_label_that_is_not_there_is_named_for_a_table_too(connect, url):
         ({"model": "a", "version": 1, "label": "b"}, "a version or a label"),
         ({"retries": -1}, "retries must be an integer of at least 0, got -1"),
         ({"max_rows": 0}, "max_rows must be an integer of at least 1, got 0"),
+        ({"connections": 0}, "connections must be an integer of at least 1, got 0"),
+        ({"timeout": 0}, "timeout must be a positive number of seconds, got 0"),
+        ({"api_key": "two words"}, "api_key must be printable ASCII without blanks"),
+        ({"api_key": "line\n"}, "api_key must be printable ASCII without blanks"),
+        ({"url": "http://me:secret@127.0.0.1"}, "must hold no user and no password"),
     ],
 )
 def test_client_that_cannot_be_is_refused(options, sentence):
@@ -330,6 +337,30 @@ def test_nobody_there_is_no_answer(connect):
     with pytest.raises(NoAnswer, match=r"the service at http://127\.0\.0\.1:1 cannot be reached"):
         client.score([[1, 2, 3]])
     assert client.ready() is False
+
+
+def test_many_calls_at_once_share_a_few_connections(url, samples):
+    """Those that wait cost the others nothing, and time out by nobody's fault but the service's."""
+
+    async def ask():
+        async with AsyncClient(url, connections=2, timeout=5) as client:
+            return await asyncio.gather(*[client.score(samples[row : row + 1]) for row in range(200)])
+
+    with Client(url) as client:
+        expected = client.score(samples[:200]).score
+    assert [scores.score[0] for scores in asyncio.run(ask())] == expected.tolist()
+
+
+def test_pinned_client_stays_with_its_version(url, store):
+    """Whatever a label says meanwhile."""
+    with Client(url, model="tiny", label="canary") as client:
+        pinned = client.pin()
+        assert pinned.manifest()["version"] == client.manifest()["version"] == 2
+        store.set_label("tiny", "canary", 1)
+        try:
+            assert pinned.score([[1, 2, 3]]).version == 2
+        finally:
+            store.set_label("tiny", "canary", 2)
 
 
 def test_problem_classes_follow_the_status():
