@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from detector import Detector, ModelStore
 from detector.images import encode_image
 from detector.triton import model_config
-from tests.gunicorn_server import GunicornServer
+from tests.gunicorn_server import GunicornServer, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -83,12 +83,17 @@ def test_clients_get_the_scores_of_the_service(clients_python, server, tmp_path)
 
 
 def test_statistics_are_those_of_all_workers(server):
-    """Whichever answers; each request comes on a connection of its own."""
-    before = server.get("/v2/models/digits/stats").json()["model_stats"][0]
+    """Whichever answers; each request comes on a connection of its own, and is counted a moment later."""
+
+    def read():
+        return server.get("/v2/models/digits/stats").json()["model_stats"][0]
+
+    before = read()
     for _ in range(20):
         server.post("/v1/models/digits:predict", json={"instances": [np.zeros((8, 8)).tolist()] * 3})
+    wait_until(lambda: read()["inference_count"] == before["inference_count"] + 60)
 
-    after = [server.get("/v2/models/digits/stats").json()["model_stats"][0] for _ in range(8)]
+    after = [read() for _ in range(8)]
 
     assert {each["inference_count"] - before["inference_count"] for each in after} == {60}
     successes = {each["inference_stats"]["success"]["count"] for each in after}
