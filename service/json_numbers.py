@@ -48,9 +48,8 @@ class NumberReader:
             The numbers rounded as Python rounds them. Of the members only texts, numbers, booleans and null
             are what they are in Python.
         None
-            If the text is no JSON object, has a member twice, lacks instances, or has such that are not all
-            numbers of one shape; if an integer has more than 64 bits; if in doubt; or if simdjson is not
-            installed.
+            If the text is no JSON object, has a member twice, has no instances, or such that are not all
+            numbers of one shape; if an integer has more than 64 bits; if in doubt; or without simdjson.
         """
         if self._parser is None:
             return None
@@ -62,6 +61,8 @@ class NumberReader:
                 return None
             shape, n_arrays = _measure(instances, rank)
             if np.count_nonzero(np.frombuffer(text, np.uint8) == _BRACKET) != n_arrays:
+                return None
+            if not shape[0]:
                 return None
             numbers = np.frombuffer(instances.as_buffer(of_type="d"))  # a copy, so it outlives the parser
             return (numbers.reshape(shape), members) if numbers.size == math.prod(shape) else None

@@ -1,6 +1,7 @@
 """The fast reader of JSON against the strict one."""
 
 import json
+import random
 import struct
 import threading
 
@@ -10,107 +11,34 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service import json_numbers
-from service.bodies import Decoded, Expected, Limits
+from service.bodies import Expected, Limits
 from service.json_bodies import decode_json, decode_plain, decode_strictly
 from service.json_numbers import NumberReader
-from service.problems import Problem
-
-LIMITS = Limits(max_rows=50, max_bytes=100)
-OPTIONS = ("alpha", "fdr", "explain", "dtype")
-KINDS = {
-    "row": Expected((3,), ("a", "b", "c"), rows=True),
-    "latent": Expected((2,)),
-    "picture": Expected((2, 3), value_range=(0.0, 16.0)),
-    "colour": Expected((2, 2, 3), value_range=(0.0, 255.0)),
-    "series": Expected((4, 2), ("a", "b"), series=True, timestamps=True),
-    "pulse": Expected((4, 1), ("a",), series=True, timestamps=True),
-    "cells": Expected((3,), ("a", "b", "c"), rows=True, cells=True),
-}
-
-
-def outcome(decode, content, expected, limits=LIMITS):
-    """All that a body decodes to, comparable bit by bit, or all of its problem."""
-    try:
-        decoded = decode(content, expected, limits, OPTIONS)
-    except Problem as problem:
-        return problem.type, problem.detail, problem.errors
-    return decoded and describe(decoded)
-
-
-def describe(decoded: Decoded):
-    """An array's bits, and what else there is of a body, types included."""
-    samples = decoded.samples
-    values = repr(samples.tolist()) if samples.dtype == object else samples.tobytes()
-    pointers = (
-        [decoded.point(index) for index in list(np.ndindex(samples.shape))[:20]] if samples.ndim > 1 else []
-    )
-    return samples.dtype, samples.shape, values, repr(decoded.options), repr(decoded.timestamps), pointers
-
-
-def assert_same(content: bytes, expected: Expected) -> None:
-    """Where the fast reader reads a body, or refuses it, the strict one does the same."""
-    fast = outcome(decode_plain, content, expected)
-    if fast is not None:
-        assert fast == outcome(decode_strictly, content, expected)
-
+from tests.service.json_texts import KINDS, LIMITS, OPTIONS, draw_body, is_same, outcome
 
 NUMBERS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
     st.floats(width=32, allow_nan=False, allow_infinity=False).map(repr),
     st.integers(-(2**65), 2**65).map(str),
-    st.integers(0, 255).map(str),
     st.from_regex(r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][-+]?[0-9]{1,3})?", fullmatch=True),
 )
-_ODDITIES = """
--0 -0.0 1e400 -1e-400 1. 01 +1 NaN -Infinity null true "1" {} [] [1] {"a":1} "]" "["
-18446744073709551615 18446744073709551616 -9223372036854775809
-"""
-_MEMBERS = r"""
-"alpha":0.1 "alpha":1 "alpha":1.0 "alpha":null "alpha":"0.1" "explain":2 "explain":2.0 "explain":"map"
-"explain":true "fdr":1e-3 "fdr":[0.1] "fdr":{"a":1} "dtype":"int8" "beta":1 "":0 "instances":[] "instances":1
-"inst\u0061nces":[1] "timestamps":[1] "timestamps":["["]
-"""
-GAPS = st.sampled_from(["", " ", "\n", "\t\r\n ", "\f", "\ufeff"])
 
 
-@st.composite
-def bodies(draw, kind: str) -> bytes:
-    """Bodies that are mostly right: of the shape or near it, with few odd values, members and mutations."""
-    shape = list(KINDS[kind].shape)
-    if KINDS[kind].series and draw(st.booleans()):
-        shape = shape[1:]
-    if draw(st.integers(0, 9)) == 0:
-        shape = draw(st.lists(st.integers(0, 3), max_size=4))
-    values = (
-        st.one_of(*[NUMBERS] * 30, st.sampled_from(_ODDITIES.split())) if draw(st.booleans()) else NUMBERS
-    )
-    gap = draw(GAPS) if draw(st.integers(0, 4)) == 0 else ""
-
-    def nested(shape):
-        if not shape:
-            return draw(values)
-        length = shape[0] if draw(st.integers(0, 60)) else draw(st.integers(0, 4))
-        return "[" + f"{gap},{gap}".join(nested(shape[1:]) for _ in range(length)) + "]"
-
-    members = ['"instances":' + gap + nested([draw(st.integers(0, 4)), *shape])]
-    members += (
-        draw(st.lists(st.sampled_from(_MEMBERS.split()), max_size=2)) if draw(st.integers(0, 2)) == 0 else []
-    )
-    content = bytearray(("{" + f",{gap}".join(members) + "}" + gap).encode())
-    for _ in range(draw(st.sampled_from([0, 0, 0, 0, 1, 2]))):
-        at = draw(st.integers(0, len(content) - 1))
-        content[at : at + draw(st.integers(0, 2))] = draw(
-            st.sampled_from(list(b'[]{},:"-.e0 \\\x00\xff'))
-        ).to_bytes()
-    return bytes(content)
+def read_by_both(content: bytes, expected: Expected):
+    """What the fast reader makes of a body, None for nothing; else the strict one makes the same of it."""
+    fast = outcome(decode_plain, content, expected)
+    if fast is not None:
+        assert is_same(fast, outcome(decode_strictly, content, expected)), content
+    return fast
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=400)
-@given(st.data())
-def test_fast_reader_reads_what_the_strict_one_reads(kind, data):
+def test_fast_reader_reads_what_the_strict_one_reads(kind):
     """Equal to the bit, or the same problem, or left to the strict one."""
-    assert_same(data.draw(bodies(kind)), KINDS[kind])
+    rng = random.Random(0)
+    n_read = sum(read_by_both(draw_body(kind, rng), KINDS[kind]) is not None for _ in range(2000))
+
+    assert n_read > 150 or KINDS[kind].cells
 
 
 @settings(max_examples=1000)
@@ -126,7 +54,7 @@ def test_numbers_are_rounded_alike(number):
     """By both readers and by Python."""
     content = b'{"instances": [[%s, 1]]}' % number.encode()
 
-    assert_same(content, KINDS["latent"])
+    read_by_both(content, KINDS["latent"])
     read = NumberReader().read(content, 1)
     if read is not None:
         assert struct.pack("d", read[0][0, 0]) == struct.pack(
@@ -150,7 +78,7 @@ def test_plain_bodies_are_read_by_the_fast_reader(kind):
 
             assert decoded.samples.tobytes() == samples.tobytes()
             assert decoded.options == {name: document[name] for name in document if name != "instances"}
-            assert_same(content, expected)
+            read_by_both(content, expected)
 
 
 @pytest.mark.parametrize(
@@ -243,5 +171,5 @@ def test_too_many_rows_are_refused_by_both_readers():
     content = b'{"instances":[' + b",".join([b"[1,2]"] * 51) + b"]"
 
     for end, word in ((b"}", "too-many-rows"), (b',"alpha":5}', "invalid-option")):
-        assert outcome(decode_json, content + end, expected)[0] == word
-        assert_same(content + end, expected)
+        assert outcome(decode_json, content + end, expected).type == word
+        read_by_both(content + end, expected)
