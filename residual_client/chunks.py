@@ -239,7 +239,7 @@ def _delimiter(path: Path) -> str:
 
 
 def _table_chunks(name: str, file: Any, model: Model, keep: Sequence[str], delimiter: str) -> Iterator[Chunk]:
-    reader = csv.reader(file, delimiter=delimiter)
+    reader = csv.reader(file, delimiter=delimiter, strict=True)
     header = next(reader, None)
     if header is None:
         raise RequestError(f"{name} is empty")
@@ -278,7 +278,9 @@ def _features(
     missing = [column for column in model.feature_names if column not in features]
     unknown = [column for column in features if column not in model.feature_names]
     if missing:
-        raise RequestError(f"{name} lacks the column {_listed(missing)} of the model's features")
+        is_data = all(map(_NUMBER.fullmatch, found))
+        hint = "; the first line must name the columns" if is_data else ""
+        raise RequestError(f"{name} lacks the column {_listed(missing)} of the model's features{hint}")
     if unknown:
         raise RequestError(
             f"{name} has the column {_listed(unknown)}, which is no feature of the model: "

@@ -248,6 +248,8 @@ def test_stdout_holds_answers_and_stderr_the_rest(ways, values, tmp_path, capsys
 
 FAULTS = {
     "lacking": ("rows.csv", "a,b\n1,2\n", "rows.csv lacks the column 'c' of the model's features"),
+    "no header": ("rows.csv", "1,2,3\n", "features; the first line must name the columns"),
+    "quotes": ("rows.csv", 'a,b,c\n1,"2" 2,3\n', "rows.csv cannot be read: "),
     "unknown": ("rows.csv", "a,b,c,d\n1,2,3,4\n", "has the column 'd', which is no feature of the model: "),
     "repeated": ("rows.csv", "a,b,c,a\n1,2,3,4\n", "column names must differ, got 'a' more than once"),
     "semicolons": ("rows.csv", "a;b;c\n1;2;3\n", "must have columns separated by commas, got the one"),
