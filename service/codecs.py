@@ -50,7 +50,7 @@ def _one_picture(body: Body) -> Decoded:
 
 
 def _many_pictures(body: Body) -> Decoded:
-    files = split_parts(body.content, body.parameters.get("boundary", ""))
+    files = split_parts(body.content, body.parameters.get("boundary", ""), body.limits)
     return Decoded(decode_pictures(files, body.expected, body.limits))
 
 

@@ -37,13 +37,13 @@ def decode_pictures(pictures: Sequence[bytes], expected: Expected, limits: Limit
     return samples
 
 
-def split_parts(content: bytes, boundary: str) -> list[bytes]:
+def split_parts(content: bytes, boundary: str, limits: Limits) -> list[bytes]:
     """The files of a multipart body, in order, kept in memory.
 
     Raises
     ------
     Problem
-        If it cannot be parsed, or holds no file, or something that is none.
+        If it cannot be parsed, or holds no file, too many, or something that is none.
     """
     decoder = MultipartDecoder(boundary.encode())
     files: list[bytearray] = []
@@ -59,6 +59,7 @@ def split_parts(content: bytes, boundary: str) -> list[bytes]:
                 )
             if isinstance(event, File):
                 files.append(bytearray())
+                check_rows(len(files), limits)
             if isinstance(event, Data):
                 files[-1] += event.data
     except ValueError as error:

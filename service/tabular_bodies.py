@@ -16,7 +16,10 @@ from service.json_numbers import NumberReader
 from service.problems import Problem
 
 _SLICE_BYTES = 2**18  # under a millisecond, so that other threads of the process get their turn
+_BLOCK_ROWS = 1024
+_MOST_HEADER_LINES = 1000
 _COMMA, _LINE_FEED = b",\n"
+_MOST_COMMAS = 1000  # in a line, for each column that there must be: texts may hold some
 _MOST_NAMED = 5  # columns in a sentence
 
 
@@ -104,15 +107,16 @@ def decode_csv(content: bytes, parameters: Mapping[str, str], expected: Expected
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     content = content.rstrip(b"\n")
-    end = _end_of_record(content)
-    header = next(_records(content[:end], at=0), [])
+    end = _end_of_header(content)
+    max_commas = _MOST_COMMAS * len(expected.columns())
+    header = next(_records(content[:end], 0, max_commas), [])
     layout = match_columns(header, expected, _header_hint(header))
     body = content[end + 1 :]
     if layout.timestamp is None and not expected.cells:
         samples = _read_numbers(body, layout, len(header), limits)
         if samples is not None:
             return Decoded(samples)
-    return _read_cells(_records(body, at=end + 1), header, layout, expected, limits)
+    return _read_cells(_records(body, end + 1, max_commas), header, layout, expected, limits)
 
 
 def _check_parameters(parameters: Mapping[str, str]) -> None:
@@ -124,22 +128,36 @@ def _check_parameters(parameters: Mapping[str, str]) -> None:
         )
 
 
-def _end_of_record(content: bytes) -> int:
+def _end_of_header(content: bytes) -> int:
     """Where the first record ends: a line feed between quotes is one of a cell."""
-    end = content.find(b"\n")
-    while end >= 0 and content.count(b'"', 0, end) % 2:
-        end = content.find(b"\n", end + 1)
-    return len(content) if end < 0 else end
+    start = quotes = 0
+    for _ in range(_MOST_HEADER_LINES):
+        end = content.find(b"\n", start)
+        quotes += content.count(b'"', start, end if end >= 0 else None)
+        if end < 0 or quotes % 2 == 0:
+            return end if end >= 0 else len(content)
+        start = end + 1
+    raise Problem("malformed-body", f"the header of the CSV may have {_MOST_HEADER_LINES} lines")
 
 
-def _records(content: bytes, at: int) -> Iterator[list[str]]:
+def _records(content: bytes, at: int, max_commas: int) -> Iterator[list[str]]:
+    """The cells of each line; `at` is where the content lies within the body."""
     try:
-        yield from csv.reader(io.StringIO(str(content, "utf-8"), newline=""), strict=True)
+        yield from csv.reader(_lines(str(content, "utf-8"), max_commas), strict=True)
     except UnicodeDecodeError as error:
         place = f"{error.reason} at byte {at + error.start}"
         raise Problem("malformed-body", f"the CSV must be UTF-8: {place}") from error
     except csv.Error as error:
         raise Problem("malformed-body", f"the CSV cannot be parsed: {error}") from error
+
+
+def _lines(text: str, max_commas: int) -> Iterator[str]:
+    """Lines as the CSV reader wants them; one of a hundred million cells would fill the memory."""
+    for line in io.StringIO(text, newline=""):
+        commas = line.count(",")
+        if commas > max_commas:
+            raise Problem("malformed-body", f"a line of the CSV may have {max_commas} commas, got {commas}")
+        yield line
 
 
 def _header_hint(header: Sequence[str]) -> str:
@@ -202,27 +220,30 @@ def _read_cells(
 ) -> Decoded:
     """Any table, cell by cell."""
     names, texts = expected.columns(), expected.texts
+    dtype = object if expected.cells else np.float64
+    blocks = [np.empty((0, len(names)), dtype)]
     rows: list[list[Any]] = []
     timestamps: list[str] | None = None if layout.timestamp is None else []
-    for record in records:
-        row = len(rows)
+    for row, record in enumerate(records):
         check_rows(row + 1, limits)
-        record = record or [""]  # a blank line
-        if len(record) != len(header):
-            sentence = f"row {row} must have {len(header)} cells, got {len(record)}"
+        cells = record or [""]  # a blank line
+        if len(cells) != len(header):
+            sentence = f"row {row} must have {len(header)} cells, got {len(cells)}"
             raise Problem("invalid-input", sentence, [{"detail": sentence, "row": row}])
         rows.append(
             [
-                record[position] or None
-                if name in texts
-                else _measured(record[position], name, row, expected)
+                cells[position] or None if name in texts else _measured(cells[position], name, row, expected)
                 for name, position in zip(names, layout.features, strict=True)
             ]
         )
         if timestamps is not None:
-            timestamps.append(record[layout.timestamp])
-    samples = np.array(rows, dtype=object if expected.cells else np.float64)
-    return Decoded(samples.reshape(len(rows), len(names)), timestamps=timestamps)
+            timestamps.append(cells[layout.timestamp])
+        if len(rows) == _BLOCK_ROWS:  # numbers of Python take four times the memory
+            blocks.append(np.array(rows, dtype))
+            rows = []
+    if rows:
+        blocks.append(np.array(rows, dtype))
+    return Decoded(np.concatenate(blocks), timestamps=timestamps)
 
 
 def _measured(cell: str, name: str, row: int, expected: Expected) -> float | None:

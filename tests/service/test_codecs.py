@@ -319,6 +319,29 @@ def test_multipart_that_holds_no_pictures_is_refused(body, type_):
     assert refusal(content, PICTURE, content_type).type == type_
 
 
+def test_multipart_files_are_limited_while_they_are_found():
+    """As rows are, whatever they hold."""
+    content, content_type = multipart(*[b""] * 11)
+
+    assert refusal(content, PICTURE, content_type).type == "too-many-rows"
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_pictures_with_any_bytes_changed_are_read_or_refused(data):
+    """Alone and in parts: nothing but a problem is raised."""
+    content, content_type = data.draw(st.sampled_from([(picture(), PNG), multipart(picture(), picture(0))]))
+    changed = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        samples = decode(bytes(changed), PICTURE, content_type).samples
+    except Problem as problem:
+        assert problem.type in ("malformed-body", "invalid-input")  # noqa: PT017
+    else:
+        assert samples.shape[1:] == (4, 5)
+
+
 @pytest.mark.parametrize("content_type", ["", "text/html", PNG, "application/x-www-form-urlencoded", "\xe9"])
 def test_other_media_types_are_refused_with_those_that_are_read(content_type):
     """A vector model takes no pictures either."""

@@ -138,6 +138,8 @@ def test_csv_of_another_shape_is_refused(text, words):
         (b"a,b,c\n1,\xff,3\n", "must be UTF-8: invalid start byte at byte 8"),
         (b'a,b,c\n1,"2,3\n', "cannot be parsed: unexpected end of data"),
         (b'a,b,c\n1,"2"2,3\n', "cannot be parsed"),
+        (b'a,b,"c\n1,2,3\n', "cannot be parsed: unexpected end of data"),
+        (b'a,b,"c\n' + b"1,2,3\n" * 1000, "the header of the CSV may have 1000 lines"),
         (b'a,b,c\n1,2,"' + b"3" * 200_000 + b'"\n', "cannot be parsed: field larger than field limit"),
     ],
 )
@@ -160,6 +162,27 @@ def test_csv_of_another_form_is_not_read(parameters):
 def test_csv_rows_are_limited(line):
     """However they are read."""
     assert refusal("a,b,c\n" + line * 1001).type == "too-many-rows"
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b,c" + "," * 3000, "a,b,c\n1,2" + "," * 3000, 'a,b,c\n"1",2' + "," * 3000]
+)
+def test_csv_lines_are_limited(text):
+    """A million times as many cells as there are columns would fill the memory as texts."""
+    problem = refusal(text)
+
+    assert problem.type == "malformed-body"
+    assert "may have 3000 commas, got 300" in problem.detail
+
+
+def test_csv_of_many_cells_is_read_in_blocks():
+    """Rows and time stamps stay together."""
+    text = "timestamp,x,y\n" + "".join(f"t{row},{row},{-row}\n" for row in range(3000))
+
+    decoded = decode_body("text/csv", text.encode(), SERIES, Limits(3000, 0), options=())
+
+    assert decoded.timestamps == [f"t{row}" for row in range(3000)]
+    np.testing.assert_array_equal(decoded.samples, np.stack([np.arange(3000), -np.arange(3000)], axis=1))
 
 
 @settings(max_examples=400, deadline=None)
