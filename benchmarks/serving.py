@@ -4,6 +4,10 @@
   python benchmarks/serving.py --contenders residual,fastapi-tuned --work dense --rows 1 --out FILE
   python benchmarks/serving.py --contenders residual --rows 10000 --seconds 4 --repeats 3 --out FILE
 
+  python benchmarks/serving.py --mixed --out FILE     single rows while requests of many rows never pause
+  python benchmarks/serving.py --overload --out FILE  five times the capacity, offered by an open-loop client
+  python benchmarks/serving.py --proxy --out FILE     the same requests through nginx, set up as in compose
+
 Contenders are started in turn, the other way round in every second repeat, each from an environment of its
 own that is made where it is missing (`residual` from the one that runs this). Before it is timed, each has to
 answer the scores that the model has. `engine` is ONNX Runtime in processes of one thread without a server:
@@ -15,6 +19,7 @@ against `fastapi-tuned`, and drawn beside the output.
 """
 
 import argparse
+import contextlib
 import functools
 import sys
 import time
@@ -24,33 +29,38 @@ from typing import Any
 
 from benchmarks.protocol import QualityError
 from benchmarks.rows import Row, find_row, read_rows, write_rows
-from benchmarks.servers import engine, wrk
+from benchmarks.servers import engine, mixed, overload, proxy, wrk
 from benchmarks.servers.contenders import CONTENDERS
 from benchmarks.servers.errors import ServingError
-from benchmarks.servers.server import Server, bulk_seconds, started
-from benchmarks.servers.summary import summarise, table
+from benchmarks.servers.plan import BODIES, DEFAULTS, MIXED, OVERLOAD, PLAIN, PROXY, Plan, needed_bodies
+from benchmarks.servers.server import Server, bulk_seconds, proxied, started
+from benchmarks.servers.summary import Median, mixed_table, overload_table, proxy_table, summarise, table
 from benchmarks.servers.usage import DIRTY_SHARE, cleanly
 from benchmarks.servers.work import FITS, Work, make
 
-BODIES = ("json", "npy", "raw")
 WARM_UP_SECONDS, WARM_UP_CONCURRENCY = 2, 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, print the table; 1 if something could not be measured."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    plan = Plan(arguments)
+    if engine.ENGINE in plan.contenders and plan.mode != PLAIN:
+        parser.error(f"{engine.ENGINE} has no server to measure with --{plan.mode}")
     try:
         wrk.check_installed()
-        for name in arguments.contenders:
+        nginx = proxy.program(arguments.nginx) if plan.mode == PROXY else None
+        for name in plan.contenders:
             if name != engine.ENGINE:
                 CONTENDERS[name].make()
-        works = [make(name) for name in arguments.work]
+        works = [make(name) for name in plan.works]
     except (QualityError, ServingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    run = _Run(arguments)
+    run = _Run(plan, arguments.out, arguments.seconds, nginx)
     failures = [failure for repeat in range(arguments.repeats) for failure in run.measure(works, repeat)]
-    _show(run.wanted(), arguments.figure or arguments.out.with_suffix(".png"))
+    _show(plan, read_rows(arguments.out), arguments.figure or arguments.out.with_suffix(".png"))
     for failure in failures:
         print(f"not measured: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -60,8 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = [*CONTENDERS, engine.ENGINE]
-    parser.add_argument("--contenders", type=_names(known), default=known, help="separated by commas")
+    mode = parser.add_mutually_exclusive_group()
+    for name in (MIXED, OVERLOAD, PROXY):
+        mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, default=PLAIN)
+    known = DEFAULTS[PLAIN]
+    parser.add_argument("--contenders", type=_names(known), help="separated by commas (default: the mode's)")
     parser.add_argument("--work", type=_names(FITS), default=list(FITS), help="dense, conv")
     parser.add_argument("--bodies", type=_names(BODIES), default=list(BODIES), help="json, npy, raw")
     parser.add_argument("--rows", type=_integers, default=[1, 1000, 10_000], help="of one request")
@@ -73,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=float, default=4, help="of a run, after a warm-up")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--nginx", default="nginx", help="program for --proxy")
     parser.add_argument("--figure", type=Path, help="picture (default: --out with .png)")
     parser.add_argument("--out", required=True, type=Path)
     return parser
@@ -105,30 +119,16 @@ def _integers(text: str) -> list[int]:
 class _Run:
     """The rows of a file, and what is added to them."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._arguments = arguments
-
-    def wanted(self) -> list[Row]:
-        """The rows of the file that were asked for."""
-        asked_for = [
-            case
-            for repeat in range(self._arguments.repeats)
-            for name in self._arguments.contenders
-            for work in self._arguments.work
-            for case in self._cases(name, work, repeat)
-        ]
-        rows = read_rows(self._arguments.out)
-        return [row for case in asked_for if (row := find_row(rows, **case)) is not None]
+    def __init__(self, plan: Plan, out: Path, seconds: float, nginx: str | None) -> None:
+        self._plan, self._out, self._seconds, self._nginx = plan, out, seconds, nginx
 
     def measure(self, works: Sequence[Work], repeat: int) -> Iterator[str]:
         """Measure what the file lacks of a repeat; what cannot be measured comes back as sentences."""
-        names = self._arguments.contenders[:: -1 if repeat % 2 else 1]
         for work in works:
-            for name in names:
-                rows = read_rows(self._arguments.out)
-                missing = [
-                    case for case in self._cases(name, work.name, repeat) if not find_row(rows, **case)
-                ]
+            for name in self._plan.contenders[:: -1 if repeat % 2 else 1]:
+                rows = read_rows(self._out)
+                cases = self._plan.cases(name, work.name, repeat)
+                missing = [case for case in cases if not find_row(rows, **case)]
                 try:
                     if name == engine.ENGINE:
                         self._measure_engine(work, missing)
@@ -137,83 +137,83 @@ class _Run:
                 except ServingError as error:
                     yield str(error)
 
-    def _cases(self, name: str, work: str, repeat: int) -> list[Row]:
-        """What tells one row from another."""
-        is_engine = name == engine.ENGINE
-        if is_engine:
-            bodies, n_rows = [engine.BODY], engine.BATCHES
-        else:
-            bodies = [body for body in self._arguments.bodies if body in CONTENDERS[name].formats]
-            n_rows = self._arguments.rows
-        return [
-            {
-                "contender": name,
-                "work": work,
-                "body": body,
-                "rows": rows,
-                "concurrency": concurrency,
-                "repeat": repeat,
-            }
-            for rows in n_rows
-            for body in bodies
-            for concurrency in self._concurrency(rows, is_engine)
-        ]
-
-    def _concurrency(self, n_rows: int, is_engine: bool) -> Sequence[int]:
-        if is_engine:
-            return (1, 2)
-        return self._arguments.concurrency if n_rows == 1 else self._arguments.bulk_concurrency
-
     def _measure_engine(self, work: Work, missing: Sequence[Row]) -> None:
         for case in missing:
             measure = functools.partial(
-                engine.measure, work, case["rows"], case["concurrency"], self._arguments.seconds
+                engine.measure, work, case["rows"], case["concurrency"], self._seconds
             )
             self._add(case, cleanly(measure))
 
     def _measure_server(self, name: str, work: Work, missing: Sequence[Row]) -> None:
         """Single rows and bulk apart: a server may be set up in another way for each."""
         for bulk in (False, True):
-            cases = [case for case in missing if (case["rows"] > 1) == bulk]
+            cases = [case for case in missing if (case["rows"] > 1 and case["mode"] == PLAIN) == bulk]
             if cases:
-                with started(CONTENDERS[name], work, bulk) as server:
+                with contextlib.ExitStack() as stack:
+                    server = stack.enter_context(started(CONTENDERS[name], work, bulk))
+                    if self._nginx is not None:
+                        server = stack.enter_context(proxied(server, self._nginx))
                     self._measure_cases(server, cases)
 
     def _measure_cases(self, server: Server, cases: Sequence[Row]) -> None:
-        checked = None
+        checked: dict[tuple[str, int], float] = {}
         for case in cases:
-            body, n_rows, concurrency = case["body"], case["rows"], case["concurrency"]
-            if (body, n_rows) != checked:
-                once = server.check_scores(body, n_rows)
-                server.drive(body, n_rows, WARM_UP_CONCURRENCY if n_rows == 1 else 1, WARM_UP_SECONDS)
-                checked = (body, n_rows)
-            seconds = bulk_seconds(self._arguments.seconds, once if n_rows > 1 else 0.0)
-            self._add(case, server.measure(body, n_rows, concurrency, seconds))
+            for body, n_rows in needed_bodies(case):
+                if (body, n_rows) not in checked:
+                    checked[body, n_rows] = server.check_scores(body, n_rows)
+                    server.drive(body, n_rows, WARM_UP_CONCURRENCY if n_rows == 1 else 1, WARM_UP_SECONDS)
+            once = checked[case["body"], case["rows"]]
+            measure = functools.partial(_measure_case, server, case, self._seconds, once)
+            self._add(case, server.cleanly(measure))
 
     def _add(self, case: Row, figures: dict[str, Any]) -> None:
-        row = case | figures | {"seconds": self._arguments.seconds}
-        write_rows(self._arguments.out, [*read_rows(self._arguments.out), row])
+        row = case | figures | {"seconds": self._seconds}
+        write_rows(self._out, [*read_rows(self._out), row])
         print(f"{time.strftime('%H:%M:%S')} {_line(row)}", flush=True)
 
 
+def _measure_case(server: Server, case: Row, seconds: float, once: float) -> dict[str, Any]:
+    """Figures of one run; `once` is how long one request took."""
+    body, n_rows, concurrency = case["body"], case["rows"], case["concurrency"]
+    if case["mode"] == OVERLOAD:
+        return overload.measure(server, seconds)
+    if case["mode"] == MIXED:
+        return mixed.measure(server, body, n_rows, concurrency, bulk_seconds(seconds, once))
+    return server.measure(body, n_rows, concurrency, bulk_seconds(seconds, once if n_rows > 1 else 0.0))
+
+
 def _line(row: Row) -> str:
-    what = f"{row['contender']} {row['work']} {row['body']} rows {row['rows']} c {row['concurrency']}"
-    figures = f"{row['requests_per_second']:,.1f} requests/s, p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms"
+    case = f"{row['contender']} {row['mode']} {row['work']} {row['body']} rows {row['rows']}"
     others = f", {row['foreign_cpu']:.0%} of the machine used by others" if row["dirty"] else ""
+    if row["mode"] == OVERLOAD:
+        figures = f"{row['accepted_per_second']} accepted/s of {row['offered_per_second']}"
+        return f"{case}, repeat {row['repeat']}: {figures}, {row['refused']} refused{others}"
+    figures = f"{row['requests_per_second']:,.1f} requests/s, p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms"
     errors = f", {row['errors']} errors" if row["errors"] else ""
-    return f"{what}, repeat {row['repeat']}: {figures}{errors}{others}"
+    return f"{case} c {row['concurrency']}, repeat {row['repeat']}: {figures}{errors}{others}"
 
 
 # --- what came out ------------------------------------------------------------------------------------------
 
 
-def _show(rows: Sequence[Row], picture: Path) -> None:
-    """Print the table, draw the figure."""
-    medians = summarise(rows)
-    print("\n".join(table(medians)))
-    n_dirty = sum(row["dirty"] for row in rows)
+def _show(plan: Plan, rows: Sequence[Row], picture: Path) -> None:
+    """Print the table of the mode, draw the figure of plain runs."""
+    wanted = [row for case in plan.all_cases() if (row := find_row(rows, **case)) is not None]
+    if plan.mode == PLAIN:
+        medians = summarise(wanted)
+        print("\n".join(table(medians)))
+        _draw(medians, picture)
+    elif plan.mode == PROXY:
+        plain = summarise([row for row in rows if row.get("mode") == PLAIN])
+        print("\n".join(proxy_table(summarise(wanted), plain)))
+    else:
+        print("\n".join(mixed_table(wanted) if plan.mode == MIXED else overload_table(wanted)))
+    n_dirty = sum(row["dirty"] for row in wanted)
     if n_dirty:
-        print(f"\n{n_dirty} of {len(rows)} runs had over {DIRTY_SHARE:.0%} of the machine used by others.")
+        print(f"\n{n_dirty} of {len(wanted)} runs had over {DIRTY_SHARE:.0%} of the machine used by others.")
+
+
+def _draw(medians: Sequence[Median], picture: Path) -> None:
     if medians:
         from benchmarks.servers.picture import draw  # matplotlib takes a second to import
 

@@ -9,14 +9,14 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.environments import ROOT
-from benchmarks.servers import usage, wrk
+from benchmarks.servers import proxy, usage, wrk
 from benchmarks.servers.contenders import Contender, Start, clean_environ, free_port
 from benchmarks.servers.errors import ServingError
 from benchmarks.servers.formats import Format
@@ -35,13 +35,13 @@ class Server:
     contender: Contender
     work: Work
     port: int
-    root: int
+    roots: tuple[int, ...]
     mark: str
     cold_start_seconds: float
 
     def processes(self) -> list[int]:
-        """Of the whole tree."""
-        return usage.tree(self.root, self.mark)
+        """Of the whole tree, and of the proxy's."""
+        return sorted({process for root in self.roots for process in usage.tree(root, self.mark)})
 
     def headers(self, form: Format, n_rows: int) -> dict[str, str]:
         """Of a request with so many rows."""
@@ -75,24 +75,28 @@ class Server:
         compare_scores(form.scores(answer), self.work.scores(n_rows), what)
         return seconds
 
-    def measure(self, body: str, n_rows: int, concurrency: int, seconds: float) -> dict[str, Any]:
-        """Figures of one run, repeated where others used the machine; the one they used least."""
+    def load(self, body: str, n_rows: int) -> tuple[str, Path, dict[str, str]]:
+        """Address, file and headers of a request."""
+        form = self.contender.formats[body]
+        url = f"http://127.0.0.1:{self.port}{form.path}"
+        return url, form.file(self.work, n_rows), self.headers(form, n_rows)
+
+    def drive(self, body: str, n_rows: int, concurrency: int, seconds: float) -> wrk.Load:
+        """Post a body for so long."""
+        return wrk.drive(*self.load(body, n_rows), concurrency, seconds)
+
+    def cleanly(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Figures of a run, repeated where others used the machine; those of the one they used least."""
 
         def once() -> dict[str, Any]:
             usage.wait_until_idle(self.processes)
             usage.wait_until_quiet(self.processes, QUIET_SECONDS)
-            return self._run(body, n_rows, concurrency, seconds)
+            return measure()
 
         return usage.cleanly(once)
 
-    def drive(self, body: str, n_rows: int, concurrency: int, seconds: float) -> wrk.Load:
-        """Post a body for so long."""
-        form = self.contender.formats[body]
-        url = f"http://127.0.0.1:{self.port}{form.path}"
-        headers = self.headers(form, n_rows)
-        return wrk.drive(url, form.file(self.work, n_rows), headers, concurrency, seconds)
-
-    def _run(self, body: str, n_rows: int, concurrency: int, seconds: float) -> dict[str, Any]:
+    def measure(self, body: str, n_rows: int, concurrency: int, seconds: float) -> dict[str, Any]:
+        """Figures of one run."""
         with usage.Meter(self.processes) as meter:
             load = self.drive(body, n_rows, concurrency, seconds)
         requests = load.requests_per_second * meter.wall_seconds
@@ -125,6 +129,16 @@ def bulk_seconds(asked_for: float, request_seconds: float) -> float:
 
 
 @contextlib.contextmanager
+def proxied(server: Server, nginx: str) -> Iterator[Server]:
+    """The same through a proxy, whose processes count as its own."""
+    port = free_port()
+    with proxy.started(nginx, port, server.port, server.mark) as process:
+        before = dataclasses.replace(server, port=port, roots=(*server.roots, process.pid))
+        _wait_for_answer(before, lambda: process.poll() is None, lambda: "nginx is in front of it")
+        yield before
+
+
+@contextlib.contextmanager
 def started(contender: Contender, work: Work, bulk: bool) -> Iterator[Server]:
     """A contender that answers; ended with all it started, at the latest by SIGKILL.
 
@@ -146,18 +160,18 @@ def started(contender: Contender, work: Work, bulk: bool) -> Iterator[Server]:
             command, cwd=cwd, env=environ, stdout=stream, stderr=stream, start_new_session=True
         )
         try:
-            server = Server(contender, work, port, process.pid, mark, 0.0)
-            _wait_for_answer(server, process, log)
+            server = Server(contender, work, port, (process.pid,), mark, 0.0)
+            _wait_for_answer(server, lambda: process.poll() is None, lambda: f"{log} ends: {_tail(log)}")
             yield dataclasses.replace(server, cold_start_seconds=time.perf_counter() - begin)
         finally:
             _end(process, mark)
 
 
-def _wait_for_answer(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_answer(server: Server, is_alive: Callable[[], bool], words: Callable[[], str]) -> None:
     """Until it answers its first row."""
     form = next(iter(server.contender.formats.values()))
     end, seen = time.monotonic() + START_SECONDS, "no answer"
-    while time.monotonic() < end and process.poll() is None:
+    while time.monotonic() < end and is_alive():
         try:
             status, answer = server.post(form, 1)
         except (OSError, http.client.HTTPException) as error:
@@ -167,7 +181,7 @@ def _wait_for_answer(server: Server, process: subprocess.Popen[bytes], log: Path
                 return
             seen = f"{status} {answer[:200]!r}"
         time.sleep(0.02)
-    raise ServingError(f"{server.contender.name} does not answer ({seen}); {log} ends: {_tail(log)}")
+    raise ServingError(f"{server.contender.name} does not answer ({seen}); {words()}")
 
 
 def _end(process: subprocess.Popen[bytes], mark: str) -> None:

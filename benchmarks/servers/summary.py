@@ -40,10 +40,7 @@ class Median:
 
 def summarise(rows: Sequence[Row]) -> list[Median]:
     """Medians in the order in which cases and contenders first appear, by work, rows, body, concurrency."""
-    groups: dict[tuple, list[Row]] = {}
-    for row in rows:
-        groups.setdefault((tuple(row[name] for name in CASE), row["contender"]), []).append(row)
-    medians = [_median(contender, case, runs) for (case, contender), runs in groups.items()]
+    medians = [_median(contender, tuple(case), runs) for (contender, *case), runs in _groups(rows).items()]
     medians.sort(
         key=lambda median: (median.case[0] != "dense", median.case[2], median.case[1], median.case[3])
     )
@@ -56,10 +53,7 @@ def summarise(rows: Sequence[Row]) -> list[Median]:
 def _median(contender: str, case: tuple, runs: Sequence[Row]) -> Median:
     used = [run for run in runs if not run["dirty"]] or list(runs)
     rates = [run["requests_per_second"] for run in used]
-    figures = {}
-    for name in FIGURES:
-        values = [run[name] for run in used if run[name] is not None]
-        figures[name] = statistics.median(values) if values else None
+    figures = {name: _middle(used, name) for name in FIGURES}
     dirty = any(run["dirty"] for run in used)
     return Median(
         contender, case, figures, min(rates), max(rates), len(used), dirty, sum(run["errors"] for run in runs)
@@ -91,7 +85,7 @@ def table_line(median: Median) -> str:
     figures, (work, body, n_rows, concurrency) = median.figures, median.case
     rate = figures["requests_per_second"]
     cells = [
-        f"`{median.contender}`{'*' if median.dirty else ''}",
+        _name(median),
         work,
         body,
         f"{n_rows:,}",
@@ -102,6 +96,90 @@ def table_line(median: Median) -> str:
         *(_number(figures[name]) for name in FIGURES[1:]),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+PROXY_HEADER = (
+    "| contender | work | body | rows | c | requests/s | of those without | p50 ms | without | "
+    "p99 ms | without | CPU us a request | without |\n"
+    "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
+
+def proxy_table(medians: Sequence[Median], plain: Sequence[Median]) -> Iterator[str]:
+    """What the proxy costs: each figure beside that of the same contender without it, where there is one."""
+    without = {(median.contender, median.case): median.figures for median in plain}
+    yield PROXY_HEADER
+    for median in medians:
+        figures, (work, body, n_rows, concurrency) = median.figures, median.case
+        bare = without.get((median.contender, median.case), dict.fromkeys(FIGURES))
+        rate = figures["requests_per_second"]
+        share = rate / bare["requests_per_second"] if bare["requests_per_second"] else None
+        cells = [_name(median), work, body, f"{n_rows:,}", str(concurrency), _number(rate), _number(share)]
+        for name in ("p50_ms", "p99_ms", "cpu_us_per_request"):
+            cells += [_number(figures[name]), _number(bare[name])]
+        yield "| " + " | ".join(cells) + " |"
+
+
+MIXED_HEADER = (
+    "| contender | work | bulk body | bulk rows | c | bulk rows/s | single rows/s | p50 ms | p99 ms |\n"
+    "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
+
+def mixed_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Single rows beside requests of many rows that never pause, medians."""
+    yield MIXED_HEADER
+    for case, runs in _groups(rows).items():
+        contender, work, body, n_rows, concurrency = case
+        values = [_middle(runs, name) for name in ("requests_per_second", "p50_ms", "p99_ms")]
+        bulk = _middle(runs, "bulk_requests_per_second")
+        cells = [f"`{contender}`", work, body, f"{n_rows:,}", str(concurrency), _number(bulk * n_rows)]
+        yield "| " + " | ".join([*cells, *map(_number, values)]) + " |"
+
+
+OVERLOAD_FIGURES = (
+    "peak_per_second",
+    "offered_per_second",
+    "accepted_per_second",
+    "of_peak",
+    "accepted_p99_ms",
+    "refused_p50_ms",
+    "longest_ms",
+)
+OVERLOAD_HEADER = (
+    "| contender | work | peak/s | offered/s | accepted/s | of peak | accepted p99 ms | refused p50 ms | "
+    "longest ms | failed | slowest probe ms | probes failed |\n"
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
+
+def overload_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Medians over the repeats; failures and the slowest probe over all of them."""
+    yield OVERLOAD_HEADER
+    for (contender, work, *_), runs in _groups(rows).items():
+        probes = [probe for run in runs for probe in run["probes"].values()]
+        cells = [f"`{contender}`", work, *(_number(_middle(runs, name)) for name in OVERLOAD_FIGURES)]
+        cells += [str(sum(run["failed"] + run["unanswered"] for run in runs))]
+        cells += [_number(max(probe["longest_ms"] for probe in probes))]
+        cells += [str(sum(probe["failed"] for probe in probes))]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _groups(rows: Sequence[Row]) -> dict[tuple, list[Row]]:
+    """Repeats of each contender in each case."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["contender"], *(row[name] for name in CASE)), []).append(row)
+    return groups
+
+
+def _middle(runs: Sequence[Row], name: str) -> float | None:
+    values = [run[name] for run in runs if run[name] is not None]
+    return statistics.median(values) if values else None
+
+
+def _name(median: Median) -> str:
+    return f"`{median.contender}`{'*' if median.dirty else ''}"
 
 
 def _number(value: float | None) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ FEW_REQUESTS = 200  # for each connection: below it, the request that a run's en
 class Load:
     """What came of a run; `errors` are answers other than 2xx, and connections that failed."""
 
+    requests: int
     requests_per_second: float
     p50_ms: float
     p99_ms: float
@@ -35,6 +37,25 @@ def check_installed() -> None:
         )
 
 
+def start(
+    url: str, body: Path, headers: Mapping[str, str], concurrency: int, seconds: float
+) -> subprocess.Popen[str]:
+    """Begin to post a file for so long, or until `stop`."""
+    command = ["wrk", "--threads", "1", "--connections", str(concurrency)]
+    command += ["--duration", f"{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT_SECONDS}s"]
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
+    command += ["--script", str(SCRIPT), url]
+    environ = {**os.environ, "SERVING_BODY": str(body)}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def stop(running: subprocess.Popen[str], concurrency: int) -> Load:
+    """End a load before its time; raises ServingError as `read_result` does."""
+    running.send_signal(signal.SIGINT)
+    return read_result(running.communicate()[0], concurrency)
+
+
 def drive(url: str, body: Path, headers: Mapping[str, str], concurrency: int, seconds: float) -> Load:
     """Post a file for so long.
 
@@ -43,14 +64,7 @@ def drive(url: str, body: Path, headers: Mapping[str, str], concurrency: int, se
     ServingError
         If wrk does not say what came of it.
     """
-    command = ["wrk", "--threads", "1", "--connections", str(concurrency)]
-    command += ["--duration", f"{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT_SECONDS}s"]
-    for name, value in headers.items():
-        command += ["--header", f"{name}: {value}"]
-    command += ["--script", str(SCRIPT), url]
-    environ = {**os.environ, "SERVING_BODY": str(body)}
-    finished = subprocess.run(command, env=environ, capture_output=True, text=True)
-    return read_result(finished.stdout + finished.stderr, concurrency)
+    return read_result(start(url, body, headers, concurrency, seconds).communicate()[0], concurrency)
 
 
 def read_result(output: str, concurrency: int) -> Load:
@@ -72,4 +86,5 @@ def read_result(output: str, concurrency: int) -> Load:
         rate = concurrency * 1e6 / result["mean"]
     else:
         rate = result["requests"] * 1e6 / result["microseconds"]
-    return Load(rate, result["p50"] / 1e3, result["p99"] / 1e3, result["status"] + result["socket"])
+    errors = result["status"] + result["socket"]
+    return Load(result["requests"], rate, result["p50"] / 1e3, result["p99"] / 1e3, errors)

@@ -27,7 +27,7 @@ RESULT = (
 
 def row(contender="residual", rate=100.0, **changes):
     """A row as the file has it."""
-    case = {"work": "dense", "body": "json", "rows": 1, "concurrency": 32, "repeat": 0}
+    case = {"mode": "plain", "work": "dense", "body": "json", "rows": 1, "concurrency": 32, "repeat": 0}
     figures = {"p50_ms": 1.0, "p99_ms": 2.0, "cpu_us_per_request": 50.0, "memory_mb": 99.0}
     figures |= {"cold_start_seconds": 0.7, "errors": 0, "dirty": False}
     return {"contender": contender, **case, "requests_per_second": rate, **figures, **changes}
@@ -37,7 +37,7 @@ def test_many_requests_are_counted_by_the_clock():
     """And milliseconds, and both kinds of errors."""
     load = wrk.read_result(RESULT % (80_000, 1500.0), 32)
 
-    assert load == wrk.Load(requests_per_second=20_000, p50_ms=0.5, p99_ms=2.5, errors=3)
+    assert load == wrk.Load(requests=80_000, requests_per_second=20_000, p50_ms=0.5, p99_ms=2.5, errors=3)
 
 
 def test_few_requests_are_counted_by_their_mean():

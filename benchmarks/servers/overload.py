@@ -1,0 +1,67 @@
+"""Five times what a server can do, for half a minute: who is answered, who is refused, and how soon."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from benchmarks.environments import ROOT
+from benchmarks.servers import open_loop, probes, usage
+from benchmarks.servers.contenders import OURS
+from benchmarks.servers.errors import ServingError
+from benchmarks.servers.server import Server
+from service.settings import Settings
+
+BODY, ROWS = "npy", 32
+TIMES, SECONDS = 5, 30
+PEAK_CONCURRENCY = (2, 4, 8)
+
+
+def measure(server: Server, seconds: float) -> dict[str, Any]:
+    """Figures of one run; `seconds` are those of each look for the peak before it."""
+    peak = max(_accepted_per_second(server, concurrency, seconds) for concurrency in PEAK_CONCURRENCY)
+    usage.wait_until_idle(server.processes)
+    form = server.contender.formats[BODY]
+    headers = server.headers(form, ROWS)
+    offered = TIMES * peak
+    arguments = [server.port, form.path, form.file(server.work, ROWS), offered, SECONDS, json.dumps(headers)]
+    asked = [server.port, SECONDS, json.dumps(dict(server.contender.headers)), *_probe_paths(server)]
+    with usage.Meter(server.processes) as meter:
+        prober = _start(probes, asked)
+        client = _start(open_loop, arguments)
+        outcome, probed = _result(client), _result(prober)
+    return {
+        "peak_per_second": round(peak, 1),
+        "offered_per_second": round(offered, 1),
+        **outcome,
+        "of_peak": round(outcome["accepted_per_second"] / peak, 3),
+        "deadline_ms": Settings.from_environ({}).deadline_seconds * 1e3 if _is_ours(server) else None,
+        "probes": probed,
+        "memory_mb": round(usage.memory_mb(server.processes()), 1),
+        "foreign_cpu": round(meter.foreign, 3),
+    }
+
+
+def _accepted_per_second(server: Server, concurrency: int, seconds: float) -> float:
+    load = server.drive(BODY, ROWS, concurrency, seconds)
+    return load.requests_per_second * (1 - load.errors / load.requests) if load.requests else 0.0
+
+
+def _is_ours(server: Server) -> bool:
+    return server.contender.name == OURS
+
+
+def _probe_paths(server: Server) -> tuple[str, ...]:
+    return probes.PATHS if _is_ours(server) else ("/openapi.json",)
+
+
+def _start(module: Any, arguments: list[Any]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", module.__name__, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _result(process: subprocess.Popen[str]) -> dict[str, Any]:
+    output, errors = process.communicate()
+    if process.returncode:
+        raise ServingError(f"a client of the overload failed: {errors.strip()[-300:]}")
+    return json.loads(output)

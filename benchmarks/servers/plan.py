@@ -1,0 +1,78 @@
+"""What is to be measured: the cases of each mode, as the members that tell one row from another."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+from benchmarks.rows import Row
+from benchmarks.servers import engine, mixed, overload
+from benchmarks.servers.contenders import CONTENDERS, OURS, REFERENCE
+
+BODIES = ("json", "npy", "raw")
+PLAIN, PROXY, MIXED, OVERLOAD = "plain", "proxy", "mixed", "overload"
+DEFAULTS = {
+    PLAIN: (*CONTENDERS, engine.ENGINE),
+    PROXY: (OURS,),
+    MIXED: (OURS, REFERENCE),
+    OVERLOAD: (OURS,),
+}
+WORK_OF_OVERLOAD = "conv"
+ENGINE_PROCESSES = (1, 2)
+OPEN_LOOP = 0  # for a concurrency: as many connections as it takes
+
+
+class Plan:
+    """The cases that a command line asks for."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self.mode = arguments.mode
+        self.contenders = arguments.contenders or list(DEFAULTS[self.mode])
+        self.works = [WORK_OF_OVERLOAD] if self.mode == OVERLOAD else arguments.work
+
+    def cases(self, name: str, work: str, repeat: int) -> list[Row]:
+        """Of one contender on one work, in the order in which they are measured."""
+        return [
+            {
+                "contender": name,
+                "mode": self.mode,
+                "work": work,
+                "body": body,
+                "rows": n_rows,
+                "concurrency": concurrency,
+                "repeat": repeat,
+            }
+            for body, n_rows, concurrency in self._loads(name)
+        ]
+
+    def all_cases(self) -> Iterator[Row]:
+        """Of everything."""
+        for repeat in range(self._arguments.repeats):
+            for name in self.contenders:
+                for work in self.works:
+                    yield from self.cases(name, work, repeat)
+
+    def _loads(self, name: str) -> Iterator[tuple[str, int, int]]:
+        """Body, rows and concurrency."""
+        if name == engine.ENGINE:
+            yield from ((engine.BODY, n_rows, c) for n_rows in engine.BATCHES for c in ENGINE_PROCESSES)
+            return
+        readable = CONTENDERS[name].formats
+        if self.mode == OVERLOAD:
+            yield from [(overload.BODY, overload.ROWS, OPEN_LOOP)] if overload.BODY in readable else []
+            return
+        for n_rows in self._arguments.rows:
+            for body in self._arguments.bodies:
+                if body in readable:
+                    yield from ((body, n_rows, c) for c in self._concurrency(n_rows))
+
+    def _concurrency(self, n_rows: int) -> Sequence[int]:
+        """Connections; of single rows also where they are beside requests of many."""
+        if self.mode == MIXED:
+            return self._arguments.concurrency if n_rows > 1 else ()
+        return self._arguments.concurrency if n_rows == 1 else self._arguments.bulk_concurrency
+
+
+def needed_bodies(case: Row) -> list[tuple[str, int]]:
+    """Bodies and rows whose scores are to be checked before a case is timed."""
+    bodies = [(case["body"], case["rows"])]
+    return [*bodies, (mixed.SINGLE_BODY, 1)] if case["mode"] == MIXED else bodies
