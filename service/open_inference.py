@@ -5,6 +5,7 @@ Triton with the same folder, or to the service. References: the protocol's `infe
 binary tensor data extension.
 """
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -18,6 +19,8 @@ from detector import Manifest
 from detector.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE
 from service import bodies, codecs, tensors
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows
+from service.json_cuts import BLANKS
+from service.json_slices import SLICE_BYTES
 from service.messages import Body
 from service.picture_bodies import decode_pictures
 from service.problems import Problem
@@ -144,7 +147,7 @@ def decode(content: Body, header_length: str | None, manifest: Manifest, limits:
     n_json = _json_bytes(header_length, len(content))
     if n_json == 0:
         return _decode_raw(content, manifest, limits)
-    body = _decode_json(memoryview(content)[:n_json])
+    body = _read_json(memoryview(content)[:n_json])
     options = _options(body.parameters or {})
     outputs = _outputs(body, manifest, options)
     (sample_input,) = _check_inputs(body.inputs)
@@ -180,7 +183,48 @@ def _decode_raw(content: Body, manifest: Manifest, limits: Limits) -> InferBody:
     return InferBody(None, Decoded(samples), tuple(Output(name, True) for name in output_tensors(manifest)))
 
 
-def _decode_json(content: memoryview) -> _Body:
+# Of a long body the numbers of the input are cut out, between what is short before and after them.
+_DATA = re.compile(BLANKS.join([rb'"data"', b":", rb"\["]))
+_NO_NUMBER = re.compile(rb'["}]')
+_MOST_AROUND = 64 * 2**10
+_HOLE = b'["cut out"]'
+
+
+def _read_json(content: memoryview) -> _Body:
+    """The JSON of a request; of a long one without its numbers, which are put back unread.
+
+    A reader of it all would hold the interpreter for long. The numbers are cut out from the bracket after
+    `"data":` to the last bracket before the next quote or brace, and a hole is put there that occurs nowhere
+    else. If what is left is a request, and the hole is its input's data, then any value might stand there; so
+    it is the whole request if what was cut out is one, which whoever reads it as numbers will see.
+    """
+    cut = _cut(content) if len(content) > SLICE_BYTES else None
+    if cut is not None:
+        before, numbers, after = cut
+        with contextlib.suppress(Problem):
+            body = _decode_json(before + _HOLE + after)
+            if len(body.inputs) == 1 and memoryview(body.inputs[0].data) == _HOLE:
+                body.inputs[0].data = numbers
+                return body
+    return _decode_json(content)
+
+
+def _cut(content: memoryview) -> tuple[bytes, memoryview, bytes] | None:
+    """What stands before the numbers, they, and what stands after them; None where they are not found."""
+    opening = _DATA.search(content, 0, _MOST_AROUND)
+    if opening is None:
+        return None
+    start, behind = opening.end() - 1, len(content) - _MOST_AROUND
+    tail = bytes(content[behind:])
+    no_number = _NO_NUMBER.search(tail)
+    if no_number is None:
+        return None
+    end = behind + tail.rfind(b"]", 0, no_number.start()) + 1
+    before, after = bytes(content[:start]), bytes(content[end:])
+    return None if end <= behind or _HOLE in before or _HOLE in after else (before, content[start:end], after)
+
+
+def _decode_json(content: memoryview | bytes) -> _Body:
     try:
         return msgspec.json.decode(content, type=_Body)
     except msgspec.ValidationError as error:

@@ -2,18 +2,20 @@
 
 import base64
 import binascii
+import contextlib
 import functools
 import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from service.bodies import INSTANCES
+from service.bodies import INSTANCES, Expected, Limits
 from service.json_numbers import NumberReader
+from service.json_slices import SLICE_BYTES, decode_slices
 from service.problems import Problem
 
 BYTES = "BYTES"
@@ -32,8 +34,10 @@ NUMBERS = {
     "UINT64": "<u8",
 }
 _LENGTH = struct.Struct("<I")
-_AS_INSTANCES = b'{"%b":%%b}' % INSTANCES.encode()  # what the fast reader of numbers reads
+_OPENING = b'{"%b":' % INSTANCES.encode()  # of what the readers of instances read
 _SPACE = b" \t\r\n"
+_NO_LIMITS = Limits(2**63, 2**63)  # those of the request are held before, by the shape
+Text = bytes | msgspec.Raw | memoryview
 
 
 def datatype_of(array: np.ndarray) -> str:
@@ -94,13 +98,13 @@ def elements_from_bytes(content: memoryview, n_elements: int, pointer: str) -> l
 
 
 def numbers_from_json(
-    raw: bytes, datatype: str, shape: tuple[int, ...], pointer: str, *, gaps: bool = False
+    raw: Text, datatype: str, shape: tuple[int, ...], pointer: str, *, gaps: bool = False
 ) -> tuple[np.ndarray, bool]:
     """The array of a `data` member, flat or nested.
 
     Parameters
     ----------
-    raw : bytes
+    raw : bytes, msgspec.Raw or memoryview
         The member's text.
     datatype : str
         One of `NUMBERS`.
@@ -125,22 +129,84 @@ def numbers_from_json(
     depth = _depth(raw)
     if depth not in (1, len(shape)):
         raise misplaced(pointer, f"must be flat or nested as the shape {list(shape)}")
-    is_float = datatype.startswith("FP")
-    wanted = shape if depth == len(shape) else (math.prod(shape),)
-    if is_float:
-        read = NumberReader().read(_AS_INSTANCES % raw, len(wanted) - 1)
-        if read is not None and read[0].shape == wanted:
-            return read[0].reshape(shape), depth > 1
-    values = _decode(raw, _nested_type(depth, float if is_float else int, gaps and is_float), pointer)
-    _check_lengths(values, wanted, pointer)
+    is_float, nested = datatype.startswith("FP"), depth == len(shape)
+    wanted = shape if nested else (math.prod(shape),)
+    if datatype in ("INT64", "UINT64"):  # float64 cannot tell all of them apart
+        values = _decode(raw, _nested_type(depth, int, False), pointer)
+        array = _to_array(values, wanted, object, pointer)
+    else:
+        array = _read_floats(raw, wanted, pointer, gaps=gaps and is_float)
+    if not is_float:
+        array = _to_integers(array, datatype, pointer)
+    return array.reshape(shape), depth > 1
+
+
+def _read_floats(raw: Text, wanted: tuple[int, ...], pointer: str, *, gaps: bool) -> np.ndarray:
+    """The numbers as float64; a long text is read slice by slice, so that others are not kept waiting."""
+    if len(memoryview(raw)) > SLICE_BYTES and not gaps:
+        with renamed(pointer):
+            array = decode_slices(_as_body(raw), Expected(wanted[1:]), _NO_LIMITS, ()).samples
+        if array.shape != wanted:
+            _check_lengths(array, wanted, pointer)
+        return array
+    read = NumberReader().read(b"%b%b}" % (_OPENING, raw), len(wanted) - 1)
+    if read is not None and read[0].shape == wanted:
+        return read[0]
+    values = _decode(raw, _nested_type(len(wanted), float, gaps), pointer)
+    return _to_array(values, wanted, np.float64, pointer)
+
+
+def _as_body(raw: Text) -> memoryview:
+    """A text as the instances of a body, copied in steps: one copy of it all would take long."""
+    text = memoryview(raw)
+    body = memoryview(np.empty(len(_OPENING) + len(text) + 1, np.uint8))  # not touched before it is written
+    body[: len(_OPENING)] = _OPENING
+    for start in range(0, len(text), SLICE_BYTES):
+        part = text[start : start + SLICE_BYTES]
+        place = len(_OPENING) + start
+        body[place : place + len(part)] = part
+    body[-1:] = b"}"
+    return body
+
+
+@contextlib.contextmanager
+def renamed(pointer: str) -> Iterator[None]:
+    """Problems of instances as those of the data at this place."""
     try:
-        return np.array(values, np.float64 if is_float else NUMBERS[datatype]).reshape(shape), depth > 1
-    except OverflowError as error:
-        limits = np.iinfo(NUMBERS[datatype])
-        raise misplaced(pointer, f"{datatype} holds integers from {limits.min} to {limits.max}") from error
+        yield
+    except Problem as problem:
+        detail = problem.detail.replace(f"/{INSTANCES}", pointer, 1)
+        places = [
+            {"detail": detail, "pointer": error["pointer"].replace(f"/{INSTANCES}", pointer, 1)}
+            for error in problem.errors
+            if "pointer" in error
+        ]
+        raise Problem(problem.type, detail, places) from problem
 
 
-def elements_from_json(raw: bytes, n_elements: int, pointer: str) -> list[bytes]:
+def _to_array(values: list, wanted: tuple[int, ...], dtype: Any, pointer: str) -> np.ndarray:
+    _check_lengths(values, wanted, pointer)
+    return np.array(values, dtype)
+
+
+def _to_integers(array: np.ndarray, datatype: str, pointer: str) -> np.ndarray:
+    """Numbers, which JSON does not tell apart, as integers of a datatype."""
+    limits = np.iinfo(NUMBERS[datatype])
+    for faulty, words in (
+        (
+            array != np.floor(array) if array.dtype == np.float64 else np.zeros(array.shape, bool),
+            "an integer",
+        ),
+        ((array < limits.min) | (array > limits.max), f"from {limits.min} to {limits.max}"),
+    ):
+        if faulty.any():
+            index = tuple(map(int, np.argwhere(faulty)[0]))
+            place = "/".join((pointer, *map(str, index)))
+            raise misplaced(place, f"{datatype} must be {words}, got {array[index]:g}")
+    return array.astype(NUMBERS[datatype])
+
+
+def elements_from_json(raw: Text, n_elements: int, pointer: str) -> list[bytes]:
     """The elements of a `BYTES` tensor of one axis, which JSON can only hold as text: base64.
 
     Raises
@@ -159,7 +225,7 @@ def elements_from_json(raw: bytes, n_elements: int, pointer: str) -> list[bytes]
     return elements
 
 
-def _depth(raw: bytes) -> int:
+def _depth(raw: Text) -> int:
     """How many brackets open before the first value."""
     depth = 0
     for byte in memoryview(raw)[:64]:
@@ -178,7 +244,7 @@ def _nested_type(depth: int, value: type, gaps: bool) -> Any:
     return form
 
 
-def _decode(raw: bytes, form: Any, pointer: str) -> list:
+def _decode(raw: Text, form: Any, pointer: str) -> list:
     try:
         return msgspec.json.decode(raw, type=form)
     except msgspec.ValidationError as error:

@@ -220,8 +220,19 @@ def changed(**members):
         (changed(shape=2), "/inputs/0/shape: must be an array, got an integer"),
         (changed(datatype="BOOL"), "/inputs/0/datatype: must be one of FP16, FP32"),
         (changed(datatype="BYTES"), "/inputs/0/datatype: must be one of FP16, FP32"),
-        (changed(datatype="UINT8"), "/inputs/0/data/0: must be an integer, got a number"),
-        (changed(datatype="UINT8", data=[0, 1, 2, 3, 4, 256]), "UINT8 holds integers from 0 to 255"),
+        (changed(datatype="UINT8"), "/inputs/0/data/2: UINT8 must be an integer, got 0.5"),
+        (
+            changed(datatype="UINT8", data=[0, 1, 2, 3, 4, 256]),
+            "/inputs/0/data/5: UINT8 must be from 0 to 255, got 256",
+        ),
+        (
+            changed(datatype="INT64", data=[0, 1, 2, 3, 4, 2**63]),
+            "data/5: INT64 must be from -9223372036854775808",
+        ),
+        (
+            changed(datatype="UINT64", data=[0, 1, 2, 3, 4, 5.0]),
+            "/inputs/0/data/5: must be an integer, got a number",
+        ),
         (changed(data=[1, 2, 3, 4, 5, "6"]), "/inputs/0/data/5: must be a number, got text"),
         (changed(data=[1, 2, 3, 4, 5, True]), "/inputs/0/data/5: must be a number, got a boolean"),
         (changed(data=[[1, 2, 3], [4, 5]]), "/inputs/0/data/1: must have 3 elements, got 2"),
@@ -373,6 +384,71 @@ def test_fast_reader_reads_what_the_strict_one_reads(small_manifest, values):
     )
 
     assert fast.tobytes() == strict[:-1].tobytes()
+
+
+MANY = Limits(100_000, 2**27)
+LONG = np.random.default_rng(0).normal(size=(30_000, 3))  # 1.7 MB of JSON
+
+
+def long_request(data, datatype="FP32", before=b"", after=b""):
+    """A request with so much data, as text, and more members before and after it."""
+    given = b'"name": "samples", "shape": [%d, 3], "datatype": "%s"' % (len(LONG), datatype.encode())
+    return b'{%b"inputs": [{%b, "data" : %b}]%b}' % (before, given, data, after)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_long_request_is_read_as_a_short_one(small_manifest, nested):
+    """Wherever its other members stand, bit for bit."""
+    data = json.dumps((LONG if nested else LONG.ravel()).tolist(), indent=0 if nested else None).encode()
+    request = long_request(data, before=b'"id": "8]}", ', after=b', "outputs": [{"name": "ratio"}] ')
+    body = open_inference.decode(bytearray(request), None, small_manifest, MANY)
+
+    assert body.decoded.samples.tobytes() == LONG.tobytes()
+    assert body.id == "8]}"
+    assert [output.name for output in body.outputs] == ["ratio"]
+    assert body.decoded.point((29_999, 1)) == "/inputs/0/data/" + ("29999/1" if nested else "89998")
+
+
+def test_long_request_of_integers(small_manifest):
+    """Each within its datatype."""
+    pixels = np.random.default_rng(0).integers(0, 256, LONG.shape)
+    data = json.dumps(pixels.ravel().tolist()).encode()
+    body = open_inference.decode(long_request(data, "UINT8"), None, small_manifest, MANY)
+
+    assert body.decoded.samples.dtype == np.uint8
+    assert (body.decoded.samples == pixels).all()
+    with pytest.raises(Problem, match="INT8 must be from -128 to 127, got"):
+        open_inference.decode(long_request(data, "INT8"), None, small_manifest, MANY)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ((b", 1.5, ", b", true, "), "/inputs/0/data/50001: must be a number, got a boolean"),
+        ((b", 1.5, ", b', "]", '), "/inputs/0/data/50001: must be a number, got text"),
+        ((b", 1.5, ", b", 1.5, 2, "), "/inputs/0/data: must have 90000 elements, got 90001"),
+        ((b", 1.5, ", b", [1.5], "), "/inputs/0/data/50001: must be a number, got an array"),
+        ((b", 1.5, ", b", 1.5], "), "is not JSON"),
+        ((b'"data"', b'"Data"'), "must have the member data"),
+        ((b"}]}", b"}]"), "is not JSON"),
+        ((b"}]}", b"}]} x"), "is not JSON"),
+        ((b"}]}", b', "data": [1, 2]}]}'), "/inputs/0/data: must have 90000 elements, got 2"),
+        ((b'"shape"', b'"x": "[\\"cut out\\"]", "parameters": {"data": [1]}, "shape"'), None),
+    ],
+)
+def test_long_request_is_refused_as_a_short_one(small_manifest, damage, message):
+    """With the place of the fault; what only looks like data is left alone."""
+    values = [*([0.25] * 50_000), 0.5, 1.5, *([0.75] * 39_998)]
+    request = long_request(json.dumps(values).encode()).replace(*damage, 1)
+    if message is None:
+        body = open_inference.decode(request, None, small_manifest, MANY)
+        assert body.decoded.samples.ravel().tolist() == values
+        return
+
+    with pytest.raises(Problem) as caught:
+        open_inference.decode(request, None, small_manifest, MANY)
+
+    assert message in caught.value.detail
 
 
 def test_requests_of_one_batch_keep_to_themselves(detector):
