@@ -42,6 +42,10 @@ class Block:
     values: np.ndarray | list
 
 
+_SLICE_VALUES = 2**15  # a millisecond of writing
+_CELL_VALUES = 8  # what writing a word or a contribution costs in values of an array
+
+
 class Reply:
     """What an answer says, whatever its form.
 
@@ -67,6 +71,10 @@ class Reply:
     def array(self) -> np.ndarray:
         """The one array that stands for it where there is room for no more."""
         raise NotImplementedError
+
+    def size(self) -> int:
+        """About how many values there are to write."""
+        return self.array().size
 
     def blocks(self) -> list[Block]:
         """The rows as columns of a table, for answers that can be one."""
@@ -96,6 +104,10 @@ class ScoreReply(Reply):
 
     def array(self) -> np.ndarray:  # noqa: D102
         return self.scores.score
+
+    def size(self) -> int:  # noqa: D102
+        explanation = self.scores.explanation
+        return super().size() + (0 if explanation is None else _size(explanation))
 
     def blocks(self) -> list[Block]:  # noqa: D102
         return super().blocks() + [Block((name,), values) for name, values in self._columns().items()]
@@ -192,7 +204,30 @@ def reply_to(
 
 def _to_json(reply: Reply) -> bytes:
     manifest = reply.detector.manifest
-    return to_json({"model": manifest.name, "version": manifest.version, **reply.head(), **reply.rows()})
+    rows = reply.rows()
+    if reply.size() > _SLICE_VALUES:
+        rows = {name: orjson.Fragment(_in_slices(values)) for name, values in rows.items()}
+    return to_json({"model": manifest.name, "version": manifest.version, **reply.head(), **rows})
+
+
+def _in_slices(values: np.ndarray | list) -> bytes:
+    """The JSON of many values, written some at a time: other threads get their turn in between."""
+    size = _size(values)
+    if size <= _SLICE_VALUES:
+        return to_json(values)
+    step = _SLICE_VALUES * len(values) // size
+    if step:
+        parts = (to_json(values[start : start + step])[1:-1] for start in range(0, len(values), step))
+    else:
+        parts = map(_in_slices, values)
+    return b"[%s]" % b",".join(parts)
+
+
+def _size(values: np.ndarray | list) -> int:
+    """Values in an array or a list; the rows of a list have one length, and what is in them costs more."""
+    if isinstance(values, np.ndarray):
+        return values.size
+    return len(values) * (_CELL_VALUES * len(values[0]) if values and isinstance(values[0], list) else 1)
 
 
 def _to_ndjson(reply: Reply) -> bytes:
@@ -220,9 +255,13 @@ def _to_npy(reply: Reply) -> bytes:
 def _to_csv(reply: Reply) -> bytes:
     """A line of names and one for each sample, with the digits of JSON; LF ends a line."""
     blocks = reply.blocks()
-    lines = [b",".join(_quoted(name) for block in blocks for name in block.names)]
-    lines += map(b",".join, zip(*(_csv_cells(block.values) for block in blocks), strict=True))
-    return b"\n".join(lines) + b"\n"
+    names = [_quoted(name) for block in blocks for name in block.names]
+    pieces = [b",".join(names)]
+    rows = max(1, _SLICE_VALUES // len(names))
+    for start in range(0, len(reply.array()), rows):
+        cells = [_csv_cells(block.values[start : start + rows]) for block in blocks]
+        pieces += cells[0] if len(cells) == 1 else map(b",".join, zip(*cells, strict=True))
+    return b"\n".join(pieces) + b"\n"
 
 
 def _csv_cells(values: np.ndarray | list) -> list[bytes]:

@@ -117,7 +117,9 @@ def table_forms() -> tuple[str, ...]:
 
 def may_inflate(headers: Mapping[str, str]) -> bool:
     """Whether a body may become far more than its bytes; headers by name in lower case."""
-    return "content-encoding" in headers or headers.get("content-type", "").startswith((ARROW, PARQUET))
+    return "content-encoding" in headers or headers.get("content-type", "").lower().startswith(
+        (ARROW, PARQUET)
+    )
 
 
 def lacks_pyarrow(media_type: str) -> bool:

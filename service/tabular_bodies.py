@@ -103,20 +103,19 @@ def decode_csv(content: bytes, parameters: Mapping[str, str], expected: Expected
         Naming the first cell that is not what its column takes, with row and column.
     """
     _check_parameters(parameters)
-    content = bytes(content).removeprefix(codecs.BOM_UTF8)
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    content = content.rstrip(b"\n")
-    end = _end_of_header(content)
+    begin, stop = len(codecs.BOM_UTF8) * content.startswith(codecs.BOM_UTF8), _end_of_lines(content)
+    end = _end_of_header(content, begin, stop)
     max_commas = _MOST_COMMAS * len(expected.columns())
-    header = next(_records(content[:end], 0, max_commas), [])
+    header = next(_records(content, begin, end, max_commas), [])
     layout = match_columns(header, expected, _header_hint(header))
-    body = content[end + 1 :]
     if layout.timestamp is None and not expected.cells:
-        samples = _read_numbers(body, layout, len(header), limits)
+        samples = _read_numbers(content, end + 1, stop, layout, len(header), limits)
         if samples is not None:
             return Decoded(samples)
-    return _read_cells(_records(body, end + 1, max_commas), header, layout, expected, limits)
+    records = _records(content, end + 1, stop, max_commas)
+    return _read_cells(records, header, layout, expected, limits)
 
 
 def _check_parameters(parameters: Mapping[str, str]) -> None:
@@ -128,24 +127,36 @@ def _check_parameters(parameters: Mapping[str, str]) -> None:
         )
 
 
-def _end_of_header(content: bytes) -> int:
+def _end_of_lines(content: bytes) -> int:
+    """Where the last line ends, blank ones left out; without a copy of what may be a hundred megabytes."""
+    stop = len(content)
+    while stop:
+        tail = content[max(0, stop - _SLICE_BYTES) : stop]
+        stop -= len(tail) - len(tail.rstrip(b"\n"))
+        if not tail.endswith(b"\n") or content[stop - 1 : stop] != b"\n":
+            break
+    return stop
+
+
+def _end_of_header(content: bytes, begin: int, stop: int) -> int:
     """Where the first record ends: a line feed between quotes is one of a cell."""
-    start = quotes = 0
+    start, quotes = begin, 0
     for _ in range(_MOST_HEADER_LINES):
-        end = content.find(b"\n", start)
-        quotes += content.count(b'"', start, end if end >= 0 else None)
-        if end < 0 or quotes % 2 == 0:
-            return end if end >= 0 else len(content)
+        end = content.find(b"\n", start, stop)
+        end = stop if end < 0 else end
+        quotes += content.count(b'"', start, end)
+        if end == stop or quotes % 2 == 0:
+            return end
         start = end + 1
     raise Problem("malformed-body", f"the header of the CSV may have {_MOST_HEADER_LINES} lines")
 
 
-def _records(content: bytes, at: int, max_commas: int) -> Iterator[list[str]]:
-    """The cells of each line; `at` is where the content lies within the body."""
+def _records(content: bytes, begin: int, stop: int, max_commas: int) -> Iterator[list[str]]:
+    """The cells of each line in a part of the body."""
     try:
-        yield from csv.reader(_lines(str(content, "utf-8"), max_commas), strict=True)
+        yield from csv.reader(_lines(str(content[begin:stop], "utf-8"), max_commas), strict=True)
     except UnicodeDecodeError as error:
-        place = f"{error.reason} at byte {at + error.start}"
+        place = f"{error.reason} at byte {begin + error.start}"
         raise Problem("malformed-body", f"the CSV must be UTF-8: {place}") from error
     except csv.Error as error:
         raise Problem("malformed-body", f"the CSV cannot be parsed: {error}") from error
@@ -175,20 +186,23 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _read_numbers(body: bytes, layout: Layout, n_columns: int, limits: Limits) -> np.ndarray | None:
+def _read_numbers(
+    content: bytes, begin: int, stop: int, layout: Layout, n_columns: int, limits: Limits
+) -> np.ndarray | None:
     """A table of nothing but numbers, fast; None where a closer look must find out what is wrong."""
-    n_rows = body.count(b"\n") + 1 if body else 0
+    n_rows = content.count(b"\n", begin, stop) + 1 if begin < stop else 0
     check_rows(n_rows, limits)
     samples = np.empty((n_rows, len(layout.features)))
     reader = NumberReader()
-    start = row = 0
+    row = 0
     while row < n_rows:
-        end = body.find(b"\n", start + _SLICE_BYTES)
-        values = _read_lines(body[start : end if end >= 0 else None], n_columns, reader)
+        end = content.find(b"\n", begin + _SLICE_BYTES, stop)
+        end = stop if end < 0 else end
+        values = _read_lines(content[begin:end], n_columns, reader)
         if values is None:
             return None
         samples[row : row + len(values)] = values[:, layout.features]
-        start, row = end + 1, row + len(values)
+        begin, row = end + 1, row + len(values)
     return samples
 
 

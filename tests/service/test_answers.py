@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from detector import Detector, ModelStore
 from detector.images import encode_heat_map, read_image
+from service.answers import encode, reply_to
 from tests.model_folder import MIXED, publish_model
 from tests.service.answers import assert_problem, from_npy, to_npy
 
@@ -241,6 +242,39 @@ def make_store_client(tmp_path, settings, make_app) -> Callable[..., FlaskClient
 def test_wildcards_choose_the_first_of_their_kind(post, accept, chosen):
     """JSON where nothing else is preferred."""
     assert post("/score", SAMPLES, accept).mimetype == chosen
+
+
+@pytest.mark.parametrize(
+    "shape", [(3,), (40_000,), (50_000, 3), (3, 50_000), (2, 2, 40_000), (40_000, 1, 1), (0, 3), (65_536,)]
+)
+def test_long_answers_are_written_in_slices(store, shape):
+    """Which nobody can tell from the bytes, in JSON and in CSV."""
+    detector = Detector.load(store.folder("flat", 1))
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    cells = values.reshape(-1, 3)[: len(values)] if values.size % 3 == 0 else np.zeros((0, 3), np.float32)
+
+    _, written = encode(JSON, reply_to("reconstruction", detector, values))
+    _, table = encode(CSV, reply_to("reconstruction", detector, cells))
+
+    assert orjson.loads(written)["reconstruction"] == answer_floats(values)
+    lines = table.decode().splitlines()
+    assert lines[0] == "a,b,c"
+    assert [list(map(float, line.split(","))) for line in lines[1:]] == answer_floats(cells)
+
+
+def test_long_explanations_are_written_in_slices(store):
+    """As those of a few samples are, one after the other."""
+    detector = Detector.load(store.folder("tiny", 1))
+    samples = np.random.default_rng(0).normal(size=(5000, 3))
+
+    _, written = encode(JSON, reply_to("score", detector, detector.score(samples, explain=2)))
+
+    assert orjson.loads(written)["explanation"][::1000] == [
+        orjson.loads(encode(JSON, reply_to("score", detector, detector.score(row[None], explain=2)))[1])[
+            "explanation"
+        ][0]
+        for row in samples[::1000]
+    ]
 
 
 @pytest.fixture

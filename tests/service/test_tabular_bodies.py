@@ -67,6 +67,15 @@ def test_csv_without_feature_names_counts_its_columns():
     np.testing.assert_array_equal(decode("2,0,1\n3,1,2\n", Expected((3,))).samples, [[1, 2, 3]])
 
 
+@pytest.mark.parametrize("blank", [0, 1, 2**18 - 1, 2**18, 2**18 + 1, 2**19 + 7])
+def test_blank_lines_at_the_end_are_none(blank):
+    """Any number of them."""
+    text = "a,b,c\n1,2,3\n4,5,6" + "\n" * blank
+
+    np.testing.assert_array_equal(decode(bytearray(text.encode())).samples, [[1, 2, 3], [4, 5, 6]])
+    assert decode("a,b,c" + "\n" * blank).samples.shape == (0, 3)
+
+
 def test_csv_of_a_series_has_channels_as_columns_and_may_have_time_stamps():
     """They are not read, whatever they look like."""
     decoded = decode("timestamp,y,x\n10:15,2,1\n2026-01-01,4,3\n,6,5\n", SERIES)
