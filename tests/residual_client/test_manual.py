@@ -50,7 +50,9 @@ def test_programs_run(address, place, program):
     program = program.replace("http://127.0.0.1:8000", address)
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"]
 
-    assert subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout
+    finished = subprocess.run(command, cwd=place, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout
 
 
 def test_commands_run(address, place, monkeypatch, capsys):
