@@ -27,6 +27,7 @@ Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.url is None and arguments.model is None:
         parser.error("say who scores: --url URL, or --model with the path of a model folder")
     try:
-        _run(arguments)
+        with _terminable():
+            _run(arguments)
     except BrokenPipeError:  # whoever read stdout has enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -63,6 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted: nothing was written", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Being terminated cleans up as Ctrl-C does."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _parser() -> argparse.ArgumentParser:

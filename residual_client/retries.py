@@ -75,7 +75,9 @@ class Retries:
             return backoff
         if asked > LONGEST_RETRY_AFTER_SECONDS:
             return None
-        return asked + _jitter(0, FIRST_PAUSE_SECONDS)
+        # All who were refused together are asked to wait as long; each time they spread out further.
+        spread = max(asked, FIRST_PAUSE_SECONDS) * 2**attempt
+        return asked + _jitter(0, min(spread, LONGEST_PAUSE_SECONDS))
 
 
 def _jitter(least: float, most: float) -> float:

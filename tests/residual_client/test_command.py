@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -372,3 +374,23 @@ def test_reader_that_leaves_ends_the_command(store, values, tmp_path):
         said = process.stderr.read()
         assert process.wait(30) == 1
     assert said == b""
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_command_that_is_ended_leaves_nothing(store, values, tmp_path, kind):
+    """No half file, and no traceback."""
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "rows.npy", np.tile(values, (10000, 1)))
+    command = [sys.executable, "-m", "residual_client", "score", "in/rows.npy", "--out", "scores.csv"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [*command, "--model", f"{store.root}/tiny"], cwd=tmp_path, env=environ, stderr=subprocess.PIPE
+    ) as process:
+        end = time.monotonic() + 30
+        while not list(tmp_path.glob(".scores.csv-*")) and time.monotonic() < end:
+            time.sleep(0.01)
+        process.send_signal(kind)
+        said = process.stderr.read()
+        assert process.wait(30) == 130
+    assert said == b"interrupted: nothing was written\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -139,6 +139,17 @@ def test_service_that_is_down_for_long_is_not_waited_for(text):
     assert pauses_of(Retries(4), Answer(503, {"retry-after": text}, b"")) == []
 
 
+def test_refused_clients_spread_out():
+    """They are all asked to wait as long, and would all come back at once."""
+    busy = Answer(503, {"retry-after": "1"}, b"")
+    runs = [pauses_of(Retries(4), *[busy] * 5) for _ in range(50)]
+
+    for pauses, longest in zip(zip(*runs, strict=True), [2, 3, 5, 6], strict=True):
+        assert min(pauses) >= 1
+        assert max(pauses) <= longest
+        assert max(pauses) - min(pauses) > (longest - 1) / 2
+
+
 def test_retry_after_may_be_a_date():
     """Or nothing that is known."""
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=30)
