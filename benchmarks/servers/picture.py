@@ -8,50 +8,56 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from benchmarks.figures import OTHER_COLOUR, OUR_COLOUR
+from benchmarks.figures import DOT_COLOUR, OTHER_COLOUR, OUR_COLOUR
 from benchmarks.servers.contenders import OURS
 from benchmarks.servers.engine import ENGINE
 from benchmarks.servers.summary import Median
 
-ENGINE_COLOUR = "#e0b050"
+ENGINE_COLOUR = "#c98a1b"
 COLUMNS = 3
+SINGLE_CONCURRENCY = 32  # of single rows, where it was run; else, and of bulk, the highest
+FAR_CEILING = 4.0  # times the longest bar: it would make all of them short
 
 
 def draw(path: Path, medians: Sequence[Median]) -> None:
-    """One panel for each work, number of rows and body, at the highest concurrency that most were run at."""
+    """One panel for each work and number of rows; a bar for each contender and body."""
     panels = _panels([median for median in medians if median.contender != ENGINE])
     if not panels:
         return
-    n_lines = -(-len(panels) // COLUMNS)
+    n_columns = min(COLUMNS, len(panels))
+    n_lines = -(-len(panels) // n_columns)
     tallest = max(map(len, panels.values()))
     figure, axes = plt.subplots(
         n_lines,
-        min(COLUMNS, len(panels)),
-        figsize=(4.6 * min(COLUMNS, len(panels)), n_lines * (1.0 + 0.3 * tallest)),
+        n_columns,
+        figsize=(4.8 * n_columns, n_lines * (1.1 + 0.26 * tallest)),
         squeeze=False,
         layout="constrained",
     )
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    for axis, (title, shown) in zip(axes.flat, panels.items(), strict=False):
-        _draw_panel(axis, title, shown)
+    for axis, ((work, n_rows), shown) in zip(axes.flat, panels.items(), strict=False):
+        _draw_panel(axis, shown, tallest)
+        _draw_ceiling(axis, [median for median in medians if median.contender == ENGINE], work)
+        rows = f"{n_rows:,} rows" if n_rows > 1 else "1 row"
+        axis.set_title(f"{work}, {rows}, c = {shown[0].case[3]}", fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def _panels(medians: Sequence[Median]) -> dict[str, list[Median]]:
-    """Panels in order, each of one concurrency: 32 of single rows where it was run, else the highest."""
-    cases: dict[tuple, set[int]] = {}
+def _panels(medians: Sequence[Median]) -> dict[tuple[str, int], list[Median]]:
+    """Panels in order, each of one concurrency, its bars from the slowest."""
+    found: dict[tuple[str, int], list[Median]] = {}
     for median in medians:
-        cases.setdefault(median.case[:3], set()).add(median.case[3])
+        found.setdefault((median.case[0], median.case[2]), []).append(median)
     panels = {}
-    for (work, body, n_rows), found in cases.items():
-        concurrency = 32 if 32 in found else max(found)
-        shown = [median for median in medians if median.case == (work, body, n_rows, concurrency)]
-        title = f"{work}, {body}, {n_rows:,} row{'s' if n_rows > 1 else ''}, c = {concurrency}"
-        panels[title] = sorted(shown, key=_rate)
+    for key, all_of_it in found.items():
+        run = {median.case[3] for median in all_of_it}
+        concurrency = SINGLE_CONCURRENCY if key[1] == 1 and SINGLE_CONCURRENCY in run else max(run)
+        panels[key] = sorted((median for median in all_of_it if median.case[3] == concurrency), key=_rate)
     return panels
 
 
@@ -59,17 +65,30 @@ def _rate(median: Median) -> float:
     return median.figures["requests_per_second"] * median.case[2]
 
 
-def _draw_panel(axis: plt.Axes, title: str, medians: Sequence[Median]) -> None:
+def _draw_panel(axis: plt.Axes, medians: Sequence[Median], tallest: int) -> None:
+    labels = []
     for place, median in enumerate(medians):
+        n_rows = median.case[2]
         colour = OUR_COLOUR if median.contender == OURS else OTHER_COLOUR
         axis.barh(place, _rate(median), color=colour, height=0.7)
-        n_rows = median.case[2]
-        axis.plot(
-            [median.lowest * n_rows, median.highest * n_rows], [place, place], color="#33404a", linewidth=1.2
-        )
-    axis.set_yticks(range(len(medians)), [f"{median.contender}  {_rate(median):,.0f}" for median in medians])
-    axis.set_xlabel("rows/s: median, and lowest to highest")
-    axis.set_title(title, fontsize=10)
+        spread = [median.lowest * n_rows, median.highest * n_rows]
+        axis.plot(spread, [place, place], color=DOT_COLOUR, linewidth=1.2)
+        labels.append(f"{median.contender}, {median.case[1]}  {_rate(median):,.0f}")
+    axis.set_yticks(range(len(medians)), labels)
+    axis.set_ylim(len(medians) - tallest - 0.6, len(medians) - 0.4)
+    axis.set_xlabel("rows/s: median, lowest to highest")
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axis.spines[["top", "right"]].set_visible(False)
-    axis.margins(x=0.02)
     axis.set_xlim(left=0)
+
+
+def _draw_ceiling(axis: plt.Axes, engine: Sequence[Median], work: str) -> None:
+    """The best rate of the engine's processes, where it is in sight."""
+    rates = [_rate(median) for median in engine if median.case[0] == work]
+    if rates and max(rates) < FAR_CEILING * axis.get_xlim()[1]:
+        axis.axvline(
+            max(rates), color=ENGINE_COLOUR, linestyle="--", linewidth=1.2, label="engine alone, best"
+        )
+        axis.set_xlim(right=max(max(rates) * 1.03, axis.get_xlim()[1]))
+        axis.legend(loc="lower right", fontsize=8, frameon=False)

@@ -41,7 +41,7 @@ class Plan:
                 "concurrency": concurrency,
                 "repeat": repeat,
             }
-            for body, n_rows, concurrency in self._loads(name)
+            for body, n_rows, concurrency in self._loads(name, work)
         ]
 
     def all_cases(self) -> Iterator[Row]:
@@ -51,10 +51,10 @@ class Plan:
                 for work in self.works:
                     yield from self.cases(name, work, repeat)
 
-    def _loads(self, name: str) -> Iterator[tuple[str, int, int]]:
+    def _loads(self, name: str, work: str) -> Iterator[tuple[str, int, int]]:
         """Body, rows and concurrency."""
         if name == engine.ENGINE:
-            yield from ((engine.BODY, n_rows, c) for n_rows in engine.BATCHES for c in ENGINE_PROCESSES)
+            yield from ((engine.BODY, n_rows, c) for n_rows in engine.BATCHES[work] for c in ENGINE_PROCESSES)
             return
         readable = CONTENDERS[name].formats
         if self.mode == OVERLOAD:

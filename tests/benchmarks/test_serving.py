@@ -15,8 +15,17 @@ from benchmarks.rows import read_rows
 from benchmarks.servers import usage, wrk
 from benchmarks.servers.contenders import CONTENDERS, RESIDUAL, Start
 from benchmarks.servers.errors import ServingError
+from benchmarks.servers.plan import DEFAULTS, MIXED, OVERLOAD, PLAIN, PROXY
 from benchmarks.servers.server import bulk_seconds, compare_scores
-from benchmarks.servers.summary import HEADER, summarise, table_line
+from benchmarks.servers.summary import (
+    HEADER,
+    mixed_table,
+    overload_table,
+    proxy_table,
+    summarise,
+    table,
+    table_line,
+)
 from benchmarks.servers.work import FITS, SHAPES
 
 RESULT = (
@@ -206,6 +215,25 @@ def test_the_page_names_every_contender():
 
     for contender in CONTENDERS.values():
         assert f"| `{contender.name}` | {contender.words} |" in page
+
+
+def test_figures_of_the_page_are_measured():
+    """Every line of its tables of figures is one that the benchmark prints of the committed rows."""
+    results = ROOT / "benchmarks" / "results" / "serving.json"
+    page = (ROOT / "docs" / "serving.md").read_text().partition("## Figures")[2]
+    shown = {line for line in page.splitlines() if line.startswith("| `")}
+    rows = read_rows(results)
+    of_mode = {mode: [one for one in rows if one["mode"] == mode] for mode in DEFAULTS}
+    plain = summarise(of_mode[PLAIN])
+
+    printed = {
+        *table(plain),
+        *proxy_table(summarise(of_mode[PROXY]), plain),
+        *mixed_table(of_mode[MIXED]),
+        *overload_table(of_mode[OVERLOAD]),
+    }
+    assert bool(shown) == results.exists()
+    assert shown <= printed
 
 
 @pytest.mark.slow
