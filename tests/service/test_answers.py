@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,9 @@ from werkzeug.test import TestResponse
 from detector import Detector, ModelStore
 from detector.images import encode_heat_map, read_image
 from service.answers import encode, reply_to
-from tests.model_folder import MIXED, publish_model
+from service.app import EXTENSION, create_app
+from service.settings import Settings
+from tests.model_folder import CLASSIFIER, LATENT_INT8, MIXED, publish_model
 from tests.service.answers import assert_problem, from_npy, to_npy
 
 JSON, NPY, RAW = "application/json", "application/x-npy", "application/octet-stream"
@@ -92,6 +94,24 @@ BODIES: dict[str, Callable[[np.ndarray], bytes]] = {
     ARROW: to_arrow,
     PARQUET: to_parquet,
 }
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory) -> Iterator[FlaskClient]:
+    """A client of one service for all tests that only ask."""
+    store = ModelStore(tmp_path_factory.mktemp("answers"))
+    publish_model(store, "tiny", latent_int8=LATENT_INT8, classifier=CLASSIFIER)
+    publish_model(store, "pictures", sample_shape=(4, 5))
+    settings = Settings.from_environ(
+        {
+            "RESIDUAL_STORE": str(store.root),
+            "RESIDUAL_DEFAULT_MODEL": "tiny",
+            "RESIDUAL_POLL_SECONDS": "3600",
+        }
+    )
+    app = create_app(settings)
+    yield app.test_client()
+    app.extensions[EXTENSION].models.stop()
 
 
 @pytest.fixture
