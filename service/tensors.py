@@ -47,9 +47,9 @@ def datatype_of(array: np.ndarray) -> str:
     return next(name for name, form in NUMBERS.items() if np.dtype(form) == array.dtype)
 
 
-def to_bytes(array: np.ndarray) -> bytes:
-    """An array of numbers or booleans, row by row, little-endian."""
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+def to_bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array of numbers or booleans, row by row, little-endian; no copy where they are so."""
+    return memoryview(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1)).cast("B")
 
 
 # --- data beside the JSON -----------------------------------------------------------------------------------

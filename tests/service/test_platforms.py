@@ -1,13 +1,16 @@
 """V2 and V1 over HTTP: the same scores, limits, counters and keys as `/score`."""
 
+import asyncio
 import dataclasses
 import gzip
 import hashlib
 import json
 
+import httpx
 import numpy as np
 import pytest
 
+from service.front import create_front
 from tests.model_folder import expected_score, publish_model
 from tests.service.answers import assert_problem, read_metrics
 
@@ -308,3 +311,84 @@ def test_requests_of_both_protocols_are_counted(client):
     assert everything[0]["inference_count"] == 0
     assert_problem(client.get("/v2/models/none/stats"), 404, "no-such-model")
     assert_problem(client.get("/v2/models/tiny/versions/2/stats"), 404, "no-such-model")
+
+
+def requests_of_both():
+    """Path, body and headers: good, bad and strange ones."""
+    good = json.dumps(infer_body(id="1")).encode()
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "samples",
+                    "shape": [2, 3],
+                    "datatype": "FP32",
+                    "parameters": {"binary_data_size": 24},
+                }
+            ],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    binary, length = head + ROWS.astype("<f4").tobytes(), "Inference-Header-Content-Length"
+    rows = json.dumps({"instances": ROWS.tolist()}).encode()
+    infer, predict = "/v2/models/tiny/infer", "/v1/models/tiny:predict"
+    for body, headers in (
+        (good, {}),
+        (gzip.compress(good), {"Content-Encoding": "gzip"}),
+        (gzip.compress(good)[:-9], {"Content-Encoding": "gzip"}),
+        (good, {"Content-Encoding": "br"}),
+        (good, {"Content-Type": "text/csv"}),
+        (good, {length: str(len(good))}),
+        (good, {length: "7"}),
+        (binary, {length: str(len(head))}),
+        (binary, {length: f" {len(head)}"}),
+        (binary, {length: "x"}),
+        (binary[:-1], {length: str(len(head))}),
+        (ROWS.astype("<f4").tobytes(), {length: "0"}),
+        (b"\xff" * 24, {length: "0"}),
+        (b"", {}),
+        (b"{", {"X-Request-Id": "mine"}),
+        (json.dumps(infer_body(np.zeros((51, 3)))).encode(), {}),
+        (bytes(20_001), {}),
+    ):
+        yield infer, body, headers
+        yield predict, body, headers
+    for path in (
+        predict,
+        "/v1/models/tiny/versions/1:predict",
+        "/v1/models/tiny/versions/2:predict",
+        "/v1/models/tiny/labels/x:predict",
+        "/v1/models/tiny:explain",
+        "/v2/models/tiny/versions/01/infer",
+        "/v2/models/tiny/infer/",
+        "/v2/models/ti%6Ey/infer",
+        "/v2/models/flat/infer?alpha=1",
+        "/v2/repository/index",
+        "/v2/repository/models/tiny/load",
+        "/v2",
+    ):
+        yield path, rows, {}
+
+
+def test_front_answers_as_flask_does(settings, make_app):
+    """Status, headers and body of every request, but for the ids that are drawn."""
+    client, front = make_app(settings).test_client(), create_front(settings)
+
+    async def ask_front():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://a") as asking:
+            return [
+                await asking.post(path, content=body, headers=headers)
+                for path, body, headers in requests_of_both()
+            ]
+
+    answers = asyncio.run(ask_front())
+    front.serving.models.stop()
+
+    for (path, body, headers), found in zip(requests_of_both(), answers, strict=True):
+        wanted = client.post(path, data=body, headers=headers)
+        theirs, ours = (each.headers["X-Request-Id"] for each in (wanted, found))
+        text = wanted.data.replace(theirs.encode(), ours.encode())
+
+        assert (found.status_code, found.content) == (wanted.status_code, text), (path, body[:40], headers)
+        for name in {*wanted.headers.keys()} - {"X-Request-Id"}:
+            assert found.headers[name] == wanted.headers[name], (path, name)
