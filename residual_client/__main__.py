@@ -90,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(ask=ask, verb=verb)
         _add_flags(command)
         if verb == "score":
-            command.add_argument("--alpha", type=float, help="another false-alarm rate than the model's own")
+            command.add_argument(
+                "--alpha", type=float, metavar="A", help="another false-alarm rate than the model's own"
+            )
             command.add_argument("--explain", type=int, metavar="K", help="name the K features to blame")
             command.add_argument("--anomalies-only", action="store_true", help="leave normal samples out")
         if verb == "encode":
@@ -119,10 +121,18 @@ def _add_flags(command: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help="of a request (default: 60)"
     )
     command.add_argument(
-        "--retries", type=int, default=RETRIES, help="of a request, after passing trouble (default: 4)"
+        "--retries",
+        type=int,
+        default=RETRIES,
+        metavar="N",
+        help="of a request, after passing trouble (default: 4)",
     )
     command.add_argument(
-        "--threads", type=int, default=_cpus(), help="without --url (default: the CPUs of this process)"
+        "--threads",
+        type=int,
+        default=_cpus(),
+        metavar="N",
+        help="without --url (default: the CPUs of this process)",
     )
 
 
@@ -137,7 +147,8 @@ def _run(arguments: argparse.Namespace) -> None:
         model = Model.of_manifest(Target(), manifest)
         source = open_source(arguments.files, model, keep=arguments.keep, array=arguments.array)
         tally = _Tally(manifest)
-        with writing.open_output(arguments.out, form) as writer, _progress(source) as advance:
+        quiet = arguments.out is None and sys.stdout.isatty()  # the answers themselves are the progress
+        with writing.open_output(arguments.out, form) as writer, _progress(source, quiet=quiet) as advance:
             for chunk in source.chunks:
                 answer = _answer(arguments, scorer, model, source, chunk)
                 tally.add(answer, chunk)
@@ -247,17 +258,19 @@ def _selected(
 
 
 @contextlib.contextmanager
-def _progress(source: Source) -> Iterator[Callable[[int], None]]:
+def _progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal; what it is told is how much was done so far."""
-    with tqdm(
-        total=source.total,
-        desc=source.name,
-        unit=source.unit,
-        unit_scale=source.unit == "B",
-        unit_divisor=1024,
-        disable=not sys.stderr.isatty(),
-        leave=False,
-    ) as bar:
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    # tqdm takes 0 columns, of a terminal that does not tell its size, for no room at all.
+    room = {} if os.get_terminal_size(sys.stderr.fileno()).columns else {"ncols": 80, "nrows": 24}
+    form = (
+        {"unit_scale": True, "unit_divisor": 1024, "unit": "B"}
+        if source.unit == "B"
+        else {"unit": f" {source.unit}"}
+    )
+    with tqdm(total=source.total, desc=source.name, leave=False, **form, **room) as bar:
         yield lambda done: bar.update(done - bar.n)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import secrets
 import urllib.parse
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,19 @@ from residual_client.wire import Answer, Request
 MAX_CONTRIBUTIONS = 1_000_000  # of one answer, by the service's own limit
 
 Part = TypeVar("Part")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted(Generic[Part]):
+    """The form of an answer, and how it is read."""
+
+    media_type: str
+    read: Callable[[Answer], Part]
+
+
+ARRAY = Wanted(wire.NPY, wire.read_array)
+CLASSES = Wanted(wire.JSON, wire.read_classes)
+CELLS = Wanted(wire.JSON, wire.read_reconstruction)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +162,7 @@ class Calls:
             "score",
             samples,
             options,
-            read=lambda answer: wire.read_scores(answer, named=named),
+            Wanted(wire.JSON, lambda answer: wire.read_scores(answer, named=named)),
             most_rows=most,
             keep_values=named,
         )
@@ -160,14 +173,14 @@ class Calls:
 
     def classify(self, samples: Any) -> Steps[Any]:
         """Classes; as a data frame where the samples are one."""
-        classes = join_classes((yield from self._verb("classify", samples, {}, read=wire.read_classes)))
+        classes = join_classes((yield from self._verb("classify", samples, {}, CLASSES)))
         return tables.classes_frame(classes, samples.index) if tables.is_pandas(samples) else classes
 
     def denoise(self, samples: Any) -> Steps[Any]:
         """Reconstructions: an array, of rows with words in them a list of lists, of a data frame one."""
         model, form = yield from self._prepare(samples, keep_values=False)
-        read = wire.read_array if form.accepts_npy else wire.read_reconstruction
-        parts = yield from self._send("denoise", model, samples, form, {}, read, None)
+        wanted = ARRAY if form.accepts_npy else CELLS
+        parts = yield from self._send("denoise", model, samples, form, {}, wanted, None)
         rows = _joined(parts)
         if tables.is_pandas(samples):
             return tables.rows_frame(rows, model.feature_names, samples)
@@ -175,13 +188,11 @@ class Calls:
 
     def encode(self, samples: Any, dtype: str) -> Steps[np.ndarray]:
         """Latent vectors."""
-        return np.concatenate(
-            (yield from self._verb("encode", samples, {"dtype": dtype}, read=wire.read_array))
-        )
+        return np.concatenate((yield from self._verb("encode", samples, {"dtype": dtype}, ARRAY)))
 
     def decode(self, latent: Any, dtype: str) -> Steps[Any]:
         """Reconstructions of latent vectors."""
-        parts = yield from self._verb("decode", latent, {"dtype": dtype}, read=wire.read_array)
+        parts = yield from self._verb("decode", latent, {"dtype": dtype}, ARRAY)
         return np.concatenate(parts)
 
     def models(self) -> Steps[list[dict[str, Any]]]:
@@ -247,12 +258,12 @@ class Calls:
         verb: str,
         samples: Any,
         options: Mapping[str, Any],
-        read: Callable[[Answer], Part],
+        wanted: Wanted[Part],
         most_rows: int | None = None,
         keep_values: bool = False,
     ) -> Steps[list[Part]]:
         model, form = yield from self._prepare(samples, keep_values=keep_values or verb == "decode")
-        return (yield from self._send(verb, model, samples, form, options, read, most_rows))
+        return (yield from self._send(verb, model, samples, form, options, wanted, most_rows))
 
     def _prepare(self, samples: Any, *, keep_values: bool) -> Steps[tuple[Model | None, Samples]]:
         """Samples in the form to send; of a table only the model can tell it."""
@@ -273,7 +284,7 @@ class Calls:
         samples: Any,
         form: Samples,
         options: Mapping[str, Any],
-        read: Callable[[Answer], Part],
+        wanted: Wanted[Part],
         most_rows: int | None,
     ) -> Steps[list[Part]]:
         """The answers to all parts, in order. Parts are all sent to one version, and a series is one part."""
@@ -286,7 +297,7 @@ class Calls:
         start = 0
         while start < n_rows or not parts:
             stop = n_rows if whole else min(n_rows, start + self._rows_at_a_time(form, most_rows))
-            request = self._request(verb, target, form.body(start, stop), options)
+            request = self._request(verb, target, form.body(start, stop), options, wanted.media_type)
             try:
                 answer = yield from self._exchange(request, first_row=start)
             except Problem as problem:
@@ -299,7 +310,7 @@ class Calls:
                     if whole:
                         raise
                 continue
-            parts.append(read(answer))
+            parts.append(wanted.read(answer))
             start = stop
         return parts
 
@@ -308,10 +319,9 @@ class Calls:
         return max(1, min(rows, self.limits.rows, most_rows or self.limits.rows))
 
     def _request(
-        self, verb: str, target: Target, body: tuple[str, bytes], options: Mapping[str, Any]
+        self, verb: str, target: Target, body: tuple[str, bytes], options: Mapping[str, Any], accept: str
     ) -> Request:
         media_type, content = body
-        accept = wire.JSON if verb in ("score", "classify") or media_type == wire.JSON else wire.NPY
         headers = {**self.headers, "content-type": media_type, "accept": accept}
         params = {name: value for name, value in options.items() if value is not None}
         return Request("POST", target.path(verb), params, headers, content, target.is_resolved)

@@ -161,6 +161,19 @@ def test_words_and_gaps_score_as_in_the_detector(connect, url, detectors):
                 [part.actual for part in row] for row in expected.explanation
             ]
         assert client.denoise(columns)[1][1] == "run"
+        assert np.array_equal(client.encode(rows), detectors["mixed"].encode(rows))
+
+
+def test_lists_are_taken_by_every_verb(client, samples, detectors):
+    """As arrays are, objects too."""
+    rows = samples[:5].tolist()
+    objects = [dict(zip("abc", row, strict=True)) for row in rows]
+    for form in (rows, objects):
+        assert np.array_equal(client.encode(form), detectors["tiny"].encode(samples[:5]))
+        assert np.array_equal(client.denoise(form), detectors["tiny"].reconstruct(samples[:5]))
+        assert client.classify(form).label.tolist() == detectors["tiny"].classify(samples[:5]).label.tolist()
+    latent = client.encode(rows)
+    assert np.array_equal(client.decode(latent.tolist()), client.decode(latent))
 
 
 def test_numbers_for_words_are_refused_in_a_table_as_in_the_detector(client, connect, url):

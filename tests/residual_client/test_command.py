@@ -196,6 +196,7 @@ def test_words_and_gaps(both, detectors, tmp_path):
     table = write_parquet(tmp_path / "rows.parquet", {name: list(cells) for name, cells in columns.items()})
     assert scores_of(both("score", table, "mixed")) == detectors["mixed"].score(expected).score.tolist()
     assert b"\n1,0.0,run,0\n" in both("denoise", path, "mixed")
+    assert both("encode", path, "mixed").startswith(b"row,latent_0,latent_1\n0,1.5,0.0\n")
 
 
 def test_series_is_scored_in_one_piece(both, detectors, tmp_path):
@@ -394,3 +395,21 @@ def test_command_that_is_ended_leaves_nothing(store, values, tmp_path, kind):
         assert process.wait(30) == 130
     assert said == b"interrupted: nothing was written\n"
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_bar_is_drawn_on_a_terminal(store, values, tmp_path):
+    """Also on one that does not tell its size."""
+    np.save(tmp_path / "rows.npy", np.tile(values, (200, 1)))
+    command = [sys.executable, "-m", "residual_client", "score", "rows.npy", "--out", "scores.csv"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ours, theirs = os.openpty()
+    try:
+        subprocess.run(
+            [*command, "--model", f"{store.root}/tiny"], cwd=tmp_path, env=environ, stderr=theirs, check=True
+        )
+        shown = os.read(ours, 10_000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "rows.npy:   0%|" in shown
+    assert "46000 samples" in shown
