@@ -71,6 +71,7 @@ settings = read_settings()
 wsgi_app = "service.front:from_environ()"
 worker_class = "service.worker.Worker"
 bind = settings.bind
+reuse_port = settings.reuse_port
 workers = settings.workers
 # For `-k gthread "service.app:from_environ()"`: the Flask application alone, which answers the same.
 threads = settings.threads

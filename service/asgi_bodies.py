@@ -11,7 +11,6 @@ from service.problems import Problem
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 BYTES_PER_SECOND = 1024  # on the whole, after a first pause
-DISCARDED_BYTES = 2**20  # of a refused request, so that its connection can go on
 
 
 class ClientGone(Exception):
@@ -120,18 +119,6 @@ class BodyReader:
         finally:
             patience.end()
         return content
-
-    async def discard(self) -> None:
-        """Take what is left of a small body, so that the client can read its answer and ask again."""
-        if self._complete or (self._length or 0) > DISCARDED_BYTES:
-            return
-        n_bytes = 0
-        try:
-            async with asyncio.timeout(1):
-                while not self._complete and n_bytes <= DISCARDED_BYTES:
-                    n_bytes += len(await self._next())
-        except (TimeoutError, ClientGone):
-            return
 
     async def wait_until_gone(self) -> None:
         """Return when the client has closed its connection."""

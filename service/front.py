@@ -158,7 +158,6 @@ class Front:
         except Exception as error:
             answer = problems.answer(error, exchange)
             self._close(exchange, answer.status)
-            await body.discard()
         await _send(answer, exchange, send)
 
     def _close(self, exchange: Exchange, status: int) -> None:

@@ -120,6 +120,12 @@ def _auth(text: str) -> str | None:
     return text or None
 
 
+def _flag(text: str) -> bool:
+    if text not in ("", "0", "1"):
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
 def _digests(text: str) -> tuple[bytes, ...]:
     digests = _split(text.lower())
     if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
@@ -146,6 +152,12 @@ VARIABLES = (
         _names,
     ),
     Variable("RESIDUAL_BIND", "127.0.0.1:8000", "Address to listen on: `HOST:PORT` or `unix:/PATH`.", _bind),
+    Variable(
+        "RESIDUAL_REUSE_PORT",
+        "",
+        "`1` gives each process a listening socket of its own: even connections, but a reload may lose one.",
+        _flag,
+    ),
     Variable("RESIDUAL_WORKERS", "", "Processes; when not set, the CPUs that the service may use.", _workers),
     Variable("RESIDUAL_THREADS", "32", "Threads of a process, each for one connection.", _positive_int),
     Variable(
@@ -238,6 +250,7 @@ class Settings:
     default_model: str | None
     required_models: tuple[str, ...]
     bind: str
+    reuse_port: bool
     workers: int
     threads: int
     max_concurrency: int
@@ -269,6 +282,7 @@ class Settings:
         _refuse_unknown(environ)
         settings = cls(**{variable.field: variable.read(environ) for variable in VARIABLES})
         _check_access(settings)
+        _check_reuse_port(settings)
         _check_concurrency(settings)
         return settings
 
@@ -291,6 +305,14 @@ def _check_access(settings: Settings) -> None:
         raise SettingsError(
             f"RESIDUAL_BIND={settings.bind} can be reached by other machines: set RESIDUAL_API_KEYS_SHA256 "
             "to let in those with a key, or RESIDUAL_AUTH=none to let in everybody"
+        )
+
+
+def _check_reuse_port(settings: Settings) -> None:
+    if settings.reuse_port and settings.bind.startswith("unix:"):
+        raise SettingsError(
+            f"RESIDUAL_REUSE_PORT=1 needs RESIDUAL_BIND=HOST:PORT, got {settings.bind}: each process would "
+            "take the path from the one before"
         )
 
 

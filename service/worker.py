@@ -5,9 +5,13 @@ import functools
 import logging
 import os
 import re
+import socket
+import sys
 from typing import Any
 
+from gunicorn.arbiter import Arbiter
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from service import problems
@@ -20,7 +24,7 @@ TARGET_BYTES = 8190
 FIELD_BYTES = 8190
 MAX_FIELDS = 100
 HEAD_BYTES = 64 * 2**10  # of a head, or of what frames a body, that has come in part
-LINGER_SECONDS = 1  # after a refusal, so that a client that still writes can read it
+LINGER_SECONDS = 1  # before a close, for a client that is just writing
 
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
@@ -41,6 +45,24 @@ class Worker(UvicornWorker):
         self.config.http = functools.partial(HttpProtocol, settings=Settings.from_environ(os.environ))
         logging.getLogger("uvicorn.error").propagate = True  # to where everything is logged, as JSON
 
+    async def _serve(self) -> None:
+        """The base class's, with another `Server`."""
+        self.config.app = self.wsgi
+        server = EndingServer(self.config)
+        self._install_sigquit_handler()
+        await server.serve(self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+class EndingServer(Server):
+    """A server whose connections know that it ends, those too that it accepts in the last moment."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close when what was asked is answered."""
+        self.server_state.ending = True
+        await super().shutdown(sockets)
+
 
 class HttpProtocol(HttpToolsProtocol):
     """One connection.
@@ -56,6 +78,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._problem = Problem("bad-request", "the request is not valid HTTP/1.1")
         self._deadline: asyncio.TimerHandle | None = None
         self._in_message = self._in_head = self._refused = False
+        self.url = b""
         self._unread = 0  # bytes since the last whole head, or part of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -65,6 +88,8 @@ class HttpProtocol(HttpToolsProtocol):
             limit = self._settings.max_connections
             self._refuse(Problem("overloaded", f"{limit} connections are open, try again in a moment"))
         self._watch()
+        if self._is_ending():
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -83,6 +108,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._stop_watching()
         elif self._deadline is None:
             self._watch()
+
+    def _is_ending(self) -> bool:
+        return getattr(self.server_state, "ending", False)
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -136,6 +164,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._fail("bad-request", "there is no other protocol to change to")
         self._in_head, self._unread = False, 0
         super().on_headers_complete()
+        self.cycle.keep_alive &= not self._is_ending()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
@@ -146,6 +175,17 @@ class HttpProtocol(HttpToolsProtocol):
         """A request is there as a whole."""
         self._in_message, self._unread = False, 0
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """The process ends: close when what was asked is answered, and what a client is just asking."""
+        if self._is_answering():
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(LINGER_SECONDS, self._close_idle)
+
+    def _close_idle(self) -> None:
+        if not self._is_answering():
+            self.transport.close()
 
     def _fail(self, type: str, detail: str) -> None:  # noqa: A002 - the word of RFC 9457
         """Break the parser off, which ends in `send_400_response`."""
@@ -168,13 +208,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None:  # its body is broken
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(_to_bytes(self._problem))
+        self.transport.write(_to_bytes(self._problem, self.url))
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
-def _to_bytes(problem: Problem) -> bytes:
-    exchange = open_exchange("", "", "", None)
+def _to_bytes(problem: Problem, target: bytes) -> bytes:
+    exchange = open_exchange("", target.decode("latin-1"), "", None)
     answer = problems.answer(problem, exchange)
     fields = exchange.headers() | answer.headers
     fields |= {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}

@@ -1,4 +1,4 @@
-"""The service as it is run: gunicorn with two workers and the configuration that ships."""
+"""The service as it is run: gunicorn with the configuration that ships."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import requests
@@ -19,26 +19,44 @@ ROOT = Path(__file__).parents[1]
 SECONDS = 20
 
 
-class GunicornServer:
-    """A gunicorn of two workers on a free port of 127.0.0.1."""
+# The Flask application alone, under a worker class of gunicorn's own.
+GTHREAD = ("-k", "gthread", "service.app:from_environ()")
 
-    def __init__(self, store: ModelStore, log: Path) -> None:
+
+class GunicornServer:
+    """A gunicorn on a free port of 127.0.0.1.
+
+    Parameters
+    ----------
+    store : ModelStore
+    log : Path
+        File for its output.
+    arguments : sequence of str
+        Of gunicorn, beside the configuration that ships.
+    **settings : str
+        `RESIDUAL_` variables by their fields; two workers and a quick poll where they are not named.
+    """
+
+    def __init__(
+        self, store: ModelStore, log: Path, arguments: Sequence[str] = (), **settings: object
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             bind = f"127.0.0.1:{probe.getsockname()[1]}"
         self.url, self.log = f"http://{bind}", log
-        self._loads = 2 * sum(len(store.versions(name)) for name in store.names())
+        self.address = ("127.0.0.1", int(bind.rpartition(":")[2]))
+        settings = {"workers": 2, "poll_seconds": 0.1, **settings}
+        self._loads = settings["workers"] * sum(len(store.versions(name)) for name in store.names())
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RESIDUAL_")}
         environ |= {
             "RESIDUAL_STORE": str(store.root),
             "RESIDUAL_BIND": bind,
-            "RESIDUAL_WORKERS": "2",
-            "RESIDUAL_POLL_SECONDS": "0.1",
             "TMPDIR": str(log.parent),
+            **{f"RESIDUAL_{field.upper()}": str(value) for field, value in settings.items()},
         }
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"],
+                [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", *arguments],
                 cwd=ROOT,
                 env=environ,
                 stdout=output,
@@ -51,7 +69,7 @@ class GunicornServer:
             raise
 
     def is_ready(self) -> bool:
-        """Whether both workers have loaded the store and one of them says so."""
+        """Whether all workers have loaded the store and one of them says so."""
         with contextlib.suppress(requests.ConnectionError):
             ready = self.get("/readyz").status_code == 200
             return ready and self.lines().count('"message":"loaded"') == self._loads

@@ -136,6 +136,12 @@ def test_allowed_cpus_follow_the_quota_of_the_control_group(tmp_path, monkeypatc
     assert allowed_cpus(tmp_path / "cpu.max") == cpus
 
 
+def test_settings_keep_a_socket_file_to_one_listener():
+    """Of several that bind one path, the last would have it alone."""
+    with pytest.raises(SettingsError, match="REUSE_PORT=1 needs RESIDUAL_BIND=HOST:PORT, got unix:/run/x"):
+        Settings.from_environ({"RESIDUAL_REUSE_PORT": "1", "RESIDUAL_BIND": "unix:/run/x"})
+
+
 @pytest.mark.parametrize(("threads", "concurrency"), [("4", "4"), ("8", "24")])
 def test_settings_keep_a_thread_to_refuse_with(threads, concurrency):
     """With every thread at work, a request would wait in gunicorn's queue without a bound."""

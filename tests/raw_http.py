@@ -1,0 +1,94 @@
+"""HTTP as bytes: what no client library would send, and what comes back."""
+
+import dataclasses
+import json
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+SECONDS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class RawAnswer:
+    """One answer of a connection."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.body)
+
+
+class Connection:
+    """A connection that sends bytes as they are and reads answers one by one."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket = socket.create_connection(address, SECONDS)
+        self._reader = self.socket.makefile("rb")
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._reader.close()
+        self.socket.close()
+
+    def send(self, *parts: bytes) -> None:
+        """Send each part by itself; a server that has closed is none of our business here."""
+        for part in parts:
+            try:
+                self.socket.sendall(part)
+            except (BrokenPipeError, ConnectionResetError):
+                return
+
+    def answer(self, method: str = "POST") -> RawAnswer | None:
+        """The next answer, or None where the server has closed instead."""
+        status_line = self._line()
+        if not status_line:
+            return None
+        headers = {}
+        while line := self._line().strip():
+            name, _, value = line.partition(b":")
+            headers[name.decode().lower()] = value.strip().decode("latin-1")
+        status = int(status_line.split()[1])
+        has_body = method != "HEAD" and status != 100
+        return RawAnswer(status, headers, self._body(headers) if has_body else b"")
+
+    def answers(self) -> list[RawAnswer]:
+        """All answers until the server closes."""
+        return list(iter(self.answer, None))
+
+    def is_closed(self) -> bool:
+        """Whether the server closes and sends nothing before; waits for it."""
+        return not self._line()
+
+    def _line(self) -> bytes:
+        try:
+            return self._reader.readline()
+        except ConnectionResetError:
+            return b""
+
+    def _body(self, headers: Mapping[str, str]) -> bytes:
+        if headers.get("transfer-encoding") != "chunked":
+            return self._reader.read(int(headers["content-length"]))
+        body = b""
+        while size := int(self._reader.readline(), 16):
+            body += self._reader.read(size)
+            self._reader.readline()
+        self._reader.readline()
+        return body
+
+
+def request(
+    target: str = "/score",
+    body: bytes = b"",
+    method: str = "POST",
+    headers: Iterable[tuple[str, str]] = (("Content-Type", "application/json"),),
+) -> bytes:
+    """A request with a length."""
+    fields = [("Host", "a"), *headers, ("Content-Length", str(len(body)))]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
