@@ -29,6 +29,7 @@ def measure(
         "bulk_requests_per_second": round(beside.requests_per_second, 3),
         "bulk_p50_ms": beside.p50_ms,
         "memory_mb": round(usage.memory_mb(server.processes()), 1),
+        "client_cpu": round(meter.client, 3),
         "foreign_cpu": round(meter.foreign, 3),
         "errors": singles.errors + beside.errors,
     }

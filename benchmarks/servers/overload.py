@@ -38,6 +38,7 @@ def measure(server: Server, seconds: float) -> dict[str, Any]:
         "deadline_ms": Settings.from_environ({}).deadline_seconds * 1e3 if _is_ours(server) else None,
         "probes": probed,
         "memory_mb": round(usage.memory_mb(server.processes()), 1),
+        "client_cpu": round(meter.client, 3),
         "foreign_cpu": round(meter.foreign, 3),
     }
 

@@ -107,6 +107,7 @@ class Server:
             "cpu_us_per_request": round(meter.cpu_seconds / requests * 1e6, 1) if requests else None,
             "memory_mb": round(usage.memory_mb(self.processes()), 1),
             "cold_start_seconds": round(self.cold_start_seconds, 2),
+            "client_cpu": round(meter.client, 3),
             "foreign_cpu": round(meter.foreign, 3),
             "errors": load.errors,
         }
@@ -165,6 +166,7 @@ def started(contender: Contender, work: Work, bulk: bool) -> Iterator[Server]:
             yield dataclasses.replace(server, cold_start_seconds=time.perf_counter() - begin)
         finally:
             _end(process, mark)
+    log.unlink()  # a line for each of millions of requests; kept where something failed
 
 
 def _wait_for_answer(server: Server, is_alive: Callable[[], bool], words: Callable[[], str]) -> None:

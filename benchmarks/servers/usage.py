@@ -66,7 +66,8 @@ def foreign_share(all_seconds: float, own_seconds: float, wall_seconds: float, n
 class Meter:
     """CPU of a contender, and of all others, between entering and leaving.
 
-    What this process uses, and children of it that have ended by then (wrk), belongs to neither.
+    What this process uses, and children of it that have ended by then (wrk), belongs to neither: `client` is
+    their share of the machine.
     """
 
     def __init__(self, processes: Callable[[], Collection[int]]) -> None:
@@ -80,8 +81,10 @@ class Meter:
         wall, everybody, own, ours = (
             after - before for before, after in zip(self._start, self._read(), strict=True)
         )
+        n_cpus = os.cpu_count() or 1
         self.wall_seconds, self.cpu_seconds = wall, own
-        self.foreign = foreign_share(everybody, own + ours, wall, os.cpu_count() or 1)
+        self.client = ours / (wall * n_cpus)
+        self.foreign = foreign_share(everybody, own + ours, wall, n_cpus)
 
     def _read(self) -> tuple[float, float, float, float]:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
