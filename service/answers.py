@@ -1,205 +1,20 @@
-"""Results to response bodies: one small function for each media type, all saying the same."""
+"""Replies to response bodies: one small function for each media type, all saying the same."""
 
-import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import orjson
 
-from detector import Classes, Compressed, Detector, Scores
-from detector.images import encode_heat_map, encode_image
-from detector.tables import holds_cells, to_cells
+from detector import Detector
 from service.array_bodies import raw_type
-from service.bodies import (
-    ARROW,
-    CSV,
-    JSON,
-    NDJSON,
-    NPY,
-    PARQUET,
-    PNG,
-    RAW,
-    TIMESTAMP,
-    Timestamp,
-    column_names,
-    lacks_pyarrow,
-    table_forms,
-)
+from service.bodies import ARROW, CSV, JSON, NDJSON, NPY, PARQUET, PNG, RAW, lacks_pyarrow, table_forms
 from service.codecs import to_json
+from service.replies import LATENT, RECONSTRUCTION, SCORE, Reply, size_of
 
-SCORE, RECONSTRUCTION, LATENT, PROBABILITY = "score", "reconstruction", "latent", "probability"
 _DRAWN = (SCORE, RECONSTRUCTION)  # what a picture can show
-Result = Scores | Compressed | Classes | np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """Columns of a table that lie together: their names, and values of shape (n,) or (n, n_names)."""
-
-    names: Sequence[str]
-    values: np.ndarray | list
-
-
 _SLICE_VALUES = 2**15  # a millisecond of writing
-_CELL_VALUES = 8  # what writing a word or a contribution costs in values of an array
-
-
-class Reply:
-    """What an answer says, whatever its form.
-
-    Attributes
-    ----------
-    detector : Detector
-    timestamps : list of str, int or float, or None
-        Of the steps of a series, in order.
-    """
-
-    def __init__(self, detector: Detector, timestamps: list[Timestamp] | None) -> None:
-        self.detector = detector
-        self.timestamps = timestamps
-
-    def head(self) -> Mapping[str, Any]:
-        """What stands once, beside model and version."""
-        return {}
-
-    def rows(self) -> dict[str, Any]:
-        """What stands for each sample, by name, in order."""
-        return {} if self.timestamps is None else {TIMESTAMP: self.timestamps}
-
-    def array(self) -> np.ndarray:
-        """The one array that stands for it where there is room for no more."""
-        raise NotImplementedError
-
-    def size(self) -> int:
-        """About how many values there are to write."""
-        return self.array().size
-
-    def blocks(self) -> list[Block]:
-        """The rows as columns of a table, for answers that can be one."""
-        return [] if self.timestamps is None else [Block((TIMESTAMP,), self.timestamps)]
-
-    def picture(self) -> bytes:
-        """A PNG, for answers to one picture that can be one."""
-        raise NotImplementedError
-
-
-class ScoreReply(Reply):
-    """Scores and decisions."""
-
-    def __init__(self, detector: Detector, scores: Scores, timestamps: list[Timestamp] | None) -> None:
-        super().__init__(detector, timestamps)
-        self.scores = scores
-
-    def head(self) -> Mapping[str, Any]:  # noqa: D102 - as of `Reply`, here and below
-        scores = self.scores
-        return {"alpha": scores.alpha, "expected_rate": scores.expected_rate, "threshold": scores.threshold}
-
-    def rows(self) -> dict[str, Any]:  # noqa: D102
-        rows = super().rows() | self._columns()
-        if self.scores.explanation is not None:
-            rows["explanation"] = self.scores.explanation
-        return rows
-
-    def array(self) -> np.ndarray:  # noqa: D102
-        return self.scores.score
-
-    def size(self) -> int:  # noqa: D102
-        explanation = self.scores.explanation
-        return super().size() + (0 if explanation is None else _size(explanation))
-
-    def blocks(self) -> list[Block]:  # noqa: D102
-        return super().blocks() + [Block((name,), values) for name, values in self._columns().items()]
-
-    def picture(self) -> bytes:  # noqa: D102
-        return encode_heat_map(self.scores.explanation[0], self.detector.usual_error)
-
-    def _columns(self) -> dict[str, np.ndarray]:
-        scores = self.scores
-        columns = {
-            SCORE: scores.score,
-            "ratio": scores.ratio,
-            "p_value": scores.p_value,
-            "is_anomaly": scores.is_anomaly,
-        }
-        return columns if scores.selected is None else columns | {"selected": scores.selected}
-
-
-class ClassReply(Reply):
-    """Classes and their probabilities."""
-
-    def __init__(self, detector: Detector, classes: Classes) -> None:
-        super().__init__(detector, None)
-        self.classes = classes
-
-    def head(self) -> Mapping[str, Any]:  # noqa: D102
-        return {"classes": self.classes.classes}
-
-    def rows(self) -> dict[str, Any]:  # noqa: D102
-        return {"label": self.classes.label.tolist(), PROBABILITY: self.classes.probability}
-
-    def array(self) -> np.ndarray:  # noqa: D102
-        return self.classes.probability
-
-    def blocks(self) -> list[Block]:  # noqa: D102
-        names = [f"{PROBABILITY}_{name}" for name in self.classes.classes]
-        return [Block(("label",), self.classes.label.tolist()), Block(names, self.classes.probability)]
-
-
-class ArrayReply(Reply):
-    """A reconstruction, or latents; a reconstruction of a mixed table in words where there is room."""
-
-    def __init__(
-        self, detector: Detector, output: str, values: np.ndarray, timestamps: list[Timestamp] | None
-    ) -> None:
-        super().__init__(detector, timestamps)
-        self.output = output
-        self.values = values
-
-    def rows(self) -> dict[str, Any]:  # noqa: D102
-        return {**super().rows(), self.output: self._cells()}
-
-    def array(self) -> np.ndarray:  # noqa: D102
-        return self.values
-
-    def blocks(self) -> list[Block]:  # noqa: D102
-        names = self.detector.manifest.feature_names if self.output == RECONSTRUCTION else None
-        names = column_names(names, self.values.shape[1:] or (1,))
-        return [*super().blocks(), Block(names, self._cells())]
-
-    def picture(self) -> bytes:  # noqa: D102
-        return encode_image(self.values[0], self.detector.manifest.value_range)
-
-    def _cells(self) -> np.ndarray | list:
-        manifest = self.detector.manifest
-        has_words = self.output == RECONSTRUCTION and holds_cells(manifest)
-        return to_cells(self.values, manifest) if has_words else self.values
-
-
-def reply_to(
-    output: str, detector: Detector, result: Result, timestamps: list[Timestamp] | None = None
-) -> Reply:
-    """What a verb's result says.
-
-    Parameters
-    ----------
-    output : str
-        The name of the verb's array.
-    detector : Detector
-    result : Scores, Compressed, Classes or ndarray
-    timestamps : list of str, int or float, optional
-        Of the steps of a series, in order.
-    """
-    if isinstance(result, Scores):
-        return ScoreReply(detector, result, timestamps)
-    if isinstance(result, Classes):
-        return ClassReply(detector, result)
-    values = result.latent if isinstance(result, Compressed) else result
-    return ArrayReply(detector, output, values, timestamps)
-
-
-# --- forms of answers ---------------------------------------------------------------------------------------
 
 
 def _to_json(reply: Reply) -> bytes:
@@ -212,7 +27,7 @@ def _to_json(reply: Reply) -> bytes:
 
 def _in_slices(values: np.ndarray | list) -> bytes:
     """The JSON of many values, written some at a time: other threads get their turn in between."""
-    size = _size(values)
+    size = size_of(values)
     if size <= _SLICE_VALUES:
         return to_json(values)
     step = _SLICE_VALUES * len(values) // size
@@ -221,13 +36,6 @@ def _in_slices(values: np.ndarray | list) -> bytes:
     else:
         parts = map(_in_slices, values)
     return b"[%s]" % b",".join(parts)
-
-
-def _size(values: np.ndarray | list) -> int:
-    """Values in an array or a list; the rows of a list have one length, and what is in them costs more."""
-    if isinstance(values, np.ndarray):
-        return values.size
-    return len(values) * (_CELL_VALUES * len(values[0]) if values and isinstance(values[0], list) else 1)
 
 
 def _to_ndjson(reply: Reply) -> bytes:

@@ -8,8 +8,8 @@ import pyarrow.parquet
 
 from detector import Manifest
 from detector.tables import text_columns
-from service.answers import Block, Reply
 from service.codecs import to_json
+from service.replies import Block, Reply
 
 
 def to_arrow(reply: Reply) -> bytes:

@@ -14,13 +14,13 @@ import numpy as np
 from detector import Compressed, Detector, InputError
 from detector.inference import ERROR_MAP
 from service import answers, codecs, verbs
-from service.answers import Result
 from service.bodies import PNG, Decoded, Expected, Limits, Timestamp
 from service.encodings import inflate
 from service.exchange import Exchange
 from service.messages import Answer, Body, Head
 from service.problems import Problem
 from service.registry import ModelRegistry
+from service.replies import Result, reply_to
 
 PREFIXES = (
     "",
@@ -323,6 +323,6 @@ def _respond(
     headers = {}
     if isinstance(result, Compressed):
         headers = {COMPRESSION_RATIO: f"{result.ratio:.6g}", RECONSTRUCTION_ERROR: f"{result.error:.6g}"}
-    reply = answers.reply_to(verb.output, detector, result, timestamps)
+    reply = reply_to(verb.output, detector, result, timestamps)
     content_type, body = answers.encode(media_type, reply)
     return Answer(body, content_type, headers=headers)

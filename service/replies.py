@@ -1,0 +1,200 @@
+"""What the results of verbs say, whatever form an answer has."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from detector import Classes, Compressed, Detector, Scores
+from detector.images import encode_heat_map, encode_image
+from detector.tables import holds_cells, to_cells
+from service.bodies import TIMESTAMP, Timestamp, column_names
+
+SCORE, RECONSTRUCTION, LATENT, PROBABILITY = "score", "reconstruction", "latent", "probability"
+Result = Scores | Compressed | Classes | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Columns of a table that lie together: their names, and values of shape (n,) or (n, n_names)."""
+
+    names: Sequence[str]
+    values: np.ndarray | list
+
+
+_CELL_VALUES = 8  # what writing a word or a contribution costs in values of an array
+
+
+class Reply:
+    """What an answer says, whatever its form.
+
+    Attributes
+    ----------
+    detector : Detector
+    timestamps : list of str, int or float, or None
+        Of the steps of a series, in order.
+    """
+
+    def __init__(self, detector: Detector, timestamps: list[Timestamp] | None) -> None:
+        self.detector = detector
+        self.timestamps = timestamps
+
+    def head(self) -> Mapping[str, Any]:
+        """What stands once, beside model and version."""
+        return {}
+
+    def rows(self) -> dict[str, Any]:
+        """What stands for each sample, by name, in order."""
+        return {} if self.timestamps is None else {TIMESTAMP: self.timestamps}
+
+    def array(self) -> np.ndarray:
+        """The one array that stands for it where there is room for no more."""
+        raise NotImplementedError
+
+    def size(self) -> int:
+        """About how many values there are to write."""
+        return self.array().size
+
+    def blocks(self) -> list[Block]:
+        """The rows as columns of a table, for answers that can be one."""
+        return [] if self.timestamps is None else [Block((TIMESTAMP,), self.timestamps)]
+
+    def picture(self) -> bytes:
+        """A PNG, for answers to one picture that can be one."""
+        raise NotImplementedError
+
+
+class ScoreReply(Reply):
+    """Scores and decisions."""
+
+    def __init__(self, detector: Detector, scores: Scores, timestamps: list[Timestamp] | None) -> None:
+        super().__init__(detector, timestamps)
+        self.scores = scores
+
+    def head(self) -> Mapping[str, Any]:
+        """See `Reply`."""
+        scores = self.scores
+        return {"alpha": scores.alpha, "expected_rate": scores.expected_rate, "threshold": scores.threshold}
+
+    def rows(self) -> dict[str, Any]:
+        """See `Reply`."""
+        rows = super().rows() | self._columns()
+        if self.scores.explanation is not None:
+            rows["explanation"] = self.scores.explanation
+        return rows
+
+    def array(self) -> np.ndarray:
+        """See `Reply`."""
+        return self.scores.score
+
+    def size(self) -> int:
+        """See `Reply`."""
+        explanation = self.scores.explanation
+        return super().size() + (0 if explanation is None else size_of(explanation))
+
+    def blocks(self) -> list[Block]:
+        """See `Reply`."""
+        return super().blocks() + [Block((name,), values) for name, values in self._columns().items()]
+
+    def picture(self) -> bytes:
+        """See `Reply`."""
+        return encode_heat_map(self.scores.explanation[0], self.detector.usual_error)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        scores = self.scores
+        columns = {
+            SCORE: scores.score,
+            "ratio": scores.ratio,
+            "p_value": scores.p_value,
+            "is_anomaly": scores.is_anomaly,
+        }
+        return columns if scores.selected is None else columns | {"selected": scores.selected}
+
+
+class ClassReply(Reply):
+    """Classes and their probabilities."""
+
+    def __init__(self, detector: Detector, classes: Classes) -> None:
+        super().__init__(detector, None)
+        self.classes = classes
+
+    def head(self) -> Mapping[str, Any]:
+        """See `Reply`."""
+        return {"classes": self.classes.classes}
+
+    def rows(self) -> dict[str, Any]:
+        """See `Reply`."""
+        return {"label": self.classes.label.tolist(), PROBABILITY: self.classes.probability}
+
+    def array(self) -> np.ndarray:
+        """See `Reply`."""
+        return self.classes.probability
+
+    def blocks(self) -> list[Block]:
+        """See `Reply`."""
+        names = [f"{PROBABILITY}_{name}" for name in self.classes.classes]
+        return [Block(("label",), self.classes.label.tolist()), Block(names, self.classes.probability)]
+
+
+class ArrayReply(Reply):
+    """A reconstruction, or latents; a reconstruction of a mixed table in words where there is room."""
+
+    def __init__(
+        self, detector: Detector, output: str, values: np.ndarray, timestamps: list[Timestamp] | None
+    ) -> None:
+        super().__init__(detector, timestamps)
+        self.output = output
+        self.values = values
+
+    def rows(self) -> dict[str, Any]:
+        """See `Reply`."""
+        return {**super().rows(), self.output: self._cells()}
+
+    def array(self) -> np.ndarray:
+        """See `Reply`."""
+        return self.values
+
+    def blocks(self) -> list[Block]:
+        """See `Reply`."""
+        names = self.detector.manifest.feature_names if self.output == RECONSTRUCTION else None
+        names = column_names(names, self.values.shape[1:] or (1,))
+        return [*super().blocks(), Block(names, self._cells())]
+
+    def picture(self) -> bytes:
+        """See `Reply`."""
+        return encode_image(self.values[0], self.detector.manifest.value_range)
+
+    def _cells(self) -> np.ndarray | list:
+        manifest = self.detector.manifest
+        has_words = self.output == RECONSTRUCTION and holds_cells(manifest)
+        return to_cells(self.values, manifest) if has_words else self.values
+
+
+def reply_to(
+    output: str, detector: Detector, result: Result, timestamps: list[Timestamp] | None = None
+) -> Reply:
+    """What a verb's result says.
+
+    Parameters
+    ----------
+    output : str
+        The name of the verb's array.
+    detector : Detector
+    result : Scores, Compressed, Classes or ndarray
+    timestamps : list of str, int or float, optional
+        Of the steps of a series, in order.
+    """
+    if isinstance(result, Scores):
+        return ScoreReply(detector, result, timestamps)
+    if isinstance(result, Classes):
+        return ClassReply(detector, result)
+    values = result.latent if isinstance(result, Compressed) else result
+    return ArrayReply(detector, output, values, timestamps)
+
+
+def size_of(values: np.ndarray | list) -> int:
+    """Values in an array or a list; the rows of a list have one length, and what is in them costs more."""
+    if isinstance(values, np.ndarray):
+        return values.size
+    return len(values) * (_CELL_VALUES * len(values[0]) if values and isinstance(values[0], list) else 1)
