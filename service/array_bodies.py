@@ -1,8 +1,10 @@
 """Arrays as bytes: `.npy` files, and raw tensors whose media type says what they are."""
 
 import ast
+import functools
 import math
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ def decode_npy(content: bytes, limits: Limits) -> np.ndarray:
     return np.require(np.frombuffer(content, dtype, offset=start).reshape(shape), requirements="A")
 
 
-def _npy_header(content: bytes) -> tuple[dict[str, Any], int]:
+def _npy_header(content: bytes) -> tuple[Mapping[str, Any], int]:
     """The header's members and where the data begin."""
     if content[:6] != _MAGIC or content[6:8] not in (b"\1\0", b"\2\0"):
         raise Problem("malformed-body", "the body is not a .npy file of format 1 or 2")
@@ -58,13 +60,19 @@ def _npy_header(content: bytes) -> tuple[dict[str, Any], int]:
         raise Problem(
             "malformed-body", f"the .npy header must be whole and at most {_HEADER_BYTES} bytes, got {length}"
         )
+    return _parse_npy_header(bytes(content[begin : begin + length])), begin + length
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_npy_header(text: bytes) -> Mapping[str, Any]:
+    """The members; kept, since those of many requests are the same and parsing takes longer than a row."""
     try:
-        header = ast.literal_eval(content[begin : begin + length].decode("latin-1").strip())
+        header = ast.literal_eval(text.decode("latin-1").strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise Problem("malformed-body", "the .npy header is not a Python literal") from error
     if not isinstance(header, dict) or header.keys() != _HEADER_MEMBERS:
         raise Problem("malformed-body", f"the .npy header must have the keys {sorted(_HEADER_MEMBERS)}")
-    return header, begin + length
+    return header
 
 
 # --- raw tensors --------------------------------------------------------------------------------------------
@@ -91,20 +99,8 @@ def decode_raw(content: bytes, content_type: str, expected: Expected, limits: Li
     Problem
         If a parameter is none of these, or has another number of bytes.
     """
-    parameters = _parameters(content_type)
-    dtype = RAW_DTYPES.get(parameters.get(_DTYPE, "float32"))
-    if dtype is None:
-        raise _unread(f"must have a dtype out of {', '.join(RAW_DTYPES)}, got {parameters[_DTYPE][:80]!r}")
-    if _SHAPE in parameters:
-        shape = _parse_shape(parameters[_SHAPE])
-        wanted = math.prod(shape) * dtype.itemsize
-        if wanted != len(content):
-            words = "x".join(map(str, shape))
-            raise Problem(
-                "malformed-body",
-                f"{dtype.name} values of shape {words} have {wanted} bytes, got {len(content)}",
-            )
-    else:
+    dtype, shape = _read_type(content_type)
+    if shape is None:
         sample_bytes = math.prod(expected.shape) * dtype.itemsize
         rows, rest = divmod(len(content), sample_bytes)
         if rest:
@@ -114,8 +110,25 @@ def decode_raw(content: bytes, content_type: str, expected: Expected, limits: Li
                 f"{expected.shape}, got {len(content)}",
             )
         shape = (rows, *expected.shape)
+    wanted = math.prod(shape) * dtype.itemsize
+    if wanted != len(content):
+        words = "x".join(map(str, shape))
+        raise Problem(
+            "malformed-body",
+            f"{dtype.name} values of shape {words} have {wanted} bytes, got {len(content)}",
+        )
     check_rows(shape[0], limits)
     return np.frombuffer(content, dtype).reshape(shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _read_type(content_type: str) -> tuple[np.dtype, tuple[int, ...] | None]:
+    """The dtype and, where there is one, the shape that a media type says."""
+    parameters = _parameters(content_type)
+    dtype = RAW_DTYPES.get(parameters.get(_DTYPE, "float32"))
+    if dtype is None:
+        raise _unread(f"must have a dtype out of {', '.join(RAW_DTYPES)}, got {parameters[_DTYPE][:80]!r}")
+    return dtype, _parse_shape(parameters[_SHAPE]) if _SHAPE in parameters else None
 
 
 def _parameters(content_type: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What a request body may hold, and what it held: the vocabulary of `codecs` and of all that read bodies."""
 
 import dataclasses
+import functools
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -129,7 +130,12 @@ def lacks_pyarrow(media_type: str) -> bool:
 
 def column_names(feature_names: Sequence[str] | None, shape: Sequence[int]) -> Sequence[str]:
     """Names of a table's columns: of the features, or where they have none their positions."""
-    return feature_names or tuple(map(str, range(shape[-1])))
+    return feature_names or _positions(shape[-1])
+
+
+@functools.lru_cache(maxsize=64)
+def _positions(n_columns: int) -> tuple[str, ...]:
+    return tuple(map(str, range(n_columns)))
 
 
 @dataclasses.dataclass(frozen=True)
