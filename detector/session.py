@@ -119,6 +119,8 @@ class Session:
             If the `Stop` of a `stopped_by` block around it is set.
         """
         stop = _STOP.get()
+        if len(samples) <= self._chunk_rows:
+            return dict(zip(names, self._run_chunk(samples[:], names, stop), strict=True))
         results = {name: np.empty((len(samples), *self._outputs[name]), dtype=np.float32) for name in names}
 
         def run_chunk(start: int) -> None:

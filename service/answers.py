@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from detector import Detector
+from detector import Detector, Manifest, Scores
 from service.array_bodies import raw_type
 from service.bodies import ARROW, CSV, JSON, NDJSON, NPY, PARQUET, PNG, RAW, lacks_pyarrow, table_forms
 from service.codecs import to_json
+from service.messages import Answer
 from service.replies import LATENT, RECONSTRUCTION, SCORE, Reply, size_of
 
 _DRAWN = (SCORE, RECONSTRUCTION)  # what a picture can show
@@ -23,6 +24,29 @@ def _to_json(reply: Reply) -> bytes:
     if reply.size() > _SLICE_VALUES:
         rows = {name: orjson.Fragment(_in_slices(values)) for name, values in rows.items()}
     return to_json({"model": manifest.name, "version": manifest.version, **reply.head(), **rows})
+
+
+def answer_scores(manifest: Manifest, scores: Scores, lengths: Sequence[int]) -> list[Answer]:
+    """Decisions as JSON for each of several requests that were scored as one, equal to `_to_json`'s."""
+    score, ratio = scores.score.tolist(), scores.ratio.tolist()
+    p_value, is_anomaly = scores.p_value.tolist(), scores.is_anomaly.tolist()
+    document = {
+        "model": manifest.name,
+        "version": manifest.version,
+        "alpha": scores.alpha,
+        "expected_rate": scores.expected_rate,
+        "threshold": scores.threshold,
+    }
+    replies, start = [], 0
+    for length in lengths:
+        end = start + length
+        document[SCORE] = score[start:end]
+        document["ratio"] = ratio[start:end]
+        document["p_value"] = p_value[start:end]
+        document["is_anomaly"] = is_anomaly[start:end]
+        replies.append(Answer(orjson.dumps(document), JSON))
+        start = end
+    return replies
 
 
 def _in_slices(values: np.ndarray | list) -> bytes:

@@ -1,7 +1,7 @@
 """The body of an ASGI request: read whole, within limits of size and time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from typing import Any
 
 from service.admission import Ticket
@@ -17,40 +17,21 @@ class ClientGone(Exception):
     """The client closed its connection before it was answered."""
 
 
-class Patience:
-    """Cancels this task when it has waited too long: `asyncio.timeout`, at a third of its cost.
+class Begun:
+    """The rest of a coroutine that has been begun by hand and now waits for a future."""
 
-    Parameters
-    ----------
-    seconds : float
-        The longest wait from here, or from one call of `extend` to the next.
-    """
+    def __init__(self, coroutine: Coroutine, future: asyncio.Future) -> None:
+        self._coroutine = coroutine
+        self._future = future
 
-    def __init__(self, seconds: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._seconds = seconds
-        self._started = self._loop.time()
-        self._timer = self._loop.call_later(seconds, self._run_out)
-        self.is_over = False
-
-    def extend(self, seconds: float) -> None:
-        """Begin a new wait, all of them together no longer than one and so many seconds."""
-        self._timer.cancel()
-        now = self._loop.time()
-        self._timer = self._loop.call_at(
-            min(now + self._seconds, self._started + self._seconds + seconds), self._run_out
-        )
-
-    def end(self) -> None:
-        """Wait no more."""
-        self._timer.cancel()
-        if self.is_over:
-            self._task.uncancel()
-
-    def _run_out(self) -> None:
-        self.is_over = True
-        self._task.cancel()
+    def __await__(self) -> Generator:
+        """Wait on in its place."""
+        try:
+            yield self._future
+        except BaseException:
+            self._coroutine.close()
+            raise
+        return (yield from self._coroutine.__await__())
 
 
 class BodyReader:
@@ -95,30 +76,40 @@ class BodyReader:
             self._check(self._length)
             if ticket:
                 ticket.add(n_bytes=self._length)
-        patience = Patience(self._pause_seconds)
+        first = self._next()
         try:
-            content = await self._next()
+            # Nearly always the body is there with its head: then no clock has to be set.
+            future = first.send(None)
+        except StopIteration as done:
             if self._complete:
-                return content
-            content = bytearray(content)
-            while not self._complete:
-                patience.extend(len(content) / BYTES_PER_SECOND)
-                part = await self._next()
-                if ticket and self._length is None:
-                    ticket.add(n_bytes=len(part))
-                content += part
-                self._check(len(content))
-        except asyncio.CancelledError as error:
-            if not patience.is_over:
-                raise
+                return done.value
+            return await self._read_slowly(done.value, self._next(), ticket)
+        return await self._read_slowly(b"", Begun(first, future), ticket)
+
+    async def _read_slowly(self, content: bytes, part: Awaitable[bytes], ticket: Ticket | None) -> bytearray:
+        loop = asyncio.get_running_loop()
+        content, started = bytearray(content), loop.time()
+        if ticket and self._length is None:
+            ticket.add(n_bytes=len(content))
+        try:
+            async with asyncio.timeout_at(started + self._pause_seconds) as patience:
+                while True:
+                    received = await part
+                    if ticket and self._length is None:
+                        ticket.add(n_bytes=len(received))
+                    content += received
+                    self._check(len(content))
+                    if self._complete:
+                        return content
+                    most = started + len(content) / BYTES_PER_SECOND
+                    patience.reschedule(min(loop.time(), most) + self._pause_seconds)
+                    part = self._next()
+        except TimeoutError as error:
             raise Problem(
                 "request-timeout",
                 f"a body must come without a pause of {self._pause_seconds:g} seconds, and with at least "
                 f"{BYTES_PER_SECOND} bytes a second",
             ) from error
-        finally:
-            patience.end()
-        return content
 
     async def wait_until_gone(self) -> None:
         """Return when the client has closed its connection."""

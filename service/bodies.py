@@ -154,7 +154,7 @@ class Limits:
     max_bytes: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)
 class Decoded:
     """A body's content.
 

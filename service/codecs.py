@@ -28,16 +28,16 @@ from service.bodies import (
     lacks_pyarrow,
 )
 from service.json_bodies import decode_json
+from service.messages import Body
 from service.picture_bodies import decode_pictures, split_parts
 from service.problems import Problem
 from service.tabular_bodies import decode_csv
 
 
 @dataclasses.dataclass(frozen=True)
-class Body:
-    """A request body and what it may be; `parameters` are those of its content type."""
+class Form:
+    """What a head says of its body, and what the body may be; `parameters` are those of the content type."""
 
-    content: bytes
     content_type: str
     parameters: Mapping[str, str]
     expected: Expected
@@ -45,33 +45,33 @@ class Body:
     options: tuple[str, ...]
 
 
-def _one_picture(body: Body) -> Decoded:
-    return Decoded(decode_pictures([body.content], body.expected, body.limits))
+def _one_picture(content: Body, form: Form) -> Decoded:
+    return Decoded(decode_pictures([content], form.expected, form.limits))
 
 
-def _many_pictures(body: Body) -> Decoded:
-    files = split_parts(body.content, body.parameters.get("boundary", ""), body.limits)
-    return Decoded(decode_pictures(files, body.expected, body.limits))
+def _many_pictures(content: Body, form: Form) -> Decoded:
+    files = split_parts(content, form.parameters.get("boundary", ""), form.limits)
+    return Decoded(decode_pictures(files, form.expected, form.limits))
 
 
-def _arrow(body: Body) -> Decoded:
+def _arrow(content: Body, form: Form) -> Decoded:
     from service.arrow_bodies import decode_arrow
 
-    return decode_arrow(body.content, body.expected, body.limits)
+    return decode_arrow(content, form.expected, form.limits)
 
 
-def _parquet(body: Body) -> Decoded:
+def _parquet(content: Body, form: Form) -> Decoded:
     from service.arrow_bodies import decode_parquet
 
-    return decode_parquet(body.content, body.expected, body.limits)
+    return decode_parquet(content, form.expected, form.limits)
 
 
 # Every form of body and what reads it; `Expected.media_types` says which of them a model takes.
-DECODERS: Mapping[str, Callable[[Body], Decoded]] = {
-    JSON: lambda body: decode_json(body.content, body.expected, body.limits, body.options),
-    NPY: lambda body: Decoded(decode_npy(body.content, body.limits)),
-    CSV: lambda body: decode_csv(body.content, body.parameters, body.expected, body.limits),
-    RAW: lambda body: Decoded(decode_raw(body.content, body.content_type, body.expected, body.limits)),
+DECODERS: Mapping[str, Callable[[Body, Form], Decoded]] = {
+    JSON: lambda content, form: decode_json(content, form.expected, form.limits, form.options),
+    NPY: lambda content, form: Decoded(decode_npy(content, form.limits)),
+    CSV: lambda content, form: decode_csv(content, form.parameters, form.expected, form.limits),
+    RAW: lambda content, form: Decoded(decode_raw(content, form.content_type, form.expected, form.limits)),
     ARROW: _arrow,
     PARQUET: _parquet,
     PNG: _one_picture,
@@ -80,16 +80,15 @@ DECODERS: Mapping[str, Callable[[Body], Decoded]] = {
 }
 
 
-def decode_body(
-    content_type: str, content: bytes, expected: Expected, limits: Limits, *, options: tuple[str, ...]
-) -> Decoded:
-    """Read a request body.
+def decoder(
+    content_type: str, expected: Expected, limits: Limits, *, options: tuple[str, ...]
+) -> Callable[[Body], Decoded]:
+    """What reads the request bodies of a content type.
 
     Parameters
     ----------
     content_type : str
         The header's value.
-    content : bytes
     expected : Expected
     limits : Limits
     options : tuple of str
@@ -98,16 +97,21 @@ def decode_body(
     Raises
     ------
     Problem
-        Saying what the body must be, what it is, and where.
-    InputError
-        If a picture does not fit the model.
+        If it is not read here. What is returned raises one saying what the body must be, what it is, and
+        where; and InputError if a picture does not fit the model.
     """
-    media_type, parameters = _parse_content_type(content_type)
+    media_type, parameters = parse_options_header(content_type)
+    media_type = media_type.lower()
     if media_type not in expected.media_types():
         raise _unread(media_type, expected)
-    if not content:
-        raise Problem("malformed-body", "the body is empty")
-    return DECODERS[media_type](Body(content, content_type, parameters, expected, limits, options))
+    form, read = Form(content_type, parameters, expected, limits, options), DECODERS[media_type]
+
+    def decode(content: Body) -> Decoded:
+        if not content:
+            raise Problem("malformed-body", "the body is empty")
+        return read(content, form)
+
+    return decode
 
 
 def _unread(media_type: str, expected: Expected) -> Problem:
@@ -117,12 +121,6 @@ def _unread(media_type: str, expected: Expected) -> Problem:
         f"the Content-Type must be one of {', '.join(expected.media_types())} here, "
         f"got {repr(media_type[:80]) if media_type else 'none'}{hint * lacks_pyarrow(media_type)}",
     )
-
-
-@functools.lru_cache(maxsize=256)
-def _parse_content_type(content_type: str) -> tuple[str, Mapping[str, str]]:
-    media_type, parameters = parse_options_header(content_type)
-    return media_type.lower(), parameters
 
 
 # --- options in the query -----------------------------------------------------------------------------------

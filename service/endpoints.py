@@ -5,16 +5,16 @@ Neither Flask nor a server is known here: `routes` and `front` bring the request
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import numpy as np
 
-from detector import Compressed, Detector, InputError
+from detector import Compressed, Detector, InputError, Scores
 from detector.inference import ERROR_MAP
 from service import answers, codecs, verbs
-from service.bodies import PNG, Decoded, Expected, Limits, Timestamp
+from service.bodies import JSON, PNG, Decoded, Expected, Limits, Timestamp
 from service.encodings import inflate
 from service.exchange import Exchange
 from service.messages import Answer, Body, Head
@@ -116,12 +116,15 @@ class Call:
         The result of `run`, or its error, to the answer; raises what the client is to know.
     rows : int
         Samples in the body.
+    lengths : sequence of int
+        Samples in each body, where there are several.
     """
 
     run: Callable[[list], list]
     request: verbs.Request
-    finish: Callable[[Any], Answer]
+    finish: Callable[[Any], Any]
     rows: int
+    lengths: Sequence[int] = ()
 
 
 class Reader(Protocol):
@@ -137,6 +140,9 @@ class Reader(Protocol):
 
     def __call__(self, body: Body) -> Call:
         """The call that a body asks for; what is wrong with it is raised."""
+
+    def join(self, bodies: Sequence[Body]) -> Call | None:
+        """One call for several bodies, whose `finish` gives a list of answers; None where that cannot be."""
 
 
 class Endpoint(Protocol):
@@ -201,7 +207,10 @@ class VerbEndpoint:
         expected = self.verb.expected(detector)
         query = parse_qs(head.query, keep_blank_values=True) if head.query else {}
         options = codecs.decode_query(query, options=self.verb.options)
-        return VerbReader(detector, self.verb, head.headers, expected, options, self.limits)
+        decode = codecs.decoder(
+            head.headers.get("content-type", ""), expected, self.limits, options=self.verb.options
+        )
+        return VerbReader(detector, self.verb, head.headers, expected, options, self.limits, decode)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,11 +223,13 @@ class VerbReader:
     expected: Expected
     options: Mapping[str, Any]
     limits: Limits
+    decode: Callable[[Body], Decoded]
     _forms: dict[tuple, str] = dataclasses.field(default_factory=dict)
 
     def __call__(self, body: Body) -> Call:
         """See `Reader`."""
-        decoded, verb, detector = self._decode(body), self.verb, self.detector
+        verb, detector = self.verb, self.detector
+        decoded = self.decode(inflate(body, self.headers.get("content-encoding", ""), self.limits.max_bytes))
         media_type = self._choose_form(decoded.samples)
         options = codecs.merge_options(self.options, decoded.options)
         if media_type == PNG:
@@ -249,12 +260,34 @@ class VerbReader:
                 self._forms[key] = form
         return form
 
-    def _decode(self, body: Body) -> Decoded:
-        content = inflate(body, self.headers.get("content-encoding", ""), self.limits.max_bytes)
-        content_type = self.headers.get("content-type", "")
-        return codecs.decode_body(
-            content_type, content, self.expected, self.limits, options=self.verb.options
+    def join(self, bodies: Sequence[Body]) -> Call | None:
+        """One call for several small bodies, which its `finish` answers by a list.
+
+        None where they ask for more than decisions as JSON, or one of them is not in order: then each is read
+        by itself, and says what it has to say.
+        """
+        plain = (
+            self.verb.run is verbs.score and not self.options and self.detector.manifest.kind != "sequence"
         )
+        if not plain or "content-encoding" in self.headers:
+            return None
+        try:
+            parts = [self.decode(body) for body in bodies]
+            samples = np.concatenate([part.samples for part in parts])
+            if any(part.options or self._choose_form(part.samples) != JSON for part in parts):
+                return None
+        except (Problem, InputError, ValueError):  # NumPy's, of shapes that do not fit together
+            return None
+        if len({part.samples.dtype for part in parts}) > 1:  # one of them would be rounded to another's
+            return None
+        manifest, lengths = self.detector.manifest, [len(part.samples) for part in parts]
+
+        def finish(result: Scores | Exception) -> list[Answer]:
+            if isinstance(result, Exception):
+                raise result
+            return answers.answer_scores(manifest, result, lengths)
+
+        return Call(verbs.score, verbs.ScoreRequest(self.detector, samples), finish, len(samples), lengths)
 
 
 def verb_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, Endpoint]]:

@@ -7,10 +7,11 @@ ever waits in order to be batched. Large ones are decoded and run in a bounded p
 import asyncio
 import dataclasses
 import functools
+import gc
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -41,7 +42,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 # Up to here a request is decoded and run in the loop, which all others wait for meanwhile.
 LOOP_BYTES = 64 * 2**10
 LOOP_SECONDS = 0.004
+FLUSH_SECONDS = 0.01  # for all that are answered in one round
+REQUEST_SECONDS = 1e-4  # of a small request, likewise
 BYTE_SECONDS = 1e-7  # of a larger body, until one has been seen
+GC_THRESHOLD = (10_000, 20, 20)
 FLASK_THREADS = 4  # for probes, metrics, and what else is not a verb
 WRITE_SECONDS = 0.02  # until what was answered is counted and logged
 CLIENT_GONE = 499  # in log and metrics, where there was nobody to answer; nginx' number
@@ -57,7 +61,12 @@ def from_environ() -> "Front":
 def create_front(settings: Settings) -> "Front":
     """The application, every model of the store loaded and followed from now on."""
     serving = open_store(settings)
-    return Front(serving, build_app(serving))
+    front = Front(serving, build_app(serving))
+    # What is there now stays: the collector need not look at it again, nor look after every few requests.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
+    return front
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,7 +111,7 @@ class Front:
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
         self._waiting: list[Waiting] = []
         self._writing = False
-        self._byte_pace = Pace(BYTE_SECONDS)
+        self._byte_pace, self._flush_pace = Pace(BYTE_SECONDS), Pace(REQUEST_SECONDS)
         self._pool = ThreadPoolExecutor(serving.settings.pool_threads, "verbs")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -194,18 +203,44 @@ class Front:
         return answer
 
     def _flush(self) -> None:
-        """Settle everything that waits, whatever is raised."""
-        waiting, self._waiting = self._waiting, []
+        """Settle what waits, whatever is raised; what would hold the loop for too long, in its next round."""
+        started = time.perf_counter()
+        n_now = max(1, int(FLUSH_SECONDS / self._flush_pace.estimate(None, 1)))
+        waiting, self._waiting = self._waiting[:n_now], self._waiting[n_now:]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
         try:
-            ready = [each for each in waiting if self._prepare(each)]
-            outcomes = self.serving.runner.run_together([each.call for each in ready])
-            for each, outcome in zip(ready, outcomes, strict=True):
-                each.settle(outcome)
+            self._settle(waiting)
         except Exception as error:
             logger.exception("a flush failed")
             for each in waiting:
                 each.settle(error)
+        self._flush_pace.learn(None, len(waiting), time.perf_counter() - started)
         self._write_soon()
+
+    def _settle(self, waiting: Sequence[Waiting]) -> None:
+        """Those with the same head as one; then together the rest, and those of which one is not in order."""
+        alike: dict[int, list[Waiting]] = {}
+        for each in waiting:
+            alike.setdefault(id(each.reader), []).append(each)
+        rest = [each for group in alike.values() if not self._settle_joined(group) for each in group]
+        ready = [each for each in rest if self._prepare(each)]
+        outcomes = self.serving.runner.run_together([each.call for each in ready])
+        for each, outcome in zip(ready, outcomes, strict=True):
+            each.settle(outcome)
+
+    def _settle_joined(self, group: Sequence[Waiting]) -> bool:
+        """Whether the requests of one head were answered as one."""
+        call = group[0].reader.join([each.content for each in group])
+        if call is None or self.serving.runner.estimate(call) > max(LOOP_SECONDS, FLUSH_SECONDS):
+            return False
+        (replies,) = self.serving.runner.run_together([call])
+        if isinstance(replies, Exception):  # of one of them: which one, the others must not know
+            return False
+        for each, reply, rows in zip(group, replies, call.lengths, strict=True):
+            each.exchange.rows = rows
+            each.settle(reply)
+        return True
 
     def _prepare(self, waiting: Waiting) -> bool:
         """Decode a request; whether it runs now. One that cannot, or takes long, is settled."""
@@ -279,7 +314,13 @@ async def _send(answer: Answer, exchange: Exchange, send: Send) -> None:
         (b"content-type", answer.content_type.encode("latin-1")),
         (b"content-length", b"%d" % len(answer.body)),
     ]
-    for more in (exchange.headers(), answer.headers):
-        headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
+    headers += [(_lower(name), value.encode("latin-1")) for name, value in exchange.headers().items()]
+    if answer.headers:
+        headers += [(_lower(name), value.encode("latin-1")) for name, value in answer.headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+@functools.cache  # headers that this service knows
+def _lower(name: str) -> bytes:
+    return name.lower().encode("latin-1")

@@ -16,7 +16,7 @@ WORTH_BYTES = 1000  # of a body: below, the second reader costs what it saves, s
 
 
 def decode_json(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
-    """Instances, options and time stamps of a JSON body; arguments as of `codecs.decode_body`.
+    """Instances, options and time stamps of a JSON body; arguments as of `codecs.decoder`.
 
     Raises
     ------

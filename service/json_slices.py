@@ -41,7 +41,7 @@ def decode_slices(
     options: tuple[str, ...],
     slice_bytes: int = SLICE_BYTES,
 ) -> Decoded:
-    """Instances, options and time stamps of a JSON body; arguments as of `codecs.decode_body`.
+    """Instances, options and time stamps of a JSON body; arguments as of `codecs.decoder`.
 
     Raises
     ------

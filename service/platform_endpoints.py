@@ -5,7 +5,7 @@ ends in, with the same limits, batches, counters and keys.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detector import Detector, InputError, Scores
@@ -45,6 +45,9 @@ class InferReader:
     detector: Detector
     headers: Mapping[str, str]
     limits: Limits
+
+    def join(self, bodies: Sequence[Body]) -> None:
+        """See `Reader`."""
 
     def __call__(self, body: Body) -> Call:
         """See `Reader`."""
@@ -89,6 +92,9 @@ class PredictReader:
     detector: Detector
     headers: Mapping[str, str]
     limits: Limits
+
+    def join(self, bodies: Sequence[Body]) -> None:
+        """See `Reader`."""
 
     def __call__(self, body: Body) -> Call:
         """See `Reader`."""

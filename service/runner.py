@@ -35,6 +35,8 @@ class Runner:
 
         Whatever a call raises, every other one gets its own answer.
         """
+        if len(calls) == 1:
+            return self._run_batch(calls)
         outcomes: list[Answer | Exception | None] = [None] * len(calls)
         batches: dict[tuple, list[int]] = {}
         for position, call in enumerate(calls):
@@ -95,13 +97,9 @@ class Runner:
             return [outcome for call in calls for outcome in self._run_batch([call])]
         ran = time.perf_counter()
         outcomes = [_attempt(call.finish, result) for call, result in zip(calls, results, strict=True)]
-        good = [
-            (call.rows, result)
-            for call, result in zip(calls, results, strict=True)
-            if not isinstance(result, DetectorError)
-        ]
+        good = [(call, result) for call, result in zip(calls, results, strict=True) if not _failed(result)]
         if good:
-            rows = sum(rows for rows, _ in good)
+            rows = sum([call.rows for call, _ in good])
             self._pace.learn(_kind(calls[0]), rows, time.perf_counter() - started)
             self._note(calls[0].request.detector, rows, ran - started, [result for _, result in good])
         return outcomes
@@ -110,6 +108,10 @@ class Runner:
         scores = [result.score for result in results if isinstance(result, Scores)]
         together = (scores[0] if len(scores) == 1 else np.concatenate(scores)) if scores else None
         self._ledger.note_run(Run(detector.manifest, rows, seconds, together))
+
+
+def _failed(result: object) -> bool:
+    return isinstance(result, DetectorError)
 
 
 def _kind(call: Call) -> tuple:

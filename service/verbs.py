@@ -63,6 +63,8 @@ def score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
 
     Requests that differ in nothing but their samples are scored as one, and the scores dealt out.
     """
+    if len(requests) == 1:
+        return _score_alike(requests) or _score(requests)
     alike: dict[tuple, list[int]] = {}
     for position, request in enumerate(requests):
         alike.setdefault(_likeness(request), []).append(position)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from service.array_bodies import RAW_DTYPES, raw_type
 from service.bodies import Decoded, Expected, Limits
-from service.codecs import decode_body
+from service.codecs import decoder
 from service.problems import Problem
 
 LIMITS = Limits(max_rows=10, max_bytes=100)
@@ -15,8 +15,8 @@ ROW, WINDOW = Expected((3,)), Expected((4, 2), series=True)
 
 
 def decode(content: bytes, parameters: str = "", expected: Expected = ROW) -> Decoded:
-    """`decode_body` of a raw tensor."""
-    return decode_body("application/octet-stream" + parameters, content, expected, LIMITS, options=())
+    """`decoder` of a raw tensor."""
+    return decoder("application/octet-stream" + parameters, expected, LIMITS, options=())(content)
 
 
 def refusal(content: bytes, parameters: str = "", expected: Expected = ROW) -> Problem:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from service import bodies
 from service.bodies import ARROW, CSV, JSON, PARQUET, Decoded, Expected, Limits
-from service.codecs import DECODERS, decode_body
+from service.codecs import DECODERS, decoder
 from service.parquet_outline import MAX_PAGES, Outline
 from service.problems import Problem
 
@@ -49,8 +49,8 @@ forms = pytest.mark.parametrize("form", FORMS)
 
 
 def decode(content: bytes, form: str, expected: Expected = ROW) -> Decoded:
-    """`decode_body` of a table."""
-    return decode_body(form, content, expected, LIMITS, options=())
+    """`decoder` of a table."""
+    return decoder(form, expected, LIMITS, options=())(content)
 
 
 def refusal(content: bytes, form: str, expected: Expected = ROW) -> Problem:

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as st_numpy
 from detector.images import encode_image
 from service.bodies import JSON, NPY, PNG, Expected, Limits
 from service.codecs import (
-    decode_body,
     decode_query,
+    decoder,
     merge_options,
     negotiate,
 )
@@ -29,8 +29,8 @@ SCORE_OPTIONS = ("alpha", "fdr", "explain")
 
 
 def decode(content, expected=ROW, content_type=JSON, limits=LIMITS, options=SCORE_OPTIONS):
-    """`decode_body` with the arguments of most tests."""
-    return decode_body(content_type, content, expected, limits, options=options)
+    """`decoder` with the arguments of most tests."""
+    return decoder(content_type, expected, limits, options=options)(content)
 
 
 def refusal(content, expected=ROW, content_type=JSON, **more) -> Problem:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from detector import InputError
 from service.bodies import Decoded, Expected, Limits
-from service.codecs import decode_body
+from service.codecs import decoder
 from service.problems import Problem
 
 LIMITS = Limits(max_rows=1000, max_bytes=100_000)
@@ -17,9 +17,9 @@ SERIES = Expected((4, 2), ("x", "y"), series=True, timestamps=True)
 
 
 def decode(content: bytes | str, expected: Expected = ROW, parameters: str = "") -> Decoded:
-    """`decode_body` of a CSV."""
+    """`decoder` of a CSV."""
     content = content.encode() if isinstance(content, str) else content
-    return decode_body("text/csv" + parameters, content, expected, LIMITS, options=())
+    return decoder("text/csv" + parameters, expected, LIMITS, options=())(content)
 
 
 def refusal(content: bytes | str, expected: Expected = ROW, parameters: str = "") -> Problem:
@@ -188,7 +188,7 @@ def test_csv_of_many_cells_is_read_in_blocks():
     """Rows and time stamps stay together."""
     text = "timestamp,x,y\n" + "".join(f"t{row},{row},{-row}\n" for row in range(3000))
 
-    decoded = decode_body("text/csv", text.encode(), SERIES, Limits(3000, 0), options=())
+    decoded = decoder("text/csv", SERIES, Limits(3000, 0), options=())(text.encode())
 
     assert decoded.timestamps == [f"t{row}" for row in range(3000)]
     np.testing.assert_array_equal(decoded.samples, np.stack([np.arange(3000), -np.arange(3000)], axis=1))
