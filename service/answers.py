@@ -1,7 +1,7 @@
 """Replies to response bodies: one small function for each media type, all saying the same."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
