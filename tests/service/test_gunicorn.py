@@ -1,4 +1,4 @@
-"""The service as it is run: gunicorn, two workers, the configuration that ships."""
+"""The service as it is run, and the Flask application alone under gthread: two workers of gunicorn."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from detector import ModelStore
-from tests.gunicorn_server import SECONDS, GunicornServer, wait_until
+from tests.gunicorn_server import GTHREAD, SECONDS, GunicornServer, wait_until
 from tests.model_folder import publish_model
 
 pytestmark = pytest.mark.slow
@@ -18,8 +18,14 @@ pytestmark = pytest.mark.slow
 BODY = {"instances": [[1.0, 2.0, 30.0], [1.0, 2.0, 0.5]]}
 
 
+@pytest.fixture(scope="module", params=[(), GTHREAD], ids=["front", "gthread"])
+def arguments(request):
+    """Of gunicorn."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> ModelStore:
+def store(tmp_path_factory, arguments) -> ModelStore:
     """A store with `tiny` version 1."""
     store = ModelStore(tmp_path_factory.mktemp("gunicorn") / "models")
     publish_model(store)
@@ -27,9 +33,9 @@ def store(tmp_path_factory) -> ModelStore:
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def server(store, tmp_path_factory, arguments):
     """One server for the tests that leave it running."""
-    server = GunicornServer(store, tmp_path_factory.mktemp("log") / "log")
+    server = GunicornServer(store, tmp_path_factory.mktemp("log") / "log", arguments)
     yield server
     server.stop()
 
@@ -111,9 +117,9 @@ def test_swap_of_a_version_under_load_loses_no_request(server, store):
     assert versions[-1] == "2"
 
 
-def test_sigterm_ends_the_service_cleanly(store, tmp_path):
+def test_sigterm_ends_the_service_cleanly(store, tmp_path, arguments):
     """Exit status 0, no worker left, no metrics folder left, nothing logged as an error."""
-    server = GunicornServer(store, tmp_path / "log")
+    server = GunicornServer(store, tmp_path / "log", arguments)
     server.post("/score", json=BODY)
     workers = [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", server.lines())]
 
