@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
+from a2wsgi.wsgi_typing import Environ, IterableChunks, StartResponse, WSGIApp
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
@@ -106,7 +107,7 @@ class Front:
     def __init__(self, serving: Serving, app: Flask) -> None:
         self.serving = serving
         self._digests = serving.settings.api_keys_sha256
-        self._flask = WSGIMiddleware(app, workers=FLASK_THREADS)
+        self._flask = WSGIMiddleware(_with_ended_input(app), workers=FLASK_THREADS)
         self._rules = app.url_map.bind("")
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
         self._waiting: list[Waiting] = []
@@ -298,6 +299,16 @@ class Front:
         finally:
             stop.set()
             watching.cancel()
+
+
+def _with_ended_input(app: WSGIApp) -> WSGIApp:
+    """An application told that its input ends by itself, so that Werkzeug reads a body without a length."""
+
+    def wsgi(environ: Environ, start_response: StartResponse) -> IterableChunks:
+        environ["wsgi.input_terminated"] = True
+        return app(environ, start_response)
+
+    return wsgi
 
 
 def _read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
