@@ -21,6 +21,7 @@ against `fastapi-tuned`, and drawn beside the output.
 import argparse
 import contextlib
 import functools
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -222,4 +223,5 @@ def _draw(medians: Sequence[Median], picture: Path) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     sys.exit(main())
