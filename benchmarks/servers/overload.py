@@ -62,7 +62,10 @@ def _start(module: Any, arguments: list[Any]) -> subprocess.Popen[str]:
 
 
 def _result(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output, errors = process.communicate()
+    try:
+        output, errors = process.communicate()
+    finally:
+        process.kill()  # where this process is ended before it
     if process.returncode:
         raise ServingError(f"a client of the overload failed: {errors.strip()[-300:]}")
     return json.loads(output)

@@ -64,7 +64,11 @@ def drive(url: str, body: Path, headers: Mapping[str, str], concurrency: int, se
     ServingError
         If wrk does not say what came of it.
     """
-    return read_result(start(url, body, headers, concurrency, seconds).communicate()[0], concurrency)
+    running = start(url, body, headers, concurrency, seconds)
+    try:
+        return read_result(running.communicate()[0], concurrency)
+    finally:
+        running.kill()  # where this process is ended before it
 
 
 def read_result(output: str, concurrency: int) -> Load:
