@@ -236,8 +236,10 @@ def _where(chunk: Chunk, answer: Any) -> dict[str, Sequence[Any]]:
     n_answers = len(_first(answer))
     if n_answers != len(chunk):
         return {"window": range(n_answers)}
-    rows = {} if "file" in chunk.kept else {"row": range(chunk.first_row, chunk.first_row + len(chunk))}
-    return {**rows, **chunk.kept}
+    if chunk.is_named:
+        return dict(chunk.kept)
+    rows = {"row": range(chunk.first_row, chunk.first_row + len(chunk))}
+    return writing.beside(rows, chunk.kept)
 
 
 def _first(answer: Any) -> Any:

@@ -4,6 +4,7 @@ Every function here is a generator: it yields requests and pauses, and is given 
 """
 
 import dataclasses
+import re
 import secrets
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from residual_client.samples import Samples, collect, rows_of_columns
 from residual_client.wire import Answer, Request
 
 MAX_CONTRIBUTIONS = 1_000_000  # of one answer, by the service's own limit
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # as the store has it
 
 Part = TypeVar("Part")
 
@@ -60,6 +63,11 @@ class Target:
             raise RequestError(f"give a version or a label, got {self.version} and {self.label!r}")
         if self.name is None and (self.version is not None or self.label is not None):
             raise RequestError("a version or a label belongs to a model: name it")
+        for what, name in (("model", self.name), ("label", self.label)):
+            if name is not None and not _NAME.fullmatch(str(name)):  # a path of dots leads elsewhere
+                raise RequestError(f"a {what} must match {_NAME.pattern}, got {name!r:.80}")
+        if self.version is not None and (type(self.version) is not int or self.version < 1):
+            raise RequestError(f"a version must be a positive integer, got {self.version!r:.80}")
 
     def path(self, verb: str) -> str:
         """Where a verb of it is."""
@@ -303,12 +311,12 @@ class Calls:
             except Problem as problem:
                 if problem.status != 413 or stop - start <= 1 or whole:
                     raise
-                self.limits.shrink(problem, len(request.content), stop - start)
                 if model is None:
                     model = yield from self.describe()
                     target, whole = model.target, verb != "decode" and _is_one_series(model, samples, form)
                     if whole:
                         raise
+                self.limits.shrink(problem, len(request.content), stop - start)
                 continue
             parts.append(wanted.read(answer))
             start = stop

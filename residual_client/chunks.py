@@ -48,6 +48,8 @@ class Chunk:
         Where each sample is, where that is more than its row: `line 7` of a text, the path of a picture.
     done : int
         How much of the file was read so far, in the unit of `Source.total`.
+    is_named : bool
+        Whether the kept columns say which samples these are, so that nobody needs their rows.
     """
 
     samples: Any
@@ -55,6 +57,7 @@ class Chunk:
     kept: Mapping[str, Sequence[Any]]
     places: Sequence[str] | None
     done: int
+    is_named: bool = False
 
     def __len__(self) -> int:
         return len(next(iter(self.samples.values()))) if isinstance(self.samples, dict) else len(self.samples)
@@ -163,7 +166,7 @@ def _picture_source(pictures: list[Path], paths: Sequence[str], model: Model) ->
         for start in range(0, len(pictures), CHUNK_PICTURES):
             some = pictures[start : start + CHUNK_PICTURES]
             names = [str(path) for path in some]
-            yield Chunk(some, start, {"file": names}, names, start + len(some))
+            yield Chunk(some, start, {"file": names}, names, start + len(some), is_named=True)
 
     return Source(paths[0] if len(paths) == 1 else "pictures", len(pictures), "rows", chunks())
 
@@ -214,11 +217,9 @@ def rows_at_a_time(n_values: int) -> int:
 
 def _text_table(path: Path, model: Model, keep: Sequence[str]) -> Source:
     _require_names(path, model)
-    file = path.open(encoding="utf-8-sig", newline="")
-    total = path.stat().st_size
 
     def chunks() -> Iterator[Chunk]:
-        with file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             try:
                 yield from _table_chunks(path.name, file, model, keep, _delimiter(path))
             except UnicodeDecodeError as error:
@@ -226,7 +227,7 @@ def _text_table(path: Path, model: Model, keep: Sequence[str]) -> Source:
             except csv.Error as error:
                 raise RequestError(f"{path.name} cannot be read: {error}") from error
 
-    return Source(path.name, total, "B", chunks())
+    return Source(path.name, path.stat().st_size, "B", chunks())
 
 
 def _require_names(path: Path, model: Model) -> None:
@@ -380,10 +381,8 @@ def _column_of_arrow(column: Any) -> np.ndarray:
 
 
 def _lines(path: Path, model: Model, keep: Sequence[str]) -> Source:
-    file = path.open("rb")
-
     def chunks() -> Iterator[Chunk]:
-        with file:
+        with path.open("rb") as file:
             first_row, at_a_time = 0, rows_at_a_time(int(np.prod(model.sample_shape)))
             numbered = ((number, line) for number, line in enumerate(file, 1) if line.strip())
             while some := list(itertools.islice(numbered, at_a_time)):

@@ -244,7 +244,7 @@ class Client(_Base):
             return None
         try:
             return _answer(self._http.request(**self._built(step)))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return self._failure(error)
 
 
@@ -329,7 +329,7 @@ class AsyncClient(_Base):
         try:
             async with self._places:  # in the pool of httpx who waits costs every other request time
                 return _answer(await self._http.request(**self._built(step)))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return self._failure(error)
 
 

@@ -144,9 +144,7 @@ def collect(samples: Any, *, keep_values: bool) -> Samples:
         If nothing can be made of them.
     """
     if isinstance(samples, str | bytes | Path):
-        raise RequestError(
-            f"samples must be an array, a table or a list of pictures, got one {type(samples).__name__}"
-        )
+        raise _no_samples(samples)
     if isinstance(samples, Sequence) and samples and isinstance(samples[0], Path | bytes):
         return PictureSamples(samples)
     if isinstance(samples, Sequence) and samples and isinstance(samples[0], Mapping):
@@ -159,8 +157,15 @@ def collect(samples: Any, *, keep_values: bool) -> Samples:
         array = array.astype(np.float64)
     if array.dtype.kind in "fiu":
         return ArraySamples(array, as_float32=not keep_values)
+    if array.ndim == 0:
+        raise _no_samples(samples)
     # An array that NumPy made of a list has texts where there were numbers beside a word.
     return CellSamples(array if isinstance(samples, np.ndarray) else samples)
+
+
+def _no_samples(samples: Any) -> RequestError:
+    kind = type(samples).__name__
+    return RequestError(f"samples must be an array, a table or a list of pictures, got one {kind}")
 
 
 def rows_of_columns(columns: Sequence[np.ndarray], *, words: bool, keep_values: bool) -> Samples:

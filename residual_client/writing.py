@@ -88,7 +88,7 @@ class _CsvWriter:
         self._header: list[str] | None = None
 
     def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
-        columns = dict(where) | _columns(answer)
+        columns = beside(where, _columns(answer))
         if self._header is None:
             self._header = list(columns)
             self._write([self._header])
@@ -121,7 +121,7 @@ class _LineWriter:
         self._file = file
 
     def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
-        members = dict(where) | _members(answer)
+        members = beside(where, _members(answer))
         rows = zip(*map(_plain, members.values()), strict=True)
         lines = [json.dumps(dict(zip(members, row, strict=True)), ensure_ascii=False) for row in rows]
         self._file.write("".join(f"{line}\n" for line in lines).encode())
@@ -176,6 +176,20 @@ class Rows:
     name: str
     values: np.ndarray | list
     names: Sequence[str] | None
+
+
+def beside(where: Mapping[str, Sequence[Any]], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, under names that must differ.
+
+    Raises
+    ------
+    RequestError
+        If a column that is kept has the name of an answer.
+    """
+    both = sorted(where.keys() & answers.keys())
+    if both:
+        raise RequestError(f"the column {both[0]!r} cannot be kept beside the answer of that name: rename it")
+    return {**where, **answers}
 
 
 def _columns(answer: Any) -> dict[str, Any]:

@@ -254,6 +254,8 @@ FAULTS = {
     "no header": ("rows.csv", "1,2,3\n", "features; the first line must name the columns"),
     "quotes": ("rows.csv", 'a,b,c\n1,"2" 2,3\n', "rows.csv cannot be read: "),
     "unknown": ("rows.csv", "a,b,c,d\n1,2,3,4\n", "has the column 'd', which is no feature of the model: "),
+    "unwritable": ("rows.csv", "a,b,c,score\n1,2,3,4\n", "the column 'score' cannot be kept beside"),
+    "two rows": ("rows.csv", "a,b,c,row\n1,2,3,4\n", "the column 'row' cannot be kept beside"),
     "repeated": ("rows.csv", "a,b,c,a\n1,2,3,4\n", "column names must differ, got 'a' more than once"),
     "semicolons": ("rows.csv", "a;b;c\n1;2;3\n", "must have columns separated by commas, got the one"),
     "ragged": ("rows.csv", "a,b,c\n1,2,3\n1,2\n", "rows.csv, line 3: must have 3 columns, got 2"),
@@ -286,7 +288,8 @@ def test_fault_of_a_file_is_one_sentence(ways, tmp_path, capsys, way, fault):
     path, out = tmp_path / name, tmp_path / "out.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    status = main(["score", str(path), *ways("tiny")[way], "--out", str(out)])
+    keep = {"unwritable": ["--keep", "score"], "two rows": ["--keep", "row"]}.get(fault, [])
+    status = main(["score", str(path), *ways("tiny")[way], "--out", str(out), *keep])
 
     printed = capsys.readouterr()
     assert status == 1
