@@ -93,11 +93,11 @@ class Limits:
     rows: int
 
     def shrink(self, problem: Problem, n_bytes: int, n_rows: int) -> None:
-        """Halve what was too much."""
-        if problem.type == "too-many-rows":
-            self.rows = max(1, n_rows // 2)
-        else:
+        """Halve what was too much: of bytes that the service, or a proxy, does not take, or of rows."""
+        if problem.status == 413 and problem.type != "too-many-rows":
             self.body_bytes = max(1, n_bytes // 2)
+        else:
+            self.rows = max(1, n_rows // 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,7 +309,7 @@ class Calls:
             try:
                 answer = yield from self._exchange(request, first_row=start)
             except Problem as problem:
-                if problem.status != 413 or stop - start <= 1 or whole:
+                if not problem.is_too_much or stop - start <= 1 or whole:
                     raise
                 if model is None:
                     model = yield from self.describe()

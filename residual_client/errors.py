@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Self
 
+DEADLINE = "deadline-exceeded"
+
 
 class ClientError(Exception):
     """Root of everything this package raises on purpose; its text is one sentence for a person."""
@@ -61,6 +63,11 @@ class Problem(ClientError):
         self.retry_after = retry_after
         self._document = {**document, "detail": self.detail, "errors": self.errors}
         super().__init__(self.detail)
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether fewer samples at a time may do."""
+        return self.status == 413 or self.type == DEADLINE
 
     def moved(self, rows: int) -> Self:
         """The same problem of samples that stand so many rows further down."""

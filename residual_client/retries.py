@@ -7,8 +7,8 @@ import random
 from collections.abc import Generator
 from typing import TypeVar
 
-from residual_client.errors import NoAnswer
-from residual_client.wire import Answer, Failure, Request
+from residual_client.errors import DEADLINE, NoAnswer
+from residual_client.wire import PROBLEM, Answer, Failure, Request
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
@@ -68,7 +68,7 @@ class Retries:
             return backoff if answer.is_passing else None
         if answer.status == 404 and request.is_resolved:
             return backoff  # a worker that has not yet loaded the version another one named
-        if answer.status not in RETRIED:
+        if answer.status not in RETRIED or _took_too_long(answer):
             return None
         asked = retry_after_seconds(answer)
         if asked is None:
@@ -78,6 +78,11 @@ class Retries:
         # All who were refused together are asked to wait as long; each time they spread out further.
         spread = max(asked, FIRST_PAUSE_SECONDS) * 2**attempt
         return asked + _jitter(0, min(spread, LONGEST_PAUSE_SECONDS))
+
+
+def _took_too_long(answer: Answer) -> bool:
+    """Whether the service gave up on this very request: it would again, but not on a smaller one."""
+    return answer.media_type == PROBLEM and f'"{DEADLINE}"'.encode() in answer.content
 
 
 def _jitter(least: float, most: float) -> float:

@@ -101,6 +101,26 @@ def test_retry_after_is_honoured(connect, script):
     assert time.monotonic() - started >= 1
 
 
+LATE = (503, {**BUSY[1]}, b'{"type": "deadline-exceeded", "detail": "too long"}')
+MODEL = b'{"name": "tiny", "version": 1, "labels": {}, "versions": [{"version": 1, "digest": "d"}]}'
+MANIFEST = b'{"manifest": {"kind": "vector", "sample_shape": [3], "feature_names": null}, "digest": "d"}'
+
+
+def test_what_took_the_service_too_long_is_sent_in_halves(connect, script):
+    """And a single sample is not sent again."""
+    kind = {"Content-Type": "application/json"}
+    server = script(LATE, (200, kind, MODEL), (200, kind, MANIFEST), OK, OK, LATE)
+    client = connect(server.url, model="tiny")
+
+    assert len(client.score(ROW * 2).score) == 2
+    with pytest.raises(Overloaded, match="too long"):
+        client.score(ROW)
+    assert server.answers == []
+    assert [path for path, _ in server.asked][3:] == ["/models/tiny/versions/1/score"] * 2 + [
+        "/models/tiny/score"
+    ]
+
+
 def test_timeout_is_told_at_once(connect):
     """Who takes too long would do so again."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
