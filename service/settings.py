@@ -211,7 +211,7 @@ VARIABLES = (
     Variable(
         "RESIDUAL_BODY_SECONDS",
         "15",
-        "The longest pause within a body; then the request is answered 408.",
+        "The longest pause within a body; then a request is answered 408, an answer not taken is cut off.",
         _positive_float,
     ),
     Variable(

@@ -77,6 +77,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._settings = settings
         self._problem = Problem("bad-request", "the request is not valid HTTP/1.1")
         self._deadline: asyncio.TimerHandle | None = None
+        self._writing: asyncio.TimerHandle | None = None
         self._in_message = self._in_head = self._refused = False
         self.url = b""
         self._unread = 0  # bytes since the last whole head, or part of a body
@@ -95,6 +96,8 @@ class HttpProtocol(HttpToolsProtocol):
         """End."""
         super().connection_lost(exc)
         self._stop_watching()
+        if self._writing is not None:
+            self._writing.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Read on; between two requests only for as long as a head may take."""
@@ -129,6 +132,26 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(Problem("request-timeout", f"a head must come within {seconds:g} seconds"))
         else:
             self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client takes its answer more slowly than it is made: watch that it goes on."""
+        super().pause_writing()
+        self._watch_writing()
+
+    def _watch_writing(self) -> None:
+        size = self.transport.get_write_buffer_size()
+        self._writing = self.loop.call_later(self._settings.body_seconds, self._check_writing, size)
+
+    def _check_writing(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._watch_writing()
+        else:
+            self.transport.abort()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        self._writing.cancel()
 
     def on_message_begin(self) -> None:
         """A request line begins."""

@@ -25,8 +25,12 @@ class RawAnswer:
 class Connection:
     """A connection that sends bytes as they are and reads answers one by one."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, SECONDS)
+    def __init__(self, address: tuple[str, int], receive_buffer: int | None = None) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(SECONDS)
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(address)
         self._reader = self.socket.makefile("rb")
 
     def __enter__(self) -> "Connection":

@@ -7,12 +7,14 @@ import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from detector import ModelStore
 from tests.gunicorn_server import GunicornServer, wait_until
 from tests.model_folder import publish_model
 from tests.raw_http import Connection, request
+from tests.service.answers import to_npy
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +62,7 @@ def hasty(store, tmp_path_factory):
         body_seconds=0.4,
         idle_seconds=1,
         max_connections=20,
+        max_rows=300_000,
     )
     yield server
     server.stop()
@@ -304,6 +307,25 @@ def test_half_a_body_is_answered_408(hasty):
 
             assert answer.status == 408
             assert answer.json()["type"] == "request-timeout"
+
+
+def test_answer_that_nobody_takes_is_cut_off(hasty):
+    """It would hold its memory for as long as the client likes; one that is taken slowly comes whole."""
+    samples = np.random.default_rng(0).normal(size=(300_000, 3))  # more than the kernel holds for a client
+    sent = request("/denoise", to_npy(samples), headers=[("Content-Type", "application/x-npy")])
+    with Connection(hasty.address, 4096) as stalled:
+        stalled.send(sent)
+        time.sleep(2)
+        with Connection(hasty.address, 2**16) as slow:
+            slow.send(sent)
+            answer = b""
+            while not answer.endswith(b"]]}") and (part := slow.socket.recv(2**18)):
+                answer += part
+                time.sleep(0.005)
+
+        taken = sum(map(len, iter(lambda: stalled.socket.recv(2**16), b"")))
+        assert answer.endswith(b"]]}")
+        assert taken < len(answer)
 
 
 @pytest.mark.parametrize(
