@@ -1,7 +1,8 @@
 """Replies to response bodies: one small function for each media type, all saying the same."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,13 +64,17 @@ def _in_slices(values: np.ndarray | list) -> bytes:
 
 
 def _to_ndjson(reply: Reply) -> bytes:
+    return b"".join(to_lines(reply, itertools.count()))
+
+
+def to_lines(reply: Reply, numbers: Iterable[int]) -> list[bytes]:
     """An object for each sample: its number as `row`, and its element of each array of a JSON answer."""
     rows = reply.rows()
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-    return b"".join(
+    return [
         orjson.dumps({"row": row, **dict(zip(rows, values, strict=True))}, option=options)
-        for row, values in enumerate(zip(*map(_elements, rows.values()), strict=True))
-    )
+        for row, values in zip(numbers, zip(*map(_elements, rows.values()), strict=True), strict=False)
+    ]
 
 
 def _elements(values: Any) -> Any:

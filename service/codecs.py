@@ -114,6 +114,11 @@ def decoder(
     return decode
 
 
+def media_type_of(headers: Mapping[str, str]) -> str:
+    """The media type of a body, by its head."""
+    return parse_options_header(headers.get("content-type", ""))[0].lower()
+
+
 def _unread(media_type: str, expected: Expected) -> Problem:
     hint = "; that one needs the extra arrow, which is not installed here"
     return Problem(

@@ -45,6 +45,16 @@ def inflate(content: bytes, encoding: str, max_bytes: int) -> bytes:
         raise Problem("malformed-body", f"the gzip body cannot be inflated: {error}") from error
 
 
+def check_identity(encoding: str) -> None:
+    """Refuse any encoding of a body that is answered while it comes."""
+    if encoding.strip().lower() not in ("", IDENTITY):
+        raise Problem(
+            "unsupported-media-type",
+            f"lines come without a Content-Encoding, got {encoding[:80]!r}",
+            headers={"Accept-Encoding": IDENTITY},
+        )
+
+
 def _inflate_members(content: bytes, max_bytes: int) -> bytes:
     """The members of a gzip body, one behind the other as RFC 1952 has them."""
     rest, pieces, room = memoryview(content), [], max_bytes

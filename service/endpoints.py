@@ -14,9 +14,11 @@ import numpy as np
 from detector import Compressed, Detector, InputError, Scores
 from detector.inference import ERROR_MAP
 from service import answers, codecs, verbs
-from service.bodies import JSON, PNG, Decoded, Expected, Limits, Timestamp
-from service.encodings import inflate
+from service.bodies import JSON, NDJSON, PNG, Decoded, Expected, Limits, Timestamp
+from service.calls import Call
+from service.encodings import check_identity, inflate
 from service.exchange import Exchange
+from service.line_streams import LineReader
 from service.messages import Answer, Body, Head
 from service.problems import Problem
 from service.registry import ModelRegistry
@@ -102,31 +104,6 @@ VERBS = {
 }
 
 
-@dataclasses.dataclass(slots=True)
-class Call:
-    """A decoded request, ready to run together with others.
-
-    Attributes
-    ----------
-    run : callable
-        Of `service.verbs`: requests to results or errors.
-    request : verbs.Request
-        What `run` takes.
-    finish : callable
-        The result of `run`, or its error, to the answer; raises what the client is to know.
-    rows : int
-        Samples in the body.
-    lengths : sequence of int
-        Samples in each body, where there are several.
-    """
-
-    run: Callable[[list], list]
-    request: verbs.Request
-    finish: Callable[[Any], Any]
-    rows: int
-    lengths: Sequence[int] = ()
-
-
 class Reader(Protocol):
     """Reads the bodies that come with one head: many, one after the other or at the same time.
 
@@ -201,16 +178,36 @@ class VerbEndpoint:
     choice: ModelChoice
     limits: Limits
 
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> Reader:
-        """See `Endpoint`."""
+    def open(self, head: Head, exchange: Exchange, **path: Any) -> "Reader | LineReader":
+        """See `Endpoint`; a `LineReader` where the body is lines."""
         detector = self.choice.choose(exchange, **path)
         expected = self.verb.expected(detector)
         query = parse_qs(head.query, keep_blank_values=True) if head.query else {}
         options = codecs.decode_query(query, options=self.verb.options)
+        if codecs.media_type_of(head.headers) == NDJSON:
+            return self._open_lines(detector, expected, options, head.headers)
         decode = codecs.decoder(
             head.headers.get("content-type", ""), expected, self.limits, options=self.verb.options
         )
         return VerbReader(detector, self.verb, head.headers, expected, options, self.limits, decode)
+
+    def _open_lines(
+        self,
+        detector: Detector,
+        expected: Expected,
+        options: Mapping[str, Any],
+        headers: Mapping[str, str],
+    ) -> LineReader:
+        check_identity(headers.get("content-encoding", ""))
+        codecs.negotiate(headers.get("accept", ""), (NDJSON,))
+        if "fdr" in options:
+            raise codecs.bad_option("fdr", "the option fdr needs all samples at once, and lines have no end")
+        check_alpha(detector, options.get("alpha"))
+        one = np.broadcast_to(np.float64(0), (1, *expected.shape))
+        check_explanation(detector, one, options.get("explain"))
+        return LineReader(
+            detector, self.verb.run, self.verb.request, self.verb.output, options, expected, self.limits
+        )
 
 
 @dataclasses.dataclass(frozen=True)

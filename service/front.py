@@ -26,10 +26,12 @@ from service.access import check_key
 from service.admission import Ticket
 from service.app import build_app
 from service.asgi_bodies import BodyReader, ClientGone
-from service.bodies import NPY, may_inflate
+from service.asgi_lines import LineExchange
+from service.bodies import NDJSON, NPY, may_inflate
 from service.endpoints import Call, Endpoint, Reader
 from service.exchange import Exchange, open_exchange
 from service.ledger import Ledger
+from service.line_streams import HEADERS, LineReader
 from service.messages import Answer, Body, Head
 from service.pace import Pace
 from service.routes import check_host, to_template
@@ -49,6 +51,9 @@ BYTE_SECONDS = 1e-7  # of a larger body, until one has been seen
 GC_THRESHOLD = (10_000, 20, 20)
 FLASK_THREADS = 4  # for probes, metrics, and what else is not a verb
 WRITE_SECONDS = 0.02  # until what was answered is counted and logged
+LINE_HEADERS = tuple(
+    (name.lower().encode(), value.encode()) for name, value in {"Content-Type": NDJSON, **HEADERS}.items()
+)
 CLIENT_GONE = 499  # in log and metrics, where there was nobody to answer; nginx' number
 
 logger = logging.getLogger(__name__)
@@ -156,6 +161,9 @@ class Front:
             check_key(scope["path"], headers, self._digests)
             head = Head("POST", scope["path"], scope["query_string"].decode("latin-1"), headers, client)
             reader = self.serving.readers.open(route.endpoint, head, exchange, route.arguments)
+            if isinstance(reader, LineReader):
+                await self._answer_lines(reader, exchange, receive, send)
+                return
             if body.is_small(LOOP_BYTES) and not may_inflate(headers):
                 answer = await self._answer_small(reader, exchange, body)
             else:
@@ -278,6 +286,24 @@ class Front:
         self._byte_pace.learn(kind, len(content), time.perf_counter() - started)
         return answer
 
+    # --- lines: in the pool, batch by batch -----------------------------------------------------------------
+
+    async def _answer_lines(
+        self, reader: LineReader, exchange: Exchange, receive: Receive, send: Send
+    ) -> None:
+        lines = LineExchange(
+            self.serving,
+            self._pool,
+            self._byte_pace,
+            reader,
+            exchange,
+            receive,
+            send,
+            functools.partial(_send_head, send, 200, LINE_HEADERS, exchange),
+        )
+        await lines.answer()
+        self._close(exchange, 200)
+
     async def _in_pool(self, work: Callable[..., Answer], exchange: Exchange, body: BodyReader) -> Answer:
         """Work in a thread, which is stopped when its deadline is over or the client goes."""
         stop = Stop()
@@ -325,11 +351,17 @@ async def _send(answer: Answer, exchange: Exchange, send: Send) -> None:
         (b"content-type", answer.content_type.encode("latin-1")),
         (b"content-length", b"%d" % len(answer.body)),
     ]
-    headers += [(_lower(name), value.encode("latin-1")) for name, value in exchange.headers().items()]
     if answer.headers:
         headers += [(_lower(name), value.encode("latin-1")) for name, value in answer.headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await _send_head(send, answer.status, headers, exchange)
     await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _send_head(
+    send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], exchange: Exchange
+) -> None:
+    own = [(_lower(name), value.encode("latin-1")) for name, value in exchange.headers().items()]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
 
 
 @functools.cache  # headers that this service knows

@@ -256,6 +256,9 @@ def _bodies(verb: str) -> dict[str, Any]:
     forms = dict.fromkeys(read, _BINARY)
     forms[bodies.JSON] = {"schema": _reference(schema)}
     forms[bodies.MULTIPART] = {"schema": {"type": "object", "additionalProperties": {"format": "binary"}}}
+    forms[bodies.NDJSON] = {
+        "schema": {"description": "A JSON instance on each line, answered line by line.", "type": "string"}
+    }
     pictures = bodies.PICTURES if VERBS[verb].takes_latent else ()
     return {form: content for form, content in forms.items() if form not in pictures}
 

@@ -42,6 +42,7 @@ TYPES: Mapping[str, ProblemType] = {
     "request-timeout": ProblemType(408, "The request came too slowly"),
     "body-too-large": ProblemType(413, "The body is too large"),
     "too-many-rows": ProblemType(413, "The body holds too many samples"),
+    "line-too-long": ProblemType(413, "A line is too long"),
     "uri-too-long": ProblemType(414, "The request target is too long"),
     "unsupported-media-type": ProblemType(415, "The body has a form that is not read here"),
     "invalid-input": ProblemType(422, "The body holds something the model cannot take"),
@@ -100,20 +101,23 @@ class Problem(Exception):
 def answer(error: Exception, exchange: Exchange) -> Answer:
     """The answer to a request that ended in an exception."""
     problem = translate(error)
-    kind = TYPES[problem.type]
     exchange.problem = problem.type
+    document = describe(problem) | {"instance": exchange.request_id}
+    if exchange.path.startswith(_ERROR_PATHS):
+        document["error"] = problem.detail
+    return Answer(orjson.dumps(document), MEDIA_TYPE, TYPES[problem.type].status, problem.headers)
+
+
+def describe(problem: Problem) -> dict[str, Any]:
+    """What is said of a problem, wherever it is said."""
+    kind = TYPES[problem.type]
     document = {
         "type": problem.type,
         "title": kind.title,
         "status": kind.status,
         "detail": problem.detail,
-        "instance": exchange.request_id,
     }
-    if problem.errors:
-        document["errors"] = problem.errors
-    if exchange.path.startswith(_ERROR_PATHS):
-        document["error"] = problem.detail
-    return Answer(orjson.dumps(document), MEDIA_TYPE, kind.status, problem.headers)
+    return document | {"errors": problem.errors} if problem.errors else document
 
 
 def translate(error: Exception) -> Problem:

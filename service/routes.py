@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,11 +15,14 @@ from detector.session import Stop
 from service import problems
 from service.access import check_key
 from service.admission import Ticket
+from service.bodies import NDJSON
 from service.endpoints import Endpoint
 from service.exchange import Exchange, open_exchange
+from service.line_streams import HEADERS, LineReader
 from service.messages import Answer, Head
 from service.problems import Problem
 from service.serving import Serving
+from service.wsgi_lines import answer_lines
 
 _RULE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 _HTTP_TYPES = {
@@ -60,8 +64,15 @@ def register(app: Flask, serving: Serving) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         exchange: Exchange = g.exchange
-        serving.ledger.close(exchange, response.status_code)
-        serving.ledger.write()
+
+        def close() -> None:
+            serving.ledger.close(exchange, response.status_code)
+            serving.ledger.write()
+
+        if response.is_streamed:
+            response.call_on_close(close)
+        else:
+            close()
         response.headers.update(exchange.headers())
         return response
 
@@ -85,8 +96,12 @@ def blueprint(serving: Serving) -> Blueprint:
     for rule, endpoint in serving.endpoints.items():
 
         def view(endpoint: Endpoint = endpoint, **path: Any) -> Response:
-            with _slot(slots, serving.settings.max_concurrency):
-                return _respond(_answer(serving, endpoint, path))
+            with contextlib.ExitStack() as held:
+                held.enter_context(_slot(slots, serving.settings.max_concurrency))
+                response = _respond(_answer(serving, endpoint, path))
+                if response.is_streamed:
+                    response.call_on_close(held.pop_all().close)
+                return response
 
         routes.add_url_rule(rule, rule.replace(".", "-"), view, methods=["POST"])
     return routes
@@ -98,6 +113,10 @@ def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answe
         request.method, request.path, request.query_string.decode("latin-1"), _headers(), request.remote_addr
     )
     read = serving.readers.open(endpoint, head, exchange, path)
+    if isinstance(read, LineReader):
+        request.max_content_length = sys.maxsize
+        parts = answer_lines(request.stream.read, read, serving, exchange)
+        return Answer(parts, NDJSON, headers=HEADERS)
     with serving.admission.ticket() as ticket:
         call = read(_read_body(serving.settings.max_body_bytes, ticket))
         exchange.rows = call.rows

@@ -64,16 +64,22 @@ class Runner:
         Problem
             `deadline-exceeded`; and what the call itself raises.
         """
+        (outcome,) = self.run_in_time([call], stop, started)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def run_in_time(self, calls: Sequence[Call], stop: Stop, started: float) -> list[Answer | Exception]:
+        """As `run_together`, at the latest when their deadline is over; arguments as of `run_alone`."""
         left = self.seconds_left(started)
         if left <= 0:
             raise self.too_late()
         with stopped_by(stop), _alarm(left, stop):
-            (outcome,) = self.run_together([call])
-        if isinstance(outcome, RunStopped):
-            raise self.too_late() from outcome
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+            outcomes = self.run_together(calls)
+        for outcome in outcomes:
+            if isinstance(outcome, RunStopped):
+                raise self.too_late() from outcome
+        return outcomes
 
     def seconds_left(self, started: float) -> float:
         """Until the deadline of a request that came then, in seconds of `time.perf_counter`."""
