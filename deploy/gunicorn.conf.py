@@ -77,7 +77,7 @@ workers = settings.workers
 threads = settings.threads
 # Sessions and metrics belong to the process that uses them, and HUP reads new code.
 preload_app = False
-# By default above the 60 s for which nginx keeps an idle connection, so that it is never nginx that meets a closed one.
+# By default above the 60 s for which nginx keeps an idle connection, so that nginx never meets a closed one.
 keepalive = settings.idle_seconds
 graceful_timeout = 30
 # The heartbeat file, nameless as soon as it is open; on a slow disk it would get healthy workers killed.

@@ -109,6 +109,7 @@ class BodyReader:
                 "request-timeout",
                 f"a body must come without a pause of {self._pause_seconds:g} seconds, and with at least "
                 f"{BYTES_PER_SECOND} bytes a second",
+                headers={"Connection": "close"},
             ) from error
 
     async def wait_until_gone(self) -> None:

@@ -210,6 +210,12 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._is_answering():
             self.transport.close()
 
+    def on_response_complete(self) -> None:
+        """An answer is sent: if before its whole request has come, the rest may take as long as a head."""
+        super().on_response_complete()
+        if self._in_message and self._deadline is None:
+            self._watch()
+
     def _fail(self, type: str, detail: str) -> None:  # noqa: A002 - the word of RFC 9457
         """Break the parser off, which ends in `send_400_response`."""
         self._problem = Problem(type, detail)

@@ -331,7 +331,8 @@ def statuses_of(address: tuple[str, int], sent: bytes) -> list[int | None]:
         connection.send(sent + b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         connection.socket.settimeout(1)
         try:
-            statuses += [answer.status for answer in connection.answers()]
+            while answer := connection.answer():
+                statuses.append(answer.status)
         except TimeoutError:
             statuses.append(None)
     return [status for status in statuses if status != 100]

@@ -307,6 +307,7 @@ def test_half_a_body_is_answered_408(hasty):
 
             assert answer.status == 408
             assert answer.json()["type"] == "request-timeout"
+            assert connection.is_closed()
 
 
 def test_answer_that_nobody_takes_is_cut_off(hasty):
@@ -326,6 +327,19 @@ def test_answer_that_nobody_takes_is_cut_off(hasty):
         taken = sum(map(len, iter(lambda: stalled.socket.recv(2**16), b"")))
         assert answer.endswith(b"]]}")
         assert taken < len(answer)
+
+
+def test_rest_of_a_refused_body_is_not_waited_for_long(hasty):
+    """However much of it comes; the answer is there before."""
+    with Connection(hasty.address) as connection:
+        started = time.monotonic()
+        connection.send(with_head(b"Content-Length: 999999999"))
+        assert connection.answer().status == 413
+        while time.monotonic() < started + 3 and not select.select([connection.socket], [], [], 0.05)[0]:
+            connection.send(b"a" * 1000)
+
+        assert connection.is_closed()
+        assert time.monotonic() - started < 1.5
 
 
 @pytest.mark.parametrize(
@@ -427,5 +441,5 @@ def test_reload_loses_no_request(store, tmp_path):
             client.join()
 
     assert server.stop() == 0
-    assert len(outcomes) > 100
+    assert len(outcomes) > 20
     assert set(outcomes) == {200}
