@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from detector.store import ModelStore
 from service.settings import VARIABLES, Settings
+from tests.gunicorn_server import wait_until
 from tests.model_folder import publish_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -225,12 +226,12 @@ def test_dashboard_and_alerts_ask_for_metrics_that_the_service_exports(start, tm
     server.score(NORMAL)
     server.score()
 
-    exported = set(server.metrics())
     asked = {
         name for text in [*panel_queries(), *alert_queries()] for name in re.findall(r"residual_\w+", text)
     }
     assert asked
-    assert asked <= exported
+    # What was answered is counted a moment later.
+    wait_until(lambda: asked <= set(server.metrics()), lambda: str(asked - set(server.metrics())))
 
 
 def panel_queries() -> list[str]:
