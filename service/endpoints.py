@@ -273,6 +273,8 @@ class VerbReader:
             samples = np.concatenate([part.samples for part in parts])
             if any(part.options or self._choose_form(part.samples) != JSON for part in parts):
                 return None
+            if not all(len(part.samples) for part in parts):
+                return None
         except (Problem, InputError, ValueError):  # NumPy's, of shapes that do not fit together
             return None
         if len({part.samples.dtype for part in parts}) > 1:  # one of them would be rounded to another's

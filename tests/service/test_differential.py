@@ -14,7 +14,7 @@ from detector import ModelStore
 from detector.images import encode_image
 from tests.gunicorn_server import GTHREAD, GunicornServer
 from tests.model_folder import CLASSIFIER, LATENT_INT8, publish_model
-from tests.raw_http import Connection, RawAnswer
+from tests.raw_http import Connection, RawAnswer, request
 from tests.service.answers import to_npy
 
 pytestmark = pytest.mark.slow
@@ -305,6 +305,32 @@ def test_generated_requests_have_equal_answers(askers):
             assert one == other, sent[:500]
     assert statuses[200] > N_REQUESTS / 5
     assert statuses.keys() >= {200, 400, 404, 405, 406, 409, 413, 415, 422}
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "odd"),
+    [
+        ("text/csv", b"a,b,c\n1,2,3\n", b"a,b,c\n"),
+        ("text/csv", b"a,b,c\n1,2,3\n", b"a,b\n1,2\n"),
+        ("application/json", b'{"instances": [[1, 2, 3]]}', b'{"instances": []}'),
+        ("application/json", b'{"instances": [[1, 2, 3]]}', b'{"instances": [[1, 2, null]]}'),
+        ("application/x-npy", to_npy(np.ones((1, 3))), to_npy(np.ones((0, 3)))),
+        ("application/x-npy", to_npy(np.ones((1, 3))), to_npy(np.full((1, 3), np.inf))),
+    ],
+)
+def test_odd_request_among_good_ones_is_refused_alone(askers, kind, good, odd):
+    """Its neighbours have the same head, and are answered as one with it; it says what it says alone."""
+    bodies = [good] * TOGETHER
+    bodies[TOGETHER // 2] = odd
+    head = [("Content-Type", kind), ("X-Request-Id", "r")]
+    for _ in range(5):
+        front, flask = (
+            ask_all(each, [("POST", request("/score", body, headers=head)) for body in bodies])
+            for each in askers
+        )
+
+        assert front == flask
+        assert [status for status, _, _ in front].count(200) == TOGETHER - 1
 
 
 # Statuses of front and Flask that differ, and are both right.

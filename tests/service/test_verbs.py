@@ -48,6 +48,8 @@ def mixed_requests(detectors, make, n_requests=60):
             samples[0, 0] = np.nan
         if position % 11 == 5:
             samples = samples[:, :1]
+        if position % 13 == 8:
+            samples = samples[:0]
         requests.append(make(detector, samples, position))
     return requests
 
