@@ -33,6 +33,8 @@ from training.datasets import Dataset
 from training.export import PARITY_TOLERANCE, Graph, check_decisions, check_parity, describe_score
 from training.fitting import History
 from training.metrics import evaluate, evaluate_steps
+from training.quantize import SELF_TEST_TOLERANCE as INT8_TOLERANCE
+from training.quantize import quantize
 from training.report import TestRun, write_report
 from training.restore import weight_arrays
 from training.scaling import Scaling
@@ -41,7 +43,7 @@ from training.stepwise import flagged_stretches, run_steps
 
 N_GOLDEN = 8
 N_RESTORED = 7  # pictures shown in the report of a network that restores
-SELF_TEST_TOLERANCE = 1e-4  # relative: another CPU rounds differently
+SELF_TEST_TOLERANCES = {"none": 1e-4, "int8": INT8_TOLERANCE}  # relative: another CPU rounds differently
 _TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 
 
@@ -83,7 +85,7 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     Raises
     ------
     TrainingError
-        If the graphs differ from the network, or the calibration tells nothing.
+        If the graphs differ from the network, in int8 by their decisions, or the calibration tells nothing.
     DetectorError
         If the finished folder does not load as it would be served.
     """
@@ -95,6 +97,11 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     threshold = calibration.threshold.value
     parity = check_parity(graphs, draft, calibration_samples, fitted.scaling, threshold)
     parity |= check_decisions(graphs, calibration_samples, calibration.sample_scores, threshold)
+    quantization = None
+    if fitted.config.quantize != "none":
+        samples = (dataset.samples[splits.train], calibration_samples)
+        quantized = quantize(files, calibration, draft, fitted.autoencoder, samples, fitted.config)
+        files, calibration, quantization = quantized.files, quantized.calibration, quantized.figures
     manifest = dataclasses.replace(
         draft,
         threshold=calibration.threshold,
@@ -106,6 +113,7 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     evaluation = _evaluate(detector, fitted, test)
     manifest = dataclasses.replace(manifest, evaluation=evaluation)
     figures = _figures(manifest, fitted, parity, [*notes, *baseline_notes(evaluation["baselines"])])
+    figures["quantization"] = quantization
     if test.run is not None:
         figures["flagged"] = flagged_stretches(test.run, dataset.cut.series)
     files |= write_report(figures, fitted.history, calibration.arrays["score"], test, dataset, fitted.scaling)
@@ -119,7 +127,8 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
 
     manifest = dataclasses.replace(
         manifest,
-        training={**dict(manifest.training), "parity": parity},
+        training={**dict(manifest.training), "parity": parity}
+        | ({} if quantization is None else {"quantization": quantization}),
         files=describe_files(folder),
     )
     write_manifest(folder, manifest)
@@ -171,7 +180,7 @@ def draft_manifest(fitted: Fitted) -> Manifest:
         data=_describe_data(fitted),
         threshold=_NO_THRESHOLD,
         evaluation={},
-        self_test_tolerance=SELF_TEST_TOLERANCE,
+        self_test_tolerance=SELF_TEST_TOLERANCES[config.quantize],
         tools=_tool_versions(),
         files={},
     )

@@ -17,8 +17,9 @@ from training.export import forget_penalties
 from training.layout import Layout, network_shape
 from training.scaling import Scaling
 
-# The restored network runs in Keras, what it is held against in ONNX Runtime: see training.export.
-TOLERANCE = 1e-4
+# The restored network runs in Keras, what it is held against in ONNX Runtime: see training.export. With four
+# wide layers in integers the two differ by 0.01 to 0.02.
+TOLERANCES = {"none": 1e-4, "int8": 0.1}
 _OFFSET, _SCALE, _FILL = "scaling_offset", "scaling_scale", "scaling_fill"
 
 
@@ -119,8 +120,9 @@ def _check(restored: Restored, folder: Path, detector: Detector) -> None:
     expected = detector.encode(samples)
     latent = restored.autoencoder.encoder(restored.scaling.apply(samples), training=False).numpy()
     difference = relative_difference(latent, expected, np.abs(expected).max())
-    if not difference <= TOLERANCE:
+    tolerance = TOLERANCES[restored.config.quantize]
+    if not difference <= tolerance:
         raise ExportError(
             f"the network made of {WEIGHTS_FILE} differs from the published encoder by {difference:.3g} "
-            f"relative, at most {TOLERANCE:g} is allowed"
+            f"relative, at most {tolerance:g} is allowed"
         )

@@ -96,7 +96,7 @@ def train(prepared: Prepared, name: str) -> Trained:
     Raises
     ------
     TrainingError
-        If the fit diverges at once, the network has collapsed, or it cannot be exported.
+        If the fit diverges at once, the network has collapsed, or it cannot be exported or quantised.
     """
     import_tensorflow()
     from training.architectures import build_autoencoder
@@ -104,6 +104,7 @@ def train(prepared: Prepared, name: str) -> Trained:
     from training.fitting import fit_network, restoration, seed_everything
     from training.folder import Fitted
     from training.progress import progress_callback
+    from training.quantize import wide_kernels
 
     dataset, splits, scaling, config = (
         prepared.dataset,
@@ -114,6 +115,8 @@ def train(prepared: Prepared, name: str) -> Trained:
     seed_everything(config.seed)
     shape = network_shape(dataset)
     autoencoder = build_autoencoder(config, shape)
+    if config.quantize != "none":
+        wide_kernels(autoencoder)  # there are some, or the fit would be for nothing
     size_notes = (
         *_size_notes(autoencoder.n_parameters, shape),
         *_latent_notes(math.prod(autoencoder.latent_shape or (0,)), shape, config),
@@ -140,7 +143,7 @@ def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Ma
     Raises
     ------
     TrainingError
-        If the graphs differ from the network, or the calibration tells nothing.
+        If the graphs differ from the network, in int8 by their decisions, or the calibration tells nothing.
     DetectorError
         If the finished folder does not load as it would be served, or cannot be published.
     """

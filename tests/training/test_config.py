@@ -49,6 +49,13 @@ def test_the_level_of_a_preset_belongs_to_its_own_corruption():
             {"kind": "image", "residual_smoothing": 2.0},
             "architecture memory has no residual_smoothing, got 2.0",
         ),
+        ("dense", {"quantize": "int4"}, "quantize must be one of none, int8, got 'int4'"),
+        (
+            "conv",
+            {"quantize": "int8"},
+            "quantize int8 is for architecture dense, got conv: give --preset dense, or leave --quantize out",
+        ),
+        ("memory", {"quantize": "int8"}, "quantize int8 is for architecture dense, got memory"),
         ("dense", {"warmup_steps": -1}, "warmup_steps must be at least 0, got -1"),
         ("dense", {"rows": 0}, "rows must be positive, got 0"),
         ("conv", {"widths": ()}, "architecture conv needs widths, got none"),
