@@ -139,8 +139,8 @@ def p_values(scores: np.ndarray, calibration_scores: np.ndarray) -> np.ndarray:
     ----------
     Bates, Candès, Lei, Romano, Sesia (2023), as above.
     """
-    at_least = calibration_scores.size - np.searchsorted(calibration_scores, scores, side="left")
-    return (1 + at_least) / (1 + calibration_scores.size)
+    size = calibration_scores.size
+    return (1 + size - calibration_scores.searchsorted(scores, side="left")) / (1 + size)
 
 
 def select_false_discovery(p_values: np.ndarray, fdr: float) -> np.ndarray:

@@ -43,11 +43,11 @@ def check_array(
         Naming shape or dtype, or the first value that is not a finite float32.
     """
     values = np.asarray(values)
-    wanted = "(n, " + ", ".join(map(str, shape)) + ")"
     if values.dtype.kind not in "fiu":
         raise InputError(f"{what} must be real numbers, got an array of {values.dtype}")
     if values.ndim != len(shape) + 1 or values.shape[1:] != shape:
-        raise InputError(f"{what} must have shape {wanted}, got {values.shape}")
+        wanted = ", ".join(map(str, ("n", *shape)))
+        raise InputError(f"{what} must have shape ({wanted}), got {values.shape}")
     if len(values) == 0:
         raise InputError(f"{what} must hold at least one sample, got shape {values.shape}")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
@@ -55,7 +55,7 @@ def check_array(
     finite = np.isfinite(checked)
     if missing:
         finite |= np.isnan(checked)
-    if not finite.all():
+    if not np.logical_and.reduce(finite, axis=None):
         index = tuple(map(int, np.argwhere(~finite)[0]))
         raise InputError(
             f"{what} must be finite float32 values, got {values[index]} in {row} {index[0]}, "

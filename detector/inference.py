@@ -424,7 +424,7 @@ class Detector:
         NonFiniteScore
             If one of them is NaN or infinite.
         """
-        if not np.isfinite(values).all():
+        if not np.logical_and.reduce(np.isfinite(values), axis=None):
             row = int(np.argwhere(~np.isfinite(values))[0][0])
             raise NonFiniteScore(
                 f"model {self.manifest.name} version {self.manifest.version} answered a value that is not "

@@ -30,7 +30,7 @@ class Contribution:
     expected: np.number | str | float | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Scores:
     """What a detector says of a batch; arrays have one element for each sample, of a series each step.
 

@@ -34,6 +34,14 @@ class Begun:
         return (yield from self._coroutine.__await__())
 
 
+def at_once(coroutine: Coroutine) -> Any:
+    """What a coroutine returns, where it need not wait; else the rest of it, to be awaited."""
+    try:
+        return Begun(coroutine, coroutine.send(None))
+    except StopIteration as done:
+        return done.value
+
+
 class BodyReader:
     """Reads one body.
 
@@ -76,15 +84,16 @@ class BodyReader:
             self._check(self._length)
             if ticket:
                 ticket.add(n_bytes=self._length)
-        first = self._next()
-        try:
-            # Nearly always the body is there with its head: then no clock has to be set.
-            future = first.send(None)
-        except StopIteration as done:
-            if self._complete:
-                return done.value
-            return await self._read_slowly(done.value, self._next(), ticket)
-        return await self._read_slowly(b"", Begun(first, future), ticket)
+        # Nearly always the body is there with its head: then no clock has to be set.
+        first = at_once(self._receive())
+        if isinstance(first, Begun):
+            return await self._read_slowly(b"", self._next(first), ticket)
+        content = self._take(first)
+        return (
+            content
+            if self._complete
+            else await self._read_slowly(content, self._next(self._receive()), ticket)
+        )
 
     async def _read_slowly(self, content: bytes, part: Awaitable[bytes], ticket: Ticket | None) -> bytearray:
         loop = asyncio.get_running_loop()
@@ -103,7 +112,7 @@ class BodyReader:
                         return content
                     most = started + len(content) / BYTES_PER_SECOND
                     patience.reschedule(min(loop.time(), most) + self._pause_seconds)
-                    part = self._next()
+                    part = self._next(self._receive())
         except TimeoutError as error:
             raise Problem(
                 "request-timeout",
@@ -117,8 +126,10 @@ class BodyReader:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def _next(self) -> bytes:
-        message = await self._receive()
+    async def _next(self, message: Awaitable[MutableMapping[str, Any]]) -> bytes:
+        return self._take(await message)
+
+    def _take(self, message: MutableMapping[str, Any]) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientGone
         self._complete = not message.get("more_body", False)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     pass
 
-REQUEST_ID = "X-Request-Id"
-MODEL_VERSION = "X-Model-Version"
+REQUEST_ID = b"x-request-id"
+MODEL_VERSION = b"x-model-version"
+NO_SNIFF = (b"x-content-type-options", b"nosniff")
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass
 class Exchange:
     """What becomes known of a request while it is answered.
 
@@ -49,13 +50,13 @@ class Exchange:
     client: str | None = None
     template: str = ""
     started: float = dataclasses.field(default_factory=time.perf_counter)
-    model: str = ""
-    version: str = ""
-    rows: int | None = None
-    problem: str | None = None
-    status: int = 0
-    seconds: float = 0.0
-    ended: float = 0.0
+    model: str = dataclasses.field(default="", init=False)
+    version: str = dataclasses.field(default="", init=False)
+    rows: int | None = dataclasses.field(default=None, init=False)
+    problem: str | None = dataclasses.field(default=None, init=False)
+    status: int = dataclasses.field(default=0, init=False)
+    seconds: float = dataclasses.field(default=0.0, init=False)
+    ended: float = dataclasses.field(default=0.0, init=False)
 
     def tell_model(self, name: str, version: int) -> None:
         """Note which model answers."""
@@ -67,11 +68,11 @@ class Exchange:
         self.seconds = time.perf_counter() - self.started
         self.ended = time.time()
 
-    def headers(self) -> dict[str, str]:
-        """What every answer carries."""
-        headers = {REQUEST_ID: self.request_id, "X-Content-Type-Options": "nosniff"}
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer carries, names in lower case."""
+        headers = [(REQUEST_ID, self.request_id.encode()), NO_SNIFF]
         if self.version:
-            headers[MODEL_VERSION] = self.version
+            headers.append((MODEL_VERSION, self.version.encode()))
         return headers
 
 

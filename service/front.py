@@ -8,10 +8,9 @@ import asyncio
 import dataclasses
 import functools
 import gc
-import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,10 +29,10 @@ from service.asgi_lines import LineExchange
 from service.bodies import NDJSON, NPY, may_inflate
 from service.endpoints import Call, Endpoint, Reader
 from service.exchange import Exchange, open_exchange
-from service.ledger import Ledger
 from service.line_streams import HEADERS, LineReader
 from service.messages import Answer, Body, Head
 from service.pace import Pace
+from service.rounds import Rounds
 from service.routes import check_host, to_template
 from service.serving import Serving, open_store
 from service.settings import Settings
@@ -44,10 +43,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # Up to here a request is decoded and run in the loop, which all others wait for meanwhile.
 LOOP_BYTES = 64 * 2**10
-LOOP_SECONDS = 0.004
-FLUSH_SECONDS = 0.01  # for all that are answered in one round
-REQUEST_SECONDS = 1e-4  # of a small request, likewise
-BYTE_SECONDS = 1e-7  # of a larger body, until one has been seen
+BYTE_SECONDS = 1e-7  # of a large body, until one has been seen
 GC_THRESHOLD = (10_000, 20, 20)
 FLASK_THREADS = 4  # for probes, metrics, and what else is not a verb
 WRITE_SECONDS = 0.02  # until what was answered is counted and logged
@@ -55,8 +51,6 @@ LINE_HEADERS = tuple(
     (name.lower().encode(), value.encode()) for name, value in {"Content-Type": NDJSON, **HEADERS}.items()
 )
 CLIENT_GONE = 499  # in log and metrics, where there was nobody to answer; nginx' number
-
-logger = logging.getLogger(__name__)
 
 
 def from_environ() -> "Front":
@@ -84,28 +78,6 @@ class Route:
     arguments: Mapping[str, Any]
 
 
-@dataclasses.dataclass(slots=True)
-class Waiting:
-    """A small request, until the next flush; its future becomes an `Answer`, or a `Call` that takes long."""
-
-    reader: Reader
-    content: Body
-    exchange: Exchange
-    future: asyncio.Future
-    ledger: Ledger
-    call: Call | None = None
-
-    def settle(self, outcome: Answer | Call | Exception) -> None:
-        """Hand the outcome over, once; an answer closes the exchange."""
-        if self.future.done():
-            return
-        if isinstance(outcome, Exception):
-            outcome = problems.answer(outcome, self.exchange)
-        if isinstance(outcome, Answer):
-            self.ledger.close(self.exchange, outcome.status)
-        self.future.set_result(outcome)
-
-
 class Front:
     """ASGI application for one process."""
 
@@ -115,9 +87,9 @@ class Front:
         self._flask = WSGIMiddleware(_with_ended_input(app), workers=FLASK_THREADS)
         self._rules = app.url_map.bind("")
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
-        self._waiting: list[Waiting] = []
+        self._rounds = Rounds(serving)
         self._writing = False
-        self._byte_pace, self._flush_pace = Pace(BYTE_SECONDS), Pace(REQUEST_SECONDS)
+        self._byte_pace = Pace(BYTE_SECONDS)
         self._pool = ThreadPoolExecutor(serving.settings.pool_threads, "verbs")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,23 +123,18 @@ class Front:
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _read_headers(scope["headers"])
-        client = scope["client"][0] if scope.get("client") else None
-        sent_id = headers.get("x-request-id")
-        exchange = open_exchange("POST", scope["path"], sent_id, client, route.template)
-        settings = self.serving.settings
-        body = BodyReader(receive, headers, settings.max_body_bytes, settings.body_seconds)
+        client = scope.get("client")
+        exchange = open_exchange(
+            "POST", scope["path"], headers.get("x-request-id"), client and client[0], route.template
+        )
         try:
             check_host(headers, scope["http_version"])
             check_key(scope["path"], headers, self._digests)
-            head = Head("POST", scope["path"], scope["query_string"].decode("latin-1"), headers, client)
-            reader = self.serving.readers.open(route.endpoint, head, exchange, route.arguments)
+            reader = self._open(route, scope, headers, exchange)
             if isinstance(reader, LineReader):
                 await self._answer_lines(reader, exchange, receive, send)
                 return
-            if body.is_small(LOOP_BYTES) and not may_inflate(headers):
-                answer = await self._answer_small(reader, exchange, body)
-            else:
-                answer = await self._answer_large(reader, exchange, body)
+            answer = await self._answer(reader, headers, exchange, receive)
         except (ClientGone, asyncio.CancelledError) as error:
             self._close(exchange, CLIENT_GONE)
             if isinstance(error, asyncio.CancelledError):
@@ -177,6 +144,14 @@ class Front:
             answer = problems.answer(error, exchange)
             self._close(exchange, answer.status)
         await _send(answer, exchange, send)
+
+    def _open(self, route: Route, scope: Scope, headers: Mapping[str, str], exchange: Exchange) -> Reader:
+        readers, path, query = self.serving.readers, scope["path"], scope["query_string"]
+        reader = readers.find(path, query, headers, exchange)
+        if reader is None:
+            head = Head("POST", path, query.decode("latin-1"), headers, exchange.client)
+            reader = readers.open(route.endpoint, head, exchange, route.arguments)
+        return reader
 
     def _close(self, exchange: Exchange, status: int) -> None:
         self.serving.ledger.close(exchange, status)
@@ -191,80 +166,28 @@ class Front:
         self._writing = False
         self.serving.ledger.write()
 
-    # --- small requests: in the loop, together --------------------------------------------------------------
+    async def _answer(
+        self, reader: Reader, headers: Mapping[str, str], exchange: Exchange, receive: Receive
+    ) -> Answer:
+        """The answer, once its exchange is closed: a small request's with its round, a large one's alone."""
+        settings = self.serving.settings
+        body = BodyReader(receive, headers, settings.max_body_bytes, settings.body_seconds)
+        if body.is_small(LOOP_BYTES) and not may_inflate(headers):
+            content = await body.read()
+            outcome = await self._rounds.join(reader, content, exchange)
+            self._write_soon()
+            return (
+                outcome if isinstance(outcome, Answer) else await self._answer_long(outcome, exchange, body)
+            )
+        return await self._answer_large(reader, exchange, body)
 
-    async def _answer_small(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:
-        """The answer of the next flush; it waits for nothing, so no limit of what may wait concerns it."""
-        content = await body.read()
-        loop = asyncio.get_running_loop()
-        waiting = Waiting(reader, content, exchange, loop.create_future(), self.serving.ledger)
-        self._waiting.append(waiting)
-        if len(self._waiting) == 1:
-            loop.call_soon(self._flush)
-        outcome = await waiting.future
-        if isinstance(outcome, Answer):
-            return outcome
+    async def _answer_long(self, call: Call, exchange: Exchange, body: BodyReader) -> Answer:
         with self.serving.admission.ticket() as ticket:
-            ticket.add(n_bytes=len(content), seconds=self.serving.runner.estimate(outcome))
-            work = functools.partial(self.serving.answer, outcome, ticket, started=exchange.started)
+            ticket.add(seconds=self.serving.runner.estimate(call))
+            work = functools.partial(self.serving.answer, call, ticket, started=exchange.started)
             answer = await self._in_pool(work, exchange, body)
         self._close(exchange, answer.status)
         return answer
-
-    def _flush(self) -> None:
-        """Settle what waits, whatever is raised; what would hold the loop for too long, in its next round."""
-        started = time.perf_counter()
-        n_now = max(1, int(FLUSH_SECONDS / self._flush_pace.estimate(None, 1)))
-        waiting, self._waiting = self._waiting[:n_now], self._waiting[n_now:]
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
-        try:
-            self._settle(waiting)
-        except Exception as error:
-            logger.exception("a flush failed")
-            for each in waiting:
-                each.settle(error)
-        self._flush_pace.learn(None, len(waiting), time.perf_counter() - started)
-        self._write_soon()
-
-    def _settle(self, waiting: Sequence[Waiting]) -> None:
-        """Those with the same head as one; then together the rest, and those of which one is not in order."""
-        alike: dict[int, list[Waiting]] = {}
-        for each in waiting:
-            alike.setdefault(id(each.reader), []).append(each)
-        rest = [each for group in alike.values() if not self._settle_joined(group) for each in group]
-        ready = [each for each in rest if self._prepare(each)]
-        outcomes = self.serving.runner.run_together([each.call for each in ready])
-        for each, outcome in zip(ready, outcomes, strict=True):
-            each.settle(outcome)
-
-    def _settle_joined(self, group: Sequence[Waiting]) -> bool:
-        """Whether the requests of one head were answered as one."""
-        call = group[0].reader.join([each.content for each in group])
-        if call is None or self.serving.runner.estimate(call) > max(LOOP_SECONDS, FLUSH_SECONDS):
-            return False
-        (replies,) = self.serving.runner.run_together([call])
-        if isinstance(replies, Exception):  # of one of them: which one, the others must not know
-            return False
-        for each, reply, rows in zip(group, replies, call.lengths, strict=True):
-            each.exchange.rows = rows
-            each.settle(reply)
-        return True
-
-    def _prepare(self, waiting: Waiting) -> bool:
-        """Decode a request; whether it runs now. One that cannot, or takes long, is settled."""
-        try:
-            waiting.call = call = waiting.reader(waiting.content)
-            waiting.exchange.rows = call.rows
-        except Exception as error:
-            waiting.settle(error)
-            return False
-        if self.serving.runner.estimate(call) > LOOP_SECONDS:
-            waiting.settle(call)
-            return False
-        return True
-
-    # --- large requests: in the pool, alone -----------------------------------------------------------------
 
     async def _answer_large(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:
         with self.serving.admission.ticket() as ticket:
@@ -337,12 +260,14 @@ def _with_ended_input(app: WSGIApp) -> WSGIApp:
     return wsgi
 
 
-def _read_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def _read_headers(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """By name, values of the same name joined as WSGI servers join them."""
-    headers: dict[str, str] = {}
-    for name, value in pairs:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
+    if len(headers) < len(pairs):
+        for name in headers:
+            headers[name] = b",".join(value for key, value in pairs if key.decode("latin-1") == name).decode(
+                "latin-1"
+            )
     return headers
 
 
@@ -360,8 +285,7 @@ async def _send(answer: Answer, exchange: Exchange, send: Send) -> None:
 async def _send_head(
     send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], exchange: Exchange
 ) -> None:
-    own = [(_lower(name), value.encode("latin-1")) for name, value in exchange.headers().items()]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *exchange.headers()]})
 
 
 @functools.cache  # headers that this service knows

@@ -47,11 +47,17 @@ def decode_plain(
     content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]
 ) -> Decoded | None:
     """A body whose instances come first and are arrays of numbers, None where the strict reader decides."""
+    if expected.cells:
+        return None
+    if len(expected.shape) == 1:
+        row = _NUMBERS.read_row(content, expected.shape[0])
+        if row is not None:
+            return Decoded(row, {}, functools.partial(point, expected.feature_names, frozenset(), 1))
     head = _PLAIN.match(content)
-    if head is None or expected.cells:
+    if head is None:
         return None
     rank = rank_of(head[1], expected)
-    read = NumberReader().read(content, rank)
+    read = _NUMBERS.read(content, rank)
     if read is None:
         return None
     samples, members = read
@@ -63,6 +69,7 @@ def decode_plain(
     return Decoded(samples, given, functools.partial(point, expected.feature_names, frozenset(), rank))
 
 
+_NUMBERS = NumberReader()
 _PLAIN = re.compile(BLANKS.join([rb"\{", rb'"instances"', b":", rb"(\[[ \t\n\r\[]*)[-0-9]"]))
 
 

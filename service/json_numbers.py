@@ -6,6 +6,8 @@ then the strict one reads, or refuses.
 """
 
 import math
+import re
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,11 +24,11 @@ _BRACKET = ord("[")
 _VIEWS = (simdjson.Array, simdjson.Object) if simdjson else ()  # into the parser's buffers
 
 
-class NumberReader:
-    """Reads the bodies, or the slices of one body, that one thread has.
+class NumberReader(threading.local):
+    """Reads the bodies, or the slices of one body; each thread by a parser of its own.
 
     The parser keeps its buffers from one text to the next, and all that it hands out lies within them. So
-    nothing of it leaves `read`, and no thread may use the reader of another.
+    nothing of it leaves `read`.
     """
 
     def __init__(self) -> None:
@@ -68,6 +70,38 @@ class NumberReader:
             return (numbers.reshape(shape), members) if numbers.size == math.prod(shape) else None
         except (ValueError, TypeError, LookupError, AttributeError, RuntimeError):
             return None
+
+    def read_row(self, text: bytes, width: int) -> np.ndarray | None:
+        """The one instance of a body that has nothing else; see `read`.
+
+        Parameters
+        ----------
+        text : bytes
+            As for `read`.
+        width : int
+            How many numbers the instance shall have.
+
+        Returns
+        -------
+        ndarray of shape (1, width), float64
+        None
+            If it is not such a body.
+        """
+        # Between the first two brackets and the last two there is no further one, so nothing but numbers lies
+        # there, if anything makes a buffer of numbers of it; and one colon leaves room for one member.
+        opening = _ROW.match(text)
+        if opening is None or text[-3:] != b"]]}" or self._parser is None:
+            return None
+        if text.find(b"[", opening.end()) > 0 or text.find(b":", opening.end()) > 0:
+            return None
+        try:
+            numbers = np.frombuffer(self._parser.parse(text)[INSTANCES].as_buffer(of_type="d"))
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError):
+            return None
+        return numbers.reshape(1, width) if numbers.size == width else None
+
+
+_ROW = re.compile(rb'\{[ \t\n\r]*"instances"[ \t\n\r]*:[ \t\n\r]*\[[ \t\n\r]*\[')
 
 
 def _measure(instances: Any, rank: int) -> tuple[tuple[int, ...], int]:

@@ -73,7 +73,7 @@ def register(app: Flask, serving: Serving) -> None:
             response.call_on_close(close)
         else:
             close()
-        response.headers.update(exchange.headers())
+        response.headers.update({name.decode(): value.decode() for name, value in exchange.headers()})
         return response
 
     @app.errorhandler(Exception)
@@ -112,7 +112,7 @@ def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answe
     head = Head(
         request.method, request.path, request.query_string.decode("latin-1"), _headers(), request.remote_addr
     )
-    read = serving.readers.open(endpoint, head, exchange, path)
+    read = endpoint.open(head, exchange, **path)
     if isinstance(read, LineReader):
         request.max_content_length = sys.maxsize
         parts = answer_lines(request.stream.read, read, serving, exchange)

@@ -103,21 +103,20 @@ class Runner:
             return [outcome for call in calls for outcome in self._run_batch([call])]
         ran = time.perf_counter()
         outcomes = [_attempt(call.finish, result) for call, result in zip(calls, results, strict=True)]
-        good = [(call, result) for call, result in zip(calls, results, strict=True) if not _failed(result)]
+        rows, good = 0, []
+        for call, result in zip(calls, results, strict=True):
+            if not isinstance(result, DetectorError):
+                rows += call.rows
+                good.append(result)
         if good:
-            rows = sum([call.rows for call, _ in good])
             self._pace.learn(_kind(calls[0]), rows, time.perf_counter() - started)
-            self._note(calls[0].request.detector, rows, ran - started, [result for _, result in good])
+            self._note(calls[0].request.detector, rows, ran - started, good)
         return outcomes
 
     def _note(self, detector: Detector, rows: int, seconds: float, results: Sequence[object]) -> None:
         scores = [result.score for result in results if isinstance(result, Scores)]
         together = (scores[0] if len(scores) == 1 else np.concatenate(scores)) if scores else None
         self._ledger.note_run(Run(detector.manifest, rows, seconds, together))
-
-
-def _failed(result: object) -> bool:
-    return isinstance(result, DetectorError)
 
 
 def _kind(call: Call) -> tuple:

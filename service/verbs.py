@@ -44,7 +44,7 @@ class InferRequest(Request):
     fdr: float | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Inference(Scores):
     """Scores, and outputs of the graph by name."""
 

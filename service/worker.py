@@ -26,6 +26,7 @@ MAX_FIELDS = 100
 HEAD_BYTES = 64 * 2**10  # of a head, or of what frames a body, that has come in part
 LINGER_SECONDS = 1  # before a close, for a client that is just writing
 
+_INTERIM = b"HTTP/1.1 1"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
 
@@ -187,6 +188,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._fail("bad-request", "there is no other protocol to change to")
         self._in_head, self._unread = False, 0
         super().on_headers_complete()
+        if self.scope["method"] == "POST":  # whose answers have a body; that to HEAD has none
+            self.cycle.transport = OneWrite(self.transport)
         self.cycle.keep_alive &= not self._is_ending()
 
     def on_body(self, body: bytes) -> None:
@@ -242,10 +245,38 @@ class HttpProtocol(HttpToolsProtocol):
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
+class OneWrite:
+    """A transport that sends the head of an answer together with the beginning of its body.
+
+    One call of the kernel and one packet instead of two.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Keep a head until the next write; what is interim goes at once."""
+        if self._head is None or data.startswith(_INTERIM):
+            self._transport.write(data)
+        elif self._head:
+            self._transport.write(self._head + data)
+            self._head = None
+        else:
+            self._head = data
+
+    def close(self) -> None:
+        """Send what is kept, and close."""
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
+
+
 def _to_bytes(problem: Problem, target: bytes) -> bytes:
     exchange = open_exchange("", target.decode("latin-1"), "", None)
     answer = problems.answer(problem, exchange)
-    fields = exchange.headers() | answer.headers
+    fields = {name.decode(): value.decode() for name, value in exchange.headers()} | answer.headers
     fields |= {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in (fields | {"Connection": "close"}).items())
     return STATUS_LINE[answer.status] + lines.encode("latin-1") + b"\r\n" + answer.body

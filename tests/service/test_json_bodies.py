@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service import json_numbers
+from service import json_bodies, json_numbers
 from service.bodies import Expected, Limits
 from service.json_bodies import decode_json, decode_plain, decode_strictly
 from service.json_numbers import NumberReader
@@ -139,6 +139,7 @@ def test_bodies_are_read_without_the_fast_reader(monkeypatch):
     """On machines for which there is no wheel of simdjson."""
     content = json.dumps({"instances": [[0.5, 1.0]] * 200}).encode()
     monkeypatch.setattr(json_numbers, "simdjson", None)
+    monkeypatch.setattr(json_bodies, "_NUMBERS", json_numbers.NumberReader())
 
     assert decode_plain(content, KINDS["latent"], Limits(200, 0), OPTIONS) is None
     assert decode_json(content, KINDS["latent"], Limits(200, 0), OPTIONS).samples.shape == (200, 2)

@@ -1,0 +1,118 @@
+"""Small requests, answered together: all that are there in one round of the event loop.
+
+Nothing waits in order to be batched: what came while the last round was answered is the next one.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from service import problems
+from service.endpoints import Call, Reader
+from service.exchange import Exchange
+from service.messages import Answer, Body
+from service.pace import Pace
+from service.serving import Serving
+
+# What may hold the loop, which all other requests wait for meanwhile: one request, and one round.
+REQUEST_SECONDS = 0.004
+ROUND_SECONDS = 0.01
+FIRST_GUESS = 1e-4  # seconds of a request, until a round has been seen
+
+logger = logging.getLogger(__name__)
+
+
+class Waiting:
+    """A request until its round; its future becomes an `Answer`, or a `Call` that takes long."""
+
+    __slots__ = ("call", "content", "exchange", "future", "reader")
+
+    def __init__(self, reader: Reader, content: Body, exchange: Exchange, future: asyncio.Future) -> None:
+        self.reader = reader
+        self.content = content
+        self.exchange = exchange
+        self.future = future
+
+
+class Rounds:
+    """Answers small requests in the event loop."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._runner, self._ledger = serving.runner, serving.ledger
+        self._pace = Pace(FIRST_GUESS)
+        self._waiting: list[Waiting] = []
+
+    def join(self, reader: Reader, content: Body, exchange: Exchange) -> asyncio.Future:
+        """The future answer to a request, whose exchange is closed then; or a `Call` that takes long."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        waiting = self._waiting
+        if not waiting:
+            loop.call_soon(self._answer)
+        waiting.append(Waiting(reader, content, exchange, future))
+        return future
+
+    def _answer(self) -> None:
+        """Settle what waits, whatever is raised; what would hold the loop for too long, in the next round."""
+        started = time.perf_counter()
+        n_now = max(1, int(ROUND_SECONDS / self._pace.estimate(None, 1)))
+        waiting, self._waiting = self._waiting[:n_now], self._waiting[n_now:]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._answer)
+        try:
+            self._settle_all(waiting)
+        except Exception as error:
+            logger.exception("a round failed")
+            for each in waiting:
+                self._settle(each, error)
+        self._pace.learn(None, len(waiting), time.perf_counter() - started)
+
+    def _settle_all(self, waiting: Sequence[Waiting]) -> None:
+        """Those of one head as one; then together the rest, and those of which one is not in order."""
+        alike: dict[int, list[Waiting]] = {}
+        for each in waiting:
+            alike.setdefault(id(each.reader), []).append(each)
+        rest = [each for group in alike.values() if not self._settle_joined(group) for each in group]
+        ready = [each for each in rest if self._prepare(each)]
+        outcomes = self._runner.run_together([each.call for each in ready])
+        for each, outcome in zip(ready, outcomes, strict=True):
+            self._settle(each, outcome)
+
+    def _settle_joined(self, group: Sequence[Waiting]) -> bool:
+        """Whether the requests of one head were answered as one."""
+        call = group[0].reader.join([each.content for each in group])
+        if call is None or self._runner.estimate(call) > ROUND_SECONDS:
+            return False
+        (replies,) = self._runner.run_together([call])
+        if isinstance(replies, Exception):  # of one of them: which one, the others must not know
+            return False
+        for each, reply, rows in zip(group, replies, call.lengths, strict=True):
+            each.exchange.rows = rows
+            if not each.future.done():
+                self._ledger.close(each.exchange, reply.status)
+                each.future.set_result(reply)
+        return True
+
+    def _prepare(self, waiting: Waiting) -> bool:
+        """Decode a request; whether it runs now. One that cannot, or takes long, is settled."""
+        try:
+            waiting.call = call = waiting.reader(waiting.content)
+            waiting.exchange.rows = call.rows
+        except Exception as error:
+            self._settle(waiting, error)
+            return False
+        if self._runner.estimate(call) > REQUEST_SECONDS:
+            self._settle(waiting, call)
+            return False
+        return True
+
+    def _settle(self, waiting: Waiting, outcome: Answer | Call | Exception) -> None:
+        """Hand an outcome over, once; an answer closes the exchange."""
+        if waiting.future.done():
+            return
+        if isinstance(outcome, Exception):
+            outcome = problems.answer(outcome, waiting.exchange)
+        if isinstance(outcome, Answer):
+            self._ledger.close(waiting.exchange, outcome.status)
+        waiting.future.set_result(outcome)
