@@ -159,38 +159,41 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_message = self._in_head = True
 
-    def on_url(self, url: bytes) -> None:
-        """The target of the request, or a part of it."""
-        super().on_url(url)
-        if len(self.url) > TARGET_BYTES:
-            self._fail("uri-too-long", f"a request target may have {TARGET_BYTES} bytes")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; those of a trailer are left out."""
-        if not self._in_head:
-            return
-        super().on_header(name, value)
-        if len(name) + len(value) > FIELD_BYTES or len(self.headers) > MAX_FIELDS:
-            self._fail("header-too-large", f"a head may have {MAX_FIELDS} fields of {FIELD_BYTES} bytes each")
-
     def on_headers_complete(self) -> None:
-        """A whole head: refuse what can be read in two ways, else begin to answer."""
-        version, names = self.parser.get_http_version(), [name for name, _ in self.headers]
-        if version not in ("1.0", "1.1"):
-            self._fail("bad-request", f"HTTP/1.1 and HTTP/1.0 are spoken here, not {version}")
-        for name in (b"host", b"content-type"):
-            if names.count(name) > 1:
-                self._fail("bad-request", f"a request may have one {name.decode()} header")
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings and (version == "1.0" or codings != [b"chunked"]):
-            self._fail("bad-request", "the one transfer coding is chunked, and only in HTTP/1.1")
-        if self.parser.should_upgrade():
-            self._fail("bad-request", "there is no other protocol to change to")
+        """A whole head: refuse what is too large or can be read in two ways, else begin to answer."""
+        self._check_size()
+        self._check_framing()
         self._in_head, self._unread = False, 0
         super().on_headers_complete()
+        self.headers = []  # where the fields of a trailer go, so that none passes for one of the head
         if self.scope["method"] == "POST":  # whose answers have a body; that to HEAD has none
             self.cycle.transport = OneWrite(self.transport)
-        self.cycle.keep_alive &= not self._is_ending()
+        if self._is_ending():
+            self.cycle.keep_alive = False
+
+    def _check_size(self) -> None:
+        if len(self.url) > TARGET_BYTES:
+            self._fail("uri-too-long", f"a request target may have {TARGET_BYTES} bytes")
+        fits = self._unread <= FIELD_BYTES or all(
+            len(name) + len(value) <= FIELD_BYTES for name, value in self.headers
+        )
+        if len(self.headers) > MAX_FIELDS or not fits:
+            self._fail("header-too-large", f"a head may have {MAX_FIELDS} fields of {FIELD_BYTES} bytes each")
+
+    def _check_framing(self) -> None:
+        version, fields = self.parser.get_http_version(), dict(self.headers)
+        if version not in ("1.0", "1.1"):
+            self._fail("bad-request", f"HTTP/1.1 and HTTP/1.0 are spoken here, not {version}")
+        if self.parser.should_upgrade():
+            self._fail("bad-request", "there is no other protocol to change to")
+        if len(fields) < len(self.headers):
+            names = [name for name, _ in self.headers]
+            for name in (b"host", b"content-type", b"transfer-encoding"):
+                if names.count(name) > 1:
+                    self._fail("bad-request", f"a request may have one {name.decode()} header")
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None and (version == "1.0" or coding.lower() != b"chunked"):
+            self._fail("bad-request", "the one transfer coding is chunked, and only in HTTP/1.1")
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
@@ -285,6 +288,6 @@ def _to_bytes(problem: Problem, target: bytes) -> bytes:
 def _without_upgrade(data: bytes) -> bytes:
     """A request whose head is whole, with the field `Upgrade` under another name."""
     end = data.find(b"\r\n\r\n")
-    if end < 0 or not _UPGRADE.search(data, 0, end):
+    if end < 0 or b"\nupgrade" not in data[:end].lower():
         return data
     return _UPGRADE.sub(b"\r\nx-upgrade:", data[:end]) + data[end:]
