@@ -94,6 +94,9 @@ class Session:
             Exception
         ) as error:  # onnxruntime raises a dozen unrelated classes here, UnicodeDecodeError too
             raise ModelError(f"{file_name} is not a graph that ONNX Runtime loads: {error}") from error
+        # Kept by onnxruntime to open the file again on another device: a copy of all weights.
+        self._session.disable_fallback()
+        self._session._model_bytes = None
         _check_tensors(file_name, "input", self._session.get_inputs(), {input_name: sample_shape})
         _check_tensors(file_name, "output", self._session.get_outputs(), outputs)
 

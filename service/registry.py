@@ -11,6 +11,7 @@ from pathlib import Path
 from detector import Detector, DetectorError, ManifestError, ModelStore, StoreError
 from detector.manifest import REPORT_FILE, read_file
 from detector.store import choose_version
+from service.memory import give_back
 
 logger = logging.getLogger(__name__)
 
@@ -237,6 +238,8 @@ class ModelRegistry:
             logger.info("unloaded", extra={"fields": {"model": name, "version": version}})
         entries = {key: known[key] for key in plan.keep}
         entries |= {key: self._attempt(key, found[key], known.get(key)) for key in plan.load}
+        if plan.load or plan.unload:
+            give_back()  # files as they were read, and weights before they were packed
         return entries
 
     def _attempt(self, key: Key, signature: Signature, former: Entry | None) -> Entry:

@@ -85,3 +85,13 @@ def test_session_refuses_another_input_name():
     """Names are part of the contract: other programs feed the graph by name."""
     with pytest.raises(ModelError, match=r"encoder\.onnx must have the inputs \['x'\], got \['samples'\]"):
         Session(linear_graphs((3,))["encoder.onnx"], "encoder.onnx", "x", (3,), {"latent": (2,)})
+
+
+def test_session_does_not_keep_the_file():
+    """ONNX Runtime has its weights; the bytes that they came from are not held a second time."""
+    graph = bytes(bytearray(linear_graphs((3,))["model.onnx"]))
+    before = sys.getrefcount(graph)
+
+    session = Session(graph, "model.onnx", "samples", (3,), OUTPUTS)
+
+    assert sys.getrefcount(graph) == before, session
