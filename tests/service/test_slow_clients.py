@@ -70,7 +70,7 @@ def test_slow_clients_slow_nobody_down(server):
         started = time.monotonic()
         clients = connect(server)
         beside = p99(server)
-        assert time.monotonic() - started < LIMIT_SECONDS, "they must be there while the others are timed"
+        in_time = time.monotonic() - started < LIMIT_SECONDS  # they were there while the others were timed
         outcomes = Counter()
         while clients:
             left = LIMIT_SECONDS + 3 - (time.monotonic() - started)
@@ -82,6 +82,6 @@ def test_slow_clients_slow_nobody_down(server):
                 client.__exit__()
 
         assert outcomes == {("idle", None): N_EACH, ("head", 408): N_EACH, ("body", 408): N_EACH}
-        if beside < 2 * quiet:
+        if in_time and beside < 2 * quiet:
             return
     pytest.fail(f"p99 of {1000 * beside:.1f} ms beside slow clients, {1000 * quiet:.1f} ms without")
