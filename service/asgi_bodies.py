@@ -17,6 +17,12 @@ class ClientGone(Exception):
     """The client closed its connection before it was answered."""
 
 
+def look_at(working: asyncio.Future) -> None:
+    """What work raises for which nobody waits any more is no fault to be logged."""
+    if not working.cancelled():
+        working.exception()
+
+
 class Begun:
     """The rest of a coroutine that has been begun by hand and now waits for a future."""
 

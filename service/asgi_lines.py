@@ -10,7 +10,7 @@ from typing import Any
 from detector.session import Stop
 from service import line_streams
 from service.admission import Ticket
-from service.asgi_bodies import BYTES_PER_SECOND, ClientGone, Receive
+from service.asgi_bodies import BYTES_PER_SECOND, ClientGone, Receive, look_at
 from service.exchange import Exchange
 from service.line_streams import Batch, LineReader
 from service.pace import Pace
@@ -147,6 +147,7 @@ class LineExchange:
             stop = Stop()
             job = self._pool.submit(self._work, batch, stop, begun)
             working = asyncio.wrap_future(job)
+            working.add_done_callback(look_at)
             try:
                 await self._wait(working, begun)
                 return working.result()

@@ -24,12 +24,12 @@ from service import problems
 from service.access import check_key
 from service.admission import Ticket
 from service.app import build_app
-from service.asgi_bodies import BodyReader, ClientGone
+from service.asgi_bodies import BodyReader, ClientGone, look_at
 from service.asgi_lines import LineExchange
 from service.bodies import NDJSON, NPY, may_inflate
 from service.endpoints import Call, Endpoint, Reader
 from service.exchange import Exchange, open_exchange
-from service.line_streams import HEADERS, LineReader
+from service.line_streams import HEADERS, LineReader, check_protocol
 from service.messages import Answer, Body, Head
 from service.pace import Pace
 from service.rounds import Rounds
@@ -132,6 +132,7 @@ class Front:
             check_key(scope["path"], headers, self._digests)
             reader = self._open(route, scope, headers, exchange)
             if isinstance(reader, LineReader):
+                check_protocol(scope["http_version"])
                 await self._answer_lines(reader, exchange, receive, send)
                 return
             answer = await self._answer(reader, headers, exchange, receive)
@@ -232,6 +233,7 @@ class Front:
         stop = Stop()
         job = self._pool.submit(work, stop=stop)
         working = asyncio.wrap_future(job)
+        working.add_done_callback(look_at)
         watching = asyncio.ensure_future(body.wait_until_gone())
         try:
             await asyncio.wait(

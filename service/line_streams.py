@@ -302,6 +302,12 @@ def to_error_line(error: Exception, row: Row | None = None) -> bytes:
     return orjson.dumps(head | {"error": document}, option=orjson.OPT_APPEND_NEWLINE)
 
 
+def check_protocol(version: str) -> None:
+    """Refuse a client that cannot be answered in parts."""
+    if version.endswith("1.0"):
+        raise Problem("bad-request", "lines are answered in chunks, which need HTTP/1.1, got HTTP/1.0")
+
+
 def no_lines() -> Problem:
     """The problem of a body that ends without a line."""
     return Problem("malformed-body", "the body has no line")

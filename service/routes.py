@@ -18,7 +18,7 @@ from service.admission import Ticket
 from service.bodies import NDJSON
 from service.endpoints import Endpoint
 from service.exchange import Exchange, open_exchange
-from service.line_streams import HEADERS, LineReader
+from service.line_streams import HEADERS, LineReader, check_protocol
 from service.messages import Answer, Head
 from service.problems import Problem
 from service.serving import Serving
@@ -114,6 +114,7 @@ def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answe
     )
     read = endpoint.open(head, exchange, **path)
     if isinstance(read, LineReader):
+        check_protocol(request.environ.get("SERVER_PROTOCOL", ""))
         request.max_content_length = sys.maxsize
         parts = answer_lines(request.stream.read, read, serving, exchange)
         return Answer(parts, NDJSON, headers=HEADERS)

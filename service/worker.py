@@ -119,6 +119,10 @@ class HttpProtocol(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _is_amid_answer(self) -> bool:
+        """Whether a part of an answer has been sent, into which nothing else may be written."""
+        return self._is_answering() and self.cycle.response_started
+
     def _watch(self) -> None:
         self._deadline = self.loop.call_later(self._settings.head_seconds, self._expire)
 
@@ -240,10 +244,11 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         self._refused = True
+        if not self._is_amid_answer():
+            self.transport.write(_to_bytes(self._problem, self.url))
         if self.cycle is not None:  # its body is broken
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(_to_bytes(self._problem, self.url))
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 

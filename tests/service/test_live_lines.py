@@ -1,0 +1,234 @@
+"""Bodies of lines over real connections: answered while they come, paced, bounded and ended in good order."""
+
+import contextlib
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from detector import ModelStore
+from tests.gunicorn_server import GTHREAD, GunicornServer, wait_until
+from tests.model_folder import publish_model
+from tests.raw_http import Connection
+
+pytestmark = pytest.mark.slow
+
+HEAD = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\n"
+HEAD += b"Transfer-Encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+GET = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+BODY_SECONDS = 0.5
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store with `tiny` version 1."""
+    store = ModelStore(tmp_path_factory.mktemp("lines") / "models")
+    publish_model(store)
+    return store
+
+
+@pytest.fixture(scope="module")
+def server(store, tmp_path_factory):
+    """One process with small limits, which are not those of lines."""
+    log = tmp_path_factory.mktemp("log") / "log"
+    server = GunicornServer(
+        store, log, workers=1, max_body_bytes=20_000, max_rows=50, body_seconds=BODY_SECONDS
+    )
+    yield server
+    server.stop()
+
+
+def chunk(content: bytes) -> bytes:
+    """As HTTP/1.1 frames it."""
+    return b"%x\r\n%s\r\n" % (len(content), content)
+
+
+class LiveConnection(Connection):
+    """Reads an answer part by part."""
+
+    def head(self) -> int:
+        """The status, the head read."""
+        status = int(self._line().split()[1])
+        while self._line().strip():
+            pass
+        return status
+
+    def part(self) -> list[dict] | None:
+        """The lines of the next chunk; None at the end of the answer."""
+        size = int(self._line(), 16)
+        content = self._reader.read(size)
+        self._reader.read(2)
+        return [json.loads(line) for line in content.splitlines()] if size else None
+
+
+def test_a_line_is_answered_before_the_next_one_is_sent(server):
+    """And the connection can be used again."""
+    with LiveConnection(server.address) as connection:
+        connection.send(HEAD)
+        for row in range(5):
+            connection.send(chunk(b"[1,2,"), chunk(b"%d]\n" % row))
+            if row == 0:
+                assert connection.head() == 200
+            (line,) = connection.part()
+            assert (line["row"], line["score"]) == (row, pytest.approx(row**2 / 3))
+        connection.send(LAST)
+        assert connection.part() is None
+
+        connection.send(GET)
+        assert connection.answer().json() == {"status": "alive"}
+
+
+def test_lines_before_a_pause_are_answered_and_the_pause_ends_the_body(server):
+    """The status is out already, so the last line says what happened; it has no row."""
+    with LiveConnection(server.address) as connection:
+        connection.send(HEAD + chunk(b"[1,2,3]\n[1,2,"))
+        assert connection.head() == 200
+        assert [line["row"] for line in connection.part()] == [0]
+        (last,) = connection.part()
+
+        assert last.keys() == {"error"}
+        assert (last["error"]["type"], last["error"]["status"]) == ("request-timeout", 408)
+        assert connection.part() is None
+
+
+def test_pause_before_the_first_line_has_its_status(server):
+    """Blank lines, and parts of one, are no line."""
+    with LiveConnection(server.address) as connection:
+        connection.send(HEAD + chunk(b"\n\n[1"))
+
+        answer = connection.answer()
+
+        assert (answer.status, answer.json()["type"]) == (408, "request-timeout")
+
+
+def test_a_client_that_sends_lines_in_time_may_take_long(server):
+    """Longer than any pause may be."""
+    with LiveConnection(server.address) as connection:
+        connection.send(HEAD)
+        for row in range(6):
+            connection.send(chunk(b"[1,2,3]\n"))
+            if row == 0:
+                connection.head()
+            assert connection.part()[0]["row"] == row
+            time.sleep(BODY_SECONDS / 2)
+        connection.send(LAST)
+        assert connection.part() is None
+
+
+def test_broken_chunks_end_the_connection(server):
+    """Nothing is put into the answer that is no part of it."""
+    with LiveConnection(server.address) as connection:
+        connection.send(HEAD + chunk(b"[1,2,3]\n"))
+        connection.head()
+        connection.part()
+        connection.send(b"nonsense\r\n")
+
+        assert connection.is_closed()
+
+
+def test_http_1_0_is_refused(server):
+    """It has no chunks to answer in."""
+    head = b"POST /score HTTP/1.0\r\nContent-Type: application/x-ndjson\r\nContent-Length: 8\r\n\r\n[1,2,3]\n"
+    with LiveConnection(server.address) as connection:
+        connection.send(head)
+
+        assert connection.answer().status == 400
+
+
+def memory_mib(server: GunicornServer) -> float:
+    """Of the one worker."""
+    pid = server.process.pid
+    worker = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True).stdout
+    status = Path(f"/proc/{worker.split()[0]}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def test_a_client_that_takes_no_answers_is_no_longer_read(server):
+    """What it sends stays in the sockets, until it is cut off."""
+    piece = chunk(b"[1.25,2.5,30.125]\n" * 4000)
+    with LiveConnection(server.address) as connection:
+        connection.send(HEAD)
+        before, sent = memory_mib(server), 0
+        connection.socket.settimeout(BODY_SECONDS * 0.8)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while sent < 400:
+                connection.socket.sendall(piece)
+                sent += 1
+
+        assert sent < 400, f"{sent * len(piece)} bytes were taken, and no answer was"
+        assert memory_mib(server) - before < 50
+        assert server.post("/score", json={"instances": [[1, 2, 3]]}).status_code == 200
+
+
+def test_a_client_that_takes_answers_slowly_gets_all_of_them(server):
+    """In order, and nothing of what it sent is lost."""
+    pieces = [chunk(b"[1.25,2.5,30.125]\n" * 4000) for _ in range(40)]
+    with LiveConnection(server.address) as connection:
+        sender = threading.Thread(target=connection.send, args=(HEAD, *pieces, LAST))
+        sender.start()
+        assert connection.head() == 200
+        rows = []
+        while lines := connection.part():
+            rows += [line["row"] for line in lines]
+            time.sleep(0.01)
+        sender.join()
+
+    assert rows == list(range(160_000))
+
+
+def test_memory_does_not_grow_with_the_body(server):
+    """40 MiB in, 40 MiB and more out, through 20,000 bytes that any other body may have."""
+    line = b"[" + b" " * 4000 + b"1,2,3]\n"
+    piece = chunk(line * 250)
+    rows = 40 * MIB // len(line) // 250 * 250
+    before = memory_mib(server)
+    with LiveConnection(server.address) as connection:
+        connection.send(HEAD)
+        answered = 0
+        for sent in range(250, rows + 1, 250):
+            connection.send(piece)
+            if sent == 250:
+                connection.head()
+            while answered < sent:
+                answered += len(connection.part())
+        connection.send(LAST)
+        assert connection.part() is None
+    assert answered == rows
+    assert memory_mib(server) - before < 30
+
+
+def test_work_of_a_client_that_went_is_dropped(server):
+    """One more line in the log, and nothing else there."""
+    before = server.lines().count('"status":499')
+    connection = LiveConnection(server.address)
+    connection.send(HEAD + chunk(b"[1,2,3]\n"))
+    connection.head()
+    connection.part()
+    connection.__exit__()
+
+    wait_until(lambda: server.lines().count('"status":499') == before + 1)
+    assert "raceback" not in server.lines()
+
+
+@pytest.mark.parametrize("arguments", [(), GTHREAD], ids=["front", "gthread"])
+def test_many_streams_at_once(store, tmp_path, arguments):
+    """More than there are threads; each gets its own lines."""
+    server = GunicornServer(store, tmp_path / "log", arguments, workers=1)
+    try:
+        connections = [LiveConnection(server.address) for _ in range(20)]
+        for number, connection in enumerate(connections):
+            connection.send(HEAD + chunk(b"[1,2,%d]\n" % number * 3))
+        for connection in connections:
+            connection.send(chunk(b"nope") + LAST)
+        for number, connection in enumerate(connections):
+            lines = [json.loads(line) for line in connection.answer().body.splitlines()]
+            assert [line.get("score") for line in lines] == [*[pytest.approx(number**2 / 3)] * 3, None]
+            connection.__exit__()
+        assert "raceback" not in server.lines()
+    finally:
+        assert server.stop() == 0
