@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import subprocess
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 from detector import ModelStore
 from tests.gunicorn_server import GTHREAD, GunicornServer, wait_until
 from tests.model_folder import publish_model
-from tests.raw_http import Connection
+from tests.raw_http import Connection, request
 
 pytestmark = pytest.mark.slow
 
@@ -232,3 +233,43 @@ def test_many_streams_at_once(store, tmp_path, arguments):
         assert "raceback" not in server.lines()
     finally:
         assert server.stop() == 0
+
+
+def test_front_and_flask_answer_the_same(store, tmp_path):
+    """Good lines and bad ones, in any chunks: every byte of status and body."""
+    draw = random.Random(0)
+    kinds = [
+        b"[1,2,30]", b'{"c":1,"b":2,"a":0.5}', b"", b"nope", b"[1,2]", b"[1,2,1e39]", b"[1,2,3],[4,5,6]",
+        b"[" + b" " * MIB + b"1,2,3]", b"[1,2,null]", b"\xff", b" [1,2,3]\r", b"[[1,2,3]]", b"{}", b"7",
+    ]  # fmt: skip
+    servers = [GunicornServer(store, tmp_path / str(n), of, workers=1) for n, of in enumerate([(), GTHREAD])]
+    try:
+        for _ in range(15):
+            end = draw.choice([b"", b"\n"])
+            lines = draw.choices(kinds, [50, 5, 5, *[2] * (len(kinds) - 3)], k=draw.choice([0, 1, 20, 3000]))
+            body = b"\n".join(lines) + end
+            target = draw.choice([b"/score", b"/score?explain=1", b"/denoise", b"/encode", b"/score?fdr=0.1"])
+            head = HEAD.replace(b"/score", target) if draw.random() < 0.5 else None
+            sent = request(target.decode(), body, headers=[("Content-Type", "application/x-ndjson")])
+            if head:
+                size = draw.choice([3000, 100_000, 10**7])
+                parts = [chunk(body[at : at + size]) for at in range(0, len(body), size)]
+                sent = b"".join([head, *parts, LAST])
+
+            front, flask = (essence(server.address, sent) for server in servers)
+
+            assert front == flask, sent[:300]
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def essence(address: tuple[str, int], sent: bytes) -> tuple[int, str, bytes]:
+    """Status, content type and body of an answer, without the id that is drawn for a problem."""
+    with Connection(address) as connection:
+        sender = threading.Thread(target=connection.send, args=(sent,))
+        sender.start()
+        answer = connection.answer()
+        sender.join()
+    drawn = answer.headers["x-request-id"].encode()
+    return answer.status, answer.headers["content-type"], answer.body.replace(drawn, b"")
