@@ -202,7 +202,8 @@ def _to_integers(array: np.ndarray, datatype: str, pointer: str) -> np.ndarray:
         if faulty.any():
             index = tuple(map(int, np.argwhere(faulty)[0]))
             place = "/".join((pointer, *map(str, index)))
-            raise misplaced(place, f"{datatype} must be {words}, got {array[index]:g}")
+            got = f"{array[index]:g}" if array.dtype == np.float64 else str(array[index])[:80]
+            raise misplaced(place, f"{datatype} must be {words}, got {got}")
     return array.astype(NUMBERS[datatype])
 
 

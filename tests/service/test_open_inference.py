@@ -227,7 +227,11 @@ def changed(**members):
         ),
         (
             changed(datatype="INT64", data=[0, 1, 2, 3, 4, 2**63]),
-            "data/5: INT64 must be from -9223372036854775808",
+            "data/5: INT64 must be from -9223372036854775808 to 9223372036854775807, got 9223372036854775808",
+        ),
+        (
+            changed(datatype="UINT64", data=[0, 1, 2, 3, 4, 10**400]),
+            "data/5: UINT64 must be from 0 to 18446744073709551615, got 1000",
         ),
         (
             changed(datatype="UINT64", data=[0, 1, 2, 3, 4, 5.0]),
