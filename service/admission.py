@@ -25,6 +25,10 @@ class Ticket:
         """
         self._admission.take(self, rows, n_bytes, seconds)
 
+    def check(self, *, n_bytes: int) -> None:
+        """Refuse, before they come, bytes that could not be taken on now; errors as of `add`."""
+        self._admission.check(self, n_bytes)
+
 
 class Admission:
     """The work at hand of one process. Safe to use from several threads at once.
@@ -63,12 +67,7 @@ class Admission:
             self._check(
                 "samples", self.rows - ticket.rows, ticket.rows + rows, self._settings.max_queued_rows
             )
-            self._check(
-                "bytes",
-                self.n_bytes - ticket.n_bytes,
-                ticket.n_bytes + n_bytes,
-                self._settings.max_queued_bytes,
-            )
+            self._check_bytes(ticket, n_bytes)
             if seconds:
                 self._check_wait()
             self.rows += rows
@@ -77,6 +76,15 @@ class Admission:
             ticket.rows += rows
             ticket.n_bytes += n_bytes
             ticket.seconds += seconds
+
+    def check(self, ticket: Ticket, n_bytes: int) -> None:
+        """See `Ticket.check`."""
+        with self._lock:
+            self._check_bytes(ticket, n_bytes)
+
+    def _check_bytes(self, ticket: Ticket, n_bytes: int) -> None:
+        others, own = self.n_bytes - ticket.n_bytes, ticket.n_bytes + n_bytes
+        self._check("bytes", others, own, self._settings.max_queued_bytes)
 
     def _check(self, what: str, others: int, own: int, limit: int) -> None:
         if others and others + own > limit:

@@ -1,6 +1,7 @@
 """The body of an ASGI request: read whole, within limits of size and time."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from typing import Any
 
@@ -60,14 +61,22 @@ class BodyReader:
     max_bytes : int
     pause_seconds : float
         The longest time without a byte.
+    max_seconds : float
+        The longest time for all of it.
     """
 
     def __init__(
-        self, receive: Receive, headers: Mapping[str, str], max_bytes: int, pause_seconds: float
+        self,
+        receive: Receive,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        pause_seconds: float,
+        max_seconds: float = math.inf,
     ) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
         self._pause_seconds = pause_seconds
+        self._max_seconds = max_seconds
         length = headers.get("content-length", "")
         self._length = int(length) if length.isdecimal() else None
         self._complete = False
@@ -78,23 +87,27 @@ class BodyReader:
         return self._length is not None and self._length <= n_bytes
 
     async def read(self, ticket: Ticket | None = None) -> Body:
-        """The whole body; a ticket takes its bytes on.
+        """The whole body; a ticket takes its bytes on as they come.
+
+        By their number alone a client with nothing to send could keep all others out.
 
         Raises
         ------
         Problem
-            `body-too-large`, `request-timeout` or `overloaded`.
+            `body-too-large`, `request-timeout`, `deadline-exceeded` or `overloaded`.
         ClientGone
         """
         if self._length is not None:
             self._check(self._length)
             if ticket:
-                ticket.add(n_bytes=self._length)
+                ticket.check(n_bytes=self._length)
         # Nearly always the body is there with its head: then no clock has to be set.
         first = at_once(self._receive())
         if isinstance(first, Begun):
             return await self._read_slowly(b"", self._next(first), ticket)
         content = self._take(first)
+        if ticket:
+            ticket.add(n_bytes=len(content))
         return (
             content
             if self._complete
@@ -104,28 +117,32 @@ class BodyReader:
     async def _read_slowly(self, content: bytes, part: Awaitable[bytes], ticket: Ticket | None) -> bytearray:
         loop = asyncio.get_running_loop()
         content, started = bytearray(content), loop.time()
-        if ticket and self._length is None:
-            ticket.add(n_bytes=len(content))
+        end = started + self._max_seconds
         try:
-            async with asyncio.timeout_at(started + self._pause_seconds) as patience:
+            async with asyncio.timeout_at(min(end, started + self._pause_seconds)) as patience:
                 while True:
                     received = await part
-                    if ticket and self._length is None:
+                    if ticket:
                         ticket.add(n_bytes=len(received))
                     content += received
                     self._check(len(content))
                     if self._complete:
                         return content
                     most = started + len(content) / BYTES_PER_SECOND
-                    patience.reschedule(min(loop.time(), most) + self._pause_seconds)
+                    patience.reschedule(min(end, min(loop.time(), most) + self._pause_seconds))
                     part = self._next(self._receive())
         except TimeoutError as error:
-            raise Problem(
-                "request-timeout",
-                f"a body must come without a pause of {self._pause_seconds:g} seconds, and with at least "
-                f"{BYTES_PER_SECOND} bytes a second",
-                headers={"Connection": "close"},
-            ) from error
+            raise self._too_slow(is_over=loop.time() >= end) from error
+
+    def _too_slow(self, *, is_over: bool) -> Problem:
+        if is_over:
+            words = f"the body was not there within {self._max_seconds:g} seconds: send fewer samples"
+            return Problem("deadline-exceeded", words, headers={"Connection": "close"})
+        words = (
+            f"a body must come without a pause of {self._pause_seconds:g} seconds, and with at least "
+            f"{BYTES_PER_SECOND} bytes a second"
+        )
+        return Problem("request-timeout", words, headers={"Connection": "close"})
 
     async def wait_until_gone(self) -> None:
         """Return when the client has closed its connection."""

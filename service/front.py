@@ -71,9 +71,9 @@ def create_front(settings: Settings) -> "Front":
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """An endpoint, by its path."""
+    """What a POST to a path is for: an endpoint, or Flask where there is none."""
 
-    endpoint: Endpoint
+    endpoint: Endpoint | None
     template: str
     arguments: Mapping[str, Any]
 
@@ -118,8 +118,7 @@ class Front:
             rule, arguments = self._rules.match(path, method="POST", return_rule=True)
         except HTTPException:
             return None
-        endpoint = self.serving.endpoints.get(rule.rule)
-        return endpoint and Route(endpoint, to_template(rule.rule), arguments)
+        return Route(self.serving.endpoints.get(rule.rule), to_template(rule.rule), arguments)
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _read_headers(scope["headers"])
@@ -130,6 +129,9 @@ class Front:
         try:
             check_host(headers, scope["http_version"])
             check_key(scope["path"], headers, self._digests)
+            if route.endpoint is None:
+                await self._pass_on(scope, headers, receive, send)
+                return
             reader = self._open(route, scope, headers, exchange)
             if isinstance(reader, LineReader):
                 check_protocol(scope["http_version"])
@@ -145,6 +147,18 @@ class Front:
             answer = problems.answer(error, exchange)
             self._close(exchange, answer.status)
         await _send(answer, exchange, send)
+
+    async def _pass_on(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
+        """To Flask, with its whole body: the few threads there shall wait for no client."""
+        with self.serving.admission.ticket() as ticket:
+            content = await self._open_body(headers, receive).read(ticket)
+            await self._flask(scope, _replay(content, receive), send)
+
+    def _open_body(self, headers: Mapping[str, str], receive: Receive) -> BodyReader:
+        settings = self.serving.settings
+        return BodyReader(
+            receive, headers, settings.max_body_bytes, settings.body_seconds, settings.deadline_seconds
+        )
 
     def _open(self, route: Route, scope: Scope, headers: Mapping[str, str], exchange: Exchange) -> Reader:
         readers, path, query = self.serving.readers, scope["path"], scope["query_string"]
@@ -171,8 +185,7 @@ class Front:
         self, reader: Reader, headers: Mapping[str, str], exchange: Exchange, receive: Receive
     ) -> Answer:
         """The answer, once its exchange is closed: a small request's with its round, a large one's alone."""
-        settings = self.serving.settings
-        body = BodyReader(receive, headers, settings.max_body_bytes, settings.body_seconds)
+        body = self._open_body(headers, receive)
         if body.is_small(LOOP_BYTES) and not may_inflate(headers):
             content = await body.read()
             outcome = await self._rounds.join(reader, content, exchange)
@@ -260,6 +273,16 @@ def _with_ended_input(app: WSGIApp) -> WSGIApp:
         return app(environ, start_response)
 
     return wsgi
+
+
+def _replay(content: Body, receive: Receive) -> Receive:
+    """Of ASGI, with a whole body as its first message."""
+    messages = [{"type": "http.request", "body": content}]
+
+    async def replay() -> MutableMapping[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return replay
 
 
 def _read_headers(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -311,6 +311,22 @@ def test_half_a_body_is_answered_408(hasty):
             assert connection.is_closed()
 
 
+def test_half_bodies_for_flask_keep_no_probe_waiting(hasty):
+    """Its threads are few, so it gets whole bodies alone."""
+    sent = b"POST /v2/repository/index HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"
+    with contextlib.ExitStack() as opened:
+        halves = [opened.enter_context(Connection(hasty.address)) for _ in range(8)]
+        for half in halves:
+            half.send(sent)
+
+        assert hasty.get("/livez").status_code == 200
+        assert [half.answer().json()["type"] for half in halves] == ["request-timeout"] * 8
+    with Connection(hasty.address) as connection:
+        connection.send(request("/v2/repository/index", b'{"ready": true}'))
+
+        assert [entry["state"] for entry in connection.answer().json()] == ["READY"]
+
+
 def test_answer_that_nobody_takes_is_cut_off(hasty):
     """It would hold its memory for as long as the client likes; one that is taken slowly comes whole."""
     samples = np.random.default_rng(0).normal(size=(300_000, 3))  # more than the kernel holds for a client
