@@ -168,3 +168,55 @@ def test_sequences_of_the_guide_are_those_of_the_benchmark():
     presets = dict.fromkeys(row["preset"] for row in rows)
     figures = {(row["preset"], row["seed"]): f"{row['roc_auc']:.4f}" for row in rows}
     assert table == [(preset, *(figures[preset, seed] for seed in range(3))) for preset in presets]
+
+
+def _footprint_tables():
+    """Each table of memory and start as the result file has it, first line for line, by its part."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / "footprint.json").read_text())["rows"]
+    times = {"ready_seconds": 2, "score_seconds": 2, "worker_mb": 1, "total_mb": 1}
+    yield (
+        "operations.md",
+        [
+            [f"`{row['model']}`", *(f"{row[name]:.{digits}f}" for name, digits in times.items())]
+            for row in rows
+            if row["part"] == "start"
+        ],
+    )
+    for part, page in (("batches", "operations.md"), ("options", DECISION_OF_MEMORY)):
+        yield (
+            page,
+            [
+                [f"`{row['model']}`", row["variant"], *(f"{memory:.1f}" for memory in row["memory_mb"])]
+                for row in rows
+                if row["part"] == part
+            ],
+        )
+    yield (
+        DECISION_OF_MEMORY,
+        [
+            [
+                row["variant"],
+                f"{row['open_seconds']:.3f}",
+                *(f"{row[name] / 1000:.2f}" for name in ("row_us", "batch_us")),
+                *(f"{row[name]:.1f}" for name in ("process_mb", "total_mb")),
+            ]
+            for row in rows
+            if row["part"] == "sharing"
+        ],
+    )
+
+
+DECISION_OF_MEMORY = "decisions/0027-each-worker-holds-its-weights-once.md"
+
+
+def test_memory_and_start_of_the_docs_are_those_of_the_benchmark():
+    """Every row of the result file stands in a table, figure by figure."""
+    n_rows = 0
+    for page, expected in _footprint_tables():
+        lines = (ROOT / "docs" / page).read_text().splitlines()
+        cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+        for row in expected:
+            assert row in [[line[0], *line[len(line) - len(row) + 1 :]] for line in cells], (page, row)
+        n_rows += len(expected)
+
+    assert n_rows == len(json.loads((ROOT / "benchmarks" / "results" / "footprint.json").read_text())["rows"])
