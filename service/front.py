@@ -89,7 +89,7 @@ class Front:
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
         self._rounds = Rounds(serving)
         self._writing = False
-        self._byte_pace = Pace(BYTE_SECONDS)
+        self.byte_pace = Pace(BYTE_SECONDS)
         self._pool = ThreadPoolExecutor(serving.settings.pool_threads, "verbs")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,10 +108,14 @@ class Front:
             message = await receive()
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
-                self.serving.models.stop()
-                self.serving.ledger.write()
-                self._pool.shutdown(wait=False, cancel_futures=True)
+                self.close()
                 return
+
+    def close(self) -> None:
+        """Follow the store no more, count and log what is left, and begin nothing new."""
+        self.serving.models.stop()
+        self.serving.ledger.write()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _find(self, path: str) -> Route | None:
         try:
@@ -207,7 +211,7 @@ class Front:
         with self.serving.admission.ticket() as ticket:
             content = await body.read(ticket)
             kind = (exchange.model, exchange.version, exchange.template, body.content_type == NPY)
-            ticket.add(seconds=self._byte_pace.estimate(kind, len(content)))
+            ticket.add(seconds=self.byte_pace.estimate(kind, len(content)))
             work = functools.partial(self._read_and_run, reader, content, kind, ticket, exchange)
             answer = await self._in_pool(work, exchange, body)
         self._close(exchange, answer.status)
@@ -220,7 +224,7 @@ class Front:
         call = reader(content)
         exchange.rows = call.rows
         answer = self.serving.answer(call, ticket, stop, exchange.started)
-        self._byte_pace.learn(kind, len(content), time.perf_counter() - started)
+        self.byte_pace.learn(kind, len(content), time.perf_counter() - started)
         return answer
 
     # --- lines: in the pool, batch by batch -----------------------------------------------------------------
@@ -231,7 +235,7 @@ class Front:
         lines = LineExchange(
             self.serving,
             self._pool,
-            self._byte_pace,
+            self.byte_pace,
             reader,
             exchange,
             receive,
