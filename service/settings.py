@@ -159,11 +159,16 @@ VARIABLES = (
         _flag,
     ),
     Variable("RESIDUAL_WORKERS", "", "Processes; when not set, the CPUs that the service may use.", _workers),
-    Variable("RESIDUAL_THREADS", "32", "Threads of a process, each for one connection.", _positive_int),
+    Variable(
+        "RESIDUAL_THREADS",
+        "32",
+        "Threads of a process under `-k gthread`, one a connection.",
+        _positive_int,
+    ),
     Variable(
         "RESIDUAL_MAX_CONCURRENCY",
         "24",
-        "Requests that one process works on at a time, fewer than its threads; one more is answered 503.",
+        "Requests that one process works on at a time under `-k gthread`, fewer than its threads.",
         _positive_int,
     ),
     Variable(
