@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from detector.images import encode_image
+from service import bodies
 from service.bodies import JSON, NPY, PNG, Expected, Limits
 from service.codecs import (
     decode_query,
@@ -437,3 +438,21 @@ def test_accept_of_nothing_that_is_offered_is_refused(accept):
         negotiate(accept, (JSON, NPY))
 
     assert caught.value.type == "not-acceptable"
+
+
+@pytest.mark.parametrize(
+    ("headers", "inflates"),
+    [
+        ({"content-type": "application/json"}, False),
+        ({"content-type": "application/x-npy"}, False),
+        ({}, False),
+        ({"content-type": "application/json", "content-encoding": "gzip"}, True),
+        ({"content-type": "IMAGE/PNG"}, True),
+        ({"content-type": "image/jpeg"}, True),
+        ({"content-type": "multipart/form-data; boundary=a"}, True),
+        ({"content-type": "application/vnd.apache.parquet"}, True),
+    ],
+)
+def test_bodies_that_may_take_long_whatever_their_size(headers, inflates):
+    """The front does not read them in its event loop."""
+    assert bodies.may_inflate(headers) == inflates
