@@ -275,7 +275,7 @@ class VerbReader:
                 return None
             if not all(len(part.samples) for part in parts):
                 return None
-        except (Problem, InputError, ValueError):  # NumPy's, of shapes that do not fit together
+        except Exception:  # of one of them, foreseen or not: no neighbour may suffer
             return None
         if len({part.samples.dtype for part in parts}) > 1:  # one of them would be rounded to another's
             return None

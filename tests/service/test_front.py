@@ -11,6 +11,7 @@ import pytest
 
 from detector import Detector, session
 from detector.session import Session
+from service import codecs
 from service.front import LOOP_BYTES, Front, create_front
 from tests.asgi_client import AsgiRequest, post_together
 from tests.service.answers import read_metrics, to_npy
@@ -124,6 +125,22 @@ def test_every_request_is_answered_whatever_raises(front, monkeypatch):
     answers = post(front, score(NORMAL), score(ANOMALY))
 
     assert [answer.json()["type"] for answer in answers] == ["internal-error"] * 2
+
+
+def test_unforeseen_fault_of_one_body_is_its_own(front, monkeypatch):
+    """A reader that fails on one body of a round fails for nobody else."""
+    read = codecs.decode_json
+
+    def fail(content, *arguments):
+        if b"666" in content:
+            raise TypeError("not foreseen")
+        return read(content, *arguments)
+
+    monkeypatch.setattr(codecs, "decode_json", fail)
+
+    answers = post(front, score(NORMAL), score([6.0, 6.0, 666.0]), score(ANOMALY))
+
+    assert [answer.status for answer in answers] == [200, 500, 200]
 
 
 def test_run_that_fails_together_is_tried_alone(front, monkeypatch):
