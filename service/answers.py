@@ -16,14 +16,14 @@ from service.messages import Answer
 from service.replies import LATENT, RECONSTRUCTION, SCORE, Reply, size_of
 
 _DRAWN = (SCORE, RECONSTRUCTION)  # what a picture can show
-_SLICE_VALUES = 2**15  # a millisecond of writing
+SLICE_VALUES = 2**15  # a millisecond of writing
 
 
 def _to_json(reply: Reply) -> bytes:
     manifest = reply.detector.manifest
     rows = reply.rows()
-    if reply.size() > _SLICE_VALUES:
-        rows = {name: orjson.Fragment(_in_slices(values)) for name, values in rows.items()}
+    if reply.size() > SLICE_VALUES:
+        rows = {name: orjson.Fragment(in_slices(values)) for name, values in rows.items()}
     return to_json({"model": manifest.name, "version": manifest.version, **reply.head(), **rows})
 
 
@@ -50,16 +50,16 @@ def answer_scores(manifest: Manifest, scores: Scores, lengths: Sequence[int]) ->
     return replies
 
 
-def _in_slices(values: np.ndarray | list) -> bytes:
+def in_slices(values: np.ndarray | list) -> bytes:
     """The JSON of many values, written some at a time: other threads get their turn in between."""
     size = size_of(values)
-    if size <= _SLICE_VALUES:
+    if size <= SLICE_VALUES:
         return to_json(values)
-    step = _SLICE_VALUES * len(values) // size
+    step = SLICE_VALUES * len(values) // size
     if step:
         parts = (to_json(values[start : start + step])[1:-1] for start in range(0, len(values), step))
     else:
-        parts = map(_in_slices, values)
+        parts = map(in_slices, values)
     return b"[%s]" % b",".join(parts)
 
 
@@ -94,7 +94,7 @@ def _to_csv(reply: Reply) -> bytes:
     blocks = reply.blocks()
     names = [_quoted(name) for block in blocks for name in block.names]
     pieces = [b",".join(names)]
-    rows = max(1, _SLICE_VALUES // len(names))
+    rows = max(1, SLICE_VALUES // len(names))
     for start in range(0, len(reply.array()), rows):
         cells = [_csv_cells(block.values[start : start + rows]) for block in blocks]
         pieces += cells[0] if len(cells) == 1 else map(b",".join, zip(*cells, strict=True))

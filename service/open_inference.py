@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import orjson
 
 from detector import Manifest
 from detector.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE
-from service import bodies, codecs, tensors
+from service import answers, bodies, codecs, tensors
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows
 from service.json_cuts import BLANKS
 from service.json_slices import SLICE_BYTES
@@ -397,7 +398,7 @@ def encode(manifest: Manifest, body: InferBody, result: Inference) -> tuple[byte
             binaries.append(tensors.to_bytes(array))
             output["parameters"] = {"binary_data_size": len(binaries[-1])}
         else:
-            output["data"] = np.ascontiguousarray(array).reshape(-1)
+            output["data"] = orjson.Fragment(answers.in_slices(np.ascontiguousarray(array).reshape(-1)))
         outputs.append(output)
     rule = {"alpha": result.alpha, "expected_rate": result.expected_rate, "threshold": result.threshold}
     document = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from detector import Detector, InputError, Scores
-from service import bodies, codecs, open_inference, verbs
+from service import answers, bodies, codecs, open_inference, verbs
 from service.bodies import Expected, Limits
 from service.encodings import inflate
 from service.endpoints import Call, Endpoint, ModelChoice, Reader, check_alpha, check_explanation, place_error
@@ -18,9 +18,11 @@ from service.json_bodies import decode_json
 from service.messages import Answer, Body, Head
 from service.open_inference import HEADER_LENGTH
 from service.problems import Problem
+from service.replies import size_of
 
 # Clients of these protocols send JSON under whatever name their library or curl gives it.
 _CONTENT_TYPES = ("", bodies.JSON, bodies.RAW, "application/x-www-form-urlencoded")
+PREDICTION_VALUES = 8  # what writing a prediction costs in values of an array
 _PREDICT_OPTIONS = ("alpha", "fdr", "explain", "signature_name")
 
 
@@ -113,7 +115,7 @@ class PredictReader:
                 raise place_error(result, decoded, expected.feature_names) from result
             if isinstance(result, Exception):
                 raise result
-            return Answer(codecs.to_json({"predictions": list(_predictions(result))}), bodies.JSON)
+            return Answer(_to_json(result), bodies.JSON)
 
         request = verbs.ScoreRequest(detector, decoded.samples, **options)
         return Call(verbs.score, request, finish, len(decoded.samples))
@@ -139,6 +141,18 @@ def _check_content_type(head: Head) -> None:
 
 def _inflate(headers: Mapping[str, str], body: Body, limits: Limits) -> Body:
     return inflate(body, headers.get("content-encoding", ""), limits.max_bytes)
+
+
+def _to_json(scores: Scores) -> bytes:
+    """The answer to `predict`, some predictions at a time: other threads get their turn in between."""
+    predictions = list(_predictions(scores))
+    n_values = PREDICTION_VALUES * len(predictions)
+    if scores.explanation is not None:
+        n_values += size_of(scores.explanation)
+    step = max(1, answers.SLICE_VALUES * len(predictions) // n_values)
+    starts = range(0, len(predictions), step)
+    parts = (codecs.to_json(predictions[start : start + step])[1:-1] for start in starts)
+    return b'{"predictions":[%s]}' % b",".join(parts)
 
 
 def _predictions(scores: Scores) -> Iterator[dict[str, Any]]:

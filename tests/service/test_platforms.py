@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from service import answers
 from service.front import create_front
 from tests.model_folder import expected_score, publish_model
 from tests.service.answers import assert_problem, read_metrics
@@ -245,6 +246,24 @@ def test_predict_has_the_options_of_score(client):
     assert [each["selected"] for each in predictions] == scores["selected"]
     error_map = client.post("/v1/models/tiny:predict", json=body | {"explain": "map"}).json["predictions"]
     assert len(error_map[0]["explanation"]) == 3
+
+
+@pytest.mark.parametrize("explain", [None, 2, "map"])
+def test_long_answers_are_written_in_slices(client, monkeypatch, explain):
+    """Which nobody can tell from the bytes."""
+    rows = np.random.default_rng(0).normal(size=(40, 3)).tolist()
+    options = {} if explain is None else {"explain": explain}
+
+    def ask():
+        infer = client.post("/v2/models/tiny/infer", json=infer_body(rows))
+        predict = client.post("/v1/models/tiny:predict", json={"instances": rows, **options})
+        return infer.data, predict.data
+
+    whole = ask()
+    monkeypatch.setattr(answers, "SLICE_VALUES", 50)
+
+    assert ask() == whole
+    assert len(json.loads(whole[1])["predictions"]) == 40
 
 
 def test_predict_of_a_label(settings, make_app, store):
