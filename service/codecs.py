@@ -17,6 +17,7 @@ from service.bodies import (
     JPEG,
     JSON,
     MULTIPART,
+    NDJSON,
     NPY,
     OPTIONS,
     PARQUET,
@@ -121,9 +122,10 @@ def media_type_of(headers: Mapping[str, str]) -> str:
 
 def _unread(media_type: str, expected: Expected) -> Problem:
     hint = "; that one needs the extra arrow, which is not installed here"
+    forms = (*expected.media_types(), NDJSON)  # lines are read before there is a body to decode
     return Problem(
         "unsupported-media-type",
-        f"the Content-Type must be one of {', '.join(expected.media_types())} here, "
+        f"the Content-Type must be one of {', '.join(forms)} here, "
         f"got {repr(media_type[:80]) if media_type else 'none'}{hint * lacks_pyarrow(media_type)}",
     )
 

@@ -3,7 +3,7 @@
 import functools
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -159,7 +159,7 @@ def _mistyped(
         steps = [within, steps[0] + first, *steps[1:]]
     pointer = to_pointer(steps)
     if steps and steps[0] in OPTIONS:
-        detail = f"{pointer} must be {OPTIONS[steps[0]][1]}"
+        detail = f"{pointer} must be {OPTIONS[steps[0]][1]}{_got_option(content, steps[0])}"
         return Problem("invalid-option", detail, [{"detail": detail, "pointer": pointer}])
     detail = f"{pointer or 'the body'}: {_reworded(sentence, members)}"
     if expected.rows and not expected.cells and steps[:1] == [INSTANCES] and len(steps) > 2:
@@ -198,11 +198,24 @@ def _reworded(sentence: str, members: Sequence[str]) -> str:
         return f"must be {wanted}, got {got}" if got else f"must be {wanted}"
     if sentence.startswith("Expected `int` "):  # the one integer that has bounds
         return "must be text or a number of at most 64 bits"
+    if sentence == "Number out of range":
+        return "must be a number that float64 can hold, got one out of range"
     if match := _MISSING.fullmatch(sentence):
         return f"must have the member {match[1]!r}"
     if match := _UNKNOWN.fullmatch(sentence):
         return f"has the unknown member {match[1][:80]!r}, known are {', '.join(members)}"
     return sentence.replace("`", "")
+
+
+def _got_option(content: bytes, name: str) -> str:
+    """The words for an option's value; none where a second member of that name hides it, or JSON ends."""
+    try:
+        value = msgspec.json.decode(content)[name]
+    except (msgspec.MsgspecError, ValueError, RecursionError, LookupError, TypeError):
+        return ""
+    if _is_value(value, OPTIONS[name][0]):
+        return ""
+    return f", got {msgspec.json.encode(value)[:80].decode(errors='ignore')}"
 
 
 def _names_of_no_value(content: bytes, steps: Sequence[str | int], value_type: Any) -> list[str]:
@@ -244,7 +257,7 @@ def order_names(
     groups = [((), first, instances)]
     if rank > 1:
         groups = [((row,), 0, window) for row, window in enumerate(instances, first)]
-    named, known = set(), frozenset(feature_names)
+    named, known = set(), dict.fromkeys(feature_names).keys()
     for place, start, rows in groups:
         for position, row in enumerate(rows):
             if isinstance(row, dict):
@@ -254,10 +267,11 @@ def order_names(
     return instances, frozenset(named)
 
 
-def _check_names(instance: Mapping[str, float], known: frozenset[str], place: tuple[int, ...]) -> None:
+def _check_names(instance: Mapping[str, float], known: Set[str], place: tuple[int, ...]) -> None:
     if instance.keys() == known:
         return
-    missing, unknown = sorted(known - instance.keys()), sorted(instance.keys() - known)
+    missing = [name for name in known if name not in instance]
+    unknown = [name for name in instance if name not in known]
     words = [
         f"{what} {', '.join(map(repr, names[:5]))}{' and others' if len(names) > 5 else ''}"
         for what, names in (("lacks", missing), ("has the unknown", unknown))

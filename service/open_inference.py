@@ -269,8 +269,9 @@ def _outputs(body: _Body, manifest: Manifest, options: Mapping[str, Any]) -> tup
     for position, requested in enumerate(body.outputs):
         place = f"/outputs/{position}"
         if requested.name not in known:
+            hint = f"; {SELECTED} needs the parameter fdr" if requested.name == SELECTED else ""
             raise misplaced(
-                f"{place}/name", f"must be one of {', '.join(known)}, got {requested.name[:80]!r}"
+                f"{place}/name", f"must be one of {', '.join(known)}, got {requested.name[:80]!r}{hint}"
             )
         if any(output.name == requested.name for output in outputs):
             raise misplaced(f"{place}/name", f"the output {requested.name} must be named once")

@@ -43,8 +43,12 @@ def split_parts(content: bytes, boundary: str, limits: Limits) -> list[bytes]:
     Raises
     ------
     Problem
-        If it cannot be parsed, or holds no file, too many, or something that is none.
+        If it has no boundary or cannot be parsed, or holds no file, too many, or something that is none.
     """
+    if not boundary:
+        raise Problem(
+            "malformed-body", "the Content-Type of a multipart body must name its boundary, got none"
+        )
     decoder = MultipartDecoder(boundary.encode())
     files: list[bytearray] = []
     try:

@@ -81,9 +81,9 @@ def test_json_floats_survive_exactly(samples):
         (b'{"instances": [[1, 2, 3], [1, "2", 3]]}', "/instances/1/1", "must be a number, got text"),
         (b'{"instances": [[1, 2, null]]}', "/instances/0/2", "must be a number, got null"),
         (b'{"instances": [[true, 2, 3]]}', "/instances/0/0", "must be a number, got a boolean"),
-        (b'{"instances": [[1, 2, 1e400]]}', "/instances/0/2", "out of range"),
+        (b'{"instances": [[1, 2, 1e400]]}', "/instances/0/2", "must be a number that float64 can hold"),
         (b'{"instances": [{"a": 1, "b": 2, "c/d": "x"}]}', "/instances/0/c~1d", "must be a number, got text"),
-        (b'{"instances": [{"a": 1, "b": 2, "c/d": 1e400}]}', "/instances/0", "out of range"),
+        (b'{"instances": [{"a": 1, "b": 2, "c/d": 1e400}]}', "/instances/0", "must be a number that float64"),
         (b'{"instances": [{"a": "x", "a": 1}]}', "/instances/0", "must be a number, got text"),
         (b'{"instances": [{"a": "x"}], "instances": []}', "/instances/0", "must be a number, got text"),
         (b'{"instances": [{"a": "x"}], "instances": 5}', "/instances/0", "must be a number, got text"),
@@ -129,20 +129,23 @@ def test_json_of_any_depth_is_a_problem():
 
 
 @pytest.mark.parametrize(
-    ("member", "pointer"),
+    ("member", "pointer", "words"),
     [
-        ('"alpha": 1', "/alpha"),
-        ('"fdr": "0.1"', "/fdr"),
-        ('"explain": 0', "/explain"),
-        ('"explain": "all"', "/explain"),
+        ('"alpha": 1', "/alpha", "must be a number between 0 and 1, got 1"),
+        ('"alpha": {"a": 1}', "/alpha", 'must be a number between 0 and 1, got {"a":1}'),
+        ('"alpha": 2, "alpha": 0.1', "/alpha", "must be a number between 0 and 1"),
+        ('"fdr": "0.1"', "/fdr", 'must be a number between 0 and 1, got "0.1"'),
+        ('"explain": 0', "/explain", "must be a positive integer or map, got 0"),
+        ('"explain": "all"', "/explain", 'must be a positive integer or map, got "all"'),
     ],
 )
-def test_json_options_out_of_range_are_invalid_options(member, pointer):
-    """They are named like those of a query."""
+def test_json_options_out_of_range_are_invalid_options(member, pointer, words):
+    """They are named like those of a query, with the value that was given."""
     problem = refusal(f'{{"instances": [[1, 2, 3]], {member}}}'.encode())
 
     assert problem.type == "invalid-option"
     assert problem.errors[0]["pointer"] == pointer
+    assert problem.detail == f"{pointer} {words}"
 
 
 def test_json_options_are_unknown_to_verbs_without_options():
@@ -320,6 +323,13 @@ def test_multipart_that_holds_no_pictures_is_refused(body, type_):
     assert refusal(content, PICTURE, content_type).type == type_
 
 
+def test_multipart_without_a_boundary_is_told_so():
+    """Who sets the header by hand forgets it."""
+    problem = refusal(b"nothing", PICTURE, "multipart/form-data")
+
+    assert problem.detail == "the Content-Type of a multipart body must name its boundary, got none"
+
+
 def test_multipart_files_are_limited_while_they_are_found():
     """As rows are, whatever they hold."""
     content, content_type = multipart(*[b""] * 11)
@@ -350,6 +360,7 @@ def test_other_media_types_are_refused_with_those_that_are_read(content_type):
 
     assert problem.type == "unsupported-media-type"
     assert "application/json, application/x-npy" in problem.detail
+    assert "application/x-ndjson here" in problem.detail
 
 
 def test_media_type_may_have_parameters():

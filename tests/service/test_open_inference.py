@@ -245,7 +245,7 @@ def changed(**members):
         (changed(data=None), "/inputs/0: must have the member data, or the parameter binary_data_size"),
         (changed(parameters={"binary_data_size": 24}), "either the member data or the parameter"),
         (changed(parameters={"shared_memory_region": "a"}), "/inputs/0/parameters/shared_memory_region: is"),
-        (document(outputs=[{"name": "selected"}]), "/outputs/0/name: must be one of score, ratio"),
+        (document(outputs=[{"name": "selected"}]), "'selected'; selected needs the parameter fdr"),
         (document(outputs=[{"name": "score"}] * 2), "/outputs/1/name: the output score must be named once"),
         (document(outputs=[{"name": "score", "parameters": {"classification": 2}}]), "is not served here"),
         (document(outputs=[{"name": "score", "parameters": {"binary_data": 1}}]), "must be a boolean, got 1"),
