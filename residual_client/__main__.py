@@ -27,6 +27,7 @@ Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -228,7 +229,22 @@ def _answer(arguments: argparse.Namespace, scorer: Any, model: Model, source: So
             raise
         rows = [place["row"] for place in problem.errors if isinstance(place.get("row"), int)]
         place = f", {chunk.places[rows[0]]}" if rows and chunk.places is not None else ""
-        raise ClientError(f"{source.name}{place}: {problem.moved(chunk.first_row)}") from problem
+        sentence = _with_column(str(problem.moved(chunk.first_row)), model)
+        raise ClientError(f"{source.name}{place}: {sentence}") from problem
+
+
+def _with_column(sentence: str, model: Model) -> str:
+    """A sentence about a cell of a row by the name of its column; a file has no JSON pointers."""
+    names = model.feature_names
+    if names is None or len(model.sample_shape) != 1:
+        return sentence
+    cell = _CELL.match(sentence)
+    if cell is None or int(cell[1]) >= len(names):
+        return sentence
+    return f"{names[int(cell[1])]!r} {sentence[cell.end() :]}"
+
+
+_CELL = re.compile(r"^/instances/\d+/(\d+): ")
 
 
 def _where(chunk: Chunk, answer: Any) -> dict[str, Sequence[Any]]:

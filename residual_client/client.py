@@ -70,7 +70,10 @@ class _Base:
         self._http = self._make_http(limits=limits) if http is None else http
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._url!r})"
+        target = self._calls.target
+        given = {"model": target.name, "version": target.version, "label": target.label}
+        words = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
+        return f"{type(self).__name__}({self._url!r}{words})"
 
     def _pinned(self, target: Target) -> Self:
         pinned = copy.copy(self)

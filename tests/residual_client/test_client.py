@@ -375,6 +375,7 @@ def test_pinned_client_stays_with_its_version(url, store):
     with Client(url, model="tiny", label="canary") as client:
         pinned = client.pin()
         assert pinned.manifest()["version"] == client.manifest()["version"] == 2
+        assert repr(pinned) == f"Client({url!r}, model='tiny', version=2)"
         store.set_label("tiny", "canary", 1)
         try:
             assert pinned.score([[1, 2, 3]]).version == 2

@@ -261,7 +261,11 @@ FAULTS = {
     "ragged": ("rows.csv", "a,b,c\n1,2,3\n1,2\n", "rows.csv, line 3: must have 3 columns, got 2"),
     "empty": ("rows.csv", "", "rows.csv is empty"),
     "header": ("rows.csv", "a,b,c\n", "rows.csv has no rows, only the columns 'a', 'b', 'c'"),
-    "text": ("rows.csv", "a,b,c\n" + "1,2,3\n" * 99 + "1,x,3\n", "rows.csv, line 101: "),
+    "text": (
+        "rows.csv",
+        "a,b,c\n" + "1,2,3\n" * 99 + "1,x,3\n",
+        "rows.csv, line 101: 'b' must be a number, got ",
+    ),
     "odd": ("rows.csv", "a,b,c\n1,2,1_0\n", "rows.csv, line 2: "),
     "infinite": ("rows.csv", "a,b,c\n1,2,inf\n", "rows.csv, line 2: "),
     "gap": ("rows.csv", "a,b,c\n\n1,2,3\n1,,3\n", "rows.csv, line 4: "),
