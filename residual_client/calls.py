@@ -234,15 +234,16 @@ class Calls:
         version = self._version(document)
         digest = next((v.get("digest") for v in document["versions"] if v["version"] == version), None)
         target = Target(name, version, is_resolved=self.target.version is None or self.target.is_resolved)
-        if digest is None or digest not in self._manifests:
+        manifest = digest and self._manifests.get(digest)
+        if manifest is None:
             path = f"/models/{_quote(name)}/versions/{version}"
             described = wire.read_json((yield from self._get(path, is_resolved=target.is_resolved)))
             if described.get("manifest") is None:
                 raise RequestError(f"version {version} of model {name!r} is not loaded")
+            manifest = described["manifest"]
             self._manifests.clear()
-            digest = described.get("digest")
-            self._manifests[digest] = described["manifest"]
-        return target, self._manifests[digest]
+            self._manifests[described.get("digest")] = manifest
+        return target, manifest
 
     def _version(self, document: Mapping[str, Any]) -> int:
         if self.target.version is not None:
