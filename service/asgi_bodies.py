@@ -10,6 +10,7 @@ from service.messages import Body
 from service.problems import Problem
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BYTES_PER_SECOND = 1024  # on the whole, after a first pause
 

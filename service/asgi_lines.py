@@ -3,23 +3,19 @@
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from detector.session import Stop
 from service import line_streams
 from service.admission import Ticket
-from service.asgi_bodies import BYTES_PER_SECOND, ClientGone, Receive, look_at
+from service.asgi_bodies import BYTES_PER_SECOND, ClientGone, Receive, Send, look_at
 from service.exchange import Exchange
 from service.line_streams import Batch, LineReader
 from service.pace import Pace
 from service.problems import Problem, translate
 from service.serving import Serving
 
-RETRY_SECONDS = 0.05  # until a batch that found too much at work asks again
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Start = Callable[[], Awaitable[None]]
 
 
@@ -166,7 +162,7 @@ class LineExchange:
             except Problem:
                 if not self._started or self._serving.runner.seconds_left(begun) < 0:
                     raise
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(line_streams.RETRY_SECONDS)
 
     def _work(self, batch: Batch, stop: Stop, begun: float) -> bytes:
         started = time.perf_counter()

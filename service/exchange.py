@@ -4,10 +4,6 @@ import dataclasses
 import os
 import re
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 REQUEST_ID = b"x-request-id"
 MODEL_VERSION = b"x-model-version"

@@ -10,7 +10,7 @@ import functools
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,7 +24,7 @@ from service import problems
 from service.access import check_key
 from service.admission import Ticket
 from service.app import build_app
-from service.asgi_bodies import BodyReader, ClientGone, look_at
+from service.asgi_bodies import BodyReader, ClientGone, Receive, Send, look_at
 from service.asgi_lines import LineExchange
 from service.bodies import NDJSON, NPY, may_inflate
 from service.endpoints import Call, Endpoint, Reader
@@ -38,8 +38,6 @@ from service.serving import Serving, open_store
 from service.settings import Settings
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # Up to here a request is decoded and run in the loop, which all others wait for meanwhile.
 LOOP_BYTES = 64 * 2**10

@@ -30,6 +30,7 @@ VALUE_BYTES = 32  # of a number as text, with room for blanks
 BATCH_BYTES = 256 * 2**10  # as a slice of a large JSON body
 BATCH_ROWS = 4096
 BATCH_VALUES = 2**18  # of the answer; a decoder makes many of few
+RETRY_SECONDS = 0.05  # until a batch that found too much at work asks again
 CONTRIBUTION_VALUES = 16  # what writing a contribution costs in values of an array
 _BLANKS = b" \t\r"
 _OF_BODY = re.compile("^(?:/instances/0(?=/)|(/instances/0|instance 0|the body))")

@@ -16,7 +16,6 @@ from service.serving import Serving
 
 # A server such as gunicorn waits until so much has come, or all.
 PIECE_BYTES = 64 * 2**10
-RETRY_SECONDS = 0.05  # until a batch that found too much at work asks again
 
 
 def answer_lines(
@@ -98,6 +97,6 @@ class _Parts:
                 except Problem:  # too much is at work
                     if not self.started or self._serving.runner.seconds_left(begun) < 0:
                         raise
-                time.sleep(RETRY_SECONDS)
+                time.sleep(line_streams.RETRY_SECONDS)
             run = functools.partial(self._serving.runner.run_in_time, stop=Stop(), started=begun)
             return self._reader.answer(batch, run)
