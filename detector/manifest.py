@@ -287,7 +287,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     if recorded != digest.encode() + b"\n":
         raise IntegrityError(
             f"{MANIFEST_FILE} and {DIGEST_FILE} do not belong together: the manifest has SHA-256 {digest}, "
-            f"the file says {recorded[:80]!r}"
+            f"the file says {recorded[:80].decode('ascii', 'replace')!r}"
         )
     return Manifest.from_json(content), digest
 

@@ -41,7 +41,7 @@ from residual_client import writing
 from residual_client.calls import Model, Target
 from residual_client.chunks import Chunk, Source, open_source
 from residual_client.client import RETRIES, TIMEOUT_SECONDS, Client
-from residual_client.errors import BadRequest, ClientError, RequestError
+from residual_client.errors import BadRequest, ClientError, RequestError, Unauthorized
 from residual_client.results import Scores
 
 KEY_VARIABLE = "RESIDUALCTL_API_KEY"
@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ClientError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        hint = f"; give it by --key-file or {KEY_VARIABLE}" if isinstance(error, Unauthorized) else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
