@@ -81,7 +81,8 @@ class BodyReader:
         length = headers.get("content-length", "")
         self._length = int(length) if length.isdecimal() else None
         self._complete = False
-        self.content_type = headers.get("content-type", "")
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.form = media_type, headers.get("content-encoding", "")  # how long a byte takes
 
     def is_small(self, n_bytes: int) -> bool:
         """Whether the head says that the body has no more bytes than these."""

@@ -26,7 +26,7 @@ from service.admission import Ticket
 from service.app import build_app
 from service.asgi_bodies import BodyReader, ClientGone, Receive, Send, look_at
 from service.asgi_lines import LineExchange
-from service.bodies import NDJSON, NPY, may_inflate
+from service.bodies import NDJSON, may_inflate
 from service.endpoints import Call, Endpoint, Reader
 from service.exchange import Exchange, open_exchange
 from service.line_streams import HEADERS, LineReader, check_protocol
@@ -208,7 +208,7 @@ class Front:
     async def _answer_large(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:
         with self.serving.admission.ticket() as ticket:
             content = await body.read(ticket)
-            kind = (exchange.model, exchange.version, exchange.template, body.content_type == NPY)
+            kind = (exchange.model, exchange.version, exchange.template, *body.form)
             ticket.add(seconds=self.byte_pace.estimate(kind, len(content)))
             work = functools.partial(self._read_and_run, reader, content, kind, ticket, exchange)
             answer = await self._in_pool(work, exchange, body)

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gzip
 import json
 import threading
 import time
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from detector import Detector, session
+from detector.images import encode_image
 from detector.session import Session
 from service import codecs
 from service.front import LOOP_BYTES, Front, create_front
@@ -191,6 +193,24 @@ def test_large_body_is_answered_from_the_pool(make_front):
     assert front.serving.admission.rows == front.serving.admission.n_bytes == 0
 
 
+def test_pace_of_small_pictures_is_not_that_of_large_bodies(front):
+    """Else a few of them make a large body look like minutes of work, and all others are refused."""
+    rows = np.random.default_rng(0).normal(size=(45, 4, 5)).tolist()
+    body = json.dumps({"instances": rows}).encode()
+    picture = encode_image(np.zeros((4, 5), np.float32), (0.0, 16.0))
+    learned = []
+    front.byte_pace.learn = lambda kind, *_: learned.append(kind)
+
+    answers = post(
+        front,
+        ("/models/pictures/score", picture, {"content-type": "image/png"}),
+        ("/models/pictures/score", gzip.compress(body), {"content-encoding": "gzip"}),
+    )
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert len(set(learned)) == 2
+
+
 @pytest.fixture
 def slow_runs(monkeypatch):
     """Runs of large bodies wait until they are released, or stopped; how many have begun."""
@@ -284,7 +304,7 @@ def test_more_than_may_be_at_work_is_refused_at_once(make_front, slow_runs, limi
 def test_request_that_would_wait_too_long_is_refused_at_once(make_front, slow_runs):
     """By what such requests took so far."""
     front = make_front(max_body_bytes=2**24, max_rows=100_000, pool_threads=1, max_wait_seconds=0.05)
-    kind = ("tiny", "1", "/score", True)
+    kind = ("tiny", "1", "/score", "application/x-npy", "")
     front.byte_pace.learn(kind, len(LARGE[1]), 10.0)
 
     async def run():
