@@ -270,7 +270,9 @@ class VerbReader:
             return None
         try:
             parts = [self.decode(body) for body in bodies]
-            samples = np.concatenate([part.samples for part in parts])
+            samples = (
+                parts[0].samples if len(parts) == 1 else np.concatenate([part.samples for part in parts])
+            )
             if any(part.options or self._choose_form(part.samples) != JSON for part in parts):
                 return None
             if not all(len(part.samples) for part in parts):

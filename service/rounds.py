@@ -49,9 +49,13 @@ class Rounds:
         future = loop.create_future()
         waiting = self._waiting
         if not waiting:
-            loop.call_soon(self._answer)
+            loop.call_soon(self._look_again, loop)
         waiting.append(Waiting(reader, content, exchange, future))
         return future
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer after one more look at the sockets: what came in the meantime is there, too."""
+        loop.call_soon(self._answer)
 
     def _answer(self) -> None:
         """Settle what waits, whatever is raised; what would hold the loop for too long, in the next round."""
