@@ -7,6 +7,7 @@ ends in, with the same limits, batches, counters and keys.
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 from detector import Detector, InputError, Scores
 from service import answers, bodies, codecs, open_inference, verbs
@@ -37,6 +38,7 @@ class InferEndpoint:
         """See `Endpoint`."""
         detector = self.choice.choose(exchange, **path)
         _check_content_type(head)
+        _refuse_query(head)
         return InferReader(detector, head.headers, self.limits)
 
 
@@ -84,6 +86,7 @@ class PredictEndpoint:
         """See `Endpoint`."""
         detector = self.choice.choose(exchange, **path)
         _check_content_type(head)
+        _refuse_query(head)
         return PredictReader(detector, head.headers, self.limits)
 
 
@@ -128,6 +131,12 @@ def platform_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[st
         yield f"/v2/models/<name>{version}/infer", infer
     for version in ("", "/versions/<version:version>", "/labels/<label>"):
         yield f"/v1/models/<name>{version}:predict", predict
+
+
+def _refuse_query(head: Head) -> None:
+    """Options of both protocols stand in the body: one in the query would be passed over without a word."""
+    if head.query:
+        codecs.decode_query(parse_qs(head.query, keep_blank_values=True), options=())
 
 
 def _check_content_type(head: Head) -> None:

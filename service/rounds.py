@@ -66,7 +66,7 @@ class Rounds:
             asyncio.get_running_loop().call_soon(self._answer)
         try:
             self._settle_all(waiting)
-        except Exception as error:
+        except Exception as error:  # not foreseen; who has an answer keeps it, nobody waits for ever
             logger.exception("a round failed")
             for each in waiting:
                 self._settle(each, error)

@@ -269,7 +269,7 @@ class OneWrite:
         if self._head is None or data.startswith(_INTERIM):
             self._transport.write(data)
         elif self._head:
-            self._transport.write(self._head + data)
+            self._transport.writelines((self._head, data))
             self._head = None
         else:
             self._head = data
