@@ -28,9 +28,10 @@ _PREDICT_OPTIONS = ("alpha", "fdr", "explain", "signature_name")
 
 
 @dataclasses.dataclass(frozen=True)
-class InferEndpoint:
-    """`POST /v2/models/{name}/infer`."""
+class PlatformEndpoint:
+    """`POST /v2/models/{name}/infer` or `POST /v1/models/{name}:predict`: all but the reader is the same."""
 
+    reader: type["InferReader | PredictReader"]
     choice: ModelChoice
     limits: Limits
 
@@ -39,7 +40,7 @@ class InferEndpoint:
         detector = self.choice.choose(exchange, **path)
         _check_content_type(head)
         _refuse_query(head)
-        return InferReader(detector, head.headers, self.limits)
+        return self.reader(detector, head.headers, self.limits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,23 +77,8 @@ class InferReader:
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictEndpoint:
-    """`POST /v1/models/{name}:predict`: the body of `/score`, and an object for each instance."""
-
-    choice: ModelChoice
-    limits: Limits
-
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> Reader:
-        """See `Endpoint`."""
-        detector = self.choice.choose(exchange, **path)
-        _check_content_type(head)
-        _refuse_query(head)
-        return PredictReader(detector, head.headers, self.limits)
-
-
-@dataclasses.dataclass(frozen=True)
 class PredictReader:
-    """Reads bodies of `predict` for one model."""
+    """Reads bodies of `predict` for one model: those of `/score`, answered by an object for each instance."""
 
     detector: Detector
     headers: Mapping[str, str]
@@ -126,7 +112,8 @@ class PredictReader:
 
 def platform_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, Endpoint]]:
     """The rules of both protocols, with what answers them."""
-    infer, predict = InferEndpoint(choice, limits), PredictEndpoint(choice, limits)
+    infer = PlatformEndpoint(InferReader, choice, limits)
+    predict = PlatformEndpoint(PredictReader, choice, limits)
     for version in ("", "/versions/<version:version>"):
         yield f"/v2/models/<name>{version}/infer", infer
     for version in ("", "/versions/<version:version>", "/labels/<label>"):
