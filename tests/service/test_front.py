@@ -233,6 +233,21 @@ def slow_runs(monkeypatch):
 LARGE = ("/score", to_npy(np.ones((10_000, 3))), {"content-type": "application/x-npy"})
 
 
+def post_during(front, slow_runs):
+    """Answers to a large request that is at work, and to another one meanwhile."""
+    release, begun = slow_runs
+
+    async def run():
+        first = asyncio.ensure_future(AsgiRequest(*LARGE).send_to(front))
+        while not begun:
+            await asyncio.sleep(0.01)
+        (second,) = await post_together(front, [AsgiRequest(*LARGE)])
+        release.set()
+        return await first, second
+
+    return asyncio.run(run())
+
+
 def test_run_ends_at_its_deadline(make_front, slow_runs):
     """503 with Retry-After, in time, and nothing of it stays at work."""
     front = make_front(max_body_bytes=2**24, max_rows=100_000, deadline_seconds=0.3)
@@ -283,18 +298,10 @@ def test_work_of_a_client_that_is_gone_is_dropped(make_front, slow_runs):
     "limits", [{"max_queued_bytes": 200_000}, {"max_queued_rows": 15_000, "pool_threads": 2}]
 )
 def test_more_than_may_be_at_work_is_refused_at_once(make_front, slow_runs, limits):
-    """While small requests and probes are answered."""
+    """And what is at work goes on."""
     front = make_front(max_body_bytes=2**24, max_rows=100_000, **limits)
 
-    async def run():
-        first = asyncio.ensure_future(AsgiRequest(*LARGE).send_to(front))
-        while not slow_runs[1]:
-            await asyncio.sleep(0.01)
-        (refused,) = await post_together(front, [AsgiRequest(*LARGE)])
-        slow_runs[0].set()
-        return await first, refused
-
-    first, refused = asyncio.run(run())
+    first, refused = post_during(front, slow_runs)
 
     assert first.status == 200
     assert (refused.status, refused.json()["type"]) == (503, "overloaded")
@@ -307,15 +314,7 @@ def test_request_that_would_wait_too_long_is_refused_at_once(make_front, slow_ru
     kind = ("tiny", "1", "/score", "application/x-npy", "")
     front.byte_pace.learn(kind, len(LARGE[1]), 10.0)
 
-    async def run():
-        first = asyncio.ensure_future(AsgiRequest(*LARGE).send_to(front))
-        while not slow_runs[1]:
-            await asyncio.sleep(0.01)
-        (refused,) = await post_together(front, [AsgiRequest(*LARGE)])
-        slow_runs[0].set()
-        return await first, refused
-
-    first, refused = asyncio.run(run())
+    first, refused = post_during(front, slow_runs)
 
     assert first.status == 200
     assert "takes about 10.0 s" in refused.json()["detail"]
