@@ -64,7 +64,9 @@ def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence
 
 
 def check_ready(models: ModelRegistry, needed: Sequence[str]) -> None:
-    """Raise the problem of those models that are needed and do not serve, if there are any."""
+    """Raise the problem of a store that was never read, or of needed models that do not serve."""
+    if models.unread:
+        raise Problem("not-ready", f"the store has not been read yet: {models.unread}")
     missing = [name for name in needed if not models.serves(name)]
     if missing:
         raise Problem("not-ready", f"required models are not loaded: {', '.join(missing)}")

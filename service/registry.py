@@ -118,6 +118,11 @@ class ModelRegistry:
     store : ModelStore
     on_load : callable
         Called with model name and `loaded` or `failed` after every attempt to load a version.
+
+    Attributes
+    ----------
+    unread : str or None
+        Why the store could not be read yet; None once it was, whatever becomes of it later.
     """
 
     def __init__(self, store: ModelStore, on_load: Callable[[str, str], None]) -> None:
@@ -127,6 +132,7 @@ class ModelRegistry:
         self._polling = threading.Lock()
         self._stopped = threading.Event()
         self._complaints: dict[str, str] = {}
+        self.unread: str | None = "nobody has looked into it"
 
     @property
     def models(self) -> Mapping[str, Model]:
@@ -201,9 +207,10 @@ class ModelRegistry:
                 found = self._look()
             except (StoreError, OSError) as error:
                 self._complain("store", f"the store cannot be read, what is loaded goes on: {error}")
+                self.unread = self.unread and str(error)
                 return
             self._complaints.pop("store", None)
-            self._models = self._arrange(self._renew(found))
+            self._models, self.unread = self._arrange(self._renew(found)), None
 
     def _look(self) -> dict[Key, Signature]:
         """Every version of the store and what its folder looks like."""

@@ -21,9 +21,29 @@ def test_readyz_says_ready(client):
 
 def test_readyz_without_any_model_is_ready(settings, make_app, tmp_path):
     """Nothing is required of an empty store: models come while it serves."""
+    (tmp_path / "empty").mkdir()
     settings = dataclasses.replace(settings, store=tmp_path / "empty", default_model=None)
 
     assert make_app(settings).test_client().get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/v2/health/ready"])
+def test_readyz_names_a_store_that_is_not_there_until_it_is(settings, make_app, tmp_path, path):
+    """A wrong mount is no empty store; one that has been read may go away, what is loaded goes on."""
+    folder = tmp_path / "wrong"
+    app = make_app(dataclasses.replace(settings, store=folder, default_model=None))
+    client, models = app.test_client(), app.extensions["residual"].models
+
+    detail = assert_problem(client.get(path), 503, "not-ready")["detail"]
+    assert detail == f"the store has not been read yet: {folder} is not a folder"
+
+    folder.mkdir()
+    models.poll()
+    assert client.get(path).status_code == 200
+
+    folder.rmdir()
+    models.poll()
+    assert client.get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
