@@ -12,6 +12,7 @@ from service.problems import Problem
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+WHOLE = "residual.whole"  # extension of a scope: the bytes of a request that came alone and in one piece
 BYTES_PER_SECOND = 1024  # on the whole, after a first pause
 
 

@@ -1,17 +1,18 @@
 """One request and its answer: the id, the headers, and what metrics and the access log say of it."""
 
 import dataclasses
-import os
+import random
 import re
 import time
 
 REQUEST_ID = b"x-request-id"
 MODEL_VERSION = b"x-model-version"
 NO_SNIFF = (b"x-content-type-options", b"nosniff")
-_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+CLIENT_ID = rb"[A-Za-z0-9._-]{1,128}"  # what a client may call its request
+_CLIENT_ID = re.compile(CLIENT_ID.decode())
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Exchange:
     """What becomes known of a request while it is answered.
 
@@ -58,6 +59,12 @@ class Exchange:
         """Note which model answers."""
         self.model, self.version = name, str(version)
 
+    def again(self, request_id: str | None, client: str | None) -> "Exchange":
+        """The exchange of another request with the same head, which has just come."""
+        exchange = Exchange(request_id or make_id(), self.method, self.path, client, self.template)
+        exchange.model, exchange.version = self.model, self.version
+        return exchange
+
     def close(self, status: int) -> None:
         """The answer is made."""
         self.status = status
@@ -76,5 +83,10 @@ def open_exchange(
     method: str, path: str, sent_id: str | None, client: str | None, template: str = ""
 ) -> Exchange:
     """The exchange of a request that has just come, under the id that its client sent where it is one."""
-    request_id = sent_id if sent_id and _CLIENT_ID.fullmatch(sent_id) else os.urandom(16).hex()
+    request_id = sent_id if sent_id and _CLIENT_ID.fullmatch(sent_id) else make_id()
     return Exchange(request_id, method, path, client, template)
+
+
+def make_id() -> str:
+    """An id that no other request has; no secret. Python seeds the generator anew in every process."""
+    return f"{random.getrandbits(128):032x}"

@@ -10,9 +10,9 @@ import functools
 import gc
 import os
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 from a2wsgi import WSGIMiddleware
 from a2wsgi.wsgi_typing import Environ, IterableChunks, StartResponse, WSGIApp
@@ -24,14 +24,17 @@ from service import problems
 from service.access import check_key
 from service.admission import Ticket
 from service.app import build_app
-from service.asgi_bodies import BodyReader, ClientGone, Receive, Send, look_at
+from service.asgi_bodies import WHOLE, BodyReader, ClientGone, Receive, Send, look_at
 from service.asgi_lines import LineExchange
 from service.bodies import NDJSON, may_inflate
-from service.endpoints import Call, Endpoint, Reader
+from service.calls import Call
+from service.endpoints import Endpoint, Reader
 from service.exchange import Exchange, open_exchange
+from service.heads import Known, Repeat
 from service.line_streams import HEADERS, LineReader, check_protocol
 from service.messages import Answer, Body, Head
 from service.pace import Pace
+from service.problems import Problem
 from service.rounds import Rounds
 from service.routes import check_host, to_template
 from service.serving import Serving, open_store
@@ -76,6 +79,19 @@ class Route:
     arguments: Mapping[str, Any]
 
 
+class Connection(Protocol):
+    """What waits for the answer to one request."""
+
+    def send(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer."""
+
+    async def wait_until_gone(self) -> None:
+        """Return when the client has closed its connection."""
+
+
+Refusal = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+
 class Front:
     """ASGI application for one process."""
 
@@ -85,7 +101,8 @@ class Front:
         self._flask = WSGIMiddleware(_with_ended_input(app), workers=FLASK_THREADS)
         self._rules = app.url_map.bind("")
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
-        self._rounds = Rounds(serving)
+        self._rounds = Rounds(serving, self._write_soon)
+        self._late: set[asyncio.Task] = set()
         self._writing = False
         self.byte_pace = Pace(BYTE_SECONDS)
         self._pool = ThreadPoolExecutor(serving.settings.pool_threads, "verbs")
@@ -128,27 +145,52 @@ class Front:
         exchange = open_exchange(
             "POST", scope["path"], headers.get("x-request-id"), client and client[0], route.template
         )
+        answering = self._check_and_answer(route, scope, headers, exchange, receive, send)
+        answer = await self._settled(answering, exchange)
+        if answer is not None:
+            await _send(answer, exchange, send)
+
+    async def _settled(self, answering: Awaitable[Answer | None], exchange: Exchange) -> Answer | None:
+        """The answer, or that of the problem which is raised; None where nobody waits for it any more."""
         try:
-            check_host(headers, scope["http_version"])
-            check_key(scope["path"], headers, self._digests)
-            if route.endpoint is None:
-                await self._pass_on(scope, headers, receive, send)
-                return
-            reader = self._open(route, scope, headers, exchange)
-            if isinstance(reader, LineReader):
-                check_protocol(scope["http_version"])
-                await self._answer_lines(reader, exchange, receive, send)
-                return
-            answer = await self._answer(reader, headers, exchange, receive)
+            return await answering
         except (ClientGone, asyncio.CancelledError) as error:
             self._close(exchange, CLIENT_GONE)
             if isinstance(error, asyncio.CancelledError):
                 raise
-            return
+            return None
         except Exception as error:
             answer = problems.answer(error, exchange)
             self._close(exchange, answer.status)
-        await _send(answer, exchange, send)
+            return answer
+
+    async def _check_and_answer(
+        self,
+        route: Route,
+        scope: Scope,
+        headers: Mapping[str, str],
+        exchange: Exchange,
+        receive: Receive,
+        send: Send,
+    ) -> Answer | None:
+        """The answer, once its exchange is closed; None where it has been sent."""
+        check_host(headers, scope["http_version"])
+        check_key(scope["path"], headers, self._digests)
+        if route.endpoint is None:
+            await self._pass_on(scope, headers, receive, send)
+            return None
+        reader = self._open(route, scope, headers, exchange)
+        if isinstance(reader, LineReader):
+            check_protocol(scope["http_version"])
+            await self._answer_lines(reader, exchange, receive, send)
+            return None
+        body = self._open_body(headers, receive)
+        if not body.is_small(LOOP_BYTES) or may_inflate(headers):
+            return await self._answer_large(reader, exchange, body)
+        answer = await self._answer_small(reader, exchange, body)
+        if whole := scope.get("extensions", {}).get(WHOLE):
+            self.serving.heads.keep(whole, Known(reader, exchange, int(headers["content-length"])))
+        return answer
 
     async def _pass_on(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
         """To Flask, with its whole body: the few threads there shall wait for no client."""
@@ -183,25 +225,52 @@ class Front:
         self._writing = False
         self.serving.ledger.write()
 
-    async def _answer(
-        self, reader: Reader, headers: Mapping[str, str], exchange: Exchange, receive: Receive
-    ) -> Answer:
-        """The answer, once its exchange is closed: a small request's with its round, a large one's alone."""
-        body = self._open_body(headers, receive)
-        if body.is_small(LOOP_BYTES) and not may_inflate(headers):
-            content = await body.read()
-            outcome = await self._rounds.join(reader, content, exchange)
-            self._write_soon()
-            return (
-                outcome if isinstance(outcome, Answer) else await self._answer_long(outcome, exchange, body)
-            )
-        return await self._answer_large(reader, exchange, body)
+    async def _answer_small(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:
+        """With the others of its round; alone where it takes long."""
+        content, settled = await body.read(), asyncio.get_running_loop().create_future()
+        self._rounds.join(reader, content, exchange, functools.partial(_settle, settled))
+        outcome = await settled
+        return outcome if isinstance(outcome, Answer) else await self._answer_long(outcome, exchange, body)
 
-    async def _answer_long(self, call: Call, exchange: Exchange, body: BodyReader) -> Answer:
+    # --- requests whose head has come before: no scope, no task, no check twice -----------------------------
+
+    def find_repeat(self, data: bytes) -> Repeat | None:
+        """The request that these bytes are, where they are one whole request with a head that is known."""
+        return self.serving.heads.find(data)
+
+    def ask(self, repeat: Repeat, client: tuple[str, int] | None, connection: Connection) -> None:
+        """Answer such a request, which came on a connection."""
+        exchange = repeat.known.exchange.again(repeat.request_id, client and client[0])
+        hand_over = functools.partial(self._hand_over, connection, exchange)
+        self._rounds.join(repeat.known.reader, repeat.content, exchange, hand_over)
+
+    def _hand_over(self, connection: Connection, exchange: Exchange, outcome: Answer | Call) -> None:
+        if isinstance(outcome, Answer):
+            connection.send(outcome.status, _fields(outcome, exchange), outcome.body)
+        else:
+            task = asyncio.ensure_future(self._answer_late(outcome, exchange, connection))
+            self._late.add(task)  # the loop alone would let it be collected
+            task.add_done_callback(self._late.discard)
+
+    async def _answer_late(self, call: Call, exchange: Exchange, connection: Connection) -> None:
+        answer = await self._settled(self._answer_long(call, exchange, connection), exchange)
+        if answer is not None:
+            connection.send(answer.status, _fields(answer, exchange), answer.body)
+
+    def refuse(self, problem: Problem, target: str, client: tuple[str, int] | None) -> Refusal:
+        """Status, fields and body of the answer to what is no request, which is counted and logged."""
+        exchange = open_exchange("", target, None, client and client[0])
+        answer = problems.answer(problem, exchange)
+        self._close(exchange, answer.status)
+        return answer.status, _fields(answer, exchange), answer.body
+
+    # --- long and large ones: in the pool, one by one -------------------------------------------------------
+
+    async def _answer_long(self, call: Call, exchange: Exchange, client: BodyReader | Connection) -> Answer:
         with self.serving.admission.ticket() as ticket:
             ticket.add(seconds=self.serving.runner.estimate(call))
             work = functools.partial(self.serving.answer, call, ticket, started=exchange.started)
-            answer = await self._in_pool(work, exchange, body)
+            answer = await self._in_pool(work, exchange, client)
         self._close(exchange, answer.status)
         return answer
 
@@ -238,18 +307,20 @@ class Front:
             exchange,
             receive,
             send,
-            functools.partial(_send_head, send, 200, LINE_HEADERS, exchange),
+            functools.partial(_send_lines_head, send, exchange),
         )
         await lines.answer()
         self._close(exchange, 200)
 
-    async def _in_pool(self, work: Callable[..., Answer], exchange: Exchange, body: BodyReader) -> Answer:
+    async def _in_pool(
+        self, work: Callable[..., Answer], exchange: Exchange, client: BodyReader | Connection
+    ) -> Answer:
         """Work in a thread, which is stopped when its deadline is over or the client goes."""
         stop = Stop()
         job = self._pool.submit(work, stop=stop)
         working = asyncio.wrap_future(job)
         working.add_done_callback(look_at)
-        watching = asyncio.ensure_future(body.wait_until_gone())
+        watching = asyncio.ensure_future(client.wait_until_gone())
         try:
             await asyncio.wait(
                 {working, watching},
@@ -298,21 +369,31 @@ def _read_headers(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-async def _send(answer: Answer, exchange: Exchange, send: Send) -> None:
-    headers = [
+def _settle(settled: asyncio.Future, outcome: Answer | Call) -> None:
+    if not settled.done():
+        settled.set_result(outcome)
+
+
+def _fields(answer: Answer, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """Of the head of an answer, names in lower case."""
+    fields = [
         (b"content-type", answer.content_type.encode("latin-1")),
         (b"content-length", b"%d" % len(answer.body)),
     ]
     if answer.headers:
-        headers += [(_lower(name), value.encode("latin-1")) for name, value in answer.headers.items()]
-    await _send_head(send, answer.status, headers, exchange)
+        fields += [(_lower(name), value.encode("latin-1")) for name, value in answer.headers.items()]
+    return fields + exchange.headers()
+
+
+async def _send(answer: Answer, exchange: Exchange, send: Send) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": _fields(answer, exchange)})
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def _send_head(
-    send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], exchange: Exchange
-) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *exchange.headers()]})
+async def _send_lines_head(send: Send, exchange: Exchange) -> None:
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [*LINE_HEADERS, *exchange.headers()]}
+    )
 
 
 @functools.cache  # headers that this service knows

@@ -6,10 +6,11 @@ Nothing waits in order to be batched: what came while the last round was answere
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service import problems
-from service.endpoints import Call, Reader
+from service.calls import Call
+from service.endpoints import Reader
 from service.exchange import Exchange
 from service.messages import Answer, Body
 from service.pace import Pace
@@ -23,39 +24,58 @@ FIRST_GUESS = 1e-4  # seconds of a request, until a round has been seen
 logger = logging.getLogger(__name__)
 
 
+HandOver = Callable[[Answer | Call], None]
+
+
 class Waiting:
-    """A request until its round; its future becomes an `Answer`, or a `Call` that takes long."""
+    """A request until its round."""
 
-    __slots__ = ("call", "content", "exchange", "future", "reader")
+    __slots__ = ("call", "content", "exchange", "hand_over", "reader")
 
-    def __init__(self, reader: Reader, content: Body, exchange: Exchange, future: asyncio.Future) -> None:
+    def __init__(self, reader: Reader, content: Body, exchange: Exchange, hand_over: HandOver) -> None:
         self.reader = reader
         self.content = content
         self.exchange = exchange
-        self.future = future
+        self.hand_over: HandOver | None = hand_over
 
 
 class Rounds:
-    """Answers small requests in the event loop."""
+    """Answers small requests in the event loop; `after_round` is called when some have been."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, after_round: Callable[[], None]) -> None:
         self._runner, self._ledger = serving.runner, serving.ledger
+        self._after_round = after_round
         self._pace = Pace(FIRST_GUESS)
         self._waiting: list[Waiting] = []
+        self._n_last = 0
 
-    def join(self, reader: Reader, content: Body, exchange: Exchange) -> asyncio.Future:
-        """The future answer to a request, whose exchange is closed then; or a `Call` that takes long."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
+    def join(self, reader: Reader, content: Body, exchange: Exchange, hand_over: HandOver) -> None:
+        """Answer a request in the next round.
+
+        Parameters
+        ----------
+        reader : Reader
+        content : bytes or bytearray
+        exchange : Exchange
+            Is closed with the answer.
+        hand_over : callable
+            Gets the answer, or a `Call` that takes long; once.
+        """
         waiting = self._waiting
         if not waiting:
+            loop = asyncio.get_running_loop()
             loop.call_soon(self._look_again, loop)
-        waiting.append(Waiting(reader, content, exchange, future))
-        return future
+        waiting.append(Waiting(reader, content, exchange, hand_over))
 
     def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Answer after one more look at the sockets: what came in the meantime is there, too."""
-        loop.call_soon(self._answer)
+        """Answer after one more look at the sockets: what came in the meantime is there, too.
+
+        Who is alone now and was before is spared the look.
+        """
+        if self._n_last + len(self._waiting) <= 2:
+            self._answer()
+        else:
+            loop.call_soon(self._answer)
 
     def _answer(self) -> None:
         """Settle what waits, whatever is raised; what would hold the loop for too long, in the next round."""
@@ -71,6 +91,8 @@ class Rounds:
             for each in waiting:
                 self._settle(each, error)
         self._pace.learn(None, len(waiting), time.perf_counter() - started)
+        self._n_last = len(waiting)
+        self._after_round()
 
     def _settle_all(self, waiting: Sequence[Waiting]) -> None:
         """Those of one head as one; then together the rest, and those of which one is not in order."""
@@ -93,9 +115,7 @@ class Rounds:
             return False
         for each, reply, rows in zip(group, replies, call.lengths, strict=True):
             each.exchange.rows = rows
-            if not each.future.done():
-                self._ledger.close(each.exchange, reply.status)
-                each.future.set_result(reply)
+            self._settle(each, reply)
         return True
 
     def _prepare(self, waiting: Waiting) -> bool:
@@ -113,10 +133,14 @@ class Rounds:
 
     def _settle(self, waiting: Waiting, outcome: Answer | Call | Exception) -> None:
         """Hand an outcome over, once; an answer closes the exchange."""
-        if waiting.future.done():
+        hand_over, waiting.hand_over = waiting.hand_over, None
+        if hand_over is None:
             return
         if isinstance(outcome, Exception):
             outcome = problems.answer(outcome, waiting.exchange)
         if isinstance(outcome, Answer):
             self._ledger.close(waiting.exchange, outcome.status)
-        waiting.future.set_result(outcome)
+        try:
+            hand_over(outcome)
+        except Exception:  # whatever becomes of one answer, the others are handed over
+            logger.exception("an answer was lost")

@@ -2,23 +2,21 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from detector import ModelStore
 from detector.session import Stop
 from service.admission import Admission, Ticket
 from service.bodies import Limits
-from service.endpoints import SHAPING_HEADERS, Call, Endpoint, ModelChoice, Reader, verb_endpoints
-from service.exchange import Exchange
+from service.calls import Call
+from service.endpoints import Endpoint, ModelChoice, verb_endpoints
+from service.heads import Heads, Readers
 from service.ledger import Ledger
-from service.messages import Answer, Head
+from service.messages import Answer
 from service.metrics import Metrics
 from service.platform_endpoints import platform_endpoints
 from service.registry import ModelRegistry
 from service.runner import Runner
 from service.settings import Settings
-
-MAX_READERS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +39,8 @@ class Serving:
     endpoints: Mapping[str, Endpoint]
     admission: Admission
     runner: Runner
-    readers: "Readers"
+    readers: Readers
+    heads: Heads
 
     @property
     def needed_models(self) -> tuple[str, ...]:
@@ -53,36 +52,6 @@ class Serving:
         """Run a call that takes long, or comes alone; arguments and errors as of `Runner.run_alone`."""
         ticket.add(rows=call.rows)
         return self.runner.run_alone(call, stop, started)
-
-
-class Readers:
-    """Readers of the heads that came lately, for as long as the same models are loaded.
-
-    Clients ask the same again and again, so most requests find theirs here.
-    """
-
-    def __init__(self, models: ModelRegistry) -> None:
-        self._models = models
-        self._snapshot = models.models
-        self._kept: dict[tuple, tuple[Reader, str, str]] = {}
-
-    def find(self, path: str, query: bytes, headers: Mapping[str, str], exchange: Exchange) -> Reader | None:
-        """The reader that is kept for a head; the exchange is told its model."""
-        if self._models.models is not self._snapshot or len(self._kept) > MAX_READERS:
-            self._snapshot, self._kept = self._models.models, {}
-        kept = self._kept.get((path, query, *map(headers.get, SHAPING_HEADERS)))
-        if kept is None:
-            return None
-        reader, exchange.model, exchange.version = kept
-        return reader
-
-    def open(self, endpoint: Endpoint, head: Head, exchange: Exchange, path: Mapping[str, Any]) -> Reader:
-        """The reader for a head, kept from now on; arguments and errors as of `Endpoint.open`."""
-        kept = self._kept
-        reader = endpoint.open(head, exchange, **path)
-        key = (head.path, head.query.encode("latin-1"), *map(head.headers.get, SHAPING_HEADERS))
-        kept[key] = (reader, exchange.model, exchange.version)
-        return reader
 
 
 def open_store(settings: Settings) -> Serving:
@@ -106,6 +75,7 @@ def open_store(settings: Settings) -> Serving:
         Admission(settings, settings.pool_threads),
         Runner(ledger, settings.deadline_seconds),
         Readers(models),
+        Heads(models),
     )
     models.start(settings.poll_seconds)
     return serving

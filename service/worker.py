@@ -1,40 +1,22 @@
-"""The gunicorn worker of the service: uvicorn's, on uvloop and httptools, with the limits that they lack."""
+"""The gunicorn worker of the service: uvicorn's, on uvloop, with the protocol of `service.protocol`."""
 
-import asyncio
-import functools
 import logging
-import os
-import re
 import socket
 import sys
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from service import problems
-from service.exchange import open_exchange
-from service.problems import Problem
-from service.settings import Settings
-
-# As gunicorn's own workers have them.
-TARGET_BYTES = 8190
-FIELD_BYTES = 8190
-MAX_FIELDS = 100
-HEAD_BYTES = 64 * 2**10  # of a head, or of what frames a body, that has come in part
-LINGER_SECONDS = 1  # before a close, for a client that is just writing
-
-_INTERIM = b"HTTP/1.1 1"
-_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
+from service.protocol import HttpProtocol
 
 
 class Worker(UvicornWorker):
     """One process: an event loop for all its connections."""
 
     CONFIG_KWARGS = {  # noqa: RUF012 - an attribute of the base class
-        "http": HttpToolsProtocol,
+        "http": HttpProtocol,
         "lifespan": "on",
         "proxy_headers": False,
         "server_header": False,
@@ -43,7 +25,6 @@ class Worker(UvicornWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.config.http = functools.partial(HttpProtocol, settings=Settings.from_environ(os.environ))
         logging.getLogger("uvicorn.error").propagate = True  # to where everything is logged, as JSON
 
     async def _serve(self) -> None:
@@ -63,236 +44,3 @@ class EndingServer(Server):
         """Close when what was asked is answered."""
         self.server_state.ending = True
         await super().shutdown(sockets)
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """One connection.
-
-    Beyond uvicorn it bounds the head in bytes, fields and time, and the connections of a process; refuses
-    what two servers may read in two ways (RFC 9112, section 11.2); lets no trailer pass for a header; ignores
-    `Upgrade`, for which httptools drops the body; and answers with problems, in the order of the requests.
-    """
-
-    def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._settings = settings
-        self._problem = Problem("bad-request", "the request is not valid HTTP/1.1")
-        self._deadline: asyncio.TimerHandle | None = None
-        self._writing: asyncio.TimerHandle | None = None
-        self._in_message = self._in_head = self._refused = False
-        self.url = b""
-        self._unread = 0  # bytes since the last whole head, or part of a body
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begin, within the limit of connections and with the time for a head."""
-        super().connection_made(transport)
-        if len(self.connections) > self._settings.max_connections:
-            limit = self._settings.max_connections
-            self._refuse(Problem("overloaded", f"{limit} connections are open, try again in a moment"))
-        self._watch()
-        if self._is_ending():
-            self.shutdown()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        super().connection_lost(exc)
-        self._stop_watching()
-        if self._writing is not None:
-            self._writing.cancel()
-
-    def data_received(self, data: bytes) -> None:
-        """Read on; between two requests only for as long as a head may take."""
-        if self._refused:
-            return
-        self._unread += len(data)
-        super().data_received(data if self._in_message else _without_upgrade(data))
-        if self._unread > HEAD_BYTES:
-            self._refuse(Problem("header-too-large", f"a head may have {HEAD_BYTES} bytes"))
-        if self._is_answering():
-            self._stop_watching()
-        elif self._deadline is None:
-            self._watch()
-
-    def _is_ending(self) -> bool:
-        return getattr(self.server_state, "ending", False)
-
-    def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _is_amid_answer(self) -> bool:
-        """Whether a part of an answer has been sent, into which nothing else may be written."""
-        return self._is_answering() and self.cycle.response_started
-
-    def _watch(self) -> None:
-        self._deadline = self.loop.call_later(self._settings.head_seconds, self._expire)
-
-    def _stop_watching(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _expire(self) -> None:
-        if self._unread:
-            seconds = self._settings.head_seconds
-            self._refuse(Problem("request-timeout", f"a head must come within {seconds:g} seconds"))
-        else:
-            self.transport.close()
-
-    def pause_writing(self) -> None:
-        """The client takes its answer more slowly than it is made: watch that it goes on."""
-        super().pause_writing()
-        self._watch_writing()
-
-    def _watch_writing(self) -> None:
-        size = self.transport.get_write_buffer_size()
-        self._writing = self.loop.call_later(self._settings.body_seconds, self._check_writing, size)
-
-    def _check_writing(self, before: int) -> None:
-        if self.transport.get_write_buffer_size() < before:
-            self._watch_writing()
-        else:
-            self.transport.abort()
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        super().resume_writing()
-        self._writing.cancel()
-
-    def on_message_begin(self) -> None:
-        """A request line begins."""
-        super().on_message_begin()
-        self._in_message = self._in_head = True
-
-    def on_headers_complete(self) -> None:
-        """A whole head: refuse what is too large or can be read in two ways, else begin to answer."""
-        self._check_size()
-        self._check_framing()
-        self._in_head, self._unread = False, 0
-        super().on_headers_complete()
-        self.headers = []  # where the fields of a trailer go, so that none passes for one of the head
-        if self.scope["method"] == "POST":  # whose answers have a body; that to HEAD has none
-            self.cycle.transport = OneWrite(self.transport)
-        if self._is_ending():
-            self.cycle.keep_alive = False
-
-    def _check_size(self) -> None:
-        if len(self.url) > TARGET_BYTES:
-            self._fail("uri-too-long", f"a request target may have {TARGET_BYTES} bytes")
-        fits = self._unread <= FIELD_BYTES or all(
-            len(name) + len(value) <= FIELD_BYTES for name, value in self.headers
-        )
-        if len(self.headers) > MAX_FIELDS or not fits:
-            self._fail("header-too-large", f"a head may have {MAX_FIELDS} fields of {FIELD_BYTES} bytes each")
-
-    def _check_framing(self) -> None:
-        version, fields = self.parser.get_http_version(), dict(self.headers)
-        if version not in ("1.0", "1.1"):
-            self._fail("bad-request", f"HTTP/1.1 and HTTP/1.0 are spoken here, not {version}")
-        if self.parser.should_upgrade():
-            self._fail("bad-request", "there is no other protocol to change to")
-        if len(fields) < len(self.headers):
-            names = [name for name, _ in self.headers]
-            for name in (b"host", b"content-type", b"transfer-encoding"):
-                if names.count(name) > 1:
-                    self._fail("bad-request", f"a request may have one {name.decode()} header")
-        coding = fields.get(b"transfer-encoding")
-        if coding is not None and (version == "1.0" or coding.lower() != b"chunked"):
-            self._fail("bad-request", "the one transfer coding is chunked, and only in HTTP/1.1")
-
-    def on_body(self, body: bytes) -> None:
-        """A part of a body."""
-        self._unread = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """A request is there as a whole."""
-        self._in_message, self._unread = False, 0
-        super().on_message_complete()
-
-    def shutdown(self) -> None:
-        """The process ends: close when what was asked is answered, and what a client is just asking."""
-        if self._is_answering():
-            self.cycle.keep_alive = False
-        else:
-            self.loop.call_later(LINGER_SECONDS, self._close_idle)
-
-    def _close_idle(self) -> None:
-        if not self._is_answering():
-            self.transport.close()
-
-    def on_response_complete(self) -> None:
-        """An answer is sent: if before its whole request has come, the rest may take as long as a head."""
-        super().on_response_complete()
-        if self._in_message and self._deadline is None:
-            self._watch()
-
-    def _fail(self, type: str, detail: str) -> None:  # noqa: A002 - the word of RFC 9457
-        """Break the parser off, which ends in `send_400_response`."""
-        self._problem = Problem(type, detail)
-        raise self._problem
-
-    def _refuse(self, problem: Problem) -> None:
-        self._problem = problem
-        self.send_400_response("")
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer by the problem and close, after what was asked before."""
-        if self._refused or self.transport.is_closing():
-            return
-        if self._is_answering() and (self.pipeline or not self.cycle.more_body):
-            self.cycle.keep_alive = False
-            self.flow.pause_reading()
-            return
-        self._refused = True
-        if not self._is_amid_answer():
-            self.transport.write(_to_bytes(self._problem, self.url))
-        if self.cycle is not None:  # its body is broken
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        self.transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self.transport.close)
-
-
-class OneWrite:
-    """A transport that sends the head of an answer together with the beginning of its body.
-
-    One call of the kernel and one packet instead of two.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """Keep a head until the next write; what is interim goes at once."""
-        if self._head is None or data.startswith(_INTERIM):
-            self._transport.write(data)
-        elif self._head:
-            self._transport.writelines((self._head, data))
-            self._head = None
-        else:
-            self._head = data
-
-    def close(self) -> None:
-        """Send what is kept, and close."""
-        if self._head:
-            self._transport.write(self._head)
-        self._transport.close()
-
-
-def _to_bytes(problem: Problem, target: bytes) -> bytes:
-    exchange = open_exchange("", target.decode("latin-1"), "", None)
-    answer = problems.answer(problem, exchange)
-    fields = {name.decode(): value.decode() for name, value in exchange.headers()} | answer.headers
-    fields |= {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in (fields | {"Connection": "close"}).items())
-    return STATUS_LINE[answer.status] + lines.encode("latin-1") + b"\r\n" + answer.body
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """A request whose head is whole, with the field `Upgrade` under another name."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or b"\nupgrade" not in data[:end].lower():
-        return data
-    return _UPGRADE.sub(b"\r\nx-upgrade:", data[:end]) + data[end:]

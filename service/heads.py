@@ -1,0 +1,119 @@
+"""What the heads that came lately ask for, which is not found out again.
+
+Clients ask the same again and again. `Readers` knows a head by what matters in it. `Heads` knows it by its
+bytes: the next request with the same is not parsed and checked once more, for nothing else would come of it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from service.endpoints import SHAPING_HEADERS, Endpoint, Reader
+from service.exchange import CLIENT_ID, Exchange
+from service.messages import Head
+from service.registry import ModelRegistry
+
+MAX_READERS = 1000
+MAX_HEADS = 1000
+# Of a head that is worth keeping.
+HEAD_BYTES = 2**11
+HEAD_LINES = 64
+_END = b"\r\n\r\n"
+_ID = re.compile(rb"\r\nx-request-id: (%b)(?=\r\n)" % CLIENT_ID, re.IGNORECASE)
+_TRACE = re.compile(rb"\r\ntraceparent: ([!-~]*)(?=\r\n)", re.IGNORECASE)
+
+
+class Readers:
+    """Readers of the heads that came lately, for as long as the same models are loaded.
+
+    Clients ask the same again and again, so most requests find theirs here.
+    """
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+        self._snapshot = models.models
+        self._kept: dict[tuple, tuple[Reader, str, str]] = {}
+
+    def find(self, path: str, query: bytes, headers: Mapping[str, str], exchange: Exchange) -> Reader | None:
+        """The reader that is kept for a head; the exchange is told its model."""
+        if self._models.models is not self._snapshot or len(self._kept) > MAX_READERS:
+            self._snapshot, self._kept = self._models.models, {}
+        kept = self._kept.get((path, query, *map(headers.get, SHAPING_HEADERS)))
+        if kept is None:
+            return None
+        reader, exchange.model, exchange.version = kept
+        return reader
+
+    def open(self, endpoint: Endpoint, head: Head, exchange: Exchange, path: Mapping[str, Any]) -> Reader:
+        """The reader for a head, kept from now on; arguments and errors as of `Endpoint.open`."""
+        kept = self._kept
+        reader = endpoint.open(head, exchange, **path)
+        key = (head.path, head.query.encode("latin-1"), *map(head.headers.get, SHAPING_HEADERS))
+        kept[key] = (reader, exchange.model, exchange.version)
+        return reader
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """What a head asks for; the exchange of a request with it, and the bytes of its body."""
+
+    reader: Reader
+    exchange: Exchange
+    n_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Repeat:
+    """A request with a known head; `request_id` is None where its client sent none."""
+
+    known: Known
+    request_id: str | None
+    content: bytes
+
+
+class Heads:
+    """Heads by their bytes, for as long as the same models are loaded.
+
+    What else decides about a request never changes in a process: limits, keys and routes.
+    """
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+        self._snapshot = models.models
+        self._kept: dict[bytes, Known] = {}
+
+    def find(self, data: bytes) -> Repeat | None:
+        """The request that these bytes are, where they are one whole request and its head is known."""
+        if self._models.models is not self._snapshot:
+            self._snapshot, self._kept = self._models.models, {}
+        end = data.find(_END) + len(_END)
+        head, request_id = data[:end], None
+        known = self._kept.get(head)
+        if known is None and end <= HEAD_BYTES:
+            head, request_id = _split(head)
+            known = self._kept.get(head)
+        if known is None or len(data) - end != known.n_bytes:
+            return None
+        return Repeat(known, request_id, data[end:])
+
+    def keep(self, data: bytes, known: Known) -> None:
+        """Know the head of a whole request from now on."""
+        head, request_id = _split(data[: len(data) - known.n_bytes])
+        is_own = request_id in (None, known.exchange.request_id)  # of several no one is an id
+        if is_own and len(head) <= HEAD_BYTES and head.count(b"\r\n") <= HEAD_LINES:
+            if len(self._kept) >= MAX_HEADS:
+                self._kept.clear()
+            self._kept[head] = known
+
+
+def _split(head: bytes) -> tuple[bytes, str | None]:
+    """A head without what differs from request to request and decides nothing; and the id of the request."""
+    head, _ = _cut(head, _TRACE)
+    head, request_id = _cut(head, _ID)
+    return head, request_id and request_id.decode()
+
+
+def _cut(head: bytes, field: re.Pattern[bytes]) -> tuple[bytes, bytes | None]:
+    found = field.search(head)
+    return (head, None) if found is None else (head[: found.start()] + head[found.end() :], found[1])
