@@ -1,0 +1,406 @@
+"""Requests whose head has come before: what is kept of it, and the connection that does not parse it."""
+
+import asyncio
+import dataclasses
+import json
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httptools
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from service import front as front_module
+from service.exchange import open_exchange
+from service.front import Front, create_front
+from service.heads import HEAD_BYTES, MAX_HEADS, Heads, Known
+from service.protocol import HttpProtocol
+from tests.model_folder import publish_model
+from tests.raw_http import request
+from tests.service.answers import read_metrics
+
+SECONDS = 10
+NORMAL, ANOMALY = [1.0, 2.0, 0.5], [1.0, 2.0, 9.5]  # texts of one length
+JSON = ("Content-Type", "application/json")
+
+
+def score(row: list[float | str], *fields: tuple[str, str], path: str = "/score") -> bytes:
+    """A POST of one row, with more fields in its head."""
+    return request(path, json.dumps({"instances": [row]}).encode(), headers=[JSON, *fields])
+
+
+class Parser:
+    """Remembers what has been parsed."""
+
+    def __init__(self, parser: httptools.HttpRequestParser) -> None:
+        self._parser = parser
+        self.parsed: list[bytes] = []
+
+    def feed_data(self, data: bytes) -> None:
+        """Parse on."""
+        self.parsed.append(data)
+        self._parser.feed_data(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+
+@dataclasses.dataclass
+class Answer:
+    """One answer."""
+
+    status: int
+    fields: dict[str, str]
+    document: dict[str, Any]
+
+    @property
+    def is_anomaly(self) -> list[bool]:
+        """Of the document."""
+        return self.document["is_anomaly"]
+
+
+@dataclasses.dataclass
+class Client:
+    """One connection to a front in this process."""
+
+    protocol: HttpProtocol
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def parsed(self) -> list[bytes]:
+        """What has been parsed so far."""
+        return self.protocol.parser.parsed
+
+    async def ask(self, sent: bytes) -> Answer:
+        """Send, and read one answer."""
+        self.writer.write(sent)
+        return await self.answer()
+
+    async def answer(self) -> Answer:
+        """The next answer."""
+        async with asyncio.timeout(SECONDS):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            fields = dict(re.findall(r"^([a-z-]+): (.*)\r$", head, re.MULTILINE))
+            body = await self.reader.readexactly(int(fields["content-length"]))
+        return Answer(int(head.split()[1]), fields, json.loads(body))
+
+
+Conversation = Callable[[Client], Awaitable[None]]
+
+
+def talk(front: Front, conversation: Conversation) -> None:
+    """Hold a conversation over one connection."""
+
+    async def hold() -> None:
+        config = Config(front, access_log=False, log_config=None, proxy_headers=False)
+        config.load()
+        protocol = HttpProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+        protocol.parser = Parser(protocol.parser)
+        ours, theirs = socket.socketpair()
+        await asyncio.get_running_loop().create_connection(lambda: protocol, sock=ours)
+        client = Client(protocol, *await asyncio.open_connection(sock=theirs))
+        try:
+            await conversation(client)
+        finally:
+            client.writer.close()
+            protocol.transport.abort()
+            await asyncio.sleep(0.01)
+
+    asyncio.run(hold())
+
+
+@pytest.fixture
+def make_front(settings):
+    """Fronts whose polling and threads end with the test."""
+    fronts = []
+
+    def make(**changes: object) -> Front:
+        fronts.append(create_front(dataclasses.replace(settings, **changes)))
+        return fronts[-1]
+
+    yield make
+    for front in fronts:
+        front.close()
+
+
+@pytest.fixture
+def front(make_front) -> Front:
+    """A front of the usual models."""
+    return make_front()
+
+
+def test_head_is_parsed_once_and_each_body_has_its_own_answer(front):
+    """The fields are those of the first answer, the id and the decision are not."""
+
+    async def conversation(client: Client) -> None:
+        answers = [await client.ask(score(row)) for row in (NORMAL, ANOMALY, NORMAL)]
+
+        assert client.parsed == [score(NORMAL)]
+        assert [answer.is_anomaly for answer in answers] == [[False], [True], [False]]
+        assert len({answer.fields.pop("x-request-id") for answer in answers}) == 3
+        assert answers[0].fields == answers[2].fields
+        assert answers[0].fields.keys() == answers[1].fields.keys()
+
+    talk(front, conversation)
+
+
+def test_ids_of_requests_and_traces_do_not_make_a_head_new(front):
+    """Each answer carries the id of its request, and one of ours where there is none."""
+
+    async def conversation(client: Client) -> None:
+        await client.ask(score(NORMAL))
+        named = await client.ask(score(NORMAL, ("X-Request-Id", "a-1"), ("traceparent", "00-ab-cd-01")))
+        other = await client.ask(score(NORMAL, ("x-request-id", "b-2")))
+        unnamed = await client.ask(score(NORMAL, ("traceparent", "00-ef-01-01")))
+
+        assert len(client.parsed) == 1
+        assert [named.fields["x-request-id"], other.fields["x-request-id"]] == ["a-1", "b-2"]
+        assert re.fullmatch("[0-9a-f]{32}", unnamed.fields["x-request-id"])
+
+    talk(front, conversation)
+
+
+@pytest.mark.parametrize(
+    "fields", [[("X-Request-Id", "odd id")], [("X-Request-Id", "a"), ("X-Request-Id", "b")]]
+)
+def test_what_is_no_id_becomes_none(front, fields):
+    """As in the answer to the first."""
+
+    async def conversation(client: Client) -> None:
+        for _ in range(3):
+            answer = await client.ask(score(NORMAL, *fields))
+            assert re.fullmatch("[0-9a-f]{32}", answer.fields["x-request-id"])
+
+    talk(front, conversation)
+
+
+def test_bad_body_behind_a_known_head_has_its_problem(front):
+    """And the next good one its scores."""
+
+    async def conversation(client: Client) -> None:
+        await client.ask(score(NORMAL))
+        bad = await client.ask(score([1.0, 2.0, "x"]))
+        good = await client.ask(score(ANOMALY))
+
+        assert len(client.parsed) == 1
+        assert (bad.status, bad.document["type"]) == (422, "invalid-input")
+        assert bad.document["instance"] == bad.fields["x-request-id"]
+        assert good.is_anomaly == [True]
+
+    talk(front, conversation)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        score(NORMAL, ("Connection", "close")),
+        score(NORMAL, ("Expect", "100-continue")),
+        request(
+            body=json.dumps({"instances": [NORMAL]}).encode(),
+            headers=[JSON, ("Content-Encoding", "identity")],
+        ),
+        score(NORMAL, ("Cookie", "a" * HEAD_BYTES)),
+        score(NORMAL, *[("X", "a")] * 70),
+        score(NORMAL, path="/none"),
+        score(NORMAL, path="/models/none/score"),
+        score([1.0, 2.0], path="/v2/repository/index"),
+        score(NORMAL).replace(b"HTTP/1.1", b"HTTP/1.0"),
+        request(method="GET", target="/livez"),
+    ],
+)
+def test_heads_that_are_not_kept(front, sent):
+    """Those that change the connection or the body, are long, or have no answer to a verb."""
+
+    async def conversation(client: Client) -> None:
+        client.writer.write(sent)
+        async with asyncio.timeout(SECONDS):
+            await client.reader.read(1)
+
+    talk(front, conversation)
+
+    assert front.find_repeat(sent) is None
+
+
+def test_part_of_a_request_is_parsed(front):
+    """The rest of its body, and more than one request, are none of what is known."""
+
+    async def conversation(client: Client) -> None:
+        sent = score(NORMAL)
+        await client.ask(sent)
+        client.writer.write(sent[:-5])
+        await asyncio.sleep(0.05)
+        parted = await client.ask(sent[-5:])
+        client.writer.write(score(ANOMALY) + sent)
+        doubled = [await client.answer(), await client.answer()]
+        again = await client.ask(score(ANOMALY))
+
+        assert client.parsed == [sent, sent[:-5], sent[-5:], score(ANOMALY) + sent]
+        assert [each.is_anomaly for each in (parted, *doubled, again)] == [[False], [True], [False], [True]]
+
+    talk(front, conversation)
+
+
+def test_what_comes_while_one_is_answered_is_answered_after_it(front):
+    """In order, whether its head is known or not, and though it comes in the same moment."""
+
+    async def conversation(client: Client) -> None:
+        await client.ask(score(NORMAL))
+        first, second = score(ANOMALY, ("X-Request-Id", "1")), score(NORMAL, ("X-Request-Id", "2"))
+        client.protocol.data_received(first)
+        client.protocol.data_received(second)
+        client.protocol.data_received(score(ANOMALY, ("X-Request-Id", "3"), path="/models/tiny/score"))
+        answers = [await client.answer() for _ in range(3)]
+
+        assert len(client.parsed) == 3
+        assert [answer.fields["x-request-id"] for answer in answers] == ["1", "2", "3"]
+        assert [answer.is_anomaly for answer in answers] == [[True], [False], [True]]
+
+    talk(front, conversation)
+
+
+def test_nonsense_behind_a_known_head_closes_after_its_answer(front):
+    """What was asked before is answered."""
+
+    async def conversation(client: Client) -> None:
+        await client.ask(score(NORMAL))
+        client.protocol.data_received(score(ANOMALY))
+        client.protocol.data_received(b"nonsense\r\n\r\n")
+        answer = await client.answer()
+
+        assert answer.is_anomaly == [True]
+        assert answer.fields["connection"] == "close"
+        assert await client.reader.read() == b""
+
+    talk(front, conversation)
+
+
+def test_new_version_is_asked_by_the_same_head(front, store):
+    """As soon as it is loaded."""
+
+    async def conversation(client: Client) -> None:
+        old = [await client.ask(score(NORMAL)) for _ in range(2)]
+        publish_model(store, "tiny")
+        front.serving.models.poll()
+        new = [await client.ask(score(NORMAL)) for _ in range(2)]
+
+        assert [answer.fields["x-model-version"] for answer in (*old, *new)] == ["1", "1", "2", "2"]
+        assert len(client.parsed) == 2
+
+    talk(front, conversation)
+
+
+def test_call_that_takes_long_is_answered_from_the_pool(front, monkeypatch):
+    """And ends with its deadline like any other."""
+
+    async def conversation(client: Client) -> None:
+        await client.ask(score(NORMAL))
+        monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+        answer = await client.ask(score(ANOMALY))
+        monkeypatch.setattr(front.serving.runner, "seconds_left", lambda started: 0.0)
+        late = await client.ask(score(ANOMALY))
+        monkeypatch.undo()
+        after = await client.ask(score(ANOMALY))
+
+        assert len(client.parsed) == 1
+        assert answer.is_anomaly == after.is_anomaly == [True]
+        assert (late.status, late.document["type"]) == (503, "deadline-exceeded")
+        assert late.fields["retry-after"] == "1"
+
+    talk(front, conversation)
+
+
+def test_client_that_goes_ends_its_long_call(front, monkeypatch):
+    """It is counted as gone."""
+    monkeypatch.setattr(front_module, "WRITE_SECONDS", 0)
+
+    async def conversation(client: Client) -> None:
+        await client.ask(score(NORMAL))
+        release = asyncio.Event()
+        monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+        monkeypatch.setattr(front, "_in_pool", lambda work, exchange, who: gone(who, release))
+        client.writer.write(score(ANOMALY))
+        await asyncio.sleep(0.05)
+        client.writer.close()
+        async with asyncio.timeout(SECONDS):
+            await release.wait()
+
+    async def gone(who: Any, release: asyncio.Event) -> None:
+        await who.wait_until_gone()
+        release.set()
+        raise front_module.ClientGone
+
+    talk(front, conversation)
+
+    series = read_metrics(front.serving.metrics.exposition().decode())
+    assert series["residual_requests_total", "499", "/score", "tiny", "1"] == 1
+
+
+def test_process_that_ends_closes_after_the_answer(front):
+    """A known head is parsed then, and answered with `Connection: close`."""
+
+    async def conversation(client: Client) -> None:
+        await client.ask(score(NORMAL))
+        client.protocol.data_received(score(ANOMALY))
+        client.protocol.shutdown()
+        answer = await client.answer()
+
+        assert answer.is_anomaly == [True]
+        assert answer.fields["connection"] == "close"
+        assert await client.reader.read() == b""
+
+    talk(front, conversation)
+
+
+def test_repeats_are_counted_and_logged_like_any_other(front, caplog):
+    """Four requests and four lines, with rows and model."""
+
+    async def conversation(client: Client) -> None:
+        for _ in range(4):
+            await client.ask(score(NORMAL))
+
+    with caplog.at_level("INFO", "service.access"):
+        talk(front, conversation)
+        series = read_metrics(front.serving.metrics.exposition().decode())
+
+    lines = [line for record in caplog.records if record.name == "service.access" for line in record.fields]
+    assert series["residual_requests_total", "200", "/score", "tiny", "1"] == 4
+    assert series["residual_rows_total", "tiny", "1"] == 4
+    told = ("path", "status", "method", "model", "version", "rows")
+    assert [[line[name] for name in told] for line in lines] == [["/score", 200, "POST", "tiny", "1", 1]] * 4
+
+
+def test_what_is_no_request_is_counted_and_logged(front, caplog):
+    """Without a route."""
+
+    async def conversation(client: Client) -> None:
+        answer = await client.ask(b"POST /score HTTP/3.0\r\nHost: a\r\n\r\n")
+        assert answer.status == 400
+
+    with caplog.at_level("INFO", "service.access"):
+        talk(front, conversation)
+        series = read_metrics(front.serving.metrics.exposition().decode())
+
+    (line,) = [line for record in caplog.records if record.name == "service.access" for line in record.fields]
+    assert series["residual_rejected_total", "bad-request"] == 1
+    assert series["residual_requests_total", "400", "", "", ""] == 1
+    assert (line["path"], line["status"]) == ("", 400)
+
+
+def test_no_more_than_so_many_heads_are_kept(front):
+    """All are forgotten then, and those that are in use come again."""
+    kept = Heads(front.serving.models)
+    first = score(NORMAL, ("X", "0"))
+    for number in range(MAX_HEADS):
+        sent = score(NORMAL, ("X", str(number)))
+        known = Known(None, open_exchange("POST", "/score", None, None), len(sent.partition(b"\r\n\r\n")[2]))
+        kept.keep(sent, known)
+    assert kept.find(first).known.n_bytes == known.n_bytes
+
+    kept.keep(score(NORMAL, ("X", "another")), known)
+
+    assert kept.find(first) is None
+    assert kept.find(score(NORMAL, ("X", "another"))).known is known
