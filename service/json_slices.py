@@ -20,6 +20,7 @@ import numpy as np
 
 from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Limits, Timestamp
 from service.json_cuts import BLANKS, find_cut, guess_comma, guess_end
+from service.json_members import repeated
 from service.json_numbers import NumberReader
 from service.json_shapes import OPENING, dtype_of, instance_shape, point, rank_of
 from service.json_strict import order_names, ragged, read_array, read_body, to_array
@@ -71,6 +72,7 @@ class _Body:
         self._rows: _Rows | None = None
         self._timestamps: _Timestamps | None = None
         self._given: dict[str, Any] = {}
+        self._repeated: str | None = None  # the name of a member that is there twice
 
     def decode(self) -> Decoded:
         """The body's content."""
@@ -80,6 +82,8 @@ class _Body:
         self._read_members(opening.end())
         if self._rows is None:
             self._read(b"{}", len(self._content))  # which says that it has no instances
+        if self._repeated is not None:
+            raise repeated((), self._repeated)
         samples, point = self._rows.finish()
         timestamps = None if self._timestamps is None else self._timestamps.values
         return Decoded(samples, self._given, point, timestamps)
@@ -99,10 +103,12 @@ class _Body:
         member = _ARRAY.match(self._content, at)
         name = member and _unescape(member[1])
         if name == INSTANCES:
+            self._note(name, self._rows is not None)
             rank = rank_of(OPENING.match(self._content, member.end() - 1)[0], self._expected)
             self._rows = _Rows(self._expected, rank, member.end(), len(self._content))
             return self._rows
         if name == TIMESTAMPS and self._expected.timestamps:
+            self._note(name, self._timestamps is not None)
             self._timestamps = _Timestamps(member.end())
             return self._timestamps
         return None
@@ -112,7 +118,7 @@ class _Body:
         end = find_cut(self._content, at, at)
         if self._content[end : end + 1] != b",":
             return self._read_last(before, at)
-        self._give(self._read(before, at, end, b"," + _NO_INSTANCES[1:] + b"}"))
+        self._give(self._read(b"{", at, end, b"," + _NO_INSTANCES[1:] + b"}"))
         return end + 1
 
     def _read_last(self, before: bytes, at: int) -> None:
@@ -121,7 +127,14 @@ class _Body:
 
     def _give(self, members: dict[str, Any]) -> None:
         del members[INSTANCES]  # none, as all arrays are read elsewhere
+        for name in members:
+            self._note(name, name in self._given)
         self._given |= members
+
+    def _note(self, name: str, is_known: bool) -> None:
+        """A member: one that is there twice is told when all has been read."""
+        if is_known and self._repeated is None:
+            self._repeated = name
 
     def _read_array(self, array: "_Rows | _Timestamps") -> int | None:
         """Read a member that is an array; where the next one begins, if there is one."""

@@ -1,6 +1,7 @@
 """JSON by msgspec: a body of any form, held against its type, and every fault by its place in the body."""
 
 import functools
+import itertools
 import operator
 import re
 from collections.abc import Mapping, Sequence, Set
@@ -11,6 +12,7 @@ import numpy as np
 
 from detector.tables import MISSING_HINT
 from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Expected, Timestamp
+from service.json_members import find_repeated, repeated, to_pointer
 from service.problems import Problem
 
 
@@ -37,9 +39,12 @@ def read_body(
     """
     form = _body_type(rank, expected.feature_names is not None, options, expected.timestamps, expected.cells)
     body = _decode(text, form, expected, form.__struct_fields__, byte=byte)
-    return {
+    members = {
         name: value for name in form.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET
     }
+    if text.count(b":") != len(members):
+        _check_members(text, len(members) + _count_names(members[INSTANCES], rank, expected))
+    return members
 
 
 def read_array(text: bytes, name: str, rank: int, expected: Expected, *, first: int, byte: int) -> list:
@@ -65,7 +70,29 @@ def read_array(text: bytes, name: str, rank: int, expected: Expected, *, first: 
     value = Timestamp
     if name == INSTANCES:
         value = _instance_type(rank, expected.feature_names is not None, expected.cells)
-    return _decode(text, list[value], expected, within=name, first=first, byte=byte)
+    values = _decode(text, list[value], expected, within=name, first=first, byte=byte)
+    if name == INSTANCES and b":" in text:
+        _check_members(text, _count_names(values, rank, expected), within=name, first=first)
+    return values
+
+
+def _count_names(instances: list, rank: int, expected: Expected) -> int:
+    """How many members all rows, or steps, together have that are objects."""
+    if expected.feature_names is None or rank == 0:
+        return 0
+    rows = instances if rank == 1 else itertools.chain.from_iterable(instances)
+    return sum(len(row) for row in rows if isinstance(row, dict))
+
+
+def _check_members(text: bytes, n_members: int, within: str | None = None, first: int = 0) -> None:
+    """Refuse what has a member twice; arguments as of `_decode`."""
+    found = find_repeated(text, n_members)
+    if found is None:
+        return
+    steps, name = found
+    if within:  # a slice of this member
+        steps = (within, steps[0] + first, *steps[1:])
+    raise repeated(steps, name)
 
 
 def _decode(
@@ -325,8 +352,3 @@ def _misplaced(sentence: str, steps: Sequence[str | int]) -> Problem:
     return Problem(
         "invalid-input", sentence, [{"detail": sentence, "pointer": to_pointer(steps), "row": steps[1]}]
     )
-
-
-def to_pointer(steps: Sequence[str | int]) -> str:
-    """RFC 6901."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)

@@ -21,6 +21,7 @@ from detector.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE
 from service import answers, bodies, codecs, tensors
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows
 from service.json_cuts import BLANKS
+from service.json_members import check_members
 from service.json_slices import SLICE_BYTES
 from service.messages import Body
 from service.picture_bodies import decode_pictures
@@ -104,6 +105,7 @@ def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any
 # --- requests -----------------------------------------------------------------------------------------------
 
 _Parameters = dict[str, Any] | None
+_NO_DATA = msgspec.Raw(b"null")
 
 
 class _Input(msgspec.Struct):
@@ -111,7 +113,7 @@ class _Input(msgspec.Struct):
     shape: list[int]
     datatype: str
     parameters: _Parameters = None
-    data: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw = _NO_DATA
 
 
 class _RequestedOutput(msgspec.Struct):
@@ -227,11 +229,27 @@ def _cut(content: memoryview) -> tuple[bytes, memoryview, bytes] | None:
 
 def _decode_json(content: memoryview | bytes) -> _Body:
     try:
-        return msgspec.json.decode(content, type=_Body)
+        body = msgspec.json.decode(content, type=_Body)
     except msgspec.ValidationError as error:
         raise tensors.mistyped(error) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Problem("malformed-body", f"the body is not JSON: {error}") from error
+    check_members(bytes(content), _count_members(body))
+    return body
+
+
+def _count_members(body: _Body) -> int:
+    """How many members a body has, as far as they are known here."""
+    count = 1 + (body.outputs is not None) + (body.id is not None) + _count_parameters(body.parameters)
+    for given in body.inputs:
+        count += 3 + (given.data is not _NO_DATA) + _count_parameters(given.parameters)
+    for wanted in body.outputs or ():
+        count += 1 + _count_parameters(wanted.parameters)
+    return count
+
+
+def _count_parameters(parameters: _Parameters) -> int:
+    return 0 if parameters is None else 1 + len(parameters)
 
 
 def _options(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 
 from service import bodies, codecs
 from service.health import check_ready
+from service.json_members import check_members
 from service.metrics import Metrics
 from service.open_inference import EXTENSIONS, describe_model
 from service.openapi import VERSION
@@ -106,12 +107,14 @@ class _IndexBody(msgspec.Struct):
 
 def _asks_for_ready(content: bytes) -> bool:
     """The one member of a request for the index, whose body may be empty."""
+    content = content or b"{}"
     try:
-        body = msgspec.json.decode(content or b"{}", type=_IndexBody)
+        body = msgspec.json.decode(content, type=_IndexBody)
     except msgspec.ValidationError as error:
         raise mistyped(error) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Problem("malformed-body", f"the body is not JSON: {error}") from error
+    check_members(content, int(body.ready))
     return body.ready
 
 
