@@ -7,6 +7,7 @@
   python benchmarks/serving.py --mixed --out FILE     single rows while requests of many rows never pause
   python benchmarks/serving.py --overload --out FILE  five times the capacity, offered by an open-loop client
   python benchmarks/serving.py --proxy --out FILE     the same requests through nginx, set up as in compose
+  python benchmarks/serving.py --new-heads --out FILE the same requests, no head of which comes twice
 
 Contenders are started in turn, the other way round in every second repeat, each from an environment of its
 own that is made where it is missing (`residual` from the one that runs this). Before it is timed, each has to
@@ -20,6 +21,7 @@ against `fastapi-tuned`, and drawn beside the output.
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import signal
 import sys
@@ -33,7 +35,17 @@ from benchmarks.rows import Row, find_row, read_rows, write_rows
 from benchmarks.servers import engine, mixed, overload, proxy, wrk
 from benchmarks.servers.contenders import CONTENDERS
 from benchmarks.servers.errors import ServingError
-from benchmarks.servers.plan import BODIES, DEFAULTS, MIXED, OVERLOAD, PLAIN, PROXY, Plan, needed_bodies
+from benchmarks.servers.plan import (
+    BODIES,
+    DEFAULTS,
+    MIXED,
+    NEW_HEADS,
+    OVERLOAD,
+    PLAIN,
+    PROXY,
+    Plan,
+    needed_bodies,
+)
 from benchmarks.servers.server import Server, bulk_seconds, proxied, started
 from benchmarks.servers.summary import Median, mixed_table, overload_table, proxy_table, summarise, table
 from benchmarks.servers.usage import DIRTY_SHARE, cleanly
@@ -72,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     mode = parser.add_mutually_exclusive_group()
-    for name in (MIXED, OVERLOAD, PROXY):
+    for name in (MIXED, OVERLOAD, PROXY, NEW_HEADS):
         mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, default=PLAIN)
     known = DEFAULTS[PLAIN]
     parser.add_argument("--contenders", type=_names(known), help="separated by commas (default: the mode's)")
@@ -154,6 +166,7 @@ class _Run:
                     server = stack.enter_context(started(CONTENDERS[name], work, bulk))
                     if self._nginx is not None:
                         server = stack.enter_context(proxied(server, self._nginx))
+                    server = dataclasses.replace(server, new_heads=self._plan.mode == NEW_HEADS)
                     self._measure_cases(server, cases)
 
     def _measure_cases(self, server: Server, cases: Sequence[Row]) -> None:
@@ -204,6 +217,8 @@ def _show(plan: Plan, rows: Sequence[Row], picture: Path) -> None:
         medians = summarise(wanted)
         print("\n".join(table(medians)))
         _draw(medians, picture)
+    elif plan.mode == NEW_HEADS:
+        print("\n".join(table(summarise(wanted))))
     elif plan.mode == PROXY:
         plain = summarise([row for row in rows if row.get("mode") == PLAIN])
         print("\n".join(proxy_table(summarise(wanted), plain)))

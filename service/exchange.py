@@ -8,8 +8,7 @@ import time
 REQUEST_ID = b"x-request-id"
 MODEL_VERSION = b"x-model-version"
 NO_SNIFF = (b"x-content-type-options", b"nosniff")
-CLIENT_ID = rb"[A-Za-z0-9._-]{1,128}"  # what a client may call its request
-_CLIENT_ID = re.compile(CLIENT_ID.decode())
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 @dataclasses.dataclass(slots=True)
@@ -83,8 +82,13 @@ def open_exchange(
     method: str, path: str, sent_id: str | None, client: str | None, template: str = ""
 ) -> Exchange:
     """The exchange of a request that has just come, under the id that its client sent where it is one."""
-    request_id = sent_id if sent_id and _CLIENT_ID.fullmatch(sent_id) else make_id()
+    request_id = sent_id if sent_id and is_id(sent_id) else make_id()
     return Exchange(request_id, method, path, client, template)
+
+
+def is_id(text: str) -> bool:
+    """Whether a client may call its request so."""
+    return _CLIENT_ID.fullmatch(text) is not None
 
 
 def make_id() -> str:

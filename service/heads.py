@@ -5,12 +5,11 @@ bytes: the next request with the same is not parsed and checked once more, for n
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from service.endpoints import SHAPING_HEADERS, Endpoint, Reader
-from service.exchange import CLIENT_ID, Exchange
+from service.exchange import Exchange, is_id
 from service.messages import Head
 from service.registry import ModelRegistry
 
@@ -20,8 +19,8 @@ MAX_HEADS = 1000
 HEAD_BYTES = 2**11
 HEAD_LINES = 64
 _END = b"\r\n\r\n"
-_ID = re.compile(rb"\r\nx-request-id: (%b)(?=\r\n)" % CLIENT_ID, re.IGNORECASE)
-_TRACE = re.compile(rb"\r\ntraceparent: ([!-~]*)(?=\r\n)", re.IGNORECASE)
+# Fields that differ from request to request and decide nothing but the id; in lower case.
+_ID, _TRACE = b"\r\nx-request-id: ", b"\r\ntraceparent: "
 
 
 class Readers:
@@ -110,10 +109,13 @@ class Heads:
 def _split(head: bytes) -> tuple[bytes, str | None]:
     """A head without what differs from request to request and decides nothing; and the id of the request."""
     head, _ = _cut(head, _TRACE)
-    head, request_id = _cut(head, _ID)
-    return head, request_id and request_id.decode()
+    return _cut(head, _ID)
 
 
-def _cut(head: bytes, field: re.Pattern[bytes]) -> tuple[bytes, bytes | None]:
-    found = field.search(head)
-    return (head, None) if found is None else (head[: found.start()] + head[found.end() :], found[1])
+def _cut(head: bytes, field: bytes) -> tuple[bytes, str | None]:
+    start = head.lower().find(field)
+    if start < 0:
+        return head, None
+    end = head.find(b"\r\n", start + 2)
+    value = head[start + len(field) : end].decode("latin-1")
+    return (head[:start] + head[end:], value) if is_id(value) else (head, None)

@@ -8,10 +8,11 @@ from benchmarks.servers import engine, mixed, overload
 from benchmarks.servers.contenders import CONTENDERS, OURS, REFERENCE
 
 BODIES = ("json", "npy", "raw")
-PLAIN, PROXY, MIXED, OVERLOAD = "plain", "proxy", "mixed", "overload"
+PLAIN, PROXY, NEW_HEADS, MIXED, OVERLOAD = "plain", "proxy", "new-heads", "mixed", "overload"
 DEFAULTS = {
     PLAIN: (*CONTENDERS, engine.ENGINE),
     PROXY: (OURS,),
+    NEW_HEADS: (OURS, REFERENCE),
     MIXED: (OURS, REFERENCE),
     OVERLOAD: (OURS,),
 }

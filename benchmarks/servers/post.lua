@@ -4,6 +4,15 @@ wrk.method = "POST"
 wrk.body = file:read("*a")
 file:close()
 
+if os.getenv("SERVING_NEW_HEADS") ~= "" then
+  local number = 0
+  function request()
+    number = number + 1
+    wrk.headers["X-Number"] = number
+    return wrk.format()
+  end
+end
+
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(

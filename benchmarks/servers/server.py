@@ -30,7 +30,7 @@ BULK_REQUESTS, MOST_SECONDS = 8, 60  # a run of bulk requests is long enough for
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A process that answers, with all it started."""
+    """A process that answers, with all it started; `new_heads` where no two requests shall have the same."""
 
     contender: Contender
     work: Work
@@ -38,6 +38,7 @@ class Server:
     roots: tuple[int, ...]
     mark: str
     cold_start_seconds: float
+    new_heads: bool = False
 
     def processes(self) -> list[int]:
         """Of the whole tree, and of the proxy's."""
@@ -83,7 +84,7 @@ class Server:
 
     def drive(self, body: str, n_rows: int, concurrency: int, seconds: float) -> wrk.Load:
         """Post a body for so long."""
-        return wrk.drive(*self.load(body, n_rows), concurrency, seconds)
+        return wrk.drive(*self.load(body, n_rows), concurrency, seconds, new_heads=self.new_heads)
 
     def cleanly(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Figures of a run, repeated where others used the machine; those of the one they used least."""

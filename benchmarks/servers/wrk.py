@@ -38,15 +38,21 @@ def check_installed() -> None:
 
 
 def start(
-    url: str, body: Path, headers: Mapping[str, str], concurrency: int, seconds: float
+    url: str,
+    body: Path,
+    headers: Mapping[str, str],
+    concurrency: int,
+    seconds: float,
+    *,
+    new_heads: bool = False,
 ) -> subprocess.Popen[str]:
-    """Begin to post a file for so long, or until `stop`."""
+    """Begin to post a file for so long, or until `stop`; if asked for, with a number in each head."""
     command = ["wrk", "--threads", "1", "--connections", str(concurrency)]
     command += ["--duration", f"{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT_SECONDS}s"]
     for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
     command += ["--script", str(SCRIPT), url]
-    environ = {**os.environ, "SERVING_BODY": str(body)}
+    environ = {**os.environ, "SERVING_BODY": str(body), "SERVING_NEW_HEADS": "1" if new_heads else ""}
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -56,15 +62,23 @@ def stop(running: subprocess.Popen[str], concurrency: int) -> Load:
     return read_result(running.communicate()[0], concurrency)
 
 
-def drive(url: str, body: Path, headers: Mapping[str, str], concurrency: int, seconds: float) -> Load:
-    """Post a file for so long.
+def drive(
+    url: str,
+    body: Path,
+    headers: Mapping[str, str],
+    concurrency: int,
+    seconds: float,
+    *,
+    new_heads: bool = False,
+) -> Load:
+    """Post a file for so long; arguments as of `start`.
 
     Raises
     ------
     ServingError
         If wrk does not say what came of it.
     """
-    running = start(url, body, headers, concurrency, seconds)
+    running = start(url, body, headers, concurrency, seconds, new_heads=new_heads)
     try:
         return read_result(running.communicate()[0], concurrency)
     finally:

@@ -15,7 +15,7 @@ from benchmarks.rows import read_rows
 from benchmarks.servers import usage, wrk
 from benchmarks.servers.contenders import CONTENDERS, RESIDUAL, Start
 from benchmarks.servers.errors import ServingError
-from benchmarks.servers.plan import DEFAULTS, MIXED, OVERLOAD, PLAIN, PROXY
+from benchmarks.servers.plan import DEFAULTS, MIXED, NEW_HEADS, OVERLOAD, PLAIN, PROXY
 from benchmarks.servers.server import bulk_seconds, compare_scores
 from benchmarks.servers.summary import (
     HEADER,
@@ -230,6 +230,7 @@ def test_figures_of_the_page_are_measured():
 
     printed = {
         *table(plain),
+        *table(summarise(of_mode[NEW_HEADS])),
         *proxy_table(summarise(of_mode[PROXY]), plain),
         *mixed_table(of_mode[MIXED]),
         *overload_table(of_mode[OVERLOAD]),
