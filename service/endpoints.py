@@ -118,6 +118,9 @@ class Reader(Protocol):
     def __call__(self, body: Body) -> Call:
         """The call that a body asks for; what is wrong with it is raised."""
 
+    def is_slow(self, body: Body) -> bool:
+        """Whether a small body may take long to read, though its head does not say so."""
+
     def join(self, bodies: Sequence[Body]) -> Call | None:
         """One call for several bodies, whose `finish` gives a list of answers; None where that cannot be."""
 
@@ -245,6 +248,10 @@ class VerbReader:
 
         request = verb.request(detector, decoded.samples, **options)
         return Call(verb.run, request, finish, len(decoded.samples))
+
+    def is_slow(self, body: Body) -> bool:
+        """See `Reader`."""
+        return False
 
     def _choose_form(self, samples: np.ndarray) -> str:
         """The media type of the answer: the same for one sample or many, but where a series is possible."""

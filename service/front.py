@@ -228,6 +228,8 @@ class Front:
     async def _answer_small(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:
         """With the others of its round; alone where it takes long."""
         content, settled = await body.read(), asyncio.get_running_loop().create_future()
+        if reader.is_slow(content):
+            return await self._answer_large(reader, exchange, body, content)
         self._rounds.join(reader, content, exchange, functools.partial(_settle, settled))
         outcome = await settled
         return outcome if isinstance(outcome, Answer) else await self._answer_long(outcome, exchange, body)
@@ -236,7 +238,8 @@ class Front:
 
     def find_repeat(self, data: bytes) -> Repeat | None:
         """The request that these bytes are, where they are one whole request with a head that is known."""
-        return self.serving.heads.find(data)
+        repeat = self.serving.heads.find(data)
+        return None if repeat is None or repeat.known.reader.is_slow(repeat.content) else repeat
 
     def ask(self, repeat: Repeat, client: tuple[str, int] | None, connection: Connection) -> None:
         """Answer such a request, which came on a connection."""
@@ -274,9 +277,12 @@ class Front:
         self._close(exchange, answer.status)
         return answer
 
-    async def _answer_large(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:
+    async def _answer_large(
+        self, reader: Reader, exchange: Exchange, body: BodyReader, content: Body | None = None
+    ) -> Answer:
         with self.serving.admission.ticket() as ticket:
-            content = await body.read(ticket)
+            if content is None:
+                content = await body.read(ticket)
             kind = (exchange.model, exchange.version, exchange.template, *body.form)
             ticket.add(seconds=self.byte_pace.estimate(kind, len(content)))
             work = functools.partial(self._read_and_run, reader, content, kind, ticket, exchange)

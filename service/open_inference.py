@@ -159,6 +159,14 @@ def decode(content: Body, header_length: str | None, manifest: Manifest, limits:
     return InferBody(body.id, Decoded(samples, options, point), outputs)
 
 
+def may_hold_pictures(content: Body, header_length: str | None) -> bool:
+    """Whether the datatype of pictures may stand in the JSON, perhaps escaped; arguments as of `decode`."""
+    with contextlib.suppress(Problem):
+        n_json = _json_bytes(header_length, len(content))
+        return any(content.find(word, 0, n_json) >= 0 for word in (tensors.BYTES.encode(), b"\\"))
+    return False
+
+
 def _json_bytes(header_length: str | None, n_bytes: int) -> int:
     if header_length is None:
         return n_bytes

@@ -51,6 +51,11 @@ class InferReader:
     headers: Mapping[str, str]
     limits: Limits
 
+    def is_slow(self, body: Body) -> bool:
+        """See `Reader`."""
+        length = self.headers.get(HEADER_LENGTH.lower())
+        return self.detector.manifest.kind == "image" and open_inference.may_hold_pictures(body, length)
+
     def join(self, bodies: Sequence[Body]) -> None:
         """See `Reader`."""
 
@@ -83,6 +88,10 @@ class PredictReader:
     detector: Detector
     headers: Mapping[str, str]
     limits: Limits
+
+    def is_slow(self, body: Body) -> bool:
+        """See `Reader`."""
+        return False
 
     def join(self, bodies: Sequence[Body]) -> None:
         """See `Reader`."""

@@ -1,19 +1,24 @@
 """Requests whose head has come before: what is kept of it, and the connection that does not parse it."""
 
 import asyncio
+import base64
 import dataclasses
 import json
 import re
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httptools
+import numpy as np
 import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from detector.images import encode_image
 from service import front as front_module
+from service import open_inference
 from service.exchange import open_exchange
 from service.front import Front, create_front
 from service.heads import HEAD_BYTES, MAX_HEADS, Heads, Known
@@ -311,6 +316,38 @@ def test_call_that_takes_long_is_answered_from_the_pool(front, monkeypatch):
         assert late.fields["retry-after"] == "1"
 
     talk(front, conversation)
+
+
+def infer(data: list, **tensor: Any) -> bytes:
+    """A POST of one tensor for `pictures`, padded to one length."""
+    document = {"inputs": [{"name": "samples", **tensor, "data": data}]}
+    return request("/v2/models/pictures/infer", json.dumps(document).encode().ljust(1000), headers=[JSON])
+
+
+def test_pictures_under_a_known_head_are_read_in_the_pool(front, monkeypatch):
+    """Whatever came under it before, and however the datatype is written; numbers stay in the loop."""
+    threads = []
+    decode = open_inference.decode
+
+    def record(*arguments: Any) -> open_inference.InferBody:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return decode(*arguments)
+
+    monkeypatch.setattr(open_inference, "decode", record)
+    png = base64.b64encode(encode_image(np.full((4, 5), 16), (0.0, 16.0))).decode()
+    numbers = infer([16.0] * 20, shape=[1, 4, 5], datatype="FP32")
+    picture = infer([png], shape=[1], datatype="BYTES")
+    escaped = picture.replace(b'"BYTES"', rb'"\u0042YTES"')[: len(picture)]  # less padding
+
+    async def conversation(client: Client) -> None:
+        answers = [await client.ask(each) for each in (picture, numbers, numbers, escaped, picture)]
+
+        assert [answer.status for answer in answers] == [200] * 5
+        assert len({str(answer.document["outputs"][0]["data"]) for answer in answers}) == 1
+        assert len(client.parsed) == 3  # without the numbers, whose head was known by then
+
+    talk(front, conversation)
+    assert threads == ["verbs", "MainThread", "MainThread", "verbs", "verbs"]
 
 
 def test_client_that_goes_ends_its_long_call(front, monkeypatch):
