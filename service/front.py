@@ -34,6 +34,7 @@ from service.heads import Known, Repeat
 from service.line_streams import HEADERS, LineReader, check_protocol
 from service.messages import Answer, Body, Head
 from service.pace import Pace
+from service.platform_routes import MAX_BODY_BYTES
 from service.problems import Problem
 from service.rounds import Rounds
 from service.routes import check_host, to_template
@@ -195,14 +196,15 @@ class Front:
     async def _pass_on(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
         """To Flask, with its whole body: the few threads there shall wait for no client."""
         with self.serving.admission.ticket() as ticket:
-            content = await self._open_body(headers, receive).read(ticket)
+            content = await self._open_body(headers, receive, MAX_BODY_BYTES).read(ticket)
             await self._flask(scope, _replay(content, receive), send)
 
-    def _open_body(self, headers: Mapping[str, str], receive: Receive) -> BodyReader:
+    def _open_body(
+        self, headers: Mapping[str, str], receive: Receive, max_bytes: int | None = None
+    ) -> BodyReader:
         settings = self.serving.settings
-        return BodyReader(
-            receive, headers, settings.max_body_bytes, settings.body_seconds, settings.deadline_seconds
-        )
+        max_bytes = max_bytes or settings.max_body_bytes
+        return BodyReader(receive, headers, max_bytes, settings.body_seconds, settings.deadline_seconds)
 
     def _open(self, route: Route, scope: Scope, headers: Mapping[str, str], exchange: Exchange) -> Reader:
         readers, path, query = self.serving.readers, scope["path"], scope["query_string"]

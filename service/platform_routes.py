@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from service import bodies, codecs
 from service.health import check_ready
@@ -14,9 +14,11 @@ from service.open_inference import EXTENSIONS, describe_model
 from service.openapi import VERSION
 from service.problems import Problem
 from service.registry import Model, ModelRegistry
+from service.routes import read_body
 from service.statistics import describe_statistics
 from service.tensors import mistyped
 
+MAX_BODY_BYTES = 64 * 2**10  # of what is no request for a verb
 VERSIONS = ("", "/versions/<version:version>")
 
 
@@ -87,7 +89,7 @@ def _check_ready(models: ModelRegistry, name: str, version: int | None = None) -
 def _add_repository_routes(routes: Blueprint, models: ModelRegistry) -> None:
     @routes.post("/v2/repository/index")
     def index() -> Response:
-        only_ready = _asks_for_ready(request.get_data(cache=False))
+        only_ready = _asks_for_ready(read_body(MAX_BODY_BYTES))
         entries = [entry for model in models.models.values() for entry in _index(model)]
         return _json([entry for entry in entries if entry["state"] == "READY" or not only_ready])
 

@@ -119,7 +119,7 @@ def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answe
         parts = answer_lines(request.stream.read, read, serving, exchange)
         return Answer(parts, NDJSON, headers=HEADERS)
     with serving.admission.ticket() as ticket:
-        call = read(_read_body(serving.settings.max_body_bytes, ticket))
+        call = read(read_body(serving.settings.max_body_bytes, ticket))
         exchange.rows = call.rows
         return serving.answer(call, ticket, Stop(), exchange.started)
 
@@ -139,10 +139,11 @@ def _slot(slots: threading.BoundedSemaphore, limit: int) -> Iterator[None]:
         slots.release()
 
 
-def _read_body(limit: int, ticket: Ticket) -> bytes:
-    if request.content_length is None:  # chunked: Werkzeug would cut it off at the limit without a word
-        request.max_content_length = limit + 1
-    else:
+def read_body(limit: int, ticket: Ticket | None = None) -> bytes:
+    """The body of the request, of at most so many bytes; a ticket takes on those that its head announces."""
+    # Chunked, Werkzeug would cut it off at the limit without a word.
+    request.max_content_length = limit + (request.content_length is None)
+    if ticket and request.content_length is not None:
         ticket.add(n_bytes=min(request.content_length, limit))
     try:
         content = request.get_data(cache=False)

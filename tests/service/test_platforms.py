@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import gzip
 import hashlib
+import io
 import json
 
 import httpx
@@ -12,6 +13,8 @@ import pytest
 
 from service import answers
 from service.front import create_front
+from service.platform_routes import MAX_BODY_BYTES
+from tests.asgi_client import AsgiRequest, post_together
 from tests.model_folder import expected_score, publish_model
 from tests.service.answers import assert_problem, read_metrics
 
@@ -69,6 +72,28 @@ def test_index_says_what_its_body_must_be(client):
     assert_problem(client.post("/v2/repository/index", data=b"{"), 400, "malformed-body")
     problem = assert_problem(client.post("/v2/repository/index", json={"ready": 1}), 422, "invalid-input")
     assert problem["detail"] == "/ready: must be a boolean, got an integer"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_index_reads_no_more_than_it_needs(make_app, settings, chunked):
+    """However large the bodies of verbs may be, from either server."""
+    settings = dataclasses.replace(settings, max_body_bytes=2**24)
+    body, sentence = b" " * (MAX_BODY_BYTES + 1), f"a body may have {MAX_BODY_BYTES} bytes"
+    options = {"input_stream": io.BytesIO(body)} if chunked else {"data": body}
+    environ = {"wsgi.input_terminated": True} if chunked else {}
+
+    response = (
+        make_app(settings).test_client().post("/v2/repository/index", environ_overrides=environ, **options)
+    )
+    assert sentence in assert_problem(response, 413, "body-too-large")["detail"]
+
+    front = create_front(settings)
+    try:
+        headers = {} if chunked else {"content-length": str(len(body))}
+        (answer,) = asyncio.run(post_together(front, [AsgiRequest("/v2/repository/index", body, headers)]))
+    finally:
+        front.close()
+    assert (answer.status, answer.json()["detail"]) == (413, sentence)
 
 
 @pytest.mark.parametrize("word", ["load", "unload"])
