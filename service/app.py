@@ -44,5 +44,5 @@ def _bare_app(settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.url_map.converters["version"] = routes.VersionConverter
+    app.url_map.converters |= {"version": routes.VersionConverter, "plain": routes.PlainNameConverter}
     return app

@@ -163,7 +163,7 @@ def _add_v1_routes(routes: Blueprint, models: ModelRegistry) -> None:
         )
 
     for position, version in enumerate(VERSIONS):
-        routes.add_url_rule(f"/v1/models/<name>{version}", f"status-{position}", status)
+        routes.add_url_rule(f"/v1/models/<plain:name>{version}", f"status-{position}", status)
 
 
 def _version_status(version: int, loaded: bool) -> dict[str, Any]:

@@ -44,6 +44,12 @@ class VersionConverter(BaseConverter):
         return int(value)
 
 
+class PlainNameConverter(BaseConverter):
+    """A name that no verb of V1 follows: `name:verb` is another path."""
+
+    regex = "[^/:]+"
+
+
 def to_template(rule: str) -> str:
     """A rule as OpenAPI writes it: `/models/{name}`."""
     return _RULE_ARGUMENT.sub(r"{\1}", rule)
