@@ -4,7 +4,6 @@ import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from detector.session import Stop
 from service import line_streams
@@ -12,7 +11,7 @@ from service.admission import Ticket
 from service.asgi_bodies import BYTES_PER_SECOND, ClientGone, Receive, Send, look_at
 from service.exchange import Exchange
 from service.line_streams import Batch, LineReader
-from service.pace import Pace
+from service.pool import Pool
 from service.problems import Problem, translate
 from service.serving import Serving
 
@@ -25,10 +24,8 @@ class LineExchange:
     Parameters
     ----------
     serving : Serving
-    pool : ThreadPoolExecutor
+    pool : Pool
         Where batches are run.
-    pace : Pace
-        Of bytes, by the kind of request.
     reader : LineReader
     exchange : Exchange
     receive, send : callable
@@ -40,8 +37,7 @@ class LineExchange:
     def __init__(
         self,
         serving: Serving,
-        pool: ThreadPoolExecutor,
-        pace: Pace,
+        pool: Pool,
         reader: LineReader,
         exchange: Exchange,
         receive: Receive,
@@ -50,7 +46,6 @@ class LineExchange:
     ) -> None:
         self._serving = serving
         self._pool = pool
-        self._pace = pace
         self._kind = (exchange.model, exchange.version, exchange.template, "lines")
         self._reader = reader
         self._exchange = exchange
@@ -141,7 +136,7 @@ class LineExchange:
         with self._serving.admission.ticket() as ticket:
             await self._admit(batch, ticket, begun)
             stop = Stop()
-            job = self._pool.submit(self._work, batch, stop, begun)
+            job = self._pool.executor.submit(self._work, batch, stop, begun)
             working = asyncio.wrap_future(job)
             working.add_done_callback(look_at)
             try:
@@ -154,7 +149,7 @@ class LineExchange:
 
     async def _admit(self, batch: Batch, ticket: Ticket, begun: float) -> None:
         """Take the batch on; where too much is at work it waits, unless nothing has been answered yet."""
-        seconds = self._pace.estimate(self._kind, batch.n_bytes)
+        seconds = self._pool.byte_pace.estimate(self._kind, batch.n_bytes)
         while True:
             try:
                 ticket.add(rows=len(batch.lines), n_bytes=batch.n_bytes, seconds=seconds)
@@ -168,7 +163,7 @@ class LineExchange:
         started = time.perf_counter()
         run = functools.partial(self._serving.runner.run_in_time, stop=stop, started=begun)
         content = self._reader.answer(batch, run)
-        self._pace.learn(self._kind, batch.n_bytes, time.perf_counter() - started)
+        self._pool.byte_pace.learn(self._kind, batch.n_bytes, time.perf_counter() - started)
         return content
 
     async def _wait(self, working: asyncio.Future, begun: float) -> None:

@@ -9,9 +9,7 @@ import dataclasses
 import functools
 import gc
 import os
-import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from a2wsgi import WSGIMiddleware
@@ -19,12 +17,10 @@ from a2wsgi.wsgi_typing import Environ, IterableChunks, StartResponse, WSGIApp
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from detector.session import Stop
 from service import problems
 from service.access import check_key
-from service.admission import Ticket
 from service.app import build_app
-from service.asgi_bodies import WHOLE, BodyReader, ClientGone, Receive, Send, look_at
+from service.asgi_bodies import WHOLE, BodyReader, ClientGone, Receive, Send
 from service.asgi_lines import LineExchange
 from service.bodies import NDJSON, may_inflate
 from service.calls import Call
@@ -33,8 +29,8 @@ from service.exchange import Exchange, open_exchange
 from service.heads import Known, Repeat
 from service.line_streams import HEADERS, LineReader, check_protocol
 from service.messages import Answer, Body, Head
-from service.pace import Pace
 from service.platform_routes import MAX_BODY_BYTES
+from service.pool import Client, Pool
 from service.problems import Problem
 from service.rounds import Rounds
 from service.routes import check_host, to_template
@@ -45,7 +41,6 @@ Scope = MutableMapping[str, Any]
 
 # Up to here a request is decoded and run in the loop, which all others wait for meanwhile.
 LOOP_BYTES = 64 * 2**10
-BYTE_SECONDS = 1e-7  # of a large body, until one has been seen
 GC_THRESHOLD = (10_000, 20, 20)
 FLASK_THREADS = 4  # for probes, metrics, and what else is not a verb
 WRITE_SECONDS = 0.02  # until what was answered is counted and logged
@@ -80,14 +75,11 @@ class Route:
     arguments: Mapping[str, Any]
 
 
-class Connection(Protocol):
-    """What waits for the answer to one request."""
+class Connection(Client, Protocol):
+    """One that is answered by hand."""
 
     def send(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         """Answer."""
-
-    async def wait_until_gone(self) -> None:
-        """Return when the client has closed its connection."""
 
 
 Refusal = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -105,8 +97,7 @@ class Front:
         self._rounds = Rounds(serving, self._write_soon)
         self._late: set[asyncio.Task] = set()
         self._writing = False
-        self.byte_pace = Pace(BYTE_SECONDS)
-        self._pool = ThreadPoolExecutor(serving.settings.pool_threads, "verbs")
+        self.pool = Pool(serving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the life of the process."""
@@ -131,7 +122,7 @@ class Front:
         """Follow the store no more, count and log what is left, and begin nothing new."""
         self.serving.models.stop()
         self.serving.ledger.write()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.close()
 
     def _find(self, path: str) -> Route | None:
         try:
@@ -187,7 +178,7 @@ class Front:
             return None
         body = self._open_body(headers, receive)
         if not body.is_small(LOOP_BYTES) or may_inflate(headers):
-            return await self._answer_large(reader, exchange, body)
+            return self._closed(await self.pool.read_and_run(reader, exchange, body), exchange)
         answer = await self._answer_small(reader, exchange, body)
         if whole := scope.get("extensions", {}).get(WHOLE):
             self.serving.heads.keep(whole, Known(reader, exchange, int(headers["content-length"])))
@@ -218,6 +209,10 @@ class Front:
         self.serving.ledger.close(exchange, status)
         self._write_soon()
 
+    def _closed(self, answer: Answer, exchange: Exchange) -> Answer:
+        self._close(exchange, answer.status)
+        return answer
+
     def _write_soon(self) -> None:
         if not self._writing:
             self._writing = True
@@ -231,10 +226,27 @@ class Front:
         """With the others of its round; alone where it takes long."""
         content, settled = await body.read(), asyncio.get_running_loop().create_future()
         if reader.is_slow(content):
-            return await self._answer_large(reader, exchange, body, content)
+            return self._closed(await self.pool.read_and_run(reader, exchange, body, content), exchange)
         self._rounds.join(reader, content, exchange, functools.partial(_settle, settled))
         outcome = await settled
-        return outcome if isinstance(outcome, Answer) else await self._answer_long(outcome, exchange, body)
+        if isinstance(outcome, Answer):
+            return outcome
+        return self._closed(await self.pool.run(outcome, exchange, body), exchange)
+
+    async def _answer_lines(
+        self, reader: LineReader, exchange: Exchange, receive: Receive, send: Send
+    ) -> None:
+        lines = LineExchange(
+            self.serving,
+            self.pool,
+            reader,
+            exchange,
+            receive,
+            send,
+            functools.partial(_send_lines_head, send, exchange),
+        )
+        await lines.answer()
+        self._close(exchange, 200)
 
     # --- requests whose head has come before: no scope, no task, no check twice -----------------------------
 
@@ -258,9 +270,12 @@ class Front:
             task.add_done_callback(self._late.discard)
 
     async def _answer_late(self, call: Call, exchange: Exchange, connection: Connection) -> None:
-        answer = await self._settled(self._answer_long(call, exchange, connection), exchange)
+        answer = await self._settled(self._run(call, exchange, connection), exchange)
         if answer is not None:
             connection.send(answer.status, _fields(answer, exchange), answer.body)
+
+    async def _run(self, call: Call, exchange: Exchange, connection: Connection) -> Answer:
+        return self._closed(await self.pool.run(call, exchange, connection), exchange)
 
     def refuse(self, problem: Problem, target: str, client: tuple[str, int] | None) -> Refusal:
         """Status, fields and body of the answer to what is no request, which is counted and logged."""
@@ -268,82 +283,6 @@ class Front:
         answer = problems.answer(problem, exchange)
         self._close(exchange, answer.status)
         return answer.status, _fields(answer, exchange), answer.body
-
-    # --- long and large ones: in the pool, one by one -------------------------------------------------------
-
-    async def _answer_long(self, call: Call, exchange: Exchange, client: BodyReader | Connection) -> Answer:
-        with self.serving.admission.ticket() as ticket:
-            ticket.add(seconds=self.serving.runner.estimate(call))
-            work = functools.partial(self.serving.answer, call, ticket, started=exchange.started)
-            answer = await self._in_pool(work, exchange, client)
-        self._close(exchange, answer.status)
-        return answer
-
-    async def _answer_large(
-        self, reader: Reader, exchange: Exchange, body: BodyReader, content: Body | None = None
-    ) -> Answer:
-        with self.serving.admission.ticket() as ticket:
-            if content is None:
-                content = await body.read(ticket)
-            kind = (exchange.model, exchange.version, exchange.template, *body.form)
-            ticket.add(seconds=self.byte_pace.estimate(kind, len(content)))
-            work = functools.partial(self._read_and_run, reader, content, kind, ticket, exchange)
-            answer = await self._in_pool(work, exchange, body)
-        self._close(exchange, answer.status)
-        return answer
-
-    def _read_and_run(
-        self, reader: Reader, content: Body, kind: tuple, ticket: Ticket, exchange: Exchange, stop: Stop
-    ) -> Answer:
-        started = time.perf_counter()
-        call = reader(content)
-        exchange.rows = call.rows
-        answer = self.serving.answer(call, ticket, stop, exchange.started)
-        self.byte_pace.learn(kind, len(content), time.perf_counter() - started)
-        return answer
-
-    # --- lines: in the pool, batch by batch -----------------------------------------------------------------
-
-    async def _answer_lines(
-        self, reader: LineReader, exchange: Exchange, receive: Receive, send: Send
-    ) -> None:
-        lines = LineExchange(
-            self.serving,
-            self._pool,
-            self.byte_pace,
-            reader,
-            exchange,
-            receive,
-            send,
-            functools.partial(_send_lines_head, send, exchange),
-        )
-        await lines.answer()
-        self._close(exchange, 200)
-
-    async def _in_pool(
-        self, work: Callable[..., Answer], exchange: Exchange, client: BodyReader | Connection
-    ) -> Answer:
-        """Work in a thread, which is stopped when its deadline is over or the client goes."""
-        stop = Stop()
-        job = self._pool.submit(work, stop=stop)
-        working = asyncio.wrap_future(job)
-        working.add_done_callback(look_at)
-        watching = asyncio.ensure_future(client.wait_until_gone())
-        try:
-            await asyncio.wait(
-                {working, watching},
-                timeout=self.serving.runner.seconds_left(exchange.started),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if not working.done():
-                stop.set()
-                if not job.cancel():  # it is at work: what it holds is given back when it ends
-                    await asyncio.wait({working})
-                raise ClientGone if watching.done() else self.serving.runner.too_late()
-            return working.result()
-        finally:
-            stop.set()
-            watching.cancel()
 
 
 def _with_ended_input(app: WSGIApp) -> WSGIApp:

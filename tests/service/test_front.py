@@ -199,7 +199,7 @@ def test_pace_of_small_pictures_is_not_that_of_large_bodies(front):
     body = json.dumps({"instances": rows}).encode()
     picture = encode_image(np.zeros((4, 5), np.float32), (0.0, 16.0))
     learned = []
-    front.byte_pace.learn = lambda kind, *_: learned.append(kind)
+    front.pool.byte_pace.learn = lambda kind, *_: learned.append(kind)
 
     answers = post(
         front,
@@ -312,7 +312,7 @@ def test_request_that_would_wait_too_long_is_refused_at_once(make_front, slow_ru
     """By what such requests took so far."""
     front = make_front(max_body_bytes=2**24, max_rows=100_000, pool_threads=1, max_wait_seconds=0.05)
     kind = ("tiny", "1", "/score", "application/x-npy", "")
-    front.byte_pace.learn(kind, len(LARGE[1]), 10.0)
+    front.pool.byte_pace.learn(kind, len(LARGE[1]), 10.0)
 
     first, refused = post_during(front, slow_runs)
 

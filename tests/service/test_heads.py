@@ -358,7 +358,7 @@ def test_client_that_goes_ends_its_long_call(front, monkeypatch):
         await client.ask(score(NORMAL))
         release = asyncio.Event()
         monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
-        monkeypatch.setattr(front, "_in_pool", lambda work, exchange, who: gone(who, release))
+        monkeypatch.setattr(front.pool, "_watched", lambda work, exchange, who: gone(who, release))
         client.writer.write(score(ANOMALY))
         await asyncio.sleep(0.05)
         client.writer.close()
