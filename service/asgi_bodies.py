@@ -109,6 +109,7 @@ class BodyReader:
         if isinstance(first, Begun):
             return await self._read_slowly(b"", self._next(first), ticket)
         content = self._take(first)
+        self._check(len(content))
         if ticket:
             ticket.add(n_bytes=len(content))
         return (
@@ -163,4 +164,5 @@ class BodyReader:
 
     def _check(self, n_bytes: int) -> None:
         if n_bytes > self._max_bytes:
-            raise Problem("body-too-large", f"a body may have {self._max_bytes} bytes")
+            got = "more, in chunks" if self._length is None else n_bytes
+            raise Problem("body-too-large", f"a body may have {self._max_bytes} bytes, got {got}")

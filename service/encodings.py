@@ -67,7 +67,7 @@ def _inflate_members(content: bytes, max_bytes: int) -> bytes:
             pieces.append(member.decompress(fed, room + 1))
             room -= len(pieces[-1])
             if room < 0:
-                raise Problem("body-too-large", f"a body may have {max_bytes} bytes, inflated from gzip too")
+                raise Problem("body-too-large", f"a body may have {max_bytes} bytes, got more from gzip")
             rest = rest[len(fed) - len(member.unused_data) :]
         if not rest:
             return b"".join(pieces)

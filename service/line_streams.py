@@ -44,10 +44,10 @@ Run = Callable[[Sequence[Call]], Sequence[Any]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """Lines that were there together; `first` is the number of the first, None stands for one too long."""
+    """Lines that were there together, the first one of that number; of one too long there is its length."""
 
     first: int
-    lines: Sequence[bytes | None]
+    lines: Sequence[bytes | int]
     n_bytes: int
 
 
@@ -65,8 +65,9 @@ class Lines:
     def __init__(self, max_rows: int, max_line_bytes: int) -> None:
         self._max_rows = max_rows
         self._max_line_bytes = max_line_bytes
-        self._begun, self._is_too_long = bytearray(), False
-        self._ready: deque[bytes | None] = deque()
+        self._begun = bytearray()
+        self._lost = 0  # bytes of the begun line, where it is too long
+        self._ready: deque[bytes | int] = deque()
         self.rows = 0  # taken
         self.n_bytes = 0  # of the lines that are ready
 
@@ -100,24 +101,31 @@ class Lines:
         first, lines, n_bytes = self.rows, [], 0
         while self._ready and len(lines) < self._max_rows and n_bytes < BATCH_BYTES:
             lines.append(self._ready.popleft())
-            n_bytes += len(lines[-1] or b"")
+            n_bytes += _size(lines[-1])
         self.rows += len(lines)
         self.n_bytes -= n_bytes
         return Batch(first, lines, n_bytes)
 
     def _extend(self, part: bytes) -> None:
-        if self._is_too_long:
+        if self._lost:
+            self._lost += len(part)
             return
         self._begun += part
         if len(self._begun) > self._max_line_bytes:
-            self._begun, self._is_too_long = bytearray(), True
+            self._lost = len(self._begun)
+            self._begun = bytearray()
 
     def _end_line(self) -> None:
-        line = None if self._is_too_long else bytes(self._begun.strip(_BLANKS))
-        self._begun, self._is_too_long = bytearray(), False
-        if line != b"":
+        line = self._lost or bytes(self._begun.strip(_BLANKS))
+        self._begun, self._lost = bytearray(), 0
+        if line:
             self._ready.append(line)
-            self.n_bytes += len(line or b"")
+            self.n_bytes += _size(line)
+
+
+def _size(line: bytes | int) -> int:
+    """What is kept of a line."""
+    return 0 if isinstance(line, int) else len(line)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,13 +239,13 @@ class LineReader:
                 refused[row] = to_error_line(_of_line(problem), row)
         return (list(good), np.concatenate(list(good.values())) if good else np.empty(0)), refused
 
-    def _decode_plain(self, lines: Sequence[bytes | None]) -> np.ndarray | None:
+    def _decode_plain(self, lines: Sequence[bytes | int]) -> np.ndarray | None:
         """Lines that are arrays of numbers, read as one body; None where each has to be looked at.
 
         Joined they are as many instances as there are lines. Since each begins with a bracket and closes as
         many as it opens, each then is one instance.
         """
-        if self.expected.cells or None in lines or not all(map(_is_plain, lines)):
+        if self.expected.cells or not all(map(_is_plain, lines)):
             return None
         rank = self._rank(lines[0])
         read = NumberReader().read(b'{"instances":[%s]}' % b",".join(lines), rank)
@@ -245,10 +253,11 @@ class LineReader:
             return None
         return self._as_samples(read[0])
 
-    def _decode_line(self, line: bytes | None) -> np.ndarray:
+    def _decode_line(self, line: bytes | int) -> np.ndarray:
         """One sample, with the axis of a batch."""
-        if line is None:
-            raise Problem("line-too-long", f"a line may have {self.max_line_bytes} bytes here")
+        if isinstance(line, int):
+            sentence = f"a line may have {self.max_line_bytes} bytes here, got {line}"
+            raise Problem("line-too-long", sentence)
         rank = self._rank(line)
         instances = read_array(b"[%s]" % line, INSTANCES, rank, self.expected, first=0, byte=-1)
         if len(instances) != 1:
@@ -276,7 +285,9 @@ class LineReader:
         return samples if samples.shape[1:] == shape else None
 
 
-def _is_plain(line: bytes) -> bool:
+def _is_plain(line: bytes | int) -> bool:
+    if isinstance(line, int):
+        return False
     return line.startswith(b"[") and b'"' not in line and line.count(b"[") == line.count(b"]")
 
 

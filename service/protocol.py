@@ -73,7 +73,8 @@ class HttpProtocol(HttpToolsProtocol):
         if begins and self._is_whole():
             self.scope["extensions"] = {WHOLE: data}
         if self._unread > HEAD_BYTES:
-            self._refuse(Problem("header-too-large", f"a head may have {HEAD_BYTES} bytes"))
+            sentence = f"a head may have {HEAD_BYTES} bytes, got at least {self._unread}"
+            self._refuse(Problem("header-too-large", sentence))
         if self._is_answering():
             self._stop_watching()
         elif self._deadline is None:
@@ -165,12 +166,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _check_size(self) -> None:
         if len(self.url) > TARGET_BYTES:
-            self._fail("uri-too-long", f"a request target may have {TARGET_BYTES} bytes")
-        fits = self._unread <= FIELD_BYTES or all(
-            len(name) + len(value) <= FIELD_BYTES for name, value in self.headers
-        )
-        if len(self.headers) > MAX_FIELDS or not fits:
-            self._fail("header-too-large", f"a head may have {MAX_FIELDS} fields of {FIELD_BYTES} bytes each")
+            self._fail("uri-too-long", f"a request target may have {TARGET_BYTES} bytes, got {len(self.url)}")
+        if len(self.headers) > MAX_FIELDS:
+            got = len(self.headers)
+            self._fail("header-too-large", f"a head may have {MAX_FIELDS} fields, got {got}")
+        if self._unread <= FIELD_BYTES:
+            return
+        longest = max((len(name) + len(value) for name, value in self.headers), default=0)
+        if longest > FIELD_BYTES:
+            self._fail("header-too-large", f"a field of a head may have {FIELD_BYTES} bytes, got {longest}")
 
     def _check_framing(self) -> None:
         version, fields = self.parser.get_http_version(), dict(self.headers)

@@ -158,7 +158,7 @@ def read_body(limit: int, ticket: Ticket | None = None) -> bytes:
     except Exception as error:  # each server has classes of its own for chunks that are none
         raise Problem("bad-request", "the body is not framed as HTTP/1.1 has it") from error
     if len(content) > limit:
-        raise Problem("body-too-large", f"a body may have {limit} bytes")
+        raise Problem("body-too-large", f"a body may have {limit} bytes, got more, in chunks")
     return content
 
 
@@ -171,7 +171,7 @@ def _from_http(error: HTTPException) -> Problem:
     details = {
         404: f"there is nothing at {request.path[:200]!r}",
         405: f"the path takes {allowed}, got {request.method}",
-        413: f"a body may have {request.max_content_length} bytes",
+        413: f"a body may have {request.max_content_length} bytes, got {request.content_length}",
     }
     detail = details.get(error.code, error.description or error.name)
     return Problem(_HTTP_TYPES[error.code], detail, headers={"Allow": allowed} if allowed else None)

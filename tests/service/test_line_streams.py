@@ -48,7 +48,7 @@ def post(client):
     return post
 
 
-def cut(body: bytes, places: list[int], lines: Lines) -> list[bytes | None]:
+def cut(body: bytes, places: list[int], lines: Lines) -> list[bytes | int]:
     """All lines of a body that comes in chunks, batches taken in between."""
     taken = []
     for start, end in zip([0, *sorted(places)], [*sorted(places), len(body)], strict=True):
@@ -70,9 +70,11 @@ def cut(body: bytes, places: list[int], lines: Lines) -> list[bytes | None]:
     st.lists(st.integers(0, 60), max_size=8),
 )
 def test_lines_are_the_same_in_any_chunks(parts, places):
-    """Blank ones left out, those of more than six bytes known as too long."""
+    """Blank ones left out, those of more than six bytes known by their length alone."""
     body = b"\n".join(parts)
-    expected = [None if len(part) > 6 else part.strip() for part in parts if len(part) > 6 or part.strip()]
+    expected = [
+        len(part) if len(part) > 6 else part.strip() for part in parts if len(part) > 6 or part.strip()
+    ]
 
     assert cut(body, [min(place, len(body)) for place in places], Lines(3, 6)) == expected
 
@@ -220,6 +222,7 @@ def test_a_long_line_is_refused_and_the_next_one_answered(post):
     first, second = post("/score", b"[" + b" " * LINE_BYTES + b"1,2,3]\n[1,2,3]")
 
     assert first["error"]["type"] == "line-too-long"
+    assert first["error"]["detail"] == f"a line may have {LINE_BYTES} bytes here, got {LINE_BYTES + 7}"
     assert second["score"] == pytest.approx(3)
 
 
