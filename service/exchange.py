@@ -31,7 +31,7 @@ class Exchange:
     rows : int or None
         Samples in the body.
     problem : str or None
-        The problem type of the answer.
+        The problem type of the answer, or of what ended an answer of lines that had begun.
     status : int
         Of the answer; 0 until it is made.
     seconds : float

@@ -88,6 +88,7 @@ def _access_fields(exchange: "Exchange") -> dict[str, Any]:
         "time": _to_text(exchange.ended),
         "path": exchange.template,
         "status": exchange.status,
+        "problem": exchange.problem,
         "request_id": exchange.request_id,
         "method": exchange.method,
         "duration_seconds": round(exchange.seconds, 6),

@@ -199,7 +199,7 @@ class Metrics:
         for exchange in exchanges:
             labels = (exchange.template, exchange.model, exchange.version, str(exchange.status))
             seconds.setdefault(labels, []).append(exchange.seconds)
-            if exchange.problem and (exchange.status < 500 or exchange.status == 503):
+            if exchange.problem and (400 <= exchange.status < 500 or exchange.status == 503):
                 self._child(self._rejected, exchange.problem).inc()
         for labels, values in seconds.items():
             self._child(self._requests, *labels).inc(len(values))

@@ -85,7 +85,11 @@ def test_a_line_is_answered_before_the_next_one_is_sent(server):
 
 
 def test_lines_before_a_pause_are_answered_and_the_pause_ends_the_body(server):
-    """The status is out already, so the last line says what happened; it has no row."""
+    """The status is out already, so the last line says what happened; it has no row.
+
+    It is counted by its status and not as refused; the log has both.
+    """
+    answered, before = ("residual_requests_total", "200", "/score", "tiny", "1"), server.metrics()
     with LiveConnection(server.address) as connection:
         connection.send(HEAD + chunk(b"[1,2,3]\n[1,2,"))
         assert connection.head() == 200
@@ -95,6 +99,10 @@ def test_lines_before_a_pause_are_answered_and_the_pause_ends_the_body(server):
         assert last.keys() == {"error"}
         assert (last["error"]["type"], last["error"]["status"]) == ("request-timeout", 408)
         assert connection.part() is None
+    wait_until(lambda: server.metrics()[answered] == before.get(answered, 0) + 1)
+    refused = ("residual_rejected_total", "request-timeout")
+    assert server.metrics().get(refused) == before.get(refused)
+    assert '"status":200,"problem":"request-timeout"' in server.lines()
 
 
 def test_pause_before_the_first_line_has_its_status(server):

@@ -39,6 +39,7 @@ def test_one_request_leaves_one_line(lines):
         "method": "POST",
         "path": "/score",
         "status": 200,
+        "problem": None,
         "model": "tiny",
         "version": "1",
         "rows": 1,
@@ -51,6 +52,7 @@ def test_a_refused_request_leaves_its_template(lines):
     (line,) = lines("GET", "/models/none")
 
     assert (line["path"], line["status"], line["model"], line["rows"]) == ("/models/{name}", 404, None, None)
+    assert line["problem"] == "no-such-model"
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
