@@ -171,6 +171,7 @@ class Front:
         if route.endpoint is None:
             await self._pass_on(scope, headers, receive, send)
             return None
+        models = self.serving.models.models
         reader = self._open(route, scope, headers, exchange)
         if isinstance(reader, LineReader):
             check_protocol(scope["http_version"])
@@ -181,7 +182,8 @@ class Front:
             return self._closed(await self.pool.read_and_run(reader, exchange, body), exchange)
         answer = await self._answer_small(reader, exchange, body)
         if whole := scope.get("extensions", {}).get(WHOLE):
-            self.serving.heads.keep(whole, Known(reader, exchange, int(headers["content-length"])))
+            known = Known(reader, exchange, int(headers["content-length"]))
+            self.serving.heads.keep(whole, known, models)
         return answer
 
     async def _pass_on(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:

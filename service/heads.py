@@ -11,7 +11,7 @@ from typing import Any
 from service.endpoints import SHAPING_HEADERS, Endpoint, Reader
 from service.exchange import Exchange, is_id
 from service.messages import Head
-from service.registry import ModelRegistry
+from service.registry import Model, ModelRegistry
 
 MAX_READERS = 1000
 MAX_HEADS = 1000
@@ -20,7 +20,8 @@ HEAD_BYTES = 2**11
 HEAD_LINES = 64
 _END = b"\r\n\r\n"
 # Fields that differ from request to request and decide nothing but the id; in lower case.
-_ID, _TRACE = b"\r\nx-request-id: ", b"\r\ntraceparent: "
+_ID_NAME = b"\r\nx-request-id:"
+_ID, _TRACE = _ID_NAME + b" ", b"\r\ntraceparent: "
 
 
 class Readers:
@@ -96,14 +97,24 @@ class Heads:
             return None
         return Repeat(known, request_id, data[end:])
 
-    def keep(self, data: bytes, known: Known) -> None:
-        """Know the head of a whole request from now on."""
+    def keep(self, data: bytes, known: Known, models: Mapping[str, Model]) -> None:
+        """Know the head of a whole request from now on, unless others than these models are loaded by now."""
         head, request_id = _split(data[: len(data) - known.n_bytes])
         is_own = request_id in (None, known.exchange.request_id)  # of several no one is an id
-        if is_own and len(head) <= HEAD_BYTES and head.count(b"\r\n") <= HEAD_LINES:
+        if models is self._snapshot and is_own and _is_plain(head):
             if len(self._kept) >= MAX_HEADS:
                 self._kept.clear()
             self._kept[head] = known
+
+
+def _is_plain(head: bytes) -> bool:
+    """Whether this is one head, not too long, and without an id in some other spelling."""
+    return (
+        len(head) <= HEAD_BYTES
+        and head.count(b"\r\n") <= HEAD_LINES
+        and head.find(_END) == len(head) - len(_END)
+        and _ID_NAME not in head.lower()
+    )
 
 
 def _split(head: bytes) -> tuple[bytes, str | None]:

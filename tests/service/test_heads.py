@@ -183,6 +183,36 @@ def test_what_is_no_id_becomes_none(front, fields):
     talk(front, conversation)
 
 
+@pytest.mark.parametrize("spelling", [b"X-Request-Id:a-1", b"X-Request-Id:  a-1", b"x-request-id:\ta-1"])
+def test_id_in_another_spelling_stays_that_of_its_request(front, spelling):
+    """However often its head comes, and none of it is taken for a part of another."""
+    sent = score(NORMAL, ("X", "a")).replace(b"X: a", spelling)
+
+    async def conversation(client: Client) -> None:
+        answers = [await client.ask(sent) for _ in range(3)]
+        doubled = await client.ask(sent.replace(spelling, b"X-Request-Id: b\r\n" + spelling))
+
+        assert [answer.fields["x-request-id"] for answer in answers] == ["a-1"] * 3
+        assert re.fullmatch("[0-9a-f]{32}", doubled.fields["x-request-id"])
+
+    talk(front, conversation)
+
+
+@pytest.mark.parametrize("around", [(b"", b"\r\n"), (b"\r\n\r\n", b""), (score(ANOMALY), b"")])
+def test_only_one_whole_request_is_kept(front, around):
+    """Not two of one packet, nor what stands before or behind."""
+    kept = front.serving.heads
+
+    async def conversation(client: Client) -> None:
+        before, behind = around
+        client.writer.write(before + score(NORMAL) + behind)
+        assert all([(await client.answer()).status == 200 for _ in range(1 + (before == score(ANOMALY)))])
+
+    talk(front, conversation)
+    assert not kept.find(score(NORMAL))
+    assert not kept._kept
+
+
 def test_bad_body_behind_a_known_head_has_its_problem(front):
     """And the next good one its scores."""
 
@@ -294,6 +324,22 @@ def test_new_version_is_asked_by_the_same_head(front, store):
 
         assert [answer.fields["x-model-version"] for answer in (*old, *new)] == ["1", "1", "2", "2"]
         assert len(client.parsed) == 2
+
+    talk(front, conversation)
+
+
+def test_answer_of_a_version_that_was_replaced_meanwhile_keeps_no_head(front, store):
+    """Though a request that came between has shown that others are loaded."""
+
+    async def conversation(client: Client) -> None:
+        client.protocol.data_received(score(NORMAL))
+        await asyncio.sleep(0)  # it waits for its round
+        publish_model(store, "tiny")
+        front.serving.models.poll()
+        assert front.find_repeat(score(NORMAL)) is None
+        old, new = await client.answer(), await client.ask(score(NORMAL))
+
+        assert [answer.fields["x-model-version"] for answer in (old, new)] == ["1", "2"]
 
     talk(front, conversation)
 
@@ -434,10 +480,10 @@ def test_no_more_than_so_many_heads_are_kept(front):
     for number in range(MAX_HEADS):
         sent = score(NORMAL, ("X", str(number)))
         known = Known(None, open_exchange("POST", "/score", None, None), len(sent.partition(b"\r\n\r\n")[2]))
-        kept.keep(sent, known)
+        kept.keep(sent, known, front.serving.models.models)
     assert kept.find(first).known.n_bytes == known.n_bytes
 
-    kept.keep(score(NORMAL, ("X", "another")), known)
+    kept.keep(score(NORMAL, ("X", "another")), known, front.serving.models.models)
 
     assert kept.find(first) is None
     assert kept.find(score(NORMAL, ("X", "another"))).known is known
