@@ -1,6 +1,7 @@
 """From data to answers: a real fit on digits, the real gunicorn, real HTTP."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -21,23 +22,29 @@ PNG = {"Content-Type": "image/png"}
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def fitted(tmp_path_factory):
     """A store with `digits` version 1, fitted through the command line."""
-    store = ModelStore(tmp_path_factory.mktemp("end_to_end") / "models")
+    store = ModelStore(tmp_path_factory.mktemp("fitted") / "models")
     fit_digits(store)
     return store
 
 
 @pytest.fixture(scope="module")
-def detector(store):
-    """Version 1 in this process."""
-    return Detector.load(store.folder("digits", 1))
+def store(fitted, tmp_path_factory, arguments):
+    """The same for each server, which a test adds to."""
+    return ModelStore(shutil.copytree(fitted.root, tmp_path_factory.mktemp("end_to_end") / "models"))
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def detector(fitted):
+    """Version 1 in this process."""
+    return Detector.load(fitted.folder("digits", 1))
+
+
+@pytest.fixture(scope="module")
+def server(store, tmp_path_factory, arguments):
     """Two workers on the store."""
-    server = GunicornServer(store, tmp_path_factory.mktemp("log") / "log")
+    server = GunicornServer(store, tmp_path_factory.mktemp("log") / "log", arguments)
     yield server
     server.stop()
 

@@ -48,9 +48,10 @@ def clients_python():
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, arguments):
     """Two workers on the ready-made model, and maybe models of the user's own."""
-    server = GunicornServer(ModelStore(ROOT / "models"), tmp_path_factory.mktemp("clients") / "log")
+    log = tmp_path_factory.mktemp("clients") / "log"
+    server = GunicornServer(ModelStore(ROOT / "models"), log, arguments)
     yield server
     server.stop()
 

@@ -46,9 +46,9 @@ def store(data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def server(store, tmp_path_factory, arguments):
     """One gunicorn for all of them."""
-    server = GunicornServer(store, tmp_path_factory.mktemp("log") / "log")
+    server = GunicornServer(store, tmp_path_factory.mktemp("log") / "log", arguments)
     yield server
     server.stop()
 

@@ -13,10 +13,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def server(store, tmp_path_factory, arguments):
     """Two workers that take 100 kB at a time."""
     log = tmp_path_factory.mktemp("gunicorn") / "log"
-    server = GunicornServer(store, log, default_model="tiny", max_body_bytes=100_000)
+    server = GunicornServer(store, log, arguments, default_model="tiny", max_body_bytes=100_000)
     yield server
     assert server.stop() == 0
 

@@ -10,18 +10,12 @@ import pytest
 import requests
 
 from detector import ModelStore
-from tests.gunicorn_server import GTHREAD, SECONDS, GunicornServer, wait_until
+from tests.gunicorn_server import SECONDS, GunicornServer, wait_until
 from tests.model_folder import publish_model
 
 pytestmark = pytest.mark.slow
 
 BODY = {"instances": [[1.0, 2.0, 30.0], [1.0, 2.0, 0.5]]}
-
-
-@pytest.fixture(scope="module", params=[(), GTHREAD], ids=["front", "gthread"])
-def arguments(request):
-    """Of gunicorn."""
-    return request.param
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""600 clients that send nothing, half a head or half a body, beside one that is in a hurry."""
+"""600 clients that send nothing, half a head or half a body, beside one that is in a hurry.
+
+Of the front's worker alone: under gthread each of them holds a thread.
+"""
 
 import http.client
 import json
