@@ -249,12 +249,12 @@ def _names_of_no_value(content: bytes, steps: Sequence[str | int], value_type: A
     """Members of the object at this place that are not of that type, say numbers.
 
     None where only a strict reader sees the fault: in a number beyond float64, or before a second member of
-    the same name, which hides the first.
+    the same name, which hides the first; and where a text is not UTF-8, which that reader has not come to.
     """
     try:
         place = functools.reduce(operator.getitem, steps, msgspec.json.decode(content))
         return [name for name, value in place.items() if not _is_value(value, value_type)]
-    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError):
+    except (msgspec.DecodeError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return []
 
 

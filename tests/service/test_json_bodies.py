@@ -166,6 +166,21 @@ def test_threads_decode_at_the_same_time():
     assert not wrong
 
 
+@pytest.mark.parametrize(
+    ("row", "got"),
+    [
+        (b'{"a":"\xff"}', "text"),
+        (b'{"a":null,"b":"\xff"}', "null"),
+        (b'{"a":{"\xff":1}}', "an object"),
+    ],
+)
+def test_text_that_is_not_utf8_does_not_hide_a_fault_before_it(row, got):
+    """The row is told, and which of its values where that can be read."""
+    problem = outcome(decode_json, b'{"instances":[%s]}' % row, KINDS["row"])
+
+    assert (problem.type, problem.detail) == ("invalid-input", f"/instances/0: must be a number, got {got}")
+
+
 def test_too_many_rows_are_refused_by_both_readers():
     """With both numbers; an option that is none comes first."""
     expected = KINDS["latent"]
