@@ -81,6 +81,9 @@ class Connection(Client, Protocol):
     def send(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         """Answer."""
 
+    def close(self) -> None:
+        """End without an answer."""
+
 
 Refusal = tuple[int, list[tuple[bytes, bytes]], bytes]
 
@@ -265,7 +268,7 @@ class Front:
 
     def _hand_over(self, connection: Connection, exchange: Exchange, outcome: Answer | Call) -> None:
         if isinstance(outcome, Answer):
-            connection.send(outcome.status, _fields(outcome, exchange), outcome.body)
+            _send_by_hand(outcome, exchange, connection)
         else:
             task = asyncio.ensure_future(self._answer_late(outcome, exchange, connection))
             self._late.add(task)  # the loop alone would let it be collected
@@ -274,7 +277,7 @@ class Front:
     async def _answer_late(self, call: Call, exchange: Exchange, connection: Connection) -> None:
         answer = await self._settled(self._run(call, exchange, connection), exchange)
         if answer is not None:
-            connection.send(answer.status, _fields(answer, exchange), answer.body)
+            _send_by_hand(answer, exchange, connection)
 
     async def _run(self, call: Call, exchange: Exchange, connection: Connection) -> Answer:
         return self._closed(await self.pool.run(call, exchange, connection), exchange)
@@ -337,6 +340,14 @@ def _fields(answer: Answer, exchange: Exchange) -> list[tuple[bytes, bytes]]:
 async def _send(answer: Answer, exchange: Exchange, send: Send) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": _fields(answer, exchange)})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _send_by_hand(answer: Answer, exchange: Exchange, connection: Connection) -> None:
+    try:
+        connection.send(answer.status, _fields(answer, exchange), answer.body)
+    except Exception:
+        connection.close()  # no client waits for ever for what could not be sent
+        raise
 
 
 async def _send_lines_head(send: Send, exchange: Exchange) -> None:

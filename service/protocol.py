@@ -282,6 +282,10 @@ class RepeatCycle:
             protocol.transport.close()
         protocol.on_response_complete()
 
+    def close(self) -> None:
+        """End without an answer."""
+        self._protocol.transport.close()
+
 
 class OneWrite:
     """A transport that sends the head of an answer together with the beginning of its body.

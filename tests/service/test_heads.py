@@ -364,6 +364,25 @@ def test_call_that_takes_long_is_answered_from_the_pool(front, monkeypatch):
     talk(front, conversation)
 
 
+@pytest.mark.parametrize("takes_long", [False, True])
+def test_answer_that_cannot_be_sent_closes_the_connection(front, monkeypatch, takes_long):
+    """Its client does not wait for ever."""
+
+    def fail(*arguments: Any) -> None:
+        raise ValueError("not foreseen")
+
+    async def conversation(client: Client) -> None:
+        await client.ask(score(NORMAL))
+        monkeypatch.setattr(front_module, "_fields", fail)
+        if takes_long:
+            monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+        client.writer.write(score(ANOMALY))
+        async with asyncio.timeout(SECONDS):
+            assert await client.reader.read() == b""
+
+    talk(front, conversation)
+
+
 def infer(data: list, **tensor: Any) -> bytes:
     """A POST of one tensor for `pictures`, padded to one length."""
     document = {"inputs": [{"name": "samples", **tensor, "data": data}]}
