@@ -4,7 +4,8 @@ import os
 
 from flask import Flask
 
-from service import health, metrics, openapi, platform_routes, routes
+from service import health, metrics, openapi, routes
+from service.platforms import routes as platform_routes
 from service.serving import Serving, open_store
 from service.settings import Settings
 

@@ -13,16 +13,16 @@ import numpy as np
 
 from detector import Compressed, Detector, InputError, Scores
 from detector.inference import ERROR_MAP
-from service import answers, codecs, verbs
-from service.bodies import JSON, NDJSON, PNG, Decoded, Expected, Limits, Timestamp
+from service import answers, verbs
+from service.answers.replies import Result, reply_to
+from service.bodies import JSON, NDJSON, PNG, Decoded, Expected, Limits, Timestamp, codecs
+from service.bodies.encodings import check_identity, inflate
 from service.calls import Call
-from service.encodings import check_identity, inflate
 from service.exchange import Exchange
-from service.line_streams import LineReader
+from service.lines.streams import LineReader
 from service.messages import Answer, Body, Head
 from service.problems import Problem
 from service.registry import ModelRegistry
-from service.replies import Result, reply_to
 
 PREFIXES = (
     "",

@@ -21,15 +21,15 @@ from service import problems
 from service.access import check_key
 from service.app import build_app
 from service.asgi_bodies import WHOLE, BodyReader, ClientGone, Receive, Send
-from service.asgi_lines import LineExchange
 from service.bodies import NDJSON, may_inflate
 from service.calls import Call
 from service.endpoints import Endpoint, Reader
 from service.exchange import Exchange, open_exchange
 from service.heads import Known, Repeat
-from service.line_streams import HEADERS, LineReader, check_protocol
+from service.lines.asgi import LineExchange
+from service.lines.streams import HEADERS, LineReader, check_protocol
 from service.messages import Answer, Body, Head
-from service.platform_routes import MAX_BODY_BYTES
+from service.platforms.routes import MAX_BODY_BYTES
 from service.pool import Client, Pool
 from service.problems import Problem
 from service.rounds import Rounds

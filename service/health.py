@@ -8,7 +8,8 @@ from typing import Any
 from flask import Blueprint, Response
 
 from detector import StoreError
-from service import bodies, codecs
+from service import bodies
+from service.bodies import codecs
 from service.problems import Problem
 from service.registry import Entry, Model, ModelRegistry
 

@@ -7,9 +7,11 @@ from typing import Any
 from flask import Blueprint, Response
 
 from detector.latents import DTYPES
-from service import answers, bodies, codecs, platform_schemas, problems
+from service import answers, bodies, problems
+from service.bodies import codecs
 from service.endpoints import VERBS
-from service.open_inference import HEADER_LENGTH
+from service.platforms import schemas as platform_schemas
+from service.platforms.open_inference import HEADER_LENGTH
 
 VERSION = "0.1.0"
 

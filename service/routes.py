@@ -18,11 +18,11 @@ from service.admission import Ticket
 from service.bodies import NDJSON
 from service.endpoints import Endpoint
 from service.exchange import Exchange, open_exchange
-from service.line_streams import HEADERS, LineReader, check_protocol
+from service.lines.streams import HEADERS, LineReader, check_protocol
+from service.lines.wsgi import answer_lines
 from service.messages import Answer, Head
 from service.problems import Problem
 from service.serving import Serving
-from service.wsgi_lines import answer_lines
 
 _RULE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 _HTTP_TYPES = {

@@ -13,7 +13,7 @@ from service.heads import Heads, Readers
 from service.ledger import Ledger
 from service.messages import Answer
 from service.metrics import Metrics
-from service.platform_endpoints import platform_endpoints
+from service.platforms.endpoints import platform_endpoints
 from service.registry import ModelRegistry
 from service.runner import Runner
 from service.settings import Settings

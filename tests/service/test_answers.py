@@ -17,8 +17,8 @@ from werkzeug.test import TestResponse
 from detector import Detector, ModelStore
 from detector.images import encode_heat_map, read_image
 from service.answers import encode
+from service.answers.replies import reply_to
 from service.app import EXTENSION, create_app
-from service.replies import reply_to
 from service.settings import Settings
 from tests.model_folder import CLASSIFIER, LATENT_INT8, MIXED, publish_model
 from tests.service.answers import assert_problem, from_npy, to_npy

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.array_bodies import RAW_DTYPES, raw_type
 from service.bodies import Decoded, Expected, Limits
-from service.codecs import decoder
+from service.bodies.arrays import RAW_DTYPES, raw_type
+from service.bodies.codecs import decoder
 from service.problems import Problem
 
 LIMITS = Limits(max_rows=10, max_bytes=100)

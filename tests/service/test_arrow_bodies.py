@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from service import bodies
 from service.bodies import ARROW, CSV, JSON, PARQUET, Decoded, Expected, Limits
-from service.codecs import DECODERS, decoder
-from service.parquet_outline import MAX_PAGES, Outline
+from service.bodies.codecs import DECODERS, decoder
+from service.bodies.parquet_outline import MAX_PAGES, Outline
 from service.problems import Problem
 
 PROBLEMS = ("malformed-body", "invalid-input", "too-many-rows", "body-too-large")

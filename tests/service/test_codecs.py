@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as st_numpy
 from detector.images import encode_image
 from service import bodies
 from service.bodies import JSON, NPY, PNG, Expected, Limits
-from service.codecs import (
+from service.bodies.codecs import (
     decode_query,
     decoder,
     merge_options,

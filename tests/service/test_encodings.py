@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.encodings import MAX_MEMBERS, inflate
+from service.bodies.encodings import MAX_MEMBERS, inflate
 from service.problems import Problem
 
 TEXT = b'{"instances": [[1, 2, 3]]}'

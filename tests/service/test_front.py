@@ -13,7 +13,7 @@ import pytest
 from detector import Detector, session
 from detector.images import encode_image
 from detector.session import Session
-from service import codecs
+from service.bodies import codecs
 from service.front import LOOP_BYTES, Front, create_front
 from tests.asgi_client import AsgiRequest, post_together
 from tests.service.answers import read_metrics, to_npy

@@ -18,10 +18,10 @@ from uvicorn.server import ServerState
 
 from detector.images import encode_image
 from service import front as front_module
-from service import open_inference
 from service.exchange import open_exchange
 from service.front import Front, create_front
 from service.heads import HEAD_BYTES, MAX_HEADS, Heads, Known
+from service.platforms import open_inference
 from service.protocol import HttpProtocol
 from tests.model_folder import publish_model
 from tests.raw_http import request

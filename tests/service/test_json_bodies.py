@@ -10,10 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service import json_bodies, json_numbers
-from service.bodies import Expected, Limits
-from service.json_bodies import decode_json, decode_plain, decode_strictly
-from service.json_numbers import NumberReader
+from service.bodies import Expected, Limits, json_bodies, json_numbers
+from service.bodies.json_bodies import decode_json, decode_plain, decode_strictly
+from service.bodies.json_numbers import NumberReader
 from tests.service.json_texts import KINDS, LIMITS, OPTIONS, draw_body, is_same, outcome
 
 NUMBERS = st.one_of(

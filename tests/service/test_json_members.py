@@ -5,9 +5,9 @@ import json
 import pytest
 
 from service.bodies import Limits
-from service.json_bodies import decode_json, decode_strictly
-from service.json_members import find_repeated
-from service.json_slices import SLICE_BYTES, decode_slices
+from service.bodies.json_bodies import decode_json, decode_strictly
+from service.bodies.json_members import find_repeated
+from service.bodies.json_slices import SLICE_BYTES, decode_slices
 from tests.service.answers import assert_problem
 from tests.service.json_texts import KINDS, OPTIONS
 

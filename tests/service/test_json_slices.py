@@ -11,11 +11,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service import json_cuts, json_slices
-from service.bodies import Expected, Limits
-from service.json_bodies import decode_json, decode_strictly
-from service.json_cuts import find_cut
-from service.json_slices import SLICE_BYTES, decode_slices
+from service.bodies import Expected, Limits, json_cuts, json_slices
+from service.bodies.json_bodies import decode_json, decode_strictly
+from service.bodies.json_cuts import find_cut
+from service.bodies.json_slices import SLICE_BYTES, decode_slices
 from service.problems import Problem
 from tests.service.json_texts import KINDS, OPTIONS, draw_body, is_same, outcome
 

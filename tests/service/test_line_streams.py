@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from detector import Detector, ModelStore
 from service.app import EXTENSION
 from service.exchange import open_exchange
-from service.line_streams import BATCH_BYTES, LINE_BYTES, LineReader, Lines
+from service.lines.streams import BATCH_BYTES, LINE_BYTES, LineReader, Lines
 from service.messages import Head
 from service.serving import Serving
 from tests.model_folder import CLASSIFIER, MIXED, publish_model

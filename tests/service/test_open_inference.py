@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from detector import Detector
 from detector.images import encode_image
-from service import open_inference, verbs
+from service import verbs
 from service.bodies import Limits
+from service.platforms import open_inference
+from service.platforms.tensors import numbers_from_json
 from service.problems import Problem
-from service.tensors import numbers_from_json
 from tests.model_folder import MIXED, expected_score, write_model_folder
 
 LIMITS = Limits(50, 20_000)

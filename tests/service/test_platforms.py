@@ -12,7 +12,7 @@ import pytest
 
 from service import answers
 from service.front import create_front
-from service.platform_routes import MAX_BODY_BYTES
+from service.platforms.routes import MAX_BODY_BYTES
 from tests.asgi_client import AsgiRequest, post_together
 from tests.model_folder import expected_score, publish_model
 from tests.service.answers import assert_problem, read_metrics

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from detector import InputError
 from service.bodies import Decoded, Expected, Limits
-from service.codecs import decoder
+from service.bodies.codecs import decoder
 from service.problems import Problem
 
 LIMITS = Limits(max_rows=1000, max_bytes=100_000)

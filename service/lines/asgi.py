@@ -6,11 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from detector.session import Stop
-from service import line_streams
 from service.admission import Ticket
 from service.asgi_bodies import BYTES_PER_SECOND, ClientGone, Receive, Send, look_at
 from service.exchange import Exchange
-from service.line_streams import Batch, LineReader
+from service.lines import streams
+from service.lines.streams import Batch, LineReader
 from service.pool import Pool
 from service.problems import Problem, translate
 from service.serving import Serving
@@ -74,7 +74,7 @@ class LineExchange:
             if not self._started:
                 raise
             self._exchange.problem = translate(error).type
-            last = line_streams.to_error_line(error)
+            last = streams.to_error_line(error)
             await self._send({"type": "http.response.body", "body": last})
         finally:
             if self._receiving:
@@ -89,7 +89,7 @@ class LineExchange:
             await self._send({"type": "http.response.body", "body": content, "more_body": True})
             self._exchange.rows = self._lines.rows
         if not self._started:
-            raise line_streams.no_lines()
+            raise streams.no_lines()
 
     # --- receiving ------------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class LineExchange:
             except Problem:
                 if not self._started or self._serving.runner.seconds_left(begun) < 0:
                     raise
-            await asyncio.sleep(line_streams.RETRY_SECONDS)
+            await asyncio.sleep(streams.RETRY_SECONDS)
 
     def _work(self, batch: Batch, stop: Stop, begun: float) -> bytes:
         started = time.perf_counter()

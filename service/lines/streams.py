@@ -16,13 +16,13 @@ import orjson
 
 from detector import Detector, DetectorError, InputError
 from service import answers, problems
+from service.answers.replies import reply_to
 from service.bodies import INSTANCES, Expected, Limits
+from service.bodies.json_numbers import NumberReader
+from service.bodies.json_shapes import OPENING, dtype_of, instance_shape, rank_of
+from service.bodies.json_strict import order_names, ragged, read_array, to_array
 from service.calls import Call
-from service.json_numbers import NumberReader
-from service.json_shapes import OPENING, dtype_of, instance_shape, rank_of
-from service.json_strict import order_names, ragged, read_array, to_array
 from service.problems import Problem
-from service.replies import reply_to
 
 HEADERS = {"X-Accel-Buffering": "no"}  # nginx shall pass every line on at once
 LINE_BYTES = 2**20  # of a line, and more where a sample is larger

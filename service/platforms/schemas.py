@@ -3,7 +3,7 @@
 from typing import Any
 
 from detector.graphs import INPUT
-from service import tensors
+from service.platforms import tensors
 
 _PARAMETERS = {
     "description": "Values by name; alpha and fdr are options of a request, Triton's own are passed over.",

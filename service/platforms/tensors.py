@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 
 from service.bodies import INSTANCES, Expected, Limits
-from service.json_numbers import NumberReader
-from service.json_slices import SLICE_BYTES, decode_slices
+from service.bodies.json_numbers import NumberReader
+from service.bodies.json_slices import SLICE_BYTES, decode_slices
 from service.problems import Problem
 
 BYTES = "BYTES"

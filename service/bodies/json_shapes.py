@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.bodies import INSTANCES, Expected
-from service.json_members import to_pointer
+from service.bodies.json_members import to_pointer
 
 # Of the instances of a body: what decides how many axes each has.
 OPENING = re.compile(rb"[ \t\n\r\[]*\{?")

@@ -6,17 +6,18 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response
 
-from service import bodies, codecs
+from service import bodies
+from service.bodies import codecs
+from service.bodies.json_members import check_members
 from service.health import check_ready
-from service.json_members import check_members
 from service.metrics import Metrics
-from service.open_inference import EXTENSIONS, describe_model
 from service.openapi import VERSION
+from service.platforms.open_inference import EXTENSIONS, describe_model
+from service.platforms.tensors import mistyped
 from service.problems import Problem
 from service.registry import Model, ModelRegistry
 from service.routes import read_body
 from service.statistics import describe_statistics
-from service.tensors import mistyped
 
 MAX_BODY_BYTES = 64 * 2**10  # of what is no request for a verb
 VERSIONS = ("", "/versions/<version:version>")

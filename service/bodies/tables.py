@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.tables import MISSING_HINT, NUMBER
 from service.bodies import TIMESTAMP, Decoded, Expected, Limits, check_rows
-from service.json_numbers import NumberReader
+from service.bodies.json_numbers import NumberReader
 from service.problems import Problem
 
 _SLICE_BYTES = 2**18  # under a millisecond, so that other threads of the process get their turn

@@ -6,11 +6,11 @@ import re
 import msgspec
 
 from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Limits, check_rows
-from service.json_cuts import BLANKS
-from service.json_numbers import NumberReader
-from service.json_shapes import OPENING, dtype_of, instance_shape, point, rank_of
-from service.json_slices import SLICE_BYTES, decode_slices
-from service.json_strict import order_names, read_body, read_options, to_array
+from service.bodies.json_cuts import BLANKS
+from service.bodies.json_numbers import NumberReader
+from service.bodies.json_shapes import OPENING, dtype_of, instance_shape, point, rank_of
+from service.bodies.json_slices import SLICE_BYTES, decode_slices
+from service.bodies.json_strict import order_names, read_body, read_options, to_array
 
 WORTH_BYTES = 1000  # of a body: below, the second reader costs what it saves, some 2 microseconds
 

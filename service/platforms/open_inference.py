@@ -18,15 +18,16 @@ import orjson
 
 from detector import Manifest
 from detector.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE
-from service import answers, bodies, codecs, tensors
-from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows
-from service.json_cuts import BLANKS
-from service.json_members import check_members
-from service.json_slices import SLICE_BYTES
+from service import answers, bodies
+from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows, codecs
+from service.bodies.json_cuts import BLANKS
+from service.bodies.json_members import check_members
+from service.bodies.json_slices import SLICE_BYTES
+from service.bodies.pictures import decode_pictures
 from service.messages import Body
-from service.picture_bodies import decode_pictures
+from service.platforms import tensors
+from service.platforms.tensors import misplaced
 from service.problems import Problem
-from service.tensors import misplaced
 from service.verbs import Inference
 
 HEADER_LENGTH = "Inference-Header-Content-Length"

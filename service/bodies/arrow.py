@@ -11,10 +11,10 @@ import pyarrow.parquet
 
 from detector.tables import MISSING_HINT, NUMBER
 from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows
-from service.flatbuffers import batch_size
-from service.parquet_outline import Outline
+from service.bodies.flatbuffers import batch_size
+from service.bodies.parquet_outline import Outline
+from service.bodies.tables import Layout, match_columns, misplaced
 from service.problems import Problem
-from service.tabular_bodies import Layout, match_columns, misplaced
 
 _THRIFT_STRING_BYTES, _THRIFT_ITEMS = 2**20, 100_000  # of a Parquet footer
 _VALUE_BYTES = 4  # of a float32; a value that all rows share has a few bits in the file

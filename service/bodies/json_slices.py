@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 
 from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Limits, Timestamp
-from service.json_cuts import BLANKS, find_cut, guess_comma, guess_end
-from service.json_members import repeated
-from service.json_numbers import NumberReader
-from service.json_shapes import OPENING, dtype_of, instance_shape, point, rank_of
-from service.json_strict import order_names, ragged, read_array, read_body, to_array
+from service.bodies.json_cuts import BLANKS, find_cut, guess_comma, guess_end
+from service.bodies.json_members import repeated
+from service.bodies.json_numbers import NumberReader
+from service.bodies.json_shapes import OPENING, dtype_of, instance_shape, point, rank_of
+from service.bodies.json_strict import order_names, ragged, read_array, read_body, to_array
 from service.problems import Problem
 
 SLICE_BYTES = 256 * 2**10  # 0.4 ms of plain numbers, up to 2 ms of others

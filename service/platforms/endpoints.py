@@ -10,16 +10,17 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from detector import Detector, InputError, Scores
-from service import answers, bodies, codecs, open_inference, verbs
-from service.bodies import Expected, Limits
-from service.encodings import inflate
+from service import answers, bodies, verbs
+from service.answers.replies import size_of
+from service.bodies import Expected, Limits, codecs
+from service.bodies.encodings import inflate
+from service.bodies.json_bodies import decode_json
 from service.endpoints import Call, Endpoint, ModelChoice, Reader, check_alpha, check_explanation, place_error
 from service.exchange import Exchange
-from service.json_bodies import decode_json
 from service.messages import Answer, Body, Head
-from service.open_inference import HEADER_LENGTH
+from service.platforms import open_inference
+from service.platforms.open_inference import HEADER_LENGTH
 from service.problems import Problem
-from service.replies import size_of
 
 # Clients of these protocols send JSON under whatever name their library or curl gives it.
 _CONTENT_TYPES = ("", bodies.JSON, bodies.RAW, "application/x-www-form-urlencoded")

@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.tables import MISSING_HINT
 from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Expected, Timestamp
-from service.json_members import find_repeated, repeated, to_pointer
+from service.bodies.json_members import find_repeated, repeated, to_pointer
 from service.problems import Problem
 
 

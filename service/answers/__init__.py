@@ -9,11 +9,11 @@ import numpy as np
 import orjson
 
 from detector import Detector, Manifest, Scores
-from service.array_bodies import raw_type
+from service.answers.replies import LATENT, RECONSTRUCTION, SCORE, Reply, size_of
 from service.bodies import ARROW, CSV, JSON, NDJSON, NPY, PARQUET, PNG, RAW, lacks_pyarrow, table_forms
-from service.codecs import to_json
+from service.bodies.arrays import raw_type
+from service.bodies.codecs import to_json
 from service.messages import Answer
-from service.replies import LATENT, RECONSTRUCTION, SCORE, Reply, size_of
 
 _DRAWN = (SCORE, RECONSTRUCTION)  # what a picture can show
 SLICE_VALUES = 2**15  # a millisecond of writing
@@ -123,13 +123,13 @@ def _quoted(text: str) -> bytes:
 
 
 def _to_arrow(reply: Reply) -> bytes:
-    from service.arrow_answers import to_arrow
+    from service.answers.arrow import to_arrow
 
     return to_arrow(reply)
 
 
 def _to_parquet(reply: Reply) -> bytes:
-    from service.arrow_answers import to_parquet
+    from service.answers.arrow import to_parquet
 
     return to_parquet(reply)
 

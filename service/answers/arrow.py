@@ -1,4 +1,4 @@
-"""Answers as Arrow streams and Parquet files. Imported where one is asked for, as `arrow_bodies` is."""
+"""Answers as Arrow streams and Parquet files. Imported where one is asked for, as `bodies.arrow` is."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,8 +8,8 @@ import pyarrow.parquet
 
 from detector import Manifest
 from detector.tables import text_columns
-from service.codecs import to_json
-from service.replies import Block, Reply
+from service.answers.replies import Block, Reply
+from service.bodies.codecs import to_json
 
 
 def to_arrow(reply: Reply) -> bytes:

@@ -11,7 +11,7 @@ https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thr
 import struct
 from collections.abc import Iterator
 
-from service.thrift import Reader, Struct
+from service.bodies.thrift import Reader, Struct
 
 MAX_FOOTER_BYTES = 2**21
 MAX_PAGES = 100_000

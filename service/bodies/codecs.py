@@ -10,7 +10,6 @@ import msgspec
 import orjson
 from werkzeug.http import parse_accept_header, parse_options_header
 
-from service.array_bodies import decode_npy, decode_raw
 from service.bodies import (
     ARROW,
     CSV,
@@ -28,11 +27,12 @@ from service.bodies import (
     Limits,
     lacks_pyarrow,
 )
-from service.json_bodies import decode_json
+from service.bodies.arrays import decode_npy, decode_raw
+from service.bodies.json_bodies import decode_json
+from service.bodies.pictures import decode_pictures, split_parts
+from service.bodies.tables import decode_csv
 from service.messages import Body
-from service.picture_bodies import decode_pictures, split_parts
 from service.problems import Problem
-from service.tabular_bodies import decode_csv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +56,13 @@ def _many_pictures(content: Body, form: Form) -> Decoded:
 
 
 def _arrow(content: Body, form: Form) -> Decoded:
-    from service.arrow_bodies import decode_arrow
+    from service.bodies.arrow import decode_arrow
 
     return decode_arrow(content, form.expected, form.limits)
 
 
 def _parquet(content: Body, form: Form) -> Decoded:
-    from service.arrow_bodies import decode_parquet
+    from service.bodies.arrow import decode_parquet
 
     return decode_parquet(content, form.expected, form.limits)
 

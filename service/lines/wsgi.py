@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from werkzeug.exceptions import HTTPException
 
 from detector.session import Stop
-from service import line_streams
 from service.exchange import Exchange
-from service.line_streams import Batch, LineReader, Lines
+from service.lines import streams
+from service.lines.streams import Batch, LineReader, Lines
 from service.problems import Problem, translate
 from service.serving import Serving
 
@@ -40,7 +40,7 @@ def answer_lines(
     iterator = iter(parts)
     first = next(iterator, None)
     if first is None:
-        raise line_streams.no_lines()
+        raise streams.no_lines()
     parts.started = True
     return itertools.chain([first], _to_the_end(iterator, exchange))
 
@@ -50,7 +50,7 @@ def _to_the_end(parts: Iterator[bytes], exchange: Exchange) -> Iterator[bytes]:
         yield from parts
     except Exception as error:
         exchange.problem = translate(error).type
-        yield line_streams.to_error_line(error)
+        yield streams.to_error_line(error)
 
 
 class _Parts:
@@ -97,6 +97,6 @@ class _Parts:
                 except Problem:  # too much is at work
                     if not self.started or self._serving.runner.seconds_left(begun) < 0:
                         raise
-                time.sleep(line_streams.RETRY_SECONDS)
+                time.sleep(streams.RETRY_SECONDS)
             run = functools.partial(self._serving.runner.run_in_time, stop=Stop(), started=begun)
             return self._reader.answer(batch, run)
