@@ -116,6 +116,8 @@ class Front:
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
+            if message["type"] == "lifespan.shutdown" and self._late:  # of clients that have just gone
+                await asyncio.wait(self._late)
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 self.close()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.asgi_bodies import WHOLE
 from service.problems import Problem
@@ -42,6 +42,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._writing: asyncio.TimerHandle | None = None
         self._in_message = self._in_head = self._refused = False
         self.url = b""
+        self._at_work: RequestResponseCycle | RepeatCycle | None = None  # others may wait behind it
         self._unread = 0  # bytes since the last whole head, or part of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -57,6 +58,9 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
+        if self._at_work is not None and not self._at_work.response_complete:  # uvicorn tells the last one
+            self._at_work.disconnected = True
+            self._at_work.message_event.set()
         self._stop_watching()
         if self._writing is not None:
             self._writing.cancel()
@@ -89,9 +93,13 @@ class HttpProtocol(HttpToolsProtocol):
             return False
         self._unset_keepalive_if_required()
         self._stop_watching()
-        self.cycle = RepeatCycle(self)
+        self.cycle = self._at_work = RepeatCycle(self)
         self.app.ask(repeat, self.client, self.cycle)
         return True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._at_work = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _is_whole(self) -> bool:
         """Whether what has come is one request, like any other on this connection."""

@@ -415,30 +415,50 @@ def test_pictures_under_a_known_head_are_read_in_the_pool(front, monkeypatch):
     assert threads == ["verbs", "MainThread", "MainThread", "verbs", "verbs"]
 
 
-def test_client_that_goes_ends_its_long_call(front, monkeypatch):
-    """It is counted as gone."""
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("n_waiting", [0, 1])
+def test_client_that_goes_ends_its_long_call(front, monkeypatch, is_known, n_waiting):
+    """It is counted as gone, whatever waits behind it, and before the process ends."""
     monkeypatch.setattr(front_module, "WRITE_SECONDS", 0)
 
     async def conversation(client: Client) -> None:
-        await client.ask(score(NORMAL))
-        release = asyncio.Event()
+        if is_known:
+            await client.ask(score(NORMAL))
         monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
-        monkeypatch.setattr(front.pool, "_watched", lambda work, exchange, who: gone(who, release))
+        monkeypatch.setattr(front.pool, "_watched", lambda work, exchange, who: gone(who))
         client.writer.write(score(ANOMALY))
         await asyncio.sleep(0.05)
-        client.writer.close()
-        async with asyncio.timeout(SECONDS):
-            await release.wait()
+        for _ in range(n_waiting):
+            client.protocol.data_received(score(NORMAL))
+        client.protocol.transport.abort()
+        await asyncio.sleep(0 if is_known else 0.1)  # until it is told; uvicorn itself waits for its own
+        await end(front)
+        assert ended == [True]
 
-    async def gone(who: Any, release: asyncio.Event) -> None:
+    ended = []
+
+    async def gone(who: Any) -> None:
         await who.wait_until_gone()
-        release.set()
+        await asyncio.sleep(0.01)
+        ended.append(True)
         raise front_module.ClientGone
 
     talk(front, conversation)
 
     series = read_metrics(front.serving.metrics.exposition().decode())
     assert series["residual_requests_total", "499", "/score", "tiny", "1"] == 1
+
+
+async def end(front: Front) -> None:
+    """As the server tells it when all connections are closed."""
+
+    async def receive() -> dict[str, str]:
+        return {"type": "lifespan.shutdown"}
+
+    async def send(message: dict[str, str]) -> None:
+        assert message == {"type": "lifespan.shutdown.complete"}
+
+    await front({"type": "lifespan"}, receive, send)
 
 
 def test_process_that_ends_closes_after_the_answer(front):
