@@ -15,8 +15,10 @@ import residual_client
 from detector import ModelStore
 from residual_client import Client, ClientError
 from residual_client.__main__ import main
+from tests.gunicorn_server import GunicornServer
 from tests.model_folder import publish_model
-from tests.residual_client.conftest import serve
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "client.md").read_text()
@@ -37,30 +39,31 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(place):
+def server(place, tmp_path_factory, arguments):
     """The service, `digits` its default model."""
-    url, stop = serve(ModelStore(place / "models"), RESIDUAL_DEFAULT_MODEL="digits")
-    yield url
-    stop()
+    log = tmp_path_factory.mktemp("log") / "log"
+    server = GunicornServer(ModelStore(place / "models"), log, arguments, default_model="digits")
+    yield server
+    server.stop()
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=["first", "frame", "coroutines"])
-def test_programs_run(address, place, program):
+def test_programs_run(server, place, program):
     """In a fresh interpreter."""
-    program = program.replace("http://127.0.0.1:8000", address)
+    program = program.replace("http://127.0.0.1:8000", server.url)
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"]
 
     finished = subprocess.run(command, cwd=place, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    assert finished.returncode == 0, finished.stderr + server.lines()
     assert finished.stdout
 
 
-def test_commands_run(address, place, monkeypatch, capsys):
+def test_commands_run(server, place, monkeypatch, capsys):
     """From first to last; the first two write the same bytes."""
     monkeypatch.chdir(place)
     written = []
     for command in COMMANDS:
-        arguments = shlex.split(command.replace("http://127.0.0.1:8000", address))[1:]
+        arguments = shlex.split(command.replace("http://127.0.0.1:8000", server.url))[1:]
         assert main(arguments) == 0, capsys.readouterr().err
         written.append(Path("scores.csv").read_bytes())
 
