@@ -223,7 +223,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is sent: if before its whole request has come, the rest may take as long as a head."""
         super().on_response_complete()
-        if self._in_message and self._deadline is None:
+        if self._in_message and self._deadline is None and not self._is_answering():
             self._watch()
 
     def _fail(self, type: str, detail: str) -> None:  # noqa: A002 - the word of RFC 9457

@@ -297,6 +297,25 @@ def test_what_comes_while_one_is_answered_is_answered_after_it(front):
     talk(front, conversation)
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_body_of_the_next_request_has_the_time_of_a_body(make_front, is_known):
+    """Not that of a head, though its head came while another request was answered."""
+
+    async def conversation(client: Client) -> None:
+        sent = score(ANOMALY)
+        if is_known:
+            await client.ask(score(NORMAL))
+        client.protocol.data_received(score(NORMAL))
+        client.protocol.data_received(sent[:-5])
+        first = await client.answer()
+        await asyncio.sleep(0.3)
+        second = await client.ask(sent[-5:])
+
+        assert [first.is_anomaly, second.is_anomaly] == [[False], [True]]
+
+    talk(make_front(head_seconds=0.1, body_seconds=5.0), conversation)
+
+
 def test_nonsense_behind_a_known_head_closes_after_its_answer(front):
     """What was asked before is answered."""
 
