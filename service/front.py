@@ -76,7 +76,7 @@ class Route:
 
 
 class Connection(Client, Protocol):
-    """One that is answered by hand."""
+    """One that is answered by a call, without ASGI."""
 
     def send(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         """Answer."""

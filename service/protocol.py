@@ -40,7 +40,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._problem = Problem("bad-request", "the request is not valid HTTP/1.1")
         self._deadline: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
-        self._in_message = self._in_head = self._refused = False
+        self._in_message = self._refused = False
         self.url = b""
         self._at_work: RequestResponseCycle | RepeatCycle | None = None  # others may wait behind it
         self._unread = 0  # bytes since the last whole head, or part of a body
@@ -158,13 +158,13 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request line begins."""
         super().on_message_begin()
-        self._in_message = self._in_head = True
+        self._in_message = True
 
     def on_headers_complete(self) -> None:
         """A whole head: refuse what is too large or can be read in two ways, else begin to answer."""
         self._check_size()
         self._check_framing()
-        self._in_head, self._unread = False, 0
+        self._unread = 0
         super().on_headers_complete()
         self.headers = []  # where the fields of a trailer go, so that none passes for one of the head
         if self.scope["method"] == "POST":  # whose answers have a body; that to HEAD has none

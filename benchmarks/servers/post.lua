@@ -4,7 +4,7 @@ wrk.method = "POST"
 wrk.body = file:read("*a")
 file:close()
 
-if os.getenv("SERVING_NEW_HEADS") ~= "" then
+if os.getenv("SERVING_NEW_HEADS") == "1" then
   local number = 0
   function request()
     number = number + 1
