@@ -25,6 +25,10 @@ class Ticket:
         """
         self._admission.take(self, rows, n_bytes, seconds)
 
+    def check_wait(self) -> None:
+        """Refuse what would wait for too long by now; errors as of `add`."""
+        self._admission.check_wait()
+
     def check(self, *, n_bytes: int) -> None:
         """Refuse, before they come, bytes that could not be taken on now; errors as of `add`."""
         self._admission.check(self, n_bytes)
@@ -81,6 +85,11 @@ class Admission:
         """See `Ticket.check`."""
         with self._lock:
             self._check_bytes(ticket, n_bytes)
+
+    def check_wait(self) -> None:
+        """See `Ticket.check_wait`."""
+        with self._lock:
+            self._check_wait()
 
     def _check_bytes(self, ticket: Ticket, n_bytes: int) -> None:
         others, own = self.n_bytes - ticket.n_bytes, ticket.n_bytes + n_bytes

@@ -11,7 +11,6 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from detector.session import Stop
 from service import problems
 from service.access import check_key
 from service.admission import Ticket
@@ -127,7 +126,7 @@ def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answe
     with serving.admission.ticket() as ticket:
         call = read(read_body(serving.settings.max_body_bytes, ticket))
         exchange.rows = call.rows
-        return serving.answer(call, ticket, Stop(), exchange.started)
+        return serving.answer(call, ticket, None, exchange.started)
 
 
 def _headers() -> dict[str, str]:

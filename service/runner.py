@@ -48,14 +48,14 @@ class Runner:
                 outcomes[position] = outcome
         return outcomes
 
-    def run_alone(self, call: Call, stop: Stop, started: float) -> Answer:
+    def run_alone(self, call: Call, stop: Stop | None, started: float) -> Answer:
         """The answer of one call, at the latest when its deadline is over.
 
         Parameters
         ----------
         call : Call
-        stop : Stop
-            Ends the run when it is set.
+        stop : Stop or None
+            Ends the run when it is set, which its owner does at the deadline; None for an alarm that does.
         started : float
             When the request came, in seconds of `time.perf_counter`.
 
@@ -69,12 +69,14 @@ class Runner:
             raise outcome
         return outcome
 
-    def run_in_time(self, calls: Sequence[Call], stop: Stop, started: float) -> list[Answer | Exception]:
+    def run_in_time(
+        self, calls: Sequence[Call], stop: Stop | None, started: float
+    ) -> list[Answer | Exception]:
         """As `run_together`, at the latest when their deadline is over; arguments as of `run_alone`."""
         left = self.seconds_left(started)
         if left <= 0:
             raise self.too_late()
-        with stopped_by(stop), _alarm(left, stop):
+        with contextlib.nullcontext(stop) if stop else _alarm(left) as stop, stopped_by(stop):
             outcomes = self.run_together(calls)
         for outcome in outcomes:
             if isinstance(outcome, RunStopped):
@@ -126,12 +128,13 @@ def _kind(call: Call) -> tuple:
 
 
 @contextlib.contextmanager
-def _alarm(seconds: float, stop: Stop) -> Iterator[None]:
+def _alarm(seconds: float) -> Iterator[Stop]:
+    stop = Stop()
     timer = threading.Timer(seconds, stop.set)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield stop
     finally:
         timer.cancel()
 

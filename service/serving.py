@@ -48,7 +48,7 @@ class Serving:
         default = [self.default_model] if self.default_model else []
         return tuple(dict.fromkeys([*default, *self.settings.required_models]))
 
-    def answer(self, call: Call, ticket: Ticket, stop: Stop, started: float) -> Answer:
+    def answer(self, call: Call, ticket: Ticket, stop: Stop | None, started: float) -> Answer:
         """Run a call that takes long, or comes alone; arguments and errors as of `Runner.run_alone`."""
         ticket.add(rows=call.rows)
         return self.runner.run_alone(call, stop, started)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 from werkzeug.exceptions import HTTPException
 
-from detector.session import Stop
 from service.exchange import Exchange
 from service.lines import streams
 from service.lines.streams import Batch, LineReader, Lines
@@ -98,5 +97,5 @@ class _Parts:
                     if not self.started or self._serving.runner.seconds_left(begun) < 0:
                         raise
                 time.sleep(streams.RETRY_SECONDS)
-            run = functools.partial(self._serving.runner.run_in_time, stop=Stop(), started=begun)
+            run = functools.partial(self._serving.runner.run_in_time, stop=None, started=begun)
             return self._reader.answer(batch, run)
