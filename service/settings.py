@@ -18,6 +18,7 @@ PREFIX = "RESIDUAL_"
 # What Kubernetes injects into every container of a namespace with a Service named `residual`.
 FOREIGN = (f"{PREFIX}*SERVICE_*", f"{PREFIX}*PORT*")
 NO_AUTH = "none"
+MOST_POOL_THREADS = 4
 
 
 class SettingsError(ValueError):
@@ -88,6 +89,10 @@ def _positive_int(text: str) -> int:
 
 def _workers(text: str) -> int:
     return _positive_int(text) if text else allowed_cpus()
+
+
+def _pool_threads(text: str) -> int:
+    return _positive_int(text) if text else min(allowed_cpus(), MOST_POOL_THREADS)
 
 
 def _positive_float(text: str) -> float:
@@ -173,9 +178,10 @@ VARIABLES = (
     ),
     Variable(
         "RESIDUAL_POOL_THREADS",
-        "4",
-        "Requests that one process works on at a time, where they are too large to be answered at once.",
-        _positive_int,
+        "",
+        "Requests that one process works on at a time, where they are too large to be answered at once; "
+        f"when not set, the CPUs that the service may use, at most {MOST_POOL_THREADS}.",
+        _pool_threads,
     ),
     Variable(
         "RESIDUAL_MAX_QUEUED_ROWS",
