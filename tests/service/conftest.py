@@ -1,11 +1,14 @@
 """A store with the hand-made models, and the application that serves it."""
 
+import dataclasses
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from detector import ModelStore
 from service.app import EXTENSION, create_app
+from service.front import Front, create_front
 from service.registry import ModelRegistry
 from service.settings import Settings
 from tests.model_folder import CLASSIFIER, LATENT_INT8, publish_model
@@ -65,3 +68,23 @@ def client(app) -> FlaskClient:
 def registry(app) -> ModelRegistry:
     """Its models."""
     return app.extensions[EXTENSION].models
+
+
+@pytest.fixture
+def make_front(settings):
+    """Fronts whose polling and threads end with the test."""
+    fronts = []
+
+    def make(**changes: object) -> Front:
+        fronts.append(create_front(dataclasses.replace(settings, **changes)))
+        return fronts[-1]
+
+    yield make
+    for front in fronts:
+        front.close()
+
+
+@pytest.fixture
+def front(make_front) -> Front:
+    """A front of the usual models."""
+    return make_front()

@@ -1,7 +1,6 @@
 """The fast front: rounds of small requests, the pool of large ones, and one that fails among others."""
 
 import asyncio
-import dataclasses
 import gzip
 import json
 import threading
@@ -14,31 +13,11 @@ from detector import Detector, session
 from detector.images import encode_image
 from detector.session import Session
 from service.bodies import codecs
-from service.front import LOOP_BYTES, Front, create_front
+from service.front import LOOP_BYTES
 from tests.asgi_client import AsgiRequest, post_together
 from tests.service.answers import read_metrics, to_npy
 
 NORMAL, ANOMALY = [1.0, 2.0, 0.5], [1.0, 2.0, 30.0]
-
-
-@pytest.fixture
-def make_front(settings):
-    """Fronts whose polling and threads end with the test."""
-    fronts = []
-
-    def make(**changes: object) -> Front:
-        fronts.append(create_front(dataclasses.replace(settings, **changes)))
-        return fronts[-1]
-
-    yield make
-    for front in fronts:
-        front.close()
-
-
-@pytest.fixture
-def front(make_front) -> Front:
-    """A front of the usual models."""
-    return make_front()
 
 
 def post(front, *requests):

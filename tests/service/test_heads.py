@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from detector.images import encode_image
 from service import front as front_module
 from service.exchange import open_exchange
-from service.front import Front, create_front
+from service.front import Front
 from service.heads import HEAD_BYTES, MAX_HEADS, Heads, Known
 from service.platforms import open_inference
 from service.protocol import HttpProtocol
@@ -116,26 +116,6 @@ def talk(front: Front, conversation: Conversation) -> None:
             await asyncio.sleep(0.01)
 
     asyncio.run(hold())
-
-
-@pytest.fixture
-def make_front(settings):
-    """Fronts whose polling and threads end with the test."""
-    fronts = []
-
-    def make(**changes: object) -> Front:
-        fronts.append(create_front(dataclasses.replace(settings, **changes)))
-        return fronts[-1]
-
-    yield make
-    for front in fronts:
-        front.close()
-
-
-@pytest.fixture
-def front(make_front) -> Front:
-    """A front of the usual models."""
-    return make_front()
 
 
 def test_head_is_parsed_once_and_each_body_has_its_own_answer(front):
