@@ -25,10 +25,7 @@ _ID, _TRACE = _ID_NAME + b" ", b"\r\ntraceparent: "
 
 
 class Readers:
-    """Readers of the heads that came lately, for as long as the same models are loaded.
-
-    Clients ask the same again and again, so most requests find theirs here.
-    """
+    """Readers of the heads that came lately, for as long as the same models are loaded."""
 
     def __init__(self, models: ModelRegistry) -> None:
         self._models = models

@@ -66,7 +66,7 @@ class Pool:
         """The answer to a request whose body is to come, or is there; raises as `run` and its reader."""
         with self._serving.admission.ticket() as ticket:
             if content is None:
-                ticket.check_wait()  # before its bytes are taken, where that is known already
+                ticket.check_wait()  # before its body is taken: there is no time for it
                 content = await body.read(ticket)
             kind = (exchange.model, exchange.version, exchange.template, *body.form)
             ticket.add(seconds=self.byte_pace.estimate(kind, len(content)))

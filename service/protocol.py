@@ -5,7 +5,7 @@ A request whose head has come before, byte for byte, is asked without being pars
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -168,7 +168,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.headers = []  # where the fields of a trailer go, so that none passes for one of the head
         if self.scope["method"] == "POST":  # whose answers have a body; that to HEAD has none
-            self.cycle.transport = OneWrite(self.transport)
+            self.cycle.transport = OneWrite(self.transport, self._close_when_sent)
         if self._is_ending():
             self.cycle.keep_alive = False
 
@@ -225,6 +225,15 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_message and self._deadline is None and not self._is_answering():
             self._watch()
+
+    def _close_when_sent(self) -> None:
+        """Close, but not on a client that is still sending: it would be reset before it reads its answer."""
+        if self._in_message:
+            self._refused = True
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
 
     def _fail(self, type: str, detail: str) -> None:  # noqa: A002 - the word of RFC 9457
         """Break the parser off, which ends in `send_400_response`."""
@@ -301,8 +310,9 @@ class OneWrite:
     One call of the kernel and one packet instead of two.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self._transport = transport
+        self._close = close
         self._head = b""
         self.is_closing = transport.is_closing
 
@@ -320,7 +330,7 @@ class OneWrite:
         """Send what is kept, and close."""
         if self._head:
             self._transport.write(self._head)
-        self._transport.close()
+        self._close()
 
 
 def to_bytes(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:

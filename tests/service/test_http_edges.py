@@ -465,3 +465,19 @@ def test_reload_loses_no_request(store, tmp_path):
     assert server.stop() == 0
     assert len(outcomes) > 20
     assert set(outcomes) == {200}
+
+
+@pytest.mark.parametrize("line", [b"Connection: close", b"Connection: keep-alive"])
+def test_answer_before_the_body_has_come_can_be_read(server, line):
+    """A client that sends its whole body first is not reset, also where the connection then ends."""
+    body = bytes(4 * 2**20)
+    head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + line + b"\r\n"
+    with Connection(server.address) as client:
+        client.send(head + b"Content-Length: %d\r\n\r\n" % len(body))
+        time.sleep(0.1)  # it is refused by its head
+        client.socket.sendall(body)  # raises where the connection is reset
+
+        answer = client.answer()
+
+    assert answer is not None
+    assert answer.status == 413
