@@ -43,7 +43,9 @@ Scope = MutableMapping[str, Any]
 LOOP_BYTES = 64 * 2**10
 GC_THRESHOLD = (10_000, 20, 20)
 FLASK_THREADS = 4  # for probes, metrics, and what else is not a verb
-WRITE_SECONDS = 0.02  # until what was answered is counted and logged
+# Until what was answered is counted and logged: so long, or so many requests.
+WRITE_SECONDS = 0.1
+WRITE_REQUESTS = 128
 LINE_HEADERS = tuple(
     (name.lower().encode(), value.encode()) for name, value in {"Content-Type": NDJSON, **HEADERS}.items()
 )
@@ -99,7 +101,7 @@ class Front:
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
         self._rounds = Rounds(serving, self._write_soon)
         self._late: set[asyncio.Task] = set()
-        self._writing = False
+        self._writing: asyncio.Handle | None = None
         self.pool = Pool(serving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -221,12 +223,14 @@ class Front:
         return answer
 
     def _write_soon(self) -> None:
-        if not self._writing:
-            self._writing = True
-            asyncio.get_running_loop().call_later(WRITE_SECONDS, self._write)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().call_later(WRITE_SECONDS, self._write)
+        elif self.serving.ledger.n_requests >= WRITE_REQUESTS:
+            self._writing.cancel()
+            self._writing = asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
-        self._writing = False
+        self._writing = None
         self.serving.ledger.write()
 
     async def _answer_small(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:

@@ -41,6 +41,11 @@ class Ledger:
         self._exchanges: deque[Exchange] = deque()
         self._runs: deque[Run] = deque()
 
+    @property
+    def n_requests(self) -> int:
+        """Answered requests that are noted and not yet written."""
+        return len(self._exchanges)
+
     def close(self, exchange: Exchange, status: int) -> None:
         """Note an answered request."""
         exchange.close(status)

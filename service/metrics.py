@@ -196,11 +196,14 @@ class Metrics:
     def observe_requests(self, exchanges: Sequence["Exchange"]) -> None:
         """Count answered requests."""
         seconds: dict[tuple, list[float]] = {}
+        reasons: Tally[str] = Tally()
         for exchange in exchanges:
             labels = (exchange.template, exchange.model, exchange.version, str(exchange.status))
             seconds.setdefault(labels, []).append(exchange.seconds)
             if exchange.problem and (400 <= exchange.status < 500 or exchange.status == 503):
-                self._child(self._rejected, exchange.problem).inc()
+                reasons[exchange.problem] += 1
+        for reason, count in reasons.items():
+            self._child(self._rejected, reason).inc(count)
         for labels, values in seconds.items():
             self._child(self._requests, *labels).inc(len(values))
             self._child(self._request_seconds, labels[0]).observe_batch(values)

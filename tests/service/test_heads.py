@@ -494,6 +494,24 @@ def test_repeats_are_counted_and_logged_like_any_other(front, caplog):
     assert [[line[name] for name in told] for line in lines] == [["/score", 200, "POST", "tiny", "1", 1]] * 4
 
 
+def test_answers_are_written_when_they_are_many_or_old(front, monkeypatch):
+    """Each is counted and logged a moment later, and none of many has to wait for that moment."""
+    monkeypatch.setattr(front_module, "WRITE_REQUESTS", 3)
+    monkeypatch.setattr(front_module, "WRITE_SECONDS", 0.2)
+    waiting = []
+
+    async def conversation(client: Client) -> None:
+        for _ in range(4):
+            await client.ask(score(NORMAL))
+            await asyncio.sleep(0)
+            waiting.append(front.serving.ledger.n_requests)
+        await asyncio.sleep(0.3)
+        waiting.append(front.serving.ledger.n_requests)
+
+    talk(front, conversation)
+    assert waiting == [1, 2, 0, 1, 0]
+
+
 def test_what_is_no_request_is_counted_and_logged(front, caplog):
     """Without a route."""
 
