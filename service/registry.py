@@ -210,7 +210,10 @@ class ModelRegistry:
                 self.unread = self.unread and str(error)
                 return
             self._complaints.pop("store", None)
-            self._models, self.unread = self._arrange(self._renew(found)), None
+            models = self._arrange(self._renew(found))
+            if models != self._models:  # else the snapshot stays, and all that is kept for as long as it does
+                self._models = models
+            self.unread = None
 
     def _look(self) -> dict[Key, Signature]:
         """Every version of the store and what its folder looks like."""

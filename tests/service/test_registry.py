@@ -97,6 +97,17 @@ def test_poll_keeps_the_detector_of_an_unchanged_version(models):
     assert models.entry("tiny").detector is before
 
 
+def test_poll_keeps_the_snapshot_of_an_unchanged_store(models, store):
+    """And with it all that is kept for as long as the same models are loaded."""
+    before = models.models
+    models.poll()
+    assert models.models is before
+
+    publish_model(store)
+    models.poll()
+    assert models.models is not before
+
+
 def test_poll_finds_a_new_model(models, store):
     """A model that appears is served."""
     publish_model(store, "other")
