@@ -20,7 +20,8 @@ PEAK_CONCURRENCY, PEAK_SECONDS = (2, 4, 8), 10  # the best of short looks would 
 def measure(server: Server, seconds: float) -> dict[str, Any]:
     """Figures of one run, and the peak before it, in looks of so many seconds or more."""
     seconds = max(seconds, PEAK_SECONDS)
-    peak = max(_accepted_per_second(server, concurrency, seconds) for concurrency in PEAK_CONCURRENCY)
+    looks = [_accepted_per_second(server, concurrency, seconds) for concurrency in PEAK_CONCURRENCY]
+    peak = max(looks)
     usage.wait_until_idle(server.processes)
     form = server.contender.formats[BODY]
     headers = server.headers(form, ROWS)
@@ -32,6 +33,7 @@ def measure(server: Server, seconds: float) -> dict[str, Any]:
         client = _start(open_loop, arguments)
         outcome, probed = _result(client), _result(prober)
     return {
+        "looks_per_second": [round(look, 1) for look in looks],
         "peak_per_second": round(peak, 1),
         "offered_per_second": round(offered, 1),
         **outcome,
