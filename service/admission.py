@@ -73,7 +73,7 @@ class Admission:
             )
             self._check_bytes(ticket, n_bytes)
             if seconds:
-                self._check_wait()
+                self.check_wait()
             self.rows += rows
             self.n_bytes += n_bytes
             self.seconds += seconds
@@ -88,8 +88,19 @@ class Admission:
 
     def check_wait(self) -> None:
         """See `Ticket.check_wait`."""
-        with self._lock:
-            self._check_wait()
+        if problem := self.find_wait():
+            raise problem
+
+    def find_wait(self) -> Problem | None:
+        """The problem of what would wait for too long by now."""
+        wait = self.seconds / self._threads
+        if wait <= self._settings.max_wait_seconds:
+            return None
+        return Problem(
+            "overloaded",
+            f"the work at hand takes about {wait:.1f} s, {self._settings.max_wait_seconds:g} is the "
+            "limit: try again in a moment",
+        )
 
     def _check_bytes(self, ticket: Ticket, n_bytes: int) -> None:
         others, own = self.n_bytes - ticket.n_bytes, ticket.n_bytes + n_bytes
@@ -100,13 +111,4 @@ class Admission:
             raise Problem(
                 "overloaded",
                 f"requests with {others} {what} are at work, {limit} is the limit: try again in a moment",
-            )
-
-    def _check_wait(self) -> None:
-        wait = self.seconds / self._threads
-        if wait > self._settings.max_wait_seconds:
-            raise Problem(
-                "overloaded",
-                f"the work at hand takes about {wait:.1f} s, {self._settings.max_wait_seconds:g} is the "
-                "limit: try again in a moment",
             )

@@ -12,7 +12,7 @@ from service.problems import Problem
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-WHOLE = "residual.whole"  # extension of a scope: the bytes of a request that came alone and in one piece
+HEAD = "residual.head"  # extension of a scope: the bytes of a head behind which only its body has come
 BYTES_PER_SECOND = 1024  # on the whole, after a first pause
 
 
@@ -52,7 +52,7 @@ def at_once(coroutine: Coroutine) -> Any:
 
 
 class BodyReader:
-    """Reads one body.
+    """Reads one body; `length` is what its head says of its bytes, None where it says nothing.
 
     Parameters
     ----------
@@ -80,14 +80,14 @@ class BodyReader:
         self._pause_seconds = pause_seconds
         self._max_seconds = max_seconds
         length = headers.get("content-length", "")
-        self._length = int(length) if length.isdecimal() else None
+        self.length = int(length) if length.isdecimal() else None
         self._complete = False
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         self.form = media_type, headers.get("content-encoding", "")  # how long a byte takes
 
     def is_small(self, n_bytes: int) -> bool:
         """Whether the head says that the body has no more bytes than these."""
-        return self._length is not None and self._length <= n_bytes
+        return self.length is not None and self.length <= n_bytes
 
     async def read(self, ticket: Ticket | None = None) -> Body:
         """The whole body; a ticket takes its bytes on as they come.
@@ -100,10 +100,10 @@ class BodyReader:
             `body-too-large`, `request-timeout`, `deadline-exceeded` or `overloaded`.
         ClientGone
         """
-        if self._length is not None:
-            self._check(self._length)
+        if self.length is not None:
+            self._check(self.length)
             if ticket:
-                ticket.check(n_bytes=self._length)
+                ticket.check(n_bytes=self.length)
         # Nearly always the body is there with its head: then no clock has to be set.
         first = at_once(self._receive())
         if isinstance(first, Begun):
@@ -164,5 +164,5 @@ class BodyReader:
 
     def _check(self, n_bytes: int) -> None:
         if n_bytes > self._max_bytes:
-            got = "more, in chunks" if self._length is None else n_bytes
+            got = "more, in chunks" if self.length is None else n_bytes
             raise Problem("body-too-large", f"a body may have {self._max_bytes} bytes, got {got}")

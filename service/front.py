@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from service import problems
 from service.access import check_key
 from service.app import build_app
-from service.asgi_bodies import WHOLE, BodyReader, ClientGone, Receive, Send
+from service.asgi_bodies import HEAD, BodyReader, ClientGone, Receive, Send
 from service.bodies import NDJSON, may_inflate
 from service.calls import Call
 from service.endpoints import Endpoint, Reader
@@ -185,12 +185,14 @@ class Front:
             await self._answer_lines(reader, exchange, receive, send)
             return None
         body = self._open_body(headers, receive)
+        sent_head = scope.get("extensions", {}).get(HEAD)
         if not body.is_small(LOOP_BYTES) or may_inflate(headers):
+            if sent_head and body.length and body.length > LOOP_BYTES:
+                self.serving.heads.keep(sent_head, Known(reader, exchange, body.length), models)
             return self._closed(await self.pool.read_and_run(reader, exchange, body), exchange)
         answer = await self._answer_small(reader, exchange, body)
-        if whole := scope.get("extensions", {}).get(WHOLE):
-            known = Known(reader, exchange, int(headers["content-length"]))
-            self.serving.heads.keep(whole, known, models)
+        if sent_head:
+            self.serving.heads.keep(sent_head, Known(reader, exchange, body.length), models)
         return answer
 
     async def _pass_on(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
@@ -262,13 +264,27 @@ class Front:
     # --- requests whose head has come before: no scope, no task, no check twice -----------------------------
 
     def find_repeat(self, data: bytes) -> Repeat | None:
-        """The request that these bytes are, where they are one whole request with a head that is known."""
-        repeat = self.serving.heads.find(data)
-        return None if repeat is None or repeat.known.reader.is_slow(repeat.content) else repeat
+        """The request that these bytes are, where its head is known and it can be answered without a task.
+
+        That is a small one that is there as a whole, or a large one that is refused without its body.
+        """
+        known, request_id, end = self.serving.heads.find(data)
+        if known is None:
+            return None
+        n_missing = known.n_bytes - (len(data) - end)
+        if known.n_bytes > LOOP_BYTES:
+            refusal = self.serving.admission.find_wait() if n_missing >= 0 else None
+            return refusal and Repeat(known, request_id, n_missing=n_missing, refusal=refusal)
+        content = data[end:]
+        return None if n_missing or known.reader.is_slow(content) else Repeat(known, request_id, content)
 
     def ask(self, repeat: Repeat, client: tuple[str, int] | None, connection: Connection) -> None:
         """Answer such a request, which came on a connection."""
         exchange = repeat.known.exchange.again(repeat.request_id, client and client[0])
+        if repeat.refusal:
+            answer = problems.answer(repeat.refusal, exchange)
+            _send_by_hand(self._closed(answer, exchange), exchange, connection)
+            return
         hand_over = functools.partial(self._hand_over, connection, exchange)
         self._rounds.join(repeat.known.reader, repeat.content, exchange, hand_over)
 

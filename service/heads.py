@@ -11,6 +11,7 @@ from typing import Any
 from service.endpoints import SHAPING_HEADERS, Endpoint, Reader
 from service.exchange import Exchange, is_id
 from service.messages import Head
+from service.problems import Problem
 from service.registry import Model, ModelRegistry
 
 MAX_READERS = 1000
@@ -60,13 +61,28 @@ class Known:
     n_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Repeat:
-    """A request with a known head; `request_id` is None where its client sent none."""
+    """A request with a known head.
+
+    Attributes
+    ----------
+    known : Known
+    request_id : str or None
+        None where its client sent none.
+    content : bytes
+        Its body, unless it is refused.
+    n_missing : int
+        Bytes of the body that are still to come.
+    refusal : Problem or None
+        Why its body is not read.
+    """
 
     known: Known
     request_id: str | None
-    content: bytes
+    content: bytes = b""
+    n_missing: int = 0
+    refusal: Problem | None = None
 
 
 class Heads:
@@ -80,8 +96,8 @@ class Heads:
         self._snapshot = models.models
         self._kept: dict[bytes, Known] = {}
 
-    def find(self, data: bytes) -> Repeat | None:
-        """The request that these bytes are, where they are one whole request and its head is known."""
+    def find(self, data: bytes) -> tuple[Known | None, str | None, int]:
+        """What the head at the beginning of these bytes asks for, where it is known; its id, and its end."""
         if self._models.models is not self._snapshot:
             self._snapshot, self._kept = self._models.models, {}
         end = data.find(_END) + len(_END)
@@ -90,13 +106,11 @@ class Heads:
         if known is None and end <= HEAD_BYTES:
             head, request_id = _split(head)
             known = self._kept.get(head)
-        if known is None or len(data) - end != known.n_bytes:
-            return None
-        return Repeat(known, request_id, data[end:])
+        return known, request_id, end
 
-    def keep(self, data: bytes, known: Known, models: Mapping[str, Model]) -> None:
-        """Know the head of a whole request from now on, unless others than these models are loaded by now."""
-        head, request_id = _split(data[: len(data) - known.n_bytes])
+    def keep(self, head: bytes, known: Known, models: Mapping[str, Model]) -> None:
+        """Know a head from now on, unless others than these models are loaded by now."""
+        head, request_id = _split(head)
         is_own = request_id in (None, known.exchange.request_id)  # of several no one is an id
         if models is self._snapshot and is_own and _is_plain(head):
             if len(self._kept) >= MAX_HEADS:

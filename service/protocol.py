@@ -10,7 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.asgi_bodies import WHOLE
+from service.asgi_bodies import HEAD
 from service.problems import Problem
 
 # As gunicorn's own workers have them.
@@ -21,6 +21,7 @@ HEAD_BYTES = 64 * 2**10  # of a head, or of what frames a body, that has come in
 LINGER_SECONDS = 1  # before a close, for a client that is just writing
 
 CLOSE = (b"connection", b"close")
+_END = b"\r\n\r\n"
 _INTERIM = b"HTTP/1.1 1"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
@@ -43,6 +44,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_message = self._refused = False
         self.url = b""
         self._at_work: RequestResponseCycle | RepeatCycle | None = None  # others may wait behind it
+        self._unwanted = 0  # bytes of a body that are still to come, of a request that is answered
         self._unread = 0  # bytes since the last whole head, or part of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -67,15 +69,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; between two requests only for as long as a head may take."""
-        if self._refused:
+        if self._unwanted:
+            data = self._drop(data)
+        if self._refused or not data:
             return
         begins = not (self._in_message or self._unread or self._is_answering())
         if begins and self._ask_again(data):
             return
         self._unread += len(data)
         super().data_received(data if self._in_message else _without_upgrade(data))
-        if begins and self._is_whole():
-            self.scope["extensions"] = {WHOLE: data}
+        if begins:
+            self._tell_head(data)
         if self._unread > HEAD_BYTES:
             sentence = f"a head may have {HEAD_BYTES} bytes, got at least {self._unread}"
             self._refuse(Problem("header-too-large", sentence))
@@ -85,7 +89,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch()
 
     def _ask_again(self, data: bytes) -> bool:
-        """Whether this is a whole request whose head has come before: then it is asked, and not parsed."""
+        """Whether this is a request whose head has come before, and is asked: then it is not parsed."""
         if self.flow.write_paused or self._is_ending():
             return False
         repeat = self.app.find_repeat(data)
@@ -94,21 +98,33 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._stop_watching()
         self.cycle = self._at_work = RepeatCycle(self)
+        self._unwanted, self._in_message = repeat.n_missing, repeat.n_missing > 0
         self.app.ask(repeat, self.client, self.cycle)
         return True
+
+    def _drop(self, data: bytes) -> bytes:
+        """What comes behind a body that nobody reads."""
+        rest = data[self._unwanted :]
+        self._unwanted = max(0, self._unwanted - len(data))
+        if not self._unwanted:
+            self._in_message = False
+            self._stop_watching()
+        return rest
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._at_work = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _is_whole(self) -> bool:
-        """Whether what has come is one request, like any other on this connection."""
-        return (
-            not (self._in_message or self._unread or self._refused)
-            and self._is_answering()
-            and self.cycle.keep_alive
-            and not self.expect_100_continue
-        )
+    def _tell_head(self, data: bytes) -> None:
+        """Tell the application a head where nothing but it and its body has come, and another may follow."""
+        cycle, end = self.cycle, data.find(_END) + len(_END)
+        if (
+            self._is_answering()
+            and cycle.keep_alive
+            and not cycle.waiting_for_100_continue
+            and len(cycle.body) == len(data) - end
+        ):
+            cycle.scope["extensions"] = {HEAD: data[:end]}
 
     def _is_ending(self) -> bool:
         return getattr(self.server_state, "ending", False)
@@ -343,7 +359,7 @@ def to_bytes(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) ->
 
 def _without_upgrade(data: bytes) -> bytes:
     """A request whose head is whole, with the field `Upgrade` under another name."""
-    end = data.find(b"\r\n\r\n")
+    end = data.find(_END)
     if end < 0 or b"\nupgrade" not in data[:end].lower():
         return data
     return _UPGRADE.sub(b"\r\nx-upgrade:", data[:end]) + data[end:]

@@ -2,12 +2,13 @@
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import json
 import re
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import httptools
@@ -19,13 +20,13 @@ from uvicorn.server import ServerState
 from detector.images import encode_image
 from service import front as front_module
 from service.exchange import open_exchange
-from service.front import Front
+from service.front import LOOP_BYTES, Front
 from service.heads import HEAD_BYTES, MAX_HEADS, Heads, Known
 from service.platforms import open_inference
 from service.protocol import HttpProtocol
 from tests.model_folder import publish_model
 from tests.raw_http import request
-from tests.service.answers import read_metrics
+from tests.service.answers import read_metrics, to_npy
 
 SECONDS = 10
 NORMAL, ANOMALY = [1.0, 2.0, 0.5], [1.0, 2.0, 9.5]  # texts of one length
@@ -35,6 +36,31 @@ JSON = ("Content-Type", "application/json")
 def score(row: list[float | str], *fields: tuple[str, str], path: str = "/score") -> bytes:
     """A POST of one row, with more fields in its head."""
     return request(path, json.dumps({"instances": [row]}).encode(), headers=[JSON, *fields])
+
+
+def head_of(sent: bytes) -> bytes:
+    """With the empty line at its end."""
+    return sent[: sent.index(b"\r\n\r\n") + 4]
+
+
+def large(*fields: tuple[str, str], path: str = "/score") -> bytes:
+    """A POST of as many rows as the loop does not read."""
+    rows = np.tile(np.float64(NORMAL), (LOOP_BYTES // 24 + 1, 1))
+    return request(path, to_npy(rows), headers=[("Content-Type", "application/x-npy"), *fields])
+
+
+@pytest.fixture
+def large_front(make_front):
+    """A front that takes `large` requests."""
+    return make_front(max_body_bytes=2**20, max_rows=100_000, head_seconds=0.5)
+
+
+@contextlib.contextmanager
+def busy(front: Front) -> Iterator[None]:
+    """While there is more to do than may wait."""
+    with front.serving.admission.ticket() as ticket:
+        ticket.add(seconds=1000.0)
+        yield
 
 
 class Parser:
@@ -189,7 +215,7 @@ def test_only_one_whole_request_is_kept(front, around):
         assert all([(await client.answer()).status == 200 for _ in range(1 + (before == score(ANOMALY)))])
 
     talk(front, conversation)
-    assert not kept.find(score(NORMAL))
+    assert not kept.find(score(NORMAL))[0]
     assert not kept._kept
 
 
@@ -494,6 +520,143 @@ def test_repeats_are_counted_and_logged_like_any_other(front, caplog):
     assert [[line[name] for name in told] for line in lines] == [["/score", 200, "POST", "tiny", "1", 1]] * 4
 
 
+def test_large_request_is_refused_by_a_known_head(large_front):
+    """With the answer that it has under a head which is not known, and the connection goes on."""
+    front = large_front
+
+    async def conversation(client: Client) -> None:
+        first = await client.ask(large())
+        n_parsed = len(client.parsed)
+        with busy(front):
+            known = await client.ask(large(("X-Request-Id", "a-1")))
+            assert len(client.parsed) == n_parsed
+            unknown = await client.ask(large(("X-Request-Id", "a-1"), ("X", "new")))
+        last = await client.ask(large())
+
+        assert [first.status, known.status, last.status] == [200, 503, 200]
+        assert known == unknown
+        assert known.document["type"] == "overloaded"
+        assert (known.fields["retry-after"], known.fields["x-model-version"]) == ("1", "1")
+        assert first.document == last.document
+
+    talk(front, conversation)
+    assert front.serving.admission.n_bytes == front.serving.admission.seconds == 0
+
+
+def test_head_of_a_refused_request_is_known_from_then_on(large_front):
+    """It is refused once more with the next, and accepted when there is time for it."""
+
+    async def conversation(client: Client) -> None:
+        with busy(large_front):
+            refused = [await client.ask(large()) for _ in range(3)]
+        answer = await client.ask(large())
+
+        assert [each.status for each in (*refused, answer)] == [503, 503, 503, 200]
+        assert sum(head_of(large()) in data for data in client.parsed) == 2
+
+    talk(large_front, conversation)
+
+
+@pytest.mark.parametrize("behind", [b"", score(ANOMALY)])
+@pytest.mark.parametrize("n_sent", [0, 1, 1000])
+def test_body_of_a_refused_request_is_dropped(large_front, n_sent, behind):
+    """Whatever part of it comes later, and with what behind it."""
+    sent, n_head = large(), len(head_of(large()))
+    first, middle, rest = sent[: n_head + n_sent], sent[n_head + n_sent : -3], sent[-3:]
+
+    async def conversation(client: Client) -> None:
+        await client.ask(sent)
+        n_parsed = len(client.parsed)
+        with busy(large_front):
+            client.protocol.data_received(first)
+            refused = await client.answer()
+            client.protocol.data_received(middle)
+            assert len(client.parsed) == n_parsed
+            client.protocol.data_received(rest + behind)
+        following = [await client.answer()] if behind else []
+        await asyncio.sleep(0.7)  # nobody waits for the rest any more
+        after = await client.ask(score(NORMAL))
+
+        assert refused.status == 503
+        assert [each.is_anomaly for each in (*following, after)] == [*([[True]] if behind else []), [False]]
+
+    talk(large_front, conversation)
+
+
+def test_body_of_a_refused_request_has_the_time_of_a_head(large_front):
+    """Then its connection is closed."""
+
+    async def conversation(client: Client) -> None:
+        await client.ask(large())
+        with busy(large_front):
+            client.protocol.data_received(large()[:-1])
+            assert (await client.answer()).status == 503
+        async with asyncio.timeout(3):  # before it would be closed as idle
+            assert await client.reader.read() == b""
+
+    talk(large_front, conversation)
+
+
+def test_what_comes_behind_a_refused_request_in_its_packet_is_answered(large_front):
+    """Though it is parsed with it."""
+
+    async def conversation(client: Client) -> None:
+        await client.ask(large())
+        with busy(large_front):
+            client.protocol.data_received(large() + score(ANOMALY))
+            refused, following = await client.answer(), await client.answer()
+
+        assert (refused.status, following.is_anomaly) == (503, [True])
+
+    talk(large_front, conversation)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        large(("Connection", "close")),
+        large(("Expect", "100-continue")),
+        large(path="/models/none/score"),
+        large().replace(b"HTTP/1.1", b"HTTP/1.0"),
+        large() + b"POST",
+        large() + large(("X", "a")),
+        b"\r\n\r\n" + large(),
+    ],
+)
+def test_large_heads_that_are_not_kept(large_front, sent):
+    """Those that change the connection, have no answer, or do not come alone."""
+
+    async def conversation(client: Client) -> None:
+        client.protocol.data_received(sent)
+        async with asyncio.timeout(SECONDS):
+            await client.reader.read(1)
+
+    talk(large_front, conversation)
+
+    with busy(large_front):
+        assert large_front.find_repeat(sent) is large_front.find_repeat(large()) is None
+
+
+def test_refused_repeats_are_counted_and_logged_like_any_other(large_front, caplog):
+    """By path, model and reason."""
+
+    async def conversation(client: Client) -> None:
+        with busy(large_front):
+            for _ in range(3):
+                await client.ask(large())
+
+    with caplog.at_level("INFO", "service.access"):
+        talk(large_front, conversation)
+        series = read_metrics(large_front.serving.metrics.exposition().decode())
+
+    lines = [line for record in caplog.records if record.name == "service.access" for line in record.fields]
+    assert series["residual_requests_total", "503", "/score", "tiny", "1"] == 3
+    assert series["residual_rejected_total", "overloaded"] == 3
+    told = ("path", "status", "problem", "model", "version", "rows")
+    wanted = ["/score", 503, "overloaded", "tiny", "1", None]
+    assert [[line[name] for name in told] for line in lines] == [wanted] * 3
+
+
 def test_answers_are_written_when_they_are_many_or_old(front, monkeypatch):
     """Each is counted and logged a moment later, and none of many has to wait for that moment."""
     monkeypatch.setattr(front_module, "WRITE_REQUESTS", 3)
@@ -534,12 +697,11 @@ def test_no_more_than_so_many_heads_are_kept(front):
     kept = Heads(front.serving.models)
     first = score(NORMAL, ("X", "0"))
     for number in range(MAX_HEADS):
-        sent = score(NORMAL, ("X", str(number)))
-        known = Known(None, open_exchange("POST", "/score", None, None), len(sent.partition(b"\r\n\r\n")[2]))
-        kept.keep(sent, known, front.serving.models.models)
-    assert kept.find(first).known.n_bytes == known.n_bytes
+        known = Known(None, open_exchange("POST", "/score", None, None), number)
+        kept.keep(head_of(score(NORMAL, ("X", str(number)))), known, front.serving.models.models)
+    assert kept.find(first)[0].n_bytes == 0
 
-    kept.keep(score(NORMAL, ("X", "another")), known, front.serving.models.models)
+    kept.keep(head_of(score(NORMAL, ("X", "another"))), known, front.serving.models.models)
 
-    assert kept.find(first) is None
-    assert kept.find(score(NORMAL, ("X", "another"))).known is known
+    assert kept.find(first)[0] is None
+    assert kept.find(score(NORMAL, ("X", "another")))[0] is known
