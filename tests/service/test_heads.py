@@ -634,7 +634,8 @@ def test_large_heads_that_are_not_kept(large_front, sent):
     talk(large_front, conversation)
 
     with busy(large_front):
-        assert large_front.find_repeat(sent) is large_front.find_repeat(large()) is None
+        assert large_front.find_repeat(sent) is None
+        assert large_front.find_repeat(large()) is None
 
 
 def test_refused_repeats_are_counted_and_logged_like_any_other(large_front, caplog):
