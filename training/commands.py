@@ -1,12 +1,10 @@
 """What the command lines of this package share: the form of the help, flags, results and one clean end."""
 
 import argparse
-import contextlib
 import dataclasses
 import re
-import signal
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from training.config import FitConfig, add_flags
 from training.cutting import cut_series
 from training.datasets import Dataset, load_dataset
 from training.errors import ConfigError, TrainingError
+from training.interrupts import terminable
 from training.presets import DEFAULT_PRESETS
 
 # What the windows of a series depend on.
@@ -182,7 +181,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 def run_command(action: Callable[[], None], interrupted: str = "nothing was written") -> int:
     """Exit status of an action: 0 done, 1 failed with one sentence on stderr, 130 interrupted."""
     try:
-        with _terminable():
+        with terminable():
             action()
     except (TrainingError, DetectorError, OSError) as error:  # OSError: a disk that is full
         print(f"error: {error}", file=sys.stderr)
@@ -274,13 +273,3 @@ def _gunicorn() -> str:
     if not beside.exists():
         return "gunicorn"
     return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Being terminated cleans up as Ctrl-C does."""
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

@@ -370,21 +370,21 @@ def test_data_that_give_no_name_ask_for_one(capsys):
 def test_an_interrupted_fit_leaves_no_half_model(tmp_path, number):
     """Ctrl-C and a container's stop end with status 130 and an empty store."""
     command = [sys.executable, "-m", "training.fit", "--data", "digits", "--name", "x", "--epochs", "100000"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--patience", "100000", "--store", str(tmp_path / "store")],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        for line in process.stderr:
-            if line.startswith("epoch"):
-                break
-        time.sleep(0.2)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    ) as process:
+        try:
+            for line in process.stderr:
+                if line.startswith("epoch"):
+                    break
+            time.sleep(0.2)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
 
     assert process.returncode == 130
     assert err.splitlines()[-1] == "interrupted: nothing was published"
