@@ -4,6 +4,7 @@ Neither Flask nor a server is known here: `routes` and `front` bring the request
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -253,6 +254,15 @@ class VerbReader:
         """See `Reader`."""
         return False
 
+    @functools.cached_property
+    def _can_join(self) -> bool:
+        return (
+            self.verb.run is verbs.score
+            and not self.options
+            and self.detector.manifest.kind != "sequence"
+            and "content-encoding" not in self.headers
+        )
+
     def _choose_form(self, samples: np.ndarray) -> str:
         """The media type of the answer: the same for one sample or many, but where a series is possible."""
         key = (len(samples) == 1, samples.shape[1:])
@@ -270,32 +280,29 @@ class VerbReader:
         None where they ask for more than decisions as JSON, or one of them is not in order: then each is read
         by itself, and says what it has to say.
         """
-        plain = (
-            self.verb.run is verbs.score and not self.options and self.detector.manifest.kind != "sequence"
-        )
-        if not plain or "content-encoding" in self.headers:
+        if not self._can_join:
             return None
+        samples, lengths = [], []
         try:
-            parts = [self.decode(body) for body in bodies]
-            samples = (
-                parts[0].samples if len(parts) == 1 else np.concatenate([part.samples for part in parts])
-            )
-            if any(part.options or self._choose_form(part.samples) != JSON for part in parts):
-                return None
-            if not all(len(part.samples) for part in parts):
-                return None
+            for body in bodies:
+                part = self.decode(body)
+                if part.options or not len(part.samples) or self._choose_form(part.samples) != JSON:
+                    return None
+                if samples and part.samples.dtype != samples[0].dtype:
+                    return None  # one of them would be rounded to the other's
+                samples.append(part.samples)
+                lengths.append(len(part.samples))
+            together = samples[0] if len(samples) == 1 else np.concatenate(samples)
         except Exception:  # of one of them, foreseen or not: no neighbour may suffer
             return None
-        if len({part.samples.dtype for part in parts}) > 1:  # one of them would be rounded to another's
-            return None
-        manifest, lengths = self.detector.manifest, [len(part.samples) for part in parts]
+        manifest = self.detector.manifest
 
         def finish(result: Scores | Exception) -> list[Answer]:
             if isinstance(result, Exception):
                 raise result
             return answers.answer_scores(manifest, result, lengths)
 
-        return Call(verbs.score, verbs.ScoreRequest(self.detector, samples), finish, len(samples), lengths)
+        return Call(verbs.score, verbs.ScoreRequest(self.detector, together), finish, len(together), lengths)
 
 
 def verb_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, Endpoint]]:

@@ -101,6 +101,8 @@ class Rounds:
             alike.setdefault(id(each.reader), []).append(each)
         rest = [each for group in alike.values() if not self._settle_joined(group) for each in group]
         ready = [each for each in rest if self._prepare(each)]
+        if not ready:
+            return
         outcomes = self._runner.run_together([each.call for each in ready])
         for each, outcome in zip(ready, outcomes, strict=True):
             self._settle(each, outcome)

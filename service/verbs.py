@@ -87,9 +87,11 @@ def _score_alike(requests: Sequence[ScoreRequest]) -> list[Scores] | None:
     first = requests[0]
     if first.fdr is not None or first.explain is not None or first.detector.manifest.kind == "sequence":
         return None
-    if not all(len(each.samples) for each in requests):  # together they would not be seen to be none
-        return None
-    samples = first.samples if len(requests) == 1 else np.concatenate([each.samples for each in requests])
+    samples = first.samples
+    if len(requests) > 1:
+        if not all(len(each.samples) for each in requests):  # together they would not be seen to be none
+            return None
+        samples = np.concatenate([each.samples for each in requests])
     try:
         scores = first.detector.score(samples, alpha=first.alpha)
     except DetectorError:  # of one of them; which one, and what it says, is found out one by one
