@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import os
+import sys
 import threading
 import time
 
@@ -170,6 +172,33 @@ def test_large_body_is_answered_from_the_pool(make_front):
     ]
     np.testing.assert_array_equal(answer.json()["score"], detector.score(rows).score)
     assert front.serving.admission.rows == front.serving.admission.n_bytes == 0
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere a process has one niceness for all its threads"
+)
+def test_threads_of_the_pool_let_the_loop_go_first(front):
+    """They are nicer by ten than the thread that started them, whose niceness stays."""
+
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+
+    assert front.pool.executor.submit(niceness).result() == min(before + 10, 19)
+    assert niceness() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the niceness of threads is not touched elsewhere")
+def test_sandbox_without_niceness_has_a_pool_all_the_same(make_front, monkeypatch):
+    """As under `SystemCallFilter=~@resources` of systemd."""
+
+    def forbid(increment):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "nice", forbid)
+
+    assert make_front().pool.executor.submit(int, "1").result() == 1
 
 
 def test_pace_of_small_pictures_is_not_that_of_large_bodies(front):
