@@ -46,6 +46,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._at_work: RequestResponseCycle | RepeatCycle | None = None  # others may wait behind it
         self._unwanted = 0  # bytes of a body that are still to come, of a request that is answered
         self._unread = 0  # bytes since the last whole head, or part of a body
+        self._idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin, within the limit of connections and with the time for a head."""
@@ -64,6 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._at_work.disconnected = True
             self._at_work.message_event.set()
         self._stop_watching()
+        self._unset_keepalive_if_required()
         if self._writing is not None:
             self._writing.cancel()
 
@@ -95,7 +97,6 @@ class HttpProtocol(HttpToolsProtocol):
         repeat = self.app.find_repeat(data)
         if repeat is None:
             return False
-        self._unset_keepalive_if_required()
         self._stop_watching()
         self.cycle = self._at_work = RepeatCycle(self)
         self._unwanted, self._in_message = repeat.n_missing, repeat.n_missing > 0
@@ -238,9 +239,23 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is sent: if before its whole request has come, the rest may take as long as a head."""
-        super().on_response_complete()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            super().on_response_complete()
+        else:  # that of the last answer serves this one, too: nothing but a repeat has come in between
+            self.server_state.total_requests += 1
         if self._in_message and self._deadline is None and not self._is_answering():
             self._watch()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what has been idle for long enough since the last answer, else look again then."""
+        idle = 0.0 if self._is_answering() else self.loop.time() - self._idle_since
+        if idle < self.timeout_keep_alive:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive - idle, self.timeout_keep_alive_handler
+            )
+        else:
+            super().timeout_keep_alive_handler()
 
     def _close_when_sent(self) -> None:
         """Close, but not on a client that is still sending: it would be reset before it reads its answer."""

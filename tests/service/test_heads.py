@@ -389,6 +389,44 @@ def test_call_that_takes_long_is_answered_from_the_pool(front, monkeypatch):
     talk(front, conversation)
 
 
+def test_connection_at_work_is_not_idle(front, monkeypatch):
+    """However long its request takes; what was asked before counts no more."""
+
+    async def slowly(work: Any, exchange: Any, who: Any) -> Any:
+        await asyncio.sleep(0.5)
+        return work(stop=None)
+
+    async def conversation(client: Client) -> None:
+        client.protocol.timeout_keep_alive = 0.1
+        await client.ask(score(NORMAL))
+        monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+        monkeypatch.setattr(front.pool, "_watched", slowly)
+        answer = await client.ask(score(ANOMALY))
+
+        assert len(client.parsed) == 1
+        assert answer.is_anomaly == [True]
+        async with asyncio.timeout(SECONDS):
+            assert await client.reader.read() == b""
+
+    talk(front, conversation)
+
+
+def test_lost_connection_leaves_no_timer(front, monkeypatch):
+    """One that is lost while its request is at work has nobody to tell when that ends."""
+
+    async def conversation(client: Client) -> None:
+        await client.ask(score(NORMAL))
+        monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+        monkeypatch.setattr(front.pool, "_watched", lambda work, exchange, who: asyncio.sleep(0.1))
+        client.protocol.data_received(score(ANOMALY))
+        assert client.protocol.timeout_keep_alive_task is not None
+        client.protocol.connection_lost(ConnectionResetError())
+
+        assert client.protocol.timeout_keep_alive_task is None
+
+    talk(front, conversation)
+
+
 @pytest.mark.parametrize("takes_long", [False, True])
 def test_answer_that_cannot_be_sent_closes_the_connection(front, monkeypatch, takes_long):
     """Its client does not wait for ever."""

@@ -376,6 +376,19 @@ def test_idle_connections_are_closed(hasty, sent, answered):
         assert time.monotonic() - started < 2
 
 
+def test_connection_is_idle_from_its_last_answer_on(hasty):
+    """However often the same was asked before."""
+    with Connection(hasty.address) as connection:
+        for _ in range(4):
+            connection.send(POST)
+            assert connection.answer().status == 200
+            time.sleep(0.6)
+        answered = time.monotonic() - 0.6
+
+        assert connection.is_closed()
+        assert 0.9 < time.monotonic() - answered < 2
+
+
 def test_idle_connection_is_not_kept_by_blank_lines(hasty):
     """They are no request."""
     with Connection(hasty.address) as connection:
