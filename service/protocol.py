@@ -46,7 +46,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._at_work: RequestResponseCycle | RepeatCycle | None = None  # others may wait behind it
         self._unwanted = 0  # bytes of a body that are still to come, of a request that is answered
         self._unread = 0  # bytes since the last whole head, or part of a body
-        self._idle_since = 0.0
+        self._idle_since = 0.0  # by the clock of the loop: when the last answer was sent
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin, within the limit of connections and with the time for a head."""
