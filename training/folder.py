@@ -30,7 +30,14 @@ from training.calibrate import calibrate
 from training.config import FitConfig
 from training.corruption import corrupted_copy
 from training.datasets import Dataset
-from training.export import PARITY_TOLERANCE, Graph, check_decisions, check_parity, describe_score
+from training.export import (
+    FEATURE_TOLERANCE,
+    PARITY_TOLERANCE,
+    Graph,
+    check_decisions,
+    check_parity,
+    describe_score,
+)
 from training.fitting import History
 from training.metrics import evaluate, evaluate_steps
 from training.quantize import SELF_TEST_TOLERANCE as INT8_TOLERANCE
@@ -299,6 +306,7 @@ def _figures(manifest: Manifest, fitted: Fitted, parity: dict[str, Any], notes: 
         "sweep": fitted.sweep,
         "parity": parity,
         "parity_tolerance": PARITY_TOLERANCE,
+        "feature_tolerance": FEATURE_TOLERANCE,
         "tools": dict(manifest.tools),
     }
 

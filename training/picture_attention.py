@@ -82,26 +82,39 @@ def _detail_errors(
     return layers.Flatten()(ops.repeat(pixels[:, :, None], math.prod(sample_shape[2:]), axis=2))
 
 
+def _mean(values: keras.KerasTensor, n_rows: int) -> keras.KerasTensor:
+    """Mean of each picture, (batch, n_values) -> (batch, 1), by way of the means of its rows.
+
+    In products: their rounding does not depend on a picture's place in the batch. One product over all values
+    of a large picture would round them many times as much.
+    """
+    n_columns = values.shape[1] // n_rows
+    rows = ops.reshape(values, (-1, n_rows, n_columns))
+    means = ops.matmul(rows, np.full((n_columns, 1), 1 / n_columns, dtype=np.float32))[:, :, 0]
+    return ops.matmul(means, np.full((n_rows, 1), 1 / n_rows, dtype=np.float32))
+
+
 class _Standardised(layers.Layer):
     """(batch, n_values) -> the same with brightness and contrast taken out; and these, (batch, 1) each."""
 
     def __init__(self, memory: PictureMemory) -> None:
         super().__init__(trainable=False)
-        n_values = math.prod(memory.pictures.shape[1:])
-        # Means as products: their rounding does not depend on a picture's place in the batch.
-        self._mean = np.full((n_values, 1), 1 / n_values, dtype=np.float32)
+        self._n_rows = memory.pictures.shape[1]
         self._brightness, self._contrast = memory.brightness, memory.contrast
 
     def call(self, values: keras.KerasTensor) -> tuple[keras.KerasTensor, ...]:
         """What lies beyond the ranges stays in the values."""
-        mean = ops.matmul(values, self._mean)
-        # Far out the rounding of a mean would pass for contrast, so what is left of it is taken off, too.
+        mean = _mean(values, self._n_rows)
+        # A float32 mean of many values is off by more than a small contrast allows, and far out its rounding
+        # would pass for contrast: the mean of what it leaves belongs to it.
         centred = values - mean
-        centred -= ops.matmul(centred, self._mean)
-        deviation = ops.sqrt(ops.matmul(ops.square(centred), self._mean))
+        missed = _mean(centred, self._n_rows)
+        centred, mean = centred - missed, mean + missed
+        deviation = ops.sqrt(_mean(ops.square(centred), self._n_rows))
         brightness = ops.clip(mean, *self._brightness)
         contrast = ops.clip(deviation, *self._contrast)
-        return (values - brightness) / contrast, brightness, contrast
+        # Not `values - brightness`, which would bring the rounding of the sum of both back.
+        return (centred + (mean - brightness)) / contrast, brightness, contrast
 
 
 class _Blurred(Fixed):
@@ -158,10 +171,9 @@ class _TimesUsual(Fixed):
         super().__init__(filters=details.filters, bias=details.bias, usual=details.usual)
         self._thin_shape = (len(details.rows), len(details.columns), details.filters.shape[2])
         self._least_error, self._unit = np.float32(details.least_error), np.float32(details.unit)
-        # Sum and mean as products, as everywhere.
+        # A sum as a product, as everywhere.
         self._sum_filters = np.ones((details.filters.shape[-1], 1), dtype=np.float32)
-        n_places = details.usual.size
-        self._mean_places = np.full((n_places, 1), 1 / n_places, dtype=np.float32)
+        self._n_rows = details.map_shape[0]
 
     def call(self, values: keras.KerasTensor) -> keras.KerasTensor:
         """Whiten, square, divide by the geometric mean of the picture, and square again."""
@@ -169,5 +181,5 @@ class _TimesUsual(Fixed):
         white = ops.conv(thin, self.filters, padding="valid") + self.bias
         errors = ops.matmul(ops.square(white), self._sum_filters) + self._least_error
         logs = ops.log(ops.reshape(errors, (-1, self.usual.shape[0]))) - self.usual
-        times = ops.exp(logs - ops.matmul(logs, self._mean_places))
+        times = ops.exp(logs - _mean(logs, self._n_rows))
         return ops.square(ops.minimum(times, np.float32(MOST_TIMES_USUAL))) / self._unit

@@ -242,6 +242,28 @@ def test_parity_refuses_a_graph_that_differs():
         check_parity(graphs, exported.draft, exported.samples(64), exported.scaling, 0.05)
 
 
+def test_parity_is_strict_about_scores_and_less_so_about_feature_errors():
+    """Errors that differ by a little and have the same mean change no decision; other scores do."""
+    exported = _export("dense", {"latent_dim": 4}, (6,))
+    alternating = np.array([1, -1, 1, -1, 1, -1], dtype=np.float32)
+
+    def check(change):
+        graph = exported.graphs[MODEL_FILE]
+
+        def function(samples):
+            answers = graph.function(samples)
+            return {**answers, "feature_error": answers["feature_error"] + change}
+
+        graphs = {**exported.graphs, MODEL_FILE: dataclasses.replace(graph, function=function)}
+        return check_parity(graphs, exported.draft, exported.samples(64), exported.scaling, 1.0)
+
+    assert check(5e-4 * alternating)[f"{MODEL_FILE}:feature_error"] > export.PARITY_TOLERANCE
+    with pytest.raises(ExportError, match=r"feature_error by .* at most 0\.001 is allowed"):
+        check(0.1 * alternating)
+    with pytest.raises(ExportError, match=r"score by .* at most 0\.0001 is allowed"):
+        check(5e-4 * np.float32(6))
+
+
 def test_parity_refuses_a_graph_with_other_tensors():
     """A swapped file does not load as what it should be."""
     exported = _export("dense", {"latent_dim": 4}, (6,))

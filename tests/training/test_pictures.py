@@ -1,10 +1,17 @@
 """The memory of pictures: brightness and contrast aside, blurred, and the network made of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.ndimage import gaussian_filter
 
+from detector.graphs import open_sessions
+from detector.manifest import MODEL_FILE
+from training.architectures import Autoencoder
 from training.config import FitConfig
+from training.export import check_parity, export_graphs
 from training.picture_attention import picture_network, remember_pictures
 from training.pictures import (
     PictureMemory,
@@ -16,6 +23,7 @@ from training.pictures import (
     residual_matrices,
     standardise,
 )
+from training.scaling import Scaling
 
 
 def bars(n_pictures: int = 60, shape: tuple[int, ...] = (12, 16), seed: int = 0) -> np.ndarray:
@@ -165,3 +173,42 @@ def test_a_usual_picture_scores_about_one():
     memory = fit_picture_memory(bars(200), 3000, 16, seed=0)
 
     assert 0.3 < np.median(scores(memory, bars(50, seed=1))) < 2
+
+
+def textures(n_pictures: int, shape: tuple[int, ...], contrast: float) -> np.ndarray:
+    """Bright surfaces with a grain and soft stains of so many grey levels, in whole levels up to 255."""
+    rng = np.random.default_rng(0)
+    grain, stains = rng.normal(size=(2, n_pictures, *shape))
+    sigma = shape[0] / 12
+    stains = gaussian_filter(stains, (0, sigma, sigma, 0)[: stains.ndim])
+    values = 200 + contrast * (0.7 * grain + stains / stains.std())
+    return values.round().clip(0, 255).astype(np.float32)
+
+
+@dataclasses.dataclass
+class _Draft:
+    """As much of a manifest as sessions need."""
+
+    sample_shape: tuple[int, ...]
+    latent_shape: None = None
+    classifier: None = None
+
+
+@pytest.mark.parametrize(
+    ("shape", "contrast"), [((16, 16), 2), ((96, 96), 30), ((128, 128, 3), 2), ((512, 512), 2)]
+)
+def test_the_exported_memory_answers_as_the_network_at_any_size(shape, contrast):
+    """Also where the brightness of many pixels is a hundred times their contrast; alone as in a batch."""
+    pictures, scaling = textures(20, shape, contrast), Scaling(np.float32(0), np.float32(255))
+    config = FitConfig.from_preset("memory-image", {"latent_dim": 0})
+    memory = remember_pictures(scaling.apply(pictures[:13]), config)
+    graphs = export_graphs(Autoencoder(None, None, memory=memory), scaling)
+
+    differences = check_parity(graphs, _Draft(shape), pictures[13:], scaling, 1.0)
+
+    assert differences.pop(f"{MODEL_FILE}:score (extreme inputs)") < 5e-5
+    assert max(differences.values()) < 2e-5
+    session = open_sessions({MODEL_FILE: graphs[MODEL_FILE].onnx}, _Draft(shape))[MODEL_FILE]
+    together = session.run(pictures[13:], ["score"])["score"]
+    alone = [session.run(picture[np.newaxis], ["score"])["score"][0] for picture in pictures[13:]]
+    np.testing.assert_array_equal(together, np.array(alone))
