@@ -18,6 +18,7 @@ from training.cutting import cut_series
 from training.datasets import Dataset, load_dataset
 from training.errors import ConfigError, TrainingError
 from training.interrupts import terminable
+from training.metrics import promise_warnings
 from training.presets import DEFAULT_PRESETS
 
 # What the windows of a series depend on.
@@ -212,8 +213,10 @@ def _aligned(column: Sequence[str]) -> list[str]:
 
 
 def print_published(published: Path, manifest: Manifest) -> None:
-    """Where the model is, its promise, its test figures, and the next command."""
+    """A warning where the promise is broken; where the model is, its promise, its test figures, what next."""
     threshold, evaluation = manifest.threshold, manifest.evaluation
+    for warning in promise_warnings(threshold, evaluation):
+        print(f"warning: {warning}")
     print(f"published: {published}")
     if threshold.confidence is None:
         promise = f"no promise, {threshold.expected_rate:.4f} of normal samples flagged on average"

@@ -39,7 +39,7 @@ from training.export import (
     describe_score,
 )
 from training.fitting import History
-from training.metrics import evaluate, evaluate_steps
+from training.metrics import evaluate, evaluate_steps, promise_warnings
 from training.quantize import SELF_TEST_TOLERANCE as INT8_TOLERANCE
 from training.quantize import quantize
 from training.report import TestRun, write_report
@@ -298,6 +298,7 @@ def _figures(manifest: Manifest, fitted: Fitted, parity: dict[str, Any], notes: 
         "missing": manifest.missing,
         "categories": manifest.categories or {},
         "unknown_category": manifest.unknown_category,
+        "warnings": promise_warnings(manifest.threshold, manifest.evaluation),
         "notes": notes,
         "configuration": dataclasses.asdict(fitted.config),
         "fit": {"parameters": fitted.autoencoder.n_parameters}

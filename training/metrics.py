@@ -1,10 +1,12 @@
 """Pure: what scores and decisions are worth, held against labels: rates and rankings with intervals."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
+from detector.manifest import Threshold
 from detector.results import Scores
 
 CONFIDENCE = 0.95
@@ -42,6 +44,28 @@ def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any
     if normal.any() and is_anomaly.any():
         figures |= with_intervals(*ranking_draws(is_anomaly, scores.score, seed))
     return figures
+
+
+def promise_warnings(threshold: Threshold, evaluation: Mapping[str, Any]) -> list[str]:
+    """A sentence where the test split breaks the promise, with 95 % confidence; of no promise none.
+
+    Parameters
+    ----------
+    threshold : Threshold
+    evaluation : mapping
+        As from `evaluate`.
+    """
+    flagged = evaluation["false_alarm_rate"]
+    if threshold.confidence is None or flagged is None:
+        return []
+    low, high = flagged["interval"]
+    if low <= threshold.alpha:
+        return []
+    return [
+        f"the promise does not hold on the test split: {flagged['value']:.3g} of its normal samples are "
+        f"flagged ({low:.3g} to {high:.3g}), at most {threshold.alpha:g} was promised; the test samples "
+        "differ from the calibration samples"
+    ]
 
 
 def evaluate_steps(

@@ -115,6 +115,24 @@ def test_fit_reads_a_csv_and_prints_what_to_do_next(rows_csv, tmp_path, capsys):
     assert detector.score(np.array([[20.0, 13.5]])).is_anomaly.tolist() == [True]
 
 
+def test_a_promise_that_does_not_hold_is_said_first(tmp_path, capsys):
+    """Where the test samples have drifted: in the output, the report and the card."""
+    rows = np.random.default_rng(0).normal(size=(400, 3))
+    np.savez(tmp_path / "drift.npz", x_train=rows[:350], x_test=rows[350:] + 3)
+    arguments = ["--data", str(tmp_path / "drift.npz"), "--name", "drift", "--store", str(tmp_path)]
+
+    assert fit.main([*arguments, "--latent-dim", "0"]) == 0
+
+    warning, published, *_ = capsys.readouterr().out.splitlines()
+    folder = tmp_path / "drift" / "1"
+    assert published == f"published: {folder}"
+    words = warning.removeprefix("warning: ")
+    assert words.startswith("the promise does not hold on the test split: ")
+    assert json.loads((folder / "report.json").read_bytes())["warnings"] == [words]
+    assert f"<b>Warning:</b> {words}." in (folder / "report.html").read_text()
+    assert f"**Warning:** {words}." in (folder / "README.md").read_text()
+
+
 def test_same_seed_same_model_and_the_next_version(tmp_path):
     """Two fits of one configuration publish versions 1 and 2 with the same weights and threshold."""
     arguments = [
