@@ -21,6 +21,7 @@ HEAVY_KURTOSIS = 5.0  # excess; a column above it has tails that hide its middle
 FEW_VALUES = 10  # a column of so many values has no tail, and steps that may be rare
 N_KNOTS, LEAST_KNOT_GAP = 64, 1e-3
 ODD_ROWS, ODD_DISTANCE = 2, 6.0
+MOST_ODD = 0.1  # of the prototypes: where rows repeat, most lie far beyond the median distance of 0
 WIDTH_NEIGHBOUR, WIDTH_SHARE, LEAST_WIDTH = 3, 0.5, 0.05
 # The covariance has the say of all samples but a fifth, the unit matrix that and the say of 100 samples.
 COVARIANCE_ROWS, COVARIANCE_SHARE, UNIT_SAMPLES = 4000, 0.8, 100
@@ -247,12 +248,16 @@ def _means(points: np.ndarray, owners: np.ndarray, counts: np.ndarray) -> np.nda
 
 
 def _is_odd(prototypes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Prototypes of one or two samples far from all others: each would explain every anomaly like it."""
+    """Prototypes of one or two samples far from all others: each would explain every anomaly like it.
+
+    None where more than a tenth would be odd: what is so common is ordinary.
+    """
     if len(prototypes) < 4:
         return np.zeros(len(prototypes), dtype=bool)
     _, squares = nearest_prototypes(prototypes, prototypes, 1, leave_out=np.arange(len(prototypes)))
     distances = np.sqrt(squares[:, 0])
-    return (counts <= ODD_ROWS) & (distances > ODD_DISTANCE * np.median(distances))
+    is_odd = (counts <= ODD_ROWS) & (distances > ODD_DISTANCE * np.median(distances))
+    return is_odd & (is_odd.mean() <= MOST_ODD)
 
 
 def attention_width(prototypes: np.ndarray) -> float:

@@ -126,6 +126,35 @@ def test_an_odd_training_row_does_not_explain_what_is_like_it():
     assert nearest_prototypes(odd, memory.prototypes, 1)[1][0, 0] > 100
 
 
+@pytest.mark.parametrize(
+    ("copies", "n_single"),
+    [
+        (np.full(600, 2), 400),
+        (np.full(10, 60), 400),
+        (np.repeat([1, 1, 2, 3, 5], 150), 0),
+    ],
+)
+def test_rows_that_stand_once_among_copies_are_not_odd(copies, n_single):
+    """Where most distances are 0 every other one is large beside their median."""
+    every = rows(len(copies) + n_single)
+    points = np.concatenate([np.repeat(every[: len(copies)], copies, axis=0), every[len(copies) :]])
+
+    prototypes = find_prototypes(points, 3000, seed=0, least_rows=1)
+
+    np.testing.assert_array_equal(prototypes, points)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_handful_of_far_rows_is_odd(copies):
+    """Among rows that stand once, and among pairs: nothing else is lost."""
+    points = np.repeat(np.random.default_rng(0).uniform(size=(600, 3)), copies, axis=0).astype(np.float32)
+    far = 10 * np.arange(1, 6, dtype=np.float32)[:, np.newaxis] * np.ones((1, 3), dtype=np.float32)
+
+    prototypes = find_prototypes(np.concatenate([points, far]), 3000, seed=0, least_rows=1)
+
+    np.testing.assert_array_equal(prototypes, points)
+
+
 def test_recall_of_a_prototype_is_nearly_itself():
     """With a narrow width the nearest one has all the weight."""
     prototypes = rows(50)
