@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows import find_row, read_rows, write_rows
-from detector.graphs import SCORE
+from detector.engine.graphs import SCORE
 from detector.inference import Detector
 
 PRESETS = ("memory", "vector-fast")

@@ -9,8 +9,8 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from benchmarks.comparison import Compared, shown
-from benchmarks.protocol import OURS
+from benchmarks.measures.comparison import Compared, shown
+from benchmarks.protocols.base import OURS
 
 OUR_COLOUR, OTHER_COLOUR, DOT_COLOUR = "#1f6f8b", "#b8c4cc", "#33404a"
 

@@ -179,9 +179,9 @@ class Bench:
         from training.quiet import import_tensorflow
 
         import_tensorflow()
-        from training.classifier import ClassifierNetwork
-        from training.fitting import seed_everything
-        from training.restore import restore
+        from training.classifiers.network import ClassifierNetwork
+        from training.networks.fitting import seed_everything
+        from training.networks.weights import restore
 
         seed_everything(0)
         self._name, self._pool = name, pool
@@ -195,8 +195,8 @@ class Bench:
 
     def row(self, n_labels: int, seed: int, method: str, rates: Sequence[float]) -> dict[str, Any]:
         """Fit with every learning rate, keep what validates best, test that."""
-        from training.classifier import ClassifierConfig
-        from training.probability import macro_f1
+        from training.classifiers.network import ClassifierConfig
+        from training.classifiers.probability import macro_f1
 
         started = time.monotonic()
         rows = draw(self._pool, n_labels, seed)
@@ -231,7 +231,7 @@ class Bench:
     def _random_weights(self, seed: int) -> list[np.ndarray]:
         import keras
 
-        from training.architectures import build_autoencoder
+        from training.networks.architectures import build_autoencoder
 
         keras.utils.set_random_seed(1000 + seed)
         return build_autoencoder(self._restored.config, self._shape).encoder.get_weights()

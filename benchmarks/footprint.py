@@ -36,8 +36,8 @@ from benchmarks.servers import usage
 from benchmarks.servers.contenders import clean_environ, free_port
 from benchmarks.servers.work import FOLDER
 from detector import Detector
-from detector.session import CHUNK_ROWS, ort
-from service.memory import give_back
+from detector.engine.session import CHUNK_ROWS, ort
+from service.models.malloc import give_back
 
 PARTS = {
     "start": ("digits", "large", "large-int8"),

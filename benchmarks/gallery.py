@@ -21,11 +21,11 @@ from training.quiet import import_tensorflow
 
 import_tensorflow()
 
-from training import charts  # noqa: E402  (TensorFlow is quietened first)
-from training.architectures import build_autoencoder  # noqa: E402
 from training.config import FitConfig  # noqa: E402
-from training.corruption import corrupted_copy  # noqa: E402
-from training.fitting import fit_network, seed_everything  # noqa: E402
+from training.networks.architectures import build_autoencoder  # noqa: E402
+from training.networks.corruption import corrupted_copy  # noqa: E402
+from training.networks.fitting import fit_network, seed_everything  # noqa: E402
+from training.pages import charts  # noqa: E402  (TensorFlow is quietened first)
 from training.presets import PRESETS  # noqa: E402
 
 N_TRAIN, N_VALIDATION, N_SHOWN = 1000, 200, 5

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from detector.graphs import SCORE, open_sessions
+from detector.engine.graphs import SCORE, open_sessions
 from detector.inference import Detector
 from detector.manifest import MODEL_FILE
 from training.config import FitConfig
-from training.datasets import Dataset
+from training.data.load import Dataset
+from training.data.splits import Splits
 from training.quiet import import_tensorflow
-from training.splits import Splits
 from training.stages import Trained, prepare, train
 
 
@@ -96,7 +96,7 @@ def fit(dataset: Dataset, splits: Splits, config: FitConfig) -> Fit:
 
 
 def _open(trained: Trained) -> Detector:
-    from training.folder import draft_manifest
+    from training.publishing.folder import draft_manifest
 
     draft = draft_manifest(trained.fitted)
     sessions = open_sessions({name: graph.onnx for name, graph in trained.graphs.items()}, draft)

@@ -38,11 +38,11 @@ import_tensorflow()
 
 import keras  # noqa: E402  (TensorFlow is quietened first)
 
-from training.architectures import Autoencoder, build_autoencoder  # noqa: E402
 from training.config import FitConfig  # noqa: E402
-from training.datasets import load_dataset  # noqa: E402
+from training.data.load import load_dataset  # noqa: E402
 from training.errors import DataError  # noqa: E402
-from training.fitting import compiled_network, seed_everything, targets  # noqa: E402
+from training.networks.architectures import Autoencoder, build_autoencoder  # noqa: E402
+from training.networks.fitting import compiled_network, seed_everything, targets  # noqa: E402
 
 EARLY_FROM_EPOCHS = 100
 QUICK_SAMPLES = 320

@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocol import QualityError
+from benchmarks.protocols.base import QualityError
 from benchmarks.rows import Row, find_row, read_rows, write_rows
 from benchmarks.servers import engine, mixed, overload, proxy, wrk
 from benchmarks.servers.contenders import CONTENDERS
@@ -231,7 +231,7 @@ def _show(plan: Plan, rows: Sequence[Row], picture: Path) -> None:
 
 def _draw(medians: Sequence[Median], picture: Path) -> None:
     if medians:
-        from benchmarks.servers.picture import draw  # matplotlib takes a second to import
+        from benchmarks.servers.chart import draw  # matplotlib takes a second to import
 
         draw(picture, medians)
         print(f"\nfigure: {picture}")

@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from detector import ModelStore, StoreError
-from service.logs import logging_config
 from service.settings import Settings, SettingsError
+from service.watching.logs import logging_config
 
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -68,8 +68,8 @@ def child_exit(server: Any, worker: Any) -> None:
 
 settings = read_settings()
 
-wsgi_app = "service.front:from_environ()"
-worker_class = "service.worker.Worker"
+wsgi_app = "service.asgi.front:from_environ()"
+worker_class = "service.asgi.worker.Worker"
 bind = settings.bind
 reuse_port = settings.reuse_port
 workers = settings.workers

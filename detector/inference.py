@@ -13,19 +13,10 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from detector import manifest as contract
-from detector.batches import WINDOW_ERROR, Checked, run_batches, slices
 from detector.calibration import p_values, promised_rank, select_false_discovery, threshold_at
-from detector.checks import check_array, check_packed, position, sequence_shapes
-from detector.errors import (
-    InputError,
-    IntegrityError,
-    ManifestError,
-    NoClassifier,
-    NoInt8Latent,
-    NoLatent,
-    NonFiniteScore,
-)
-from detector.graphs import (
+from detector.engine.batches import WINDOW_ERROR, Checked, run_batches, slices
+from detector.engine.checks import check_array, check_packed, position, sequence_shapes
+from detector.engine.graphs import (
     DECODED,
     FEATURE_ERROR,
     INPUT,
@@ -36,10 +27,19 @@ from detector.graphs import (
     check_answer,
     open_sessions,
 )
+from detector.engine.session import Session
+from detector.errors import (
+    InputError,
+    IntegrityError,
+    ManifestError,
+    NoClassifier,
+    NoInt8Latent,
+    NoLatent,
+    NonFiniteScore,
+)
 from detector.latents import FLOAT16, FLOAT32, INT8, Compressed, check_dtype, pack, unpack
 from detector.manifest import Classifier, Manifest, Threshold, read_file, read_manifest
 from detector.results import Classes, Contribution, Scores
-from detector.session import Session
 from detector.tables import MISSING_HINT, as_rows, check_cells, holds_cells, to_cell, to_numbers
 from detector.windows import SeriesWindows
 

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from detector.graphs import INPUT, model_outputs
+from detector.engine.graphs import INPUT, model_outputs
+from detector.engine.session import CHUNK_ROWS, CHUNK_VALUES
 from detector.manifest import Manifest
-from detector.session import CHUNK_ROWS, CHUNK_VALUES
 
 CONFIG_FILE = "config.pbtxt"
 _HEADING = "# Written when a version is published; the tensors are those of the newest one.\n"

@@ -1,49 +1,5 @@
-"""The Flask application: every route, under any WSGI server."""
+"""The Flask application under its documented name: `gunicorn "service.app:from_environ()"`."""
 
-import os
+from service.wsgi.app import build_app, create_app, from_environ
 
-from flask import Flask
-
-from service import health, metrics, openapi, routes
-from service.platforms import routes as platform_routes
-from service.serving import Serving, open_store
-from service.settings import Settings
-
-EXTENSION = "residual"
-
-
-def from_environ() -> Flask:
-    """The application that the environment describes, for any WSGI server: `service.app:from_environ()`."""
-    return create_app(Settings.from_environ(os.environ))
-
-
-def create_app(settings: Settings) -> Flask:
-    """The application, every model of the store loaded and followed from now on.
-
-    `app.extensions["residual"]` is its `Serving`.
-    """
-    return build_app(open_store(settings))
-
-
-def build_app(serving: Serving) -> Flask:
-    """The application of models that are open already."""
-    settings = serving.settings
-    app = _bare_app(settings)
-    app.extensions[EXTENSION] = serving
-    routes.register(app, serving)
-    app.register_blueprint(routes.blueprint(serving))
-    app.register_blueprint(health.blueprint(serving.models, serving.default_model, serving.needed_models))
-    app.register_blueprint(platform_routes.blueprint(serving.models, serving.metrics, serving.needed_models))
-    app.register_blueprint(metrics.blueprint(serving.metrics))
-    app.register_blueprint(openapi.blueprint(with_keys=bool(settings.api_keys_sha256)))
-    return app
-
-
-def _bare_app(settings: Settings) -> Flask:
-    """Flask with nothing that answers by itself: no files, no OPTIONS, no redirects."""
-    app = Flask("service", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.url_map.merge_slashes = False
-    app.url_map.converters |= {"version": routes.VersionConverter, "plain": routes.PlainNameConverter}
-    return app
+__all__ = ["build_app", "create_app", "from_environ"]

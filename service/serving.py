@@ -4,19 +4,19 @@ import dataclasses
 from collections.abc import Mapping
 
 from detector import ModelStore
-from detector.session import Stop
-from service.admission import Admission, Ticket
+from detector.engine.session import Stop
 from service.bodies import Limits
-from service.calls import Call
-from service.endpoints import Endpoint, ModelChoice, verb_endpoints
-from service.heads import Heads, Readers
-from service.ledger import Ledger
-from service.messages import Answer
-from service.metrics import Metrics
-from service.platforms.endpoints import platform_endpoints
-from service.registry import ModelRegistry
-from service.runner import Runner
+from service.endpoints.known_heads import Heads, Readers
+from service.endpoints.platforms import platform_endpoints
+from service.endpoints.verbs import Endpoint, ModelChoice, verb_endpoints
+from service.http.messages import Answer
+from service.models.registry import ModelRegistry
+from service.scoring.admission import Admission, Ticket
+from service.scoring.calls import Call
+from service.scoring.runner import Runner
 from service.settings import Settings
+from service.watching.metrics import Metrics
+from service.watching.pending import Ledger
 
 
 @dataclasses.dataclass(frozen=True)

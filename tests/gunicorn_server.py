@@ -13,7 +13,7 @@ from pathlib import Path
 import requests
 
 from detector import ModelStore
-from tests.service.answers import read_metrics
+from tests.service.responses import read_metrics
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 20

@@ -80,7 +80,7 @@ def test_detector_loads_pillow_for_pictures_only():
 
 def test_service_loads_nothing_of_training():
     """The image of the service has no TensorFlow, and a worker starts in a second."""
-    loaded = loaded_by("import service.app")
+    loaded = loaded_by("import service.wsgi.app")
 
     assert {"flask", "detector", "onnxruntime"} <= loaded
     assert not loaded & (TRAINING_ONLY | {"training"})
@@ -88,7 +88,9 @@ def test_service_loads_nothing_of_training():
 
 def test_worker_class_leaves_the_metrics_unloaded():
     """Gunicorn's master loads it before it has made the folder that prometheus_client looks for."""
-    assert "prometheus_client" not in loaded_by("import service.worker, service.settings, service.logs")
+    assert "prometheus_client" not in loaded_by(
+        "import service.asgi.worker, service.settings, service.watching.logs"
+    )
 
 
 def test_training_loads_nothing_of_the_service():

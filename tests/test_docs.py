@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from werkzeug.serving import make_server
 
-from service.app import create_app
 from service.settings import VARIABLES, Settings
+from service.wsgi.app import create_app
 from training.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from detector import Detector, ModelStore
 from detector.images import encode_image
 from tests.gunicorn_server import GunicornServer, wait_until
-from tests.service.answers import from_npy, to_npy
+from tests.service.responses import from_npy, to_npy
 from training import fit
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,9 @@ import pyarrow.csv
 import pytest
 
 from detector import Detector, InputError, ModelStore
-from service.app import EXTENSION, create_app
 from service.settings import Settings
-from tests.service.answers import from_npy, to_npy
+from service.wsgi.app import EXTENSION, create_app
+from tests.service.responses import from_npy, to_npy
 from training import evaluate, finetune, fit, latent, sweep
 
 pytestmark = pytest.mark.slow

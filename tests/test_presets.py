@@ -5,10 +5,10 @@ import pytest
 
 from detector import Detector, ModelStore
 from tests.gunicorn_server import GunicornServer
-from tests.service.answers import from_npy, to_npy
+from tests.service.responses import from_npy, to_npy
 from training import fit
-from training.export import PARITY_TOLERANCE
 from training.presets import PRESETS
+from training.publishing.graphs import PARITY_TOLERANCE
 
 pytestmark = pytest.mark.slow
 

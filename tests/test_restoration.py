@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from service.app import EXTENSION, create_app
 from service.settings import Settings
+from service.wsgi.app import EXTENSION, create_app
 from training import fit
 
 PNG = "image/png"

@@ -23,7 +23,7 @@ import numpy as np
 
 from detector.inference import Detector
 from detector.store import find_folder
-from training.commands import (
+from training.cli.options import (
     add_label_flags,
     add_series_flags,
     command_parser,
@@ -31,10 +31,10 @@ from training.commands import (
     print_table,
     run_command,
 )
-from training.metrics import evaluate, evaluate_steps, rate
-from training.pages import to_json
-from training.published import Labelled, load_for
-from training.stepwise import flagged_stretches, run_steps
+from training.data.for_model import Labelled, load_for
+from training.figures.metrics import evaluate, evaluate_steps, rate
+from training.figures.stepwise import flagged_stretches, run_steps
+from training.pages.render import to_json
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SHOWN_QUANTILES = ("0.05", "0.5", "0.95")

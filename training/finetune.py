@@ -29,10 +29,10 @@ import numpy as np
 from detector.inference import Detector
 from detector.store import ModelStore, find_folder
 from training import flags
-from training.commands import add_series_flags, command_parser, print_notes, run_command
-from training.datasets import Dataset
+from training.cli.options import add_series_flags, command_parser, print_notes, run_command
+from training.data.for_model import read_for
+from training.data.load import Dataset
 from training.errors import DataError
-from training.published import read_for
 from training.quiet import import_tensorflow
 
 
@@ -74,10 +74,10 @@ def _run(arguments: argparse.Namespace) -> None:
     with store.stage(manifest.name) as staged:  # first: a store that cannot be written shows before the fit
         # Keras takes seconds to import: what is wrong with the data has shown by now.
         import_tensorflow()
-        from training.classifier import ClassifierConfig
-        from training.finetuning import fit_classifier, write_classified_folder
-        from training.fitting import seed_everything
-        from training.restore import restore
+        from training.classifiers.network import ClassifierConfig
+        from training.classifiers.stages import fit_classifier, write_classified_folder
+        from training.networks.fitting import seed_everything
+        from training.networks.weights import restore
 
         seed_everything(arguments.seed)
         config = ClassifierConfig(arguments.learning_rate, arguments.epochs, arguments.seed)

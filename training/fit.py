@@ -21,7 +21,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from detector.store import ModelStore
-from training.commands import (
+from training.cli.options import (
     add_fit_flags,
     command_parser,
     configure,
@@ -31,8 +31,8 @@ from training.commands import (
     run_command,
 )
 from training.config import FitConfig
-from training.datasets import Dataset
-from training.layout import network_shape
+from training.data.columns import network_shape
+from training.data.load import Dataset
 from training.presets import DEFAULT_PRESETS, PRESETS
 from training.quiet import import_tensorflow
 from training.stages import prepare, publish, train
@@ -79,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _describe(dataset: Dataset, config: FitConfig) -> None:
     """Print the network without fitting it."""
     import_tensorflow()
-    from training.architectures import build_autoencoder
+    from training.networks.architectures import build_autoencoder
 
     autoencoder = build_autoencoder(config, network_shape(dataset))
     for model in (autoencoder.encoder, autoencoder.decoder):

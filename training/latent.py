@@ -28,11 +28,12 @@ import numpy as np
 
 from detector.inference import Detector
 from detector.store import find_folder
-from training import charts, flags
-from training.commands import add_label_flags, add_series_flags, command_parser, print_notes, run_command
+from training import flags
+from training.cli.options import add_label_flags, add_series_flags, command_parser, print_notes, run_command
+from training.data.for_model import Labelled, load_for
 from training.errors import ConfigError
-from training.pages import render, to_json
-from training.plane import (
+from training.pages import charts
+from training.pages.latent_plane import (
     Plane,
     draw_far,
     draw_inside,
@@ -41,7 +42,7 @@ from training.plane import (
     hull_area,
     hull_corners,
 )
-from training.published import Labelled, load_for
+from training.pages.render import render, to_json
 
 N_DRAWN = 200  # points drawn inside the hulls, and far from them, for the figures
 N_SHOWN = 20  # of each that are shown

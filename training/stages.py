@@ -12,23 +12,23 @@ import numpy as np
 from detector.calibration import promised_rank
 from detector.manifest import Manifest
 from detector.store import ModelStore
-from training.baselines import baseline_notes
-from training.collapse import LEAST_SAMPLES, MOST_SAMPLES, check_rebuilding, measure_rebuilding
-from training.commands import print_notes
+from training.cli.options import print_notes
 from training.config import FitConfig
-from training.datasets import Dataset
+from training.data.columns import Layout, network_shape
+from training.data.load import Dataset
+from training.data.scaling import Scaling, fit_scaling
+from training.data.splits import Splits, split_dataset
+from training.data.trimming import trim_splits, trimming_note
 from training.errors import TrainingError
-from training.layout import Layout, network_shape
+from training.figures.baselines import baseline_notes
+from training.networks.collapse import LEAST_SAMPLES, MOST_SAMPLES, check_rebuilding, measure_rebuilding
 from training.quiet import import_tensorflow
-from training.scaling import Scaling, fit_scaling
-from training.splits import Splits, split_dataset
-from training.trimming import trim_splits, trimming_note
 
 if TYPE_CHECKING:
-    from training.architectures import Autoencoder
-    from training.export import Graph
-    from training.fitting import History
-    from training.folder import Fitted
+    from training.networks.architectures import Autoencoder
+    from training.networks.fitting import History
+    from training.publishing.folder import Fitted
+    from training.publishing.graphs import Graph
 
 MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
 
@@ -99,12 +99,12 @@ def train(prepared: Prepared, name: str) -> Trained:
         If the fit diverges at once, the network has collapsed, or it cannot be exported or quantised.
     """
     import_tensorflow()
-    from training.architectures import build_autoencoder
-    from training.export import export_graphs
-    from training.fitting import fit_network, restoration, seed_everything
-    from training.folder import Fitted
-    from training.progress import progress_callback
-    from training.quantize import wide_kernels
+    from training.cli.progress import progress_callback
+    from training.networks.architectures import build_autoencoder
+    from training.networks.fitting import fit_network, restoration, seed_everything
+    from training.publishing.folder import Fitted
+    from training.publishing.graphs import export_graphs
+    from training.publishing.quantize import wide_kernels
 
     dataset, splits, scaling, config = (
         prepared.dataset,
@@ -147,7 +147,7 @@ def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Ma
     DetectorError
         If the finished folder does not load as it would be served, or cannot be published.
     """
-    from training.folder import write_folder
+    from training.publishing.folder import write_folder
 
     manifest = write_folder(staged, trained.fitted, trained.graphs, list(trained.notes))
     print_notes(baseline_notes(manifest.evaluation["baselines"]))
@@ -162,7 +162,7 @@ def _collapse_notes(
     config: FitConfig,
 ) -> list[str]:
     """Refuse a collapsed network, by scaled samples; a note where it is wanted all the same."""
-    from training.fitting import rebuild
+    from training.networks.fitting import rebuild
 
     samples = validation if len(validation) >= LEAST_SAMPLES else train
     samples = samples[np.unique(np.linspace(0, len(samples) - 1, MOST_SAMPLES).astype(int))]

@@ -12,7 +12,7 @@ Trials are judged on the validation split alone, never on calibration or test sa
 published model holds and its test figures are honest. Which detector is best does not show in the error on
 normal samples: a larger latent always lowers it, down to a network that rebuilds anomalies as well. So trials
 are ranked by how well their scores tell validation samples from pseudo-anomalies made of these, the same for
-all trials (`training/pseudo.py`): the column `detection`, a ROC AUC, which compares across scalings, losses
+all trials (`figures/pseudo.py`): the column `detection`, a ROC AUC, which compares across scalings, losses
 and smoothing. Published is the trial with the smallest latent within one standard error of the best: what
 pseudo-anomalies do not show, a smaller latent is safer against. docs/decisions/0010 has the evidence.
 
@@ -32,12 +32,12 @@ from typing import Any
 
 import numpy as np
 
+from detector.engine.graphs import RECONSTRUCTION, SCORE, open_sessions
 from detector.errors import DetectorError
-from detector.graphs import RECONSTRUCTION, SCORE, open_sessions
 from detector.inference import Detector
 from detector.store import ModelStore
 from training import flags
-from training.commands import (
+from training.cli.options import (
     add_fit_flags,
     command_parser,
     configure,
@@ -48,13 +48,13 @@ from training.commands import (
     run_command,
 )
 from training.config import FitConfig
-from training.datasets import Dataset
+from training.data.load import Dataset
+from training.data.scaling import fit_scaling
+from training.data.splits import Splits
 from training.errors import ConfigError, TrainingError
-from training.metrics import roc_auc
+from training.figures.metrics import roc_auc
+from training.figures.pseudo import make_pseudo_anomalies
 from training.presets import DEFAULT_PRESETS, PRESETS
-from training.pseudo import make_pseudo_anomalies
-from training.scaling import fit_scaling
-from training.splits import Splits
 from training.stages import Trained, prepare, publish, train
 
 SWEPT_PRESETS = {"vector": "dense", "image": "conv", "sequence": "conv1d"}  # where none is named
@@ -289,7 +289,7 @@ class Judge:
 
 def draft_detector(trained: Trained) -> Detector:
     """The exported graphs as they would be served, without a threshold yet."""
-    from training.folder import draft_manifest
+    from training.publishing.folder import draft_manifest
 
     manifest = draft_manifest(trained.fitted)
     files = {name: graph.onnx for name, graph in trained.graphs.items()}

@@ -14,7 +14,7 @@ BULK = bool(os.environ["SERVING_BULK"])
 
 
 def open_session() -> ort.InferenceSession:
-    """One thread a process, as in `detector/session.py`."""
+    """One thread a process, as in `detector/engine/session.py`."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import in_process
-from benchmarks.baselines import Timed, run_baseline
-from benchmarks.protocol import OURS, Protocol, QualityError
+from benchmarks.protocols.base import OURS, Protocol, QualityError
+from benchmarks.protocols.baselines import Timed, run_baseline
 from benchmarks.protocols.tabular import (
     METRICS,
     OUR_PRESETS,
@@ -21,9 +21,9 @@ from benchmarks.protocols.tabular import (
     shuffled_half,
     sizes,
 )
-from training.scaling import fit_scaling
-from training.splits import Splits
-from training.trimming import trim_splits
+from training.data.scaling import fit_scaling
+from training.data.splits import Splits
+from training.data.trimming import trim_splits
 
 LARGEST = 10_000
 SHARES = {"1": 0.01, "5": 0.05}

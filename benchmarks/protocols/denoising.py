@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets_with, read_arrays
+from benchmarks.protocols.base import OURS, DataSet, Protocol, QualityError, npz_sets_with, read_arrays
 from benchmarks.restoration import CASES, Data, corrupt, linear_filter, load_digits, psnr, run_case
 
 NOISES = ("noise-0.3", "noise-0.5")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.protocol import OURS, DataSet, Protocol
+from benchmarks.protocols.base import OURS, DataSet, Protocol
 from benchmarks.protocols.tabular import (
     ALL_METHODS,
     Parts,

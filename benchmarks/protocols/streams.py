@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.baselines import Timed
-from benchmarks.nab import PROFILES, nab_results, probation
-from benchmarks.nab_published import relative_entropy, windowed_gaussian
-from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets, refused_set
-from benchmarks.rows import Row
-from benchmarks.steps import (
+from benchmarks.measures.nab import PROFILES, nab_results, probation
+from benchmarks.measures.nab_published import relative_entropy, windowed_gaussian
+from benchmarks.measures.vus import labelled_runs
+from benchmarks.protocols.base import OURS, DataSet, Protocol, QualityError, npz_sets, refused_set
+from benchmarks.protocols.baselines import Timed
+from benchmarks.protocols.steps import (
     BASELINES,
     CAUSAL,
     Series,
@@ -39,7 +39,7 @@ from benchmarks.steps import (
     score_steps,
     seconds,
 )
-from benchmarks.vus import labelled_runs
+from benchmarks.rows import Row
 from training.errors import TrainingError
 
 SQUARES = (OURS, "pca")  # scores that are squares of distances

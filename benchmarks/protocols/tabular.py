@@ -15,12 +15,12 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks import in_process
-from benchmarks.baselines import METHODS, PYOD_AUTOENCODER, PYOD_CONTENDER, Timed, run_baseline
-from benchmarks.comparison import compare
 from benchmarks.environments import is_made
-from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets, read_arrays
+from benchmarks.measures.comparison import compare
+from benchmarks.protocols.base import OURS, DataSet, Protocol, QualityError, npz_sets, read_arrays
+from benchmarks.protocols.baselines import METHODS, PYOD_AUTOENCODER, PYOD_CONTENDER, Timed, run_baseline
 from benchmarks.rows import Row
-from training.datasets import Dataset
+from training.data.load import Dataset
 from training.presets import DEFAULT_PRESETS
 
 OUR_PRESETS = {OURS: DEFAULT_PRESETS["vector"], f"{OURS}-fast": "vector-fast", f"{OURS}-dense": "dense"}

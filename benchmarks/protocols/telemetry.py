@@ -16,9 +16,17 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.protocol import OURS, DataSet, Protocol, QualityError, npz_sets, read_arrays, refused_set
-from benchmarks.rows import Row
-from benchmarks.steps import (
+from benchmarks.measures.vus import find_period, vus_pr
+from benchmarks.protocols.base import (
+    OURS,
+    DataSet,
+    Protocol,
+    QualityError,
+    npz_sets,
+    read_arrays,
+    refused_set,
+)
+from benchmarks.protocols.steps import (
     BASELINES,
     OFFLINE,
     Series,
@@ -29,7 +37,7 @@ from benchmarks.steps import (
     score_steps,
     seconds,
 )
-from benchmarks.vus import find_period, vus_pr
+from benchmarks.rows import Row
 
 
 def _starts(text: str) -> dict[str, int]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.environments import ROOT
 from benchmarks.servers.errors import ServingError
-from detector.graphs import SCORE
+from detector.engine.graphs import SCORE
 from detector.inference import Detector
 
 FOLDER = ROOT / ".make" / "serving"

@@ -13,7 +13,7 @@ from service.answers.replies import LATENT, RECONSTRUCTION, SCORE, Reply, size_o
 from service.bodies import ARROW, CSV, JSON, NDJSON, NPY, PARQUET, PNG, RAW, lacks_pyarrow, table_forms
 from service.bodies.arrays import raw_type
 from service.bodies.codecs import to_json
-from service.messages import Answer
+from service.http.messages import Answer
 
 _DRAWN = (SCORE, RECONSTRUCTION)  # what a picture can show
 SLICE_VALUES = 2**15  # a millisecond of writing

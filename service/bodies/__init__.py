@@ -12,7 +12,7 @@ import numpy as np
 from detector import Manifest
 from detector.latents import DTYPES
 from detector.tables import holds_cells, text_columns
-from service.problems import Problem
+from service.http.problems import Problem
 
 JSON = "application/json"
 NPY = "application/x-npy"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from service.bodies import Expected, Limits, check_rows
-from service.problems import Problem
+from service.http.problems import Problem
 
 # --- .npy ---------------------------------------------------------------------------------------------------
 

@@ -28,11 +28,11 @@ from service.bodies import (
     lacks_pyarrow,
 )
 from service.bodies.arrays import decode_npy, decode_raw
-from service.bodies.json_bodies import decode_json
-from service.bodies.pictures import decode_pictures, split_parts
+from service.bodies.images import decode_pictures, split_parts
+from service.bodies.json.instances import decode_json
 from service.bodies.tables import decode_csv
-from service.messages import Body
-from service.problems import Problem
+from service.http.messages import Body
+from service.http.problems import Problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +56,13 @@ def _many_pictures(content: Body, form: Form) -> Decoded:
 
 
 def _arrow(content: Body, form: Form) -> Decoded:
-    from service.bodies.arrow import decode_arrow
+    from service.bodies.columnar.arrow import decode_arrow
 
     return decode_arrow(content, form.expected, form.limits)
 
 
 def _parquet(content: Body, form: Form) -> Decoded:
-    from service.bodies.arrow import decode_parquet
+    from service.bodies.columnar.arrow import decode_parquet
 
     return decode_parquet(content, form.expected, form.limits)
 

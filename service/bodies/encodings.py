@@ -2,7 +2,7 @@
 
 import zlib
 
-from service.problems import Problem
+from service.http.problems import Problem
 
 IDENTITY = "identity"
 GZIP = "gzip"

@@ -12,8 +12,8 @@ import numpy as np
 
 from detector.tables import MISSING_HINT, NUMBER
 from service.bodies import TIMESTAMP, Decoded, Expected, Limits, check_rows
-from service.bodies.json_numbers import NumberReader
-from service.problems import Problem
+from service.bodies.json.numbers import NumberReader
+from service.http.problems import Problem
 
 _SLICE_BYTES = 2**18  # under a millisecond, so that other threads of the process get their turn
 _BLOCK_ROWS = 1024

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from detector import Detector, InputError, NoLatent, NonFiniteScore
 from detector.calibration import threshold_at
-from detector.session import CHUNK_ROWS, CHUNK_VALUES, Session
+from detector.engine.session import CHUNK_ROWS, CHUNK_VALUES, Session
 from tests.model_folder import expected_score, linear_graphs, write_model_folder
 
 SHAPES = [(3,), (30,), (257,), (8, 8), (28, 28), (8, 8, 3)]

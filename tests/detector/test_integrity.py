@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from detector import Detector, DetectorError, IntegrityError, ManifestError, ModelError
-from detector.graphs import relative_difference
+from detector.engine.graphs import relative_difference
 from detector.manifest import describe_files, required_files
 from tests.model_folder import linear_graphs, rewrite_manifest, write_model_folder
 

@@ -10,8 +10,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from detector import Detector, ModelStore
 from residual_client import AsyncClient, Client
-from service.app import EXTENSION, create_app
 from service.settings import Settings
+from service.wsgi.app import EXTENSION, create_app
 from tests.model_folder import CLASSIFIER, LATENT_INT8, MIXED, publish_model
 
 KEY = "sesame"

@@ -7,10 +7,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from detector import ModelStore
-from service.app import EXTENSION, create_app
-from service.front import Front, create_front
-from service.registry import ModelRegistry
+from service.asgi.front import Front, create_front
+from service.models.registry import ModelRegistry
 from service.settings import Settings
+from service.wsgi.app import EXTENSION, create_app
 from tests.model_folder import CLASSIFIER, LATENT_INT8, publish_model
 
 

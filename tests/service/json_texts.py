@@ -6,7 +6,7 @@ import random
 import numpy as np
 
 from service.bodies import Decoded, Expected, Limits
-from service.problems import Problem
+from service.http.problems import Problem
 
 LIMITS = Limits(max_rows=50, max_bytes=100)
 OPTIONS = ("alpha", "fdr", "explain", "dtype")

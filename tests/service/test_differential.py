@@ -15,7 +15,7 @@ from detector.images import encode_image
 from tests.gunicorn_server import GTHREAD, GunicornServer
 from tests.model_folder import CLASSIFIER, LATENT_INT8, publish_model
 from tests.raw_http import Connection, RawAnswer, request
-from tests.service.answers import to_npy
+from tests.service.responses import to_npy
 
 pytestmark = pytest.mark.slow
 

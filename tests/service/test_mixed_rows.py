@@ -7,7 +7,7 @@ import schemathesis
 from detector import Detector, ModelStore
 from service.settings import Settings
 from tests.model_folder import MIXED, publish_model
-from tests.service.answers import assert_problem, from_npy, to_npy
+from tests.service.responses import assert_problem, from_npy, to_npy
 
 NPY = {"Content-Type": "application/x-npy"}
 NUMBERS = [[1.5, 0, 0], [np.nan, 1, 2.5], [2, 2, 3]]

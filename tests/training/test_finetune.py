@@ -9,7 +9,8 @@ from sklearn.datasets import load_breast_cancer
 
 from detector import Detector, ModelStore
 from tests.model_folder import publish_model
-from training import finetune, finetuning
+from training import finetune
+from training.classifiers import stages
 
 NAMED = slice(0, 360, 6)  # sixty rows
 
@@ -135,7 +136,7 @@ def test_a_class_of_two_is_fitted_on_however_labels_are_split(brings_test):
         targets[: rare_first + 3] = 0
         targets[-5:-3], targets[-2:] = 1, 4
 
-        parts = finetuning._split(np.arange(2000), targets, seed=rare_first, brings_test=brings_test)
+        parts = stages._split(np.arange(2000), targets, seed=rare_first, brings_test=brings_test)
 
         assert sorted(np.concatenate(parts)) == list(range(2000))
         assert set(targets[parts[0]]) == {0, 1, 3, 4}

@@ -14,10 +14,11 @@ import pytest
 from detector import Detector, ModelStore
 from detector.calibration import promised_rank
 from detector.manifest import describe_files
-from training import commands, fit, stages
+from training import fit, stages
+from training.cli import options
 from training.config import FitConfig
-from training.datasets import load_dataset
-from training.splits import Splits
+from training.data.load import load_dataset
+from training.data.splits import Splits
 
 pytestmark = pytest.mark.slow
 
@@ -374,7 +375,7 @@ def test_flags_name_what_they_take(capsys, flag, value, sentence):
 )
 def test_name_is_made_of_the_data_where_none_is_given(data, name):
     """A file's, a folder's or a built-in name, as a model may be called."""
-    assert commands._name_after(data) == name
+    assert options._name_after(data) == name
 
 
 def test_data_that_give_no_name_ask_for_one(capsys):

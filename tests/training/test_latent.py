@@ -10,7 +10,7 @@ import pytest
 from detector import Detector, ModelStore
 from tests.model_folder import publish_model
 from training import latent
-from training.plane import hull_area, hull_corners
+from training.pages.latent_plane import hull_area, hull_corners
 
 NAMES = {"latent.html", "latent.json", "map.svg", "overview.svg", "sides.svg", "inside.svg", "far.svg"}
 

@@ -1,0 +1,1 @@
+"""Published measures of detection quality, and statistics over many sets."""

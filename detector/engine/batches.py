@@ -1,0 +1,116 @@
+"""Runs samples and series of several requests together, and gives each its outputs, of a series by step."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from detector.engine.graphs import FEATURE_ERROR, SCORE
+from detector.windows import Merger, SeriesWindows
+
+# Of a series only, beside the outputs of the graph: the error of the windows that a step's score comes from.
+WINDOW_ERROR = "window_error"
+
+Checked = np.ndarray | SeriesWindows
+
+
+def run_batches(
+    run: Callable[[np.ndarray], dict[str, np.ndarray]],
+    parts: Sequence[Checked],
+    names: Sequence[str],
+    merge: str | None,
+    n_rows: int,
+) -> list[dict[str, np.ndarray]]:
+    """Outputs of each part, all run as one batch.
+
+    The windows of a series are cut, run and merged a block at a time, so a long one needs little memory.
+
+    Parameters
+    ----------
+    run : callable
+        Samples of shape (n, *sample_shape) to the outputs of these names, each of length n.
+    parts : sequence of ndarray or SeriesWindows
+        Checked.
+    names : sequence of str
+        Of outputs with one value for a sample, or one for each of its values.
+    merge : str or None
+        Of `detector.manifest.MERGE_RULES`, where there is a series.
+    n_rows : int
+        The most windows of a series that run at a time.
+
+    Returns
+    -------
+    list of dict of str to ndarray
+        For samples the outputs as they are; for a series one value for each step, or one for each channel of
+        each step, and with `feature_error` also `window_error`, its sum over the windows of the step.
+    """
+    if len(parts) == 1 and isinstance(parts[0], np.ndarray):
+        return [run(parts[0])]
+    collectors = [
+        _Steps(part, names, merge) if isinstance(part, SeriesWindows) else _Whole() for part in parts
+    ]
+    for batch in _batches(parts, n_rows):
+        arrays = [parts[position][rows] for position, rows in batch]
+        outputs = run(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
+        start = 0
+        for (position, rows), array in zip(batch, arrays, strict=True):
+            end = start + len(array)
+            collectors[position].add({name: values[start:end] for name, values in outputs.items()}, rows)
+            start = end
+    return [collector.collected() for collector in collectors]
+
+
+class _Whole:
+    """Outputs of samples, which run as a whole."""
+
+    def add(self, outputs: dict[str, np.ndarray], rows: slice) -> None:
+        self._outputs = outputs
+
+    def collected(self) -> dict[str, np.ndarray]:
+        return self._outputs
+
+
+class _Steps:
+    """Outputs of the windows of a series, merged to its steps block by block."""
+
+    def __init__(self, windows: SeriesWindows, names: Sequence[str], rule: str) -> None:
+        n_steps, n_channels = windows.series.shape
+        shapes = {name: () if name == SCORE else (n_channels,) for name in names}
+        if FEATURE_ERROR in names:
+            shapes[WINDOW_ERROR] = ()
+        self._windows = windows
+        self._mergers = {
+            name: Merger(n_steps, windows.shape[1], rule, shape) for name, shape in shapes.items()
+        }
+
+    def add(self, outputs: dict[str, np.ndarray], rows: slice) -> None:
+        if FEATURE_ERROR in outputs:
+            outputs[WINDOW_ERROR] = outputs[FEATURE_ERROR].sum(axis=(1, 2), dtype=np.float64)
+        for name, merger in self._mergers.items():
+            merger.add(outputs[name], self._windows.starts[rows])
+
+    def collected(self) -> dict[str, np.ndarray]:
+        merged = {name: merger.merged() for name, merger in self._mergers.items()}
+        return {
+            name: values.astype(np.float32) if values.ndim > 1 else values for name, values in merged.items()
+        }
+
+
+def slices(n_rows: int, block: int) -> Iterator[slice]:
+    """Rows, at most `block` at a time."""
+    for start in range(0, n_rows, block):
+        yield slice(start, min(start + block, n_rows))
+
+
+def _batches(parts: Sequence[Checked], n_rows: int) -> Iterator[list[tuple[int, slice]]]:
+    """Which rows of which parts run together: arrays whole, series in blocks of `n_rows` windows."""
+    batch: list[tuple[int, slice]] = []
+    room = n_rows
+    for position, part in enumerate(parts):
+        block = n_rows if isinstance(part, SeriesWindows) else len(part)
+        for rows in slices(len(part), block):
+            if batch and rows.stop - rows.start > room:
+                yield batch
+                batch, room = [], n_rows
+            batch.append((position, rows))
+            room -= rows.stop - rows.start
+    yield batch

@@ -1,0 +1,1 @@
+"""The fast front: an ASGI application, its connections, rounds and thread pool, run by gunicorn's worker."""

@@ -1,0 +1,380 @@
+"""One connection: HTTP/1.1 read by uvicorn's httptools protocol, with the limits that it lacks.
+
+A request whose head has come before, byte for byte, is asked without being parsed: see `heads`.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from service.asgi.body import HEAD
+from service.http.problems import Problem
+
+# As gunicorn's own workers have them.
+TARGET_BYTES = 8190
+FIELD_BYTES = 8190
+MAX_FIELDS = 100
+HEAD_BYTES = 64 * 2**10  # of a head, or of what frames a body, that has come in part
+LINGER_SECONDS = 1  # before a close, for a client that is just writing
+
+CLOSE = (b"connection", b"close")
+_END = b"\r\n\r\n"
+_INTERIM = b"HTTP/1.1 1"
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Beyond uvicorn it bounds the head in bytes, fields and time, and the connections of a process; refuses
+    what two servers may read in two ways (RFC 9112, section 11.2); lets no trailer pass for a header; ignores
+    `Upgrade`, for which httptools drops the body; and answers with problems, in the order of the requests.
+    Its application is a `service.asgi.front.Front`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settings = self.app.serving.settings
+        self._problem = Problem("bad-request", "the request is not valid HTTP/1.1")
+        self._deadline: asyncio.TimerHandle | None = None
+        self._writing: asyncio.TimerHandle | None = None
+        self._in_message = self._refused = False
+        self.url = b""
+        self._at_work: RequestResponseCycle | RepeatCycle | None = None  # others may wait behind it
+        self._unwanted = 0  # bytes of a body that are still to come, of a request that is answered
+        self._unread = 0  # bytes since the last whole head, or part of a body
+        self._idle_since = 0.0  # by the clock of the loop: when the last answer was sent
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin, within the limit of connections and with the time for a head."""
+        super().connection_made(transport)
+        if len(self.connections) > self._settings.max_connections:
+            limit = self._settings.max_connections
+            self._refuse(Problem("overloaded", f"{limit} connections are open, try again in a moment"))
+        self._watch()
+        if self._is_ending():
+            self.shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        if self._at_work is not None and not self._at_work.response_complete:  # uvicorn tells the last one
+            self._at_work.disconnected = True
+            self._at_work.message_event.set()
+        self._stop_watching()
+        self._unset_keepalive_if_required()
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; between two requests only for as long as a head may take."""
+        if self._unwanted:
+            data = self._drop(data)
+        if self._refused or not data:
+            return
+        begins = not (self._in_message or self._unread or self._is_answering())
+        if begins and self._ask_again(data):
+            return
+        self._unread += len(data)
+        super().data_received(data if self._in_message else _without_upgrade(data))
+        if begins:
+            self._tell_head(data)
+        if self._unread > HEAD_BYTES:
+            sentence = f"a head may have {HEAD_BYTES} bytes, got at least {self._unread}"
+            self._refuse(Problem("header-too-large", sentence))
+        if self._is_answering():
+            self._stop_watching()
+        elif self._deadline is None:
+            self._watch()
+
+    def _ask_again(self, data: bytes) -> bool:
+        """Whether this is a request whose head has come before, and is asked: then it is not parsed."""
+        if self.flow.write_paused or self._is_ending():
+            return False
+        repeat = self.app.find_repeat(data)
+        if repeat is None:
+            return False
+        self._stop_watching()
+        self.cycle = self._at_work = RepeatCycle(self)
+        self._unwanted, self._in_message = repeat.n_missing, repeat.n_missing > 0
+        self.app.ask(repeat, self.client, self.cycle)
+        return True
+
+    def _drop(self, data: bytes) -> bytes:
+        """What comes behind a body that nobody reads."""
+        rest = data[self._unwanted :]
+        self._unwanted = max(0, self._unwanted - len(data))
+        if not self._unwanted:
+            self._in_message = False
+            self._stop_watching()
+        return rest
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._at_work = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _tell_head(self, data: bytes) -> None:
+        """Tell the application a head where nothing but it and its body has come, and another may follow."""
+        cycle, end = self.cycle, data.find(_END) + len(_END)
+        if (
+            self._is_answering()
+            and cycle.keep_alive
+            and not cycle.waiting_for_100_continue
+            and len(cycle.body) == len(data) - end
+        ):
+            cycle.scope["extensions"] = {HEAD: data[:end]}
+
+    def _is_ending(self) -> bool:
+        return getattr(self.server_state, "ending", False)
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _is_amid_answer(self) -> bool:
+        """Whether a part of an answer has been sent, into which nothing else may be written."""
+        return self._is_answering() and self.cycle.response_started
+
+    def _watch(self) -> None:
+        self._deadline = self.loop.call_later(self._settings.head_seconds, self._expire)
+
+    def _stop_watching(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        if self._unread:
+            seconds = self._settings.head_seconds
+            self._refuse(Problem("request-timeout", f"a head must come within {seconds:g} seconds"))
+        else:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client takes its answer more slowly than it is made: watch that it goes on."""
+        super().pause_writing()
+        self._watch_writing()
+
+    def _watch_writing(self) -> None:
+        size = self.transport.get_write_buffer_size()
+        self._writing = self.loop.call_later(self._settings.body_seconds, self._check_writing, size)
+
+    def _check_writing(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._watch_writing()
+        else:
+            self.transport.abort()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        self._writing.cancel()
+
+    def on_message_begin(self) -> None:
+        """A request line begins."""
+        super().on_message_begin()
+        self._in_message = True
+
+    def on_headers_complete(self) -> None:
+        """A whole head: refuse what is too large or can be read in two ways, else begin to answer."""
+        self._check_size()
+        self._check_framing()
+        self._unread = 0
+        super().on_headers_complete()
+        self.headers = []  # where the fields of a trailer go, so that none passes for one of the head
+        if self.scope["method"] == "POST":  # whose answers have a body; that to HEAD has none
+            self.cycle.transport = OneWrite(self.transport, self._close_when_sent)
+        if self._is_ending():
+            self.cycle.keep_alive = False
+
+    def _check_size(self) -> None:
+        if len(self.url) > TARGET_BYTES:
+            self._fail("uri-too-long", f"a request target may have {TARGET_BYTES} bytes, got {len(self.url)}")
+        if len(self.headers) > MAX_FIELDS:
+            got = len(self.headers)
+            self._fail("header-too-large", f"a head may have {MAX_FIELDS} fields, got {got}")
+        if self._unread <= FIELD_BYTES:
+            return
+        longest = max((len(name) + len(value) for name, value in self.headers), default=0)
+        if longest > FIELD_BYTES:
+            self._fail("header-too-large", f"a field of a head may have {FIELD_BYTES} bytes, got {longest}")
+
+    def _check_framing(self) -> None:
+        version, fields = self.parser.get_http_version(), dict(self.headers)
+        if version not in ("1.0", "1.1"):
+            self._fail("bad-request", f"HTTP/1.1 and HTTP/1.0 are spoken here, not {version}")
+        if self.parser.should_upgrade():
+            self._fail("bad-request", "there is no other protocol to change to")
+        if len(fields) < len(self.headers):
+            names = [name for name, _ in self.headers]
+            for name in (b"host", b"content-type", b"transfer-encoding"):
+                if names.count(name) > 1:
+                    self._fail("bad-request", f"a request may have one {name.decode()} header")
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None and (version == "1.0" or coding.lower() != b"chunked"):
+            self._fail("bad-request", "the one transfer coding is chunked, and only in HTTP/1.1")
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is there as a whole."""
+        self._in_message, self._unread = False, 0
+        super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """The process ends: close when what was asked is answered, and what a client is just asking."""
+        if self._is_answering():
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(LINGER_SECONDS, self._close_idle)
+
+    def _close_idle(self) -> None:
+        if not self._is_answering():
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """An answer is sent: if before its whole request has come, the rest may take as long as a head."""
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            super().on_response_complete()
+        else:  # that of the last answer serves this one, too: nothing but a repeat has come in between
+            self.server_state.total_requests += 1
+        if self._in_message and self._deadline is None and not self._is_answering():
+            self._watch()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what has been idle for long enough since the last answer, else look again then."""
+        idle = 0.0 if self._is_answering() else self.loop.time() - self._idle_since
+        if idle < self.timeout_keep_alive:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive - idle, self.timeout_keep_alive_handler
+            )
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _close_when_sent(self) -> None:
+        """Close, but not on a client that is still sending: it would be reset before it reads its answer."""
+        if self._in_message:
+            self._refused = True
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
+
+    def _fail(self, type: str, detail: str) -> None:  # noqa: A002 - the word of RFC 9457
+        """Break the parser off, which ends in `send_400_response`."""
+        self._problem = Problem(type, detail)
+        raise self._problem
+
+    def _refuse(self, problem: Problem) -> None:
+        self._problem = problem
+        self.send_400_response("")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer by the problem and close, after what was asked before."""
+        if self._refused or self.transport.is_closing():
+            return
+        if self._is_answering() and (self.pipeline or not self.cycle.more_body):
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        self._refused = True
+        if not self._is_amid_answer():
+            status, fields, body = self.app.refuse(self._problem, self.url.decode("latin-1"), self.client)
+            self.transport.write(to_bytes(status, [*fields, CLOSE], body))
+        if self.cycle is not None:  # its body is broken
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+class RepeatCycle:
+    """A request whose head has come before, in the place of uvicorn's cycle."""
+
+    more_body = response_started = False
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._protocol = protocol
+        self._event: asyncio.Event | None = None
+        self.disconnected = self.response_complete = False
+        self.keep_alive = True
+
+    @property
+    def message_event(self) -> asyncio.Event:
+        """Set when the client is gone."""
+        if self._event is None:
+            self._event = asyncio.Event()
+        return self._event
+
+    async def wait_until_gone(self) -> None:
+        """Return when the client has closed its connection."""
+        await self.message_event.wait()
+
+    def send(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer."""
+        if self.disconnected:
+            return
+        protocol = self._protocol
+        fields = [*protocol.server_state.default_headers, *fields]
+        if not self.keep_alive:
+            fields.append(CLOSE)
+        protocol.transport.write(to_bytes(status, fields, body))
+        self.response_complete = True
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
+
+    def close(self) -> None:
+        """End without an answer."""
+        self._protocol.transport.close()
+
+
+class OneWrite:
+    """A transport that sends the head of an answer together with the beginning of its body.
+
+    One call of the kernel and one packet instead of two.
+    """
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self._close = close
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Keep a head until the next write; what is interim goes at once."""
+        if self._head is None or data.startswith(_INTERIM):
+            self._transport.write(data)
+        elif self._head:
+            self._transport.writelines((self._head, data))
+            self._head = None
+        else:
+            self._head = data
+
+    def close(self) -> None:
+        """Send what is kept, and close."""
+        if self._head:
+            self._transport.write(self._head)
+        self._close()
+
+
+def to_bytes(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """An answer as it is sent."""
+    parts = [STATUS_LINE[status]]
+    for name, value in fields:
+        parts += (name, b": ", value, b"\r\n")
+    return b"".join((*parts, b"\r\n", body))
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """A request whose head is whole, with the field `Upgrade` under another name."""
+    end = data.find(_END)
+    if end < 0 or b"\nupgrade" not in data[:end].lower():
+        return data
+    return _UPGRADE.sub(b"\r\nx-upgrade:", data[:end]) + data[end:]

@@ -1,0 +1,120 @@
+"""Large and long requests at the front: read and run one by one, in a bounded pool of threads."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from detector.engine.session import Stop
+from service.asgi.body import BodyReader, ClientGone, look_at
+from service.endpoints.verbs import Reader
+from service.http.messages import Answer, Body
+from service.http.request_record import Exchange
+from service.scoring.admission import Ticket
+from service.scoring.calls import Call
+from service.scoring.pace import Pace
+from service.serving import Serving
+
+BYTE_SECONDS = 1e-7  # of a large body, until one has been seen
+NICENESS = 10  # a tenth of the loop's share of a processor that both want
+
+
+class Client(Protocol):
+    """Who waits for an answer."""
+
+    async def wait_until_gone(self) -> None:
+        """Return when the client has closed its connection."""
+
+
+class Pool:
+    """Threads for requests that would hold the loop for too long.
+
+    Attributes
+    ----------
+    executor : ThreadPoolExecutor
+    byte_pace : Pace
+        How long a byte of a body takes, by the kind of request.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self.executor = ThreadPoolExecutor(
+            serving.settings.pool_threads, "verbs", initializer=_let_others_go_first
+        )
+        self.byte_pace = Pace(BYTE_SECONDS)
+
+    def close(self) -> None:
+        """Begin nothing new."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, call: Call, exchange: Exchange, client: Client) -> Answer:
+        """The answer to a decoded request.
+
+        Raises
+        ------
+        Problem
+            `overloaded`, `deadline-exceeded`, and what the call itself raises.
+        ClientGone
+        """
+        with self._serving.admission.ticket() as ticket:
+            ticket.add(seconds=self._serving.runner.estimate(call))
+            work = functools.partial(self._serving.answer, call, ticket, started=exchange.started)
+            return await self._watched(work, exchange, client)
+
+    async def read_and_run(
+        self, reader: Reader, exchange: Exchange, body: BodyReader, content: Body | None = None
+    ) -> Answer:
+        """The answer to a request whose body is to come, or is there; raises as `run` and its reader."""
+        with self._serving.admission.ticket() as ticket:
+            if content is None:
+                ticket.check_wait()  # before its body is taken: there is no time for it
+                content = await body.read(ticket)
+            kind = (exchange.model, exchange.version, exchange.template, *body.form)
+            ticket.add(seconds=self.byte_pace.estimate(kind, len(content)))
+            work = functools.partial(self._read_and_run, reader, content, kind, ticket, exchange)
+            return await self._watched(work, exchange, body)
+
+    def _read_and_run(
+        self, reader: Reader, content: Body, kind: tuple, ticket: Ticket, exchange: Exchange, stop: Stop
+    ) -> Answer:
+        started = time.perf_counter()
+        call = reader(content)
+        exchange.rows = call.rows
+        answer = self._serving.answer(call, ticket, stop, exchange.started)
+        self.byte_pace.learn(kind, len(content), time.perf_counter() - started)
+        return answer
+
+    async def _watched(self, work: Callable[..., Answer], exchange: Exchange, client: Client) -> Answer:
+        """Work in a thread, which is stopped when its deadline is over or the client goes."""
+        stop = Stop()
+        job = self.executor.submit(work, stop=stop)
+        working = asyncio.wrap_future(job)
+        working.add_done_callback(look_at)
+        watching = asyncio.ensure_future(client.wait_until_gone())
+        try:
+            await asyncio.wait(
+                {working, watching},
+                timeout=self._serving.runner.seconds_left(exchange.started),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not working.done():
+                stop.set()
+                if not job.cancel():  # it is at work: what it holds is given back when it ends
+                    await asyncio.wait({working})
+                raise ClientGone if watching.done() else self._serving.runner.too_late()
+            return working.result()
+        finally:
+            stop.set()
+            watching.cancel()
+
+
+def _let_others_go_first() -> None:
+    """Lower the priority of this thread, so that no loop waits for a processor behind it."""
+    if sys.platform == "linux":  # elsewhere a process has one niceness for all its threads
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.nice(NICENESS)

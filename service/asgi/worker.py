@@ -1,0 +1,46 @@
+"""The gunicorn worker of the service: uvicorn's, on uvloop, with `service.asgi.connection`."""
+
+import logging
+import socket
+import sys
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+from uvicorn.server import Server
+from uvicorn_worker import UvicornWorker
+
+from service.asgi.connection import HttpProtocol
+
+
+class Worker(UvicornWorker):
+    """One process: an event loop for all its connections."""
+
+    CONFIG_KWARGS = {  # noqa: RUF012 - an attribute of the base class
+        "http": HttpProtocol,
+        "lifespan": "on",
+        "proxy_headers": False,
+        "server_header": False,
+        "ws": "none",
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        logging.getLogger("uvicorn.error").propagate = True  # to where everything is logged, as JSON
+
+    async def _serve(self) -> None:
+        """The base class's, with another `Server`."""
+        self.config.app = self.wsgi
+        server = EndingServer(self.config)
+        self._install_sigquit_handler()
+        await server.serve(self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+class EndingServer(Server):
+    """A server whose connections know that it ends, those too that it accepts in the last moment."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close when what was asked is answered."""
+        self.server_state.ending = True
+        await super().shutdown(sockets)

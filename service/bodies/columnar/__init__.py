@@ -1,0 +1,1 @@
+"""Arrow streams and Parquet files: count what they inflate to, then read them."""

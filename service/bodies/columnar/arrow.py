@@ -1,0 +1,209 @@
+"""Arrow streams and Parquet files as samples. Imported where one comes, since pyarrow takes time and memory.
+
+What a body inflates to is known, and bounded, before any of it is inflated.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from detector.tables import MISSING_HINT, NUMBER
+from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows
+from service.bodies.columnar.flatbuffers import batch_size
+from service.bodies.columnar.parquet_outline import Outline
+from service.bodies.tables import Layout, match_columns, misplaced
+from service.http.problems import Problem
+
+_THRIFT_STRING_BYTES, _THRIFT_ITEMS = 2**20, 100_000  # of a Parquet footer
+_VALUE_BYTES = 4  # of a float32; a value that all rows share has a few bits in the file
+
+
+def decode_arrow(content: bytes, expected: Expected, limits: Limits) -> Decoded:
+    """Rows, or the steps of a series, of an Arrow IPC stream.
+
+    Parameters
+    ----------
+    content : bytes
+        One schema and its batches; buffers may be compressed, columns be dictionaries of texts.
+    expected : Expected
+        Of instances that are rows or steps.
+    limits : Limits
+        Of rows, and of the bytes of all buffers as they will be in memory.
+
+    Raises
+    ------
+    Problem
+        Naming the column, with its row where there is one.
+    """
+    try:
+        _check_messages(content, limits)
+        with pa.ipc.open_stream(pa.py_buffer(content)) as stream:
+            layout = _match_schema(stream.schema, expected)
+            table = stream.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Problem("malformed-body", f"the Arrow stream cannot be read: {_one_line(error)}") from error
+    return _decode_table(table, layout, expected, limits)
+
+
+def decode_parquet(content: bytes, expected: Expected, limits: Limits) -> Decoded:
+    """The same of a Parquet file."""
+    try:
+        _check_outline(content, len(expected.columns()), limits)
+        schema = _open_parquet(content).schema_arrow
+        layout = _match_schema(schema, expected)
+        # A text that stands in every row is there once in the file, and so it must be in memory.
+        texts = [field.name for field in schema if _is_text(field.type)]
+        table = _open_parquet(content, texts).read(use_threads=False)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Problem("malformed-body", f"the Parquet file cannot be read: {_one_line(error)}") from error
+    return _decode_table(table, layout, expected, limits)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+# --- before anything is inflated ----------------------------------------------------------------------------
+
+
+def _check_messages(content: bytes, limits: Limits) -> None:
+    rows = n_bytes = 0
+    for message in _messages(content):
+        if message.type == "schema":
+            continue
+        dictionary = message.type == "dictionary"
+        more_rows, more_bytes = batch_size(
+            message.metadata.to_pybytes(), memoryview(message.body), dictionary=dictionary
+        )
+        rows += 1 if dictionary else max(1, more_rows)  # each takes time, be it empty
+        n_bytes += more_bytes
+        check_rows(rows, limits)
+        _check_bytes(n_bytes, limits)
+
+
+def _messages(content: bytes) -> Iterator[pa.Message]:
+    source = pa.BufferReader(content)
+    reader = pa.MessageReader.open_stream(source)
+    while True:
+        try:
+            message = reader.read_next_message()
+        except StopIteration:
+            break
+        if message.type not in ("schema", "dictionary", "record batch"):
+            raise ValueError(f"a message of the type {message.type} stands in it")
+        yield message
+    if source.tell() != len(content):
+        raise ValueError(f"{len(content) - source.tell()} bytes stand behind its end")
+
+
+def _open_parquet(content: bytes, dictionaries: Sequence[str] = ()) -> pyarrow.parquet.ParquetFile:
+    return pyarrow.parquet.ParquetFile(
+        pa.BufferReader(content),
+        read_dictionary=dictionaries,
+        thrift_string_size_limit=_THRIFT_STRING_BYTES,
+        thrift_container_size_limit=_THRIFT_ITEMS,
+    )
+
+
+def _check_outline(content: bytes, n_columns: int, limits: Limits) -> None:
+    outline = Outline(content)
+    check_rows(outline.rows, limits)
+    n_bytes = outline.rows * n_columns * _VALUE_BYTES
+    _check_bytes(n_bytes, limits)
+    for size in outline.page_sizes():
+        n_bytes += size
+        _check_bytes(n_bytes, limits)
+
+
+def _check_bytes(n_bytes: int, limits: Limits) -> None:
+    if n_bytes > limits.max_bytes:
+        raise Problem(
+            "body-too-large", f"a table may have {limits.max_bytes} bytes in memory, got at least {n_bytes}"
+        )
+
+
+# --- columns ------------------------------------------------------------------------------------------------
+
+
+def _match_schema(schema: pa.Schema, expected: Expected) -> Layout:
+    """Where the columns are, each of a type that its place takes."""
+    layout = match_columns(schema.names, expected)
+    for name, position in zip(expected.columns(), layout.features, strict=True):
+        kind = schema.field(position).type
+        if name in expected.texts:
+            if not (_is_text(kind) or pa.types.is_boolean(kind)):
+                raise _mistyped(name, "texts", kind)
+        elif not _is_number(kind):
+            raise _mistyped(name, "integers or floats", kind)
+    if layout.timestamp is not None:
+        kind = schema.field(layout.timestamp).type
+        if not (_is_text(kind) or _is_number(kind) or pa.types.is_temporal(kind)):
+            raise _mistyped(TIMESTAMP, "times, texts or numbers", kind)
+    return layout
+
+
+def _mistyped(name: str, wanted: str, kind: pa.DataType) -> Problem:
+    sentence = f"column {name!r} must be {wanted}, got {str(kind)[:80]}"
+    return Problem("invalid-input", sentence, [{"detail": sentence, "column": name}])
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _decode_table(table: pa.Table, layout: Layout, expected: Expected, limits: Limits) -> Decoded:
+    columns = []
+    for name, position in zip(expected.columns(), layout.features, strict=True):
+        column = table.column(position)
+        if column.null_count and not expected.cells:
+            row = int(np.argmax(column.is_null().to_numpy()))
+            hint = MISSING_HINT if expected.rows else ""
+            raise misplaced(f"{name!r} must be {NUMBER}, got nothing in row {row}{hint}", row, name)
+        columns.append(_values(column, limits))
+    timestamps = None if layout.timestamp is None else _timestamps(table.column(layout.timestamp), limits)
+    if not expected.cells:
+        return Decoded(np.column_stack(columns), timestamps=timestamps)
+    rows = np.empty((table.num_rows, len(columns)), dtype=object)
+    for position, column in enumerate(columns):
+        rows[:, position] = column
+    return Decoded(rows, timestamps=timestamps)
+
+
+def _values(column: pa.ChunkedArray, limits: Limits) -> np.ndarray:
+    """Numbers, NaN where one is missing, or objects, None where one is."""
+    if _is_number(column.type):
+        return column.to_numpy()
+    parts = [_objects(chunk, limits) for chunk in column.chunks]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=object)
+
+
+def _objects(chunk: pa.Array, limits: Limits) -> np.ndarray:
+    """Texts, or booleans; a text that stands in many rows is one object, and counts in each of them."""
+    if not pa.types.is_dictionary(chunk.type):
+        return np.array(chunk.to_pylist(), dtype=object)
+    values = [*chunk.dictionary.to_pylist(), None]
+    places = chunk.indices.cast(pa.int64()).fill_null(len(values) - 1).to_numpy()
+    lengths = np.array([len(value or "") for value in values])
+    _check_bytes(int(lengths[places].sum()), limits)
+    return np.array(values, dtype=object)[places]
+
+
+def _timestamps(column: pa.ChunkedArray, limits: Limits) -> list[Timestamp]:
+    """Numbers and texts as they are, points in time as text."""
+    if pa.types.is_temporal(column.type):
+        column = column.cast(pa.string())
+    values = _values(column, limits).tolist()
+    is_absent = (value is None or value != value or value in (np.inf, -np.inf) for value in values)
+    row = next((row for row, absent in enumerate(is_absent) if absent), None)
+    if row is not None:
+        raise misplaced(f"{TIMESTAMP!r} must be a time, a text or a number in row {row}", row, TIMESTAMP)
+    return values

@@ -1,0 +1,73 @@
+"""Pictures as samples: one in a body, or the files of a multipart one."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+
+from detector import InputError
+from detector.images import decode_image
+from service.bodies import Expected, Limits, check_rows
+from service.http.problems import Problem
+
+
+def decode_pictures(pictures: Sequence[bytes], expected: Expected, limits: Limits) -> np.ndarray:
+    """One sample for each picture, in order.
+
+    Raises
+    ------
+    Problem
+        If there are too many, or naming the first one that does not fit the model.
+    """
+    check_rows(len(pictures), limits)
+    pixel_bytes = len(pictures) * math.prod(expected.shape)
+    if pixel_bytes > limits.max_bytes:
+        raise Problem(
+            "body-too-large",
+            f"the pictures of a body may have {limits.max_bytes} bytes of pixels, got {pixel_bytes}",
+        )
+    samples = np.empty((len(pictures), *expected.shape), dtype=np.float32)
+    for row, picture in enumerate(pictures):
+        try:
+            samples[row] = decode_image(picture, expected.shape, expected.value_range)
+        except InputError as error:
+            sentence = f"picture {row}: {error}"
+            raise Problem("invalid-input", sentence, [{"detail": sentence, "row": row}]) from error
+    return samples
+
+
+def split_parts(content: bytes, boundary: str, limits: Limits) -> list[bytes]:
+    """The files of a multipart body, in order, kept in memory.
+
+    Raises
+    ------
+    Problem
+        If it has no boundary or cannot be parsed, or holds no file, too many, or something that is none.
+    """
+    if not boundary:
+        raise Problem(
+            "malformed-body", "the Content-Type of a multipart body must name its boundary, got none"
+        )
+    decoder = MultipartDecoder(boundary.encode())
+    files: list[bytearray] = []
+    try:
+        decoder.receive_data(content)
+        decoder.receive_data(None)
+        while not isinstance(event := decoder.next_event(), Epilogue | NeedData):
+            if isinstance(event, Field):
+                raise Problem(
+                    "invalid-input",
+                    f"every part must be a file with a picture, got the field {event.name!r}; "
+                    "options are query parameters",
+                )
+            if isinstance(event, File):
+                files.append(bytearray())
+                check_rows(len(files), limits)
+            if isinstance(event, Data):
+                files[-1] += event.data
+    except ValueError as error:
+        raise Problem("malformed-body", f"the multipart body cannot be parsed: {error}") from error
+    if not files:
+        raise Problem("malformed-body", "the multipart body holds no file")
+    return [bytes(file) for file in files]

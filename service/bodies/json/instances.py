@@ -1,0 +1,89 @@
+"""JSON bodies: instances as arrays or objects, windows or series; large ones are read slice by slice."""
+
+import functools
+import re
+
+import msgspec
+
+from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Limits, check_rows
+from service.bodies.json.cuts import BLANKS
+from service.bodies.json.numbers import NumberReader
+from service.bodies.json.shapes import OPENING, dtype_of, instance_shape, point, rank_of
+from service.bodies.json.slices import SLICE_BYTES, decode_slices
+from service.bodies.json.strict import order_names, read_body, read_options, to_array
+
+WORTH_BYTES = 1000  # of a body: below, the second reader costs what it saves, some 2 microseconds
+
+
+def decode_json(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
+    """Instances, options and time stamps of a JSON body; arguments as of `codecs.decoder`.
+
+    Raises
+    ------
+    Problem
+        Saying what the body must be, what it is, and where.
+    """
+    if len(content) > SLICE_BYTES:
+        return decode_slices(content, expected, limits, options)
+    plain = decode_plain(content, expected, limits, options) if len(content) >= WORTH_BYTES else None
+    return plain or decode_strictly(content, expected, limits, options)
+
+
+def decode_strictly(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
+    """Any body, by msgspec, whose sentence becomes the problem."""
+    rank = _rank(content, expected)
+    members = read_body(content, rank, expected, options)
+    instances = members.pop(INSTANCES)
+    check_rows(len(instances), limits)
+    instances, objects = order_names(instances, expected.feature_names, rank)
+    samples = to_array(instances, instance_shape(instances, expected, rank), dtype_of(expected))
+    timestamps = members.pop(TIMESTAMPS, None)
+    return Decoded(
+        samples, members, functools.partial(point, expected.feature_names, objects, rank), timestamps
+    )
+
+
+def decode_plain(
+    content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]
+) -> Decoded | None:
+    """A body whose instances come first and are arrays of numbers, None where the strict reader decides."""
+    if expected.cells:
+        return None
+    if len(expected.shape) == 1:
+        row = _NUMBERS.read_row(content, expected.shape[0])
+        if row is not None:
+            return Decoded(row, {}, functools.partial(point, expected.feature_names, frozenset(), 1))
+    head = _PLAIN.match(content)
+    if head is None:
+        return None
+    rank = rank_of(head[1], expected)
+    read = _NUMBERS.read(content, rank)
+    if read is None:
+        return None
+    samples, members = read
+    try:
+        given = read_options(members, options)
+    except msgspec.ValidationError:
+        return None
+    check_rows(len(samples), limits)
+    return Decoded(samples, given, functools.partial(point, expected.feature_names, frozenset(), rank))
+
+
+_NUMBERS = NumberReader()
+_PLAIN = re.compile(BLANKS.join([rb"\{", rb'"instances"', b":", rb"(\[[ \t\n\r\[]*)[-0-9]"]))
+
+
+class _Instances(msgspec.Struct):
+    instances: msgspec.Raw = msgspec.Raw(b"")
+
+
+def _rank(content: bytes, expected: Expected) -> int:
+    """How many axes an instance has: with series the brackets before the first value decide."""
+    rank = len(expected.shape)
+    if not expected.series:
+        return rank
+    try:
+        raw = msgspec.json.decode(content, type=_Instances).instances
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return rank - 1  # not JSON, or not an object: whoever reads it as a series says so
+    return rank_of(OPENING.match(raw)[0], expected)

@@ -1,0 +1,354 @@
+"""JSON by msgspec: a body of any form, held against its type, and every fault by its place in the body."""
+
+import functools
+import itertools
+import operator
+import re
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from detector.tables import MISSING_HINT
+from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Expected, Timestamp
+from service.bodies.json.members import find_repeated, repeated, to_pointer
+from service.http.problems import Problem
+
+
+def read_body(
+    text: bytes, rank: int, expected: Expected, options: tuple[str, ...], *, byte: int = 0
+) -> dict[str, Any]:
+    """The members of a body, instances as nested lists.
+
+    Parameters
+    ----------
+    text : bytes
+    rank : int
+        How many axes an instance has.
+    expected : Expected
+    options : tuple of str
+        Names of those that may stand beside the instances.
+    byte : int
+        What to add to the position of a byte in the text for that in the body.
+
+    Raises
+    ------
+    Problem
+        Saying what is no JSON, or not what it must be, and where.
+    """
+    form = _body_type(rank, expected.feature_names is not None, options, expected.timestamps, expected.cells)
+    body = _decode(text, form, expected, form.__struct_fields__, byte=byte)
+    members = {
+        name: value for name in form.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET
+    }
+    if text.count(b":") != len(members):
+        _check_members(text, len(members) + _count_names(members[INSTANCES], rank, expected))
+    return members
+
+
+def read_array(text: bytes, name: str, rank: int, expected: Expected, *, first: int, byte: int) -> list:
+    """The values of a slice of an array of a body.
+
+    Parameters
+    ----------
+    text : bytes
+        An array.
+    name : str
+        Of the member, instances or timestamps.
+    rank : int
+        How many axes an instance has.
+    expected : Expected
+    first, byte : int
+        What to add to the position of a value, or of a byte, in the text for that in the body.
+
+    Raises
+    ------
+    Problem
+        As for the whole body.
+    """
+    value = Timestamp
+    if name == INSTANCES:
+        value = _instance_type(rank, expected.feature_names is not None, expected.cells)
+    values = _decode(text, list[value], expected, within=name, first=first, byte=byte)
+    if name == INSTANCES and b":" in text:
+        _check_members(text, _count_names(values, rank, expected), within=name, first=first)
+    return values
+
+
+def _count_names(instances: list, rank: int, expected: Expected) -> int:
+    """How many members all rows, or steps, together have that are objects."""
+    if expected.feature_names is None or rank == 0:
+        return 0
+    rows = instances if rank == 1 else itertools.chain.from_iterable(instances)
+    return sum(len(row) for row in rows if isinstance(row, dict))
+
+
+def _check_members(text: bytes, n_members: int, within: str | None = None, first: int = 0) -> None:
+    """Refuse what has a member twice; arguments as of `_decode`."""
+    found = find_repeated(text, n_members)
+    if found is None:
+        return
+    steps, name = found
+    if within:  # a slice of this member
+        steps = (within, steps[0] + first, *steps[1:])
+    raise repeated(steps, name)
+
+
+def _decode(
+    text: bytes,
+    form: Any,
+    expected: Expected,
+    members: Sequence[str] = (),
+    *,
+    within: str | None = None,
+    first: int = 0,
+    byte: int = 0,
+) -> Any:
+    try:
+        return msgspec.json.decode(text, type=form)
+    except msgspec.ValidationError as error:
+        raise _mistyped(str(error), text, members, expected, within, first) from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise _malformed(str(error), text, byte) from error
+
+
+def read_options(members: Mapping[str, Any], options: tuple[str, ...]) -> Mapping[str, Any]:
+    """Options as their types; `msgspec.ValidationError` where one is unknown or is not of its type."""
+    if not members:
+        return {}
+    given = msgspec.convert(members, _options_type(options))
+    return {name: getattr(given, name) for name in options if name in members}
+
+
+# --- types --------------------------------------------------------------------------------------------------
+
+_CELL = float | str | bool | None
+
+
+@functools.cache
+def _instance_type(rank: int, named: bool, cells: bool) -> Any:
+    """The type of an instance: an array of that rank, an object where features have names."""
+    value: Any = _CELL if cells else float
+    instance = value
+    for axis in range(rank):
+        instance = list[instance] | dict[str, value] if named and axis == 0 else list[instance]
+    return instance
+
+
+@functools.cache
+def _body_type(
+    rank: int, named: bool, options: tuple[str, ...], timestamps: bool, cells: bool
+) -> type[msgspec.Struct]:
+    """The type of a body."""
+    fields: list[tuple] = [(INSTANCES, list[_instance_type(rank, named, cells)]), *_option_fields(options)]
+    if timestamps:
+        fields.append((TIMESTAMPS, list[Timestamp] | msgspec.UnsetType, msgspec.UNSET))
+    return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
+
+
+@functools.cache
+def _options_type(options: tuple[str, ...]) -> type[msgspec.Struct]:
+    return msgspec.defstruct("Options", _option_fields(options), forbid_unknown_fields=True)
+
+
+def _option_fields(options: tuple[str, ...]) -> list[tuple]:
+    return [(name, OPTIONS[name][0] | msgspec.UnsetType, msgspec.UNSET) for name in options]
+
+
+# --- faults -------------------------------------------------------------------------------------------------
+
+
+def _malformed(message: str, content: bytes, byte: int) -> Problem:
+    """The problem for msgspec's "JSON is malformed: invalid character (byte 16)"."""
+    sentence = _BYTE.sub(lambda match: f"(byte {int(match[1]) + byte})", message)
+    hint = "; JSON has no NaN and no Infinity" if b"NaN" in content or b"Infinity" in content else ""
+    return Problem("malformed-body", f"the body is not JSON: {sentence}{hint}")
+
+
+_BYTE = re.compile(r"\(byte (\d+)\)$")
+
+
+def _mistyped(
+    message: str,
+    content: bytes,
+    members: Sequence[str],
+    expected: Expected,
+    within: str | None,
+    first: int,
+) -> Problem:
+    """The problem for msgspec's "Expected `float`, got `str` - at `$.instances[3][2]`"."""
+    sentence, _, path = message.partition(" - at `$")
+    steps: list[str | int] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
+    if steps and steps[-1] == "...":  # some value of an object: msgspec does not say which
+        steps[-1:] = _names_of_no_value(content, steps[:-1], _CELL if expected.cells else float | int)[:1]
+    if within:  # a slice of this member
+        steps = [within, steps[0] + first, *steps[1:]]
+    pointer = to_pointer(steps)
+    if steps and steps[0] in OPTIONS:
+        detail = f"{pointer} must be {OPTIONS[steps[0]][1]}{_got_option(content, steps[0])}"
+        return Problem("invalid-option", detail, [{"detail": detail, "pointer": pointer}])
+    detail = f"{pointer or 'the body'}: {_reworded(sentence, members)}"
+    if expected.rows and not expected.cells and steps[:1] == [INSTANCES] and len(steps) > 2:
+        detail += next((hint for end, hint in _HINTS.items() if sentence.endswith(end)), "")
+    place = {"detail": detail, "pointer": pointer}
+    if len(steps) > 1:
+        place["row"] = steps[1]
+    return Problem("invalid-input", detail, [place])
+
+
+_PATH_STEP = re.compile(r"\[(\d+)\]|(\.\.\.|\w+)")
+_MISTYPED = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`)?")
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_HINTS = {
+    "got `null`": MISSING_HINT,
+    "got `str`": "; categories are for models fitted with --categorical",
+}
+_WORDS = {
+    "array": "an array",
+    "bool": "a boolean",
+    "bool | float | str | null": "a number, text, a boolean or null",
+    "int | float | str": "text or a number",
+    "float": "a number",
+    "int": "a number",
+    "object": "an object",
+    "object | array": "an array or an object",
+    "str": "text",
+}
+
+
+def _reworded(sentence: str, members: Sequence[str]) -> str:
+    """A sentence of msgspec in the words of JSON."""
+    if match := _MISTYPED.fullmatch(sentence):
+        wanted, got = (_WORDS.get(word, word) for word in match.groups())
+        return f"must be {wanted}, got {got}" if got else f"must be {wanted}"
+    if sentence.startswith("Expected `int` "):  # the one integer that has bounds
+        return "must be text or a number of at most 64 bits"
+    if sentence == "Number out of range":
+        return "must be a number that float64 can hold, got one out of range"
+    if match := _MISSING.fullmatch(sentence):
+        return f"must have the member {match[1]!r}"
+    if match := _UNKNOWN.fullmatch(sentence):
+        return f"has the unknown member {match[1][:80]!r}, known are {', '.join(members)}"
+    return sentence.replace("`", "")
+
+
+def _got_option(content: bytes, name: str) -> str:
+    """The words for an option's value; none where a second member of that name hides it, or JSON ends."""
+    try:
+        value = msgspec.json.decode(content)[name]
+    except (msgspec.MsgspecError, ValueError, RecursionError, LookupError, TypeError):
+        return ""
+    if _is_value(value, OPTIONS[name][0]):
+        return ""
+    return f", got {msgspec.json.encode(value)[:80].decode(errors='ignore')}"
+
+
+def _names_of_no_value(content: bytes, steps: Sequence[str | int], value_type: Any) -> list[str]:
+    """Members of the object at this place that are not of that type, say numbers.
+
+    None where only a strict reader sees the fault: in a number beyond float64, or before a second member of
+    the same name, which hides the first; and where a text is not UTF-8, which that reader has not come to.
+    """
+    try:
+        place = functools.reduce(operator.getitem, steps, msgspec.json.decode(content))
+        return [name for name, value in place.items() if not _is_value(value, value_type)]
+    except (msgspec.DecodeError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return []
+
+
+def _is_value(value: Any, value_type: Any) -> bool:
+    try:
+        msgspec.convert(value, value_type)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+# --- rows ---------------------------------------------------------------------------------------------------
+
+
+def order_names(
+    instances: list, feature_names: tuple[str, ...] | None, rank: int, first: int = 0
+) -> tuple[list, frozenset[tuple[int, ...]]]:
+    """Instances as arrays, the first one of that position, and the places of rows or steps that were objects.
+
+    Raises
+    ------
+    Problem
+        If a name is missing or unknown.
+    """
+    if feature_names is None or rank == 0:
+        return instances, frozenset()
+    groups = [((), first, instances)]
+    if rank > 1:
+        groups = [((row,), 0, window) for row, window in enumerate(instances, first)]
+    named, known = set(), dict.fromkeys(feature_names).keys()
+    for place, start, rows in groups:
+        for position, row in enumerate(rows):
+            if isinstance(row, dict):
+                _check_names(row, known, (*place, start + position))
+                rows[position] = [row[name] for name in feature_names]
+                named.add((*place, start + position))
+    return instances, frozenset(named)
+
+
+def _check_names(instance: Mapping[str, float], known: Set[str], place: tuple[int, ...]) -> None:
+    if instance.keys() == known:
+        return
+    missing = [name for name in known if name not in instance]
+    unknown = [name for name in instance if name not in known]
+    words = [
+        f"{what} {', '.join(map(repr, names[:5]))}{' and others' if len(names) > 5 else ''}"
+        for what, names in (("lacks", missing), ("has the unknown", unknown))
+        if names
+    ]
+    where = " step ".join(map(str, place))
+    sentence = f"instance {where} must have exactly the model's features: it {' and '.join(words)}"
+    raise _misplaced(sentence, [INSTANCES, *place])
+
+
+def to_array(instances: list, shape: tuple[int, ...], dtype: type, first: int = 0) -> np.ndarray:
+    """Nested lists as an array, float64 or object; shapes that differ are refused where they leave `shape`.
+
+    Raises
+    ------
+    Problem
+        As `ragged`.
+    """
+    if not instances:
+        return np.empty((0, *shape))
+    try:
+        array = np.array(instances, dtype=dtype)
+        if array.ndim != len(shape) + 1:  # objects may be lists as well
+            raise ValueError("rows of different lengths")
+        return array
+    except ValueError as error:
+        raise ragged(instances, shape, first) from error
+
+
+def ragged(instances: Sequence, shape: tuple[int, ...], first: int) -> Problem:
+    """The problem of instances, the first one of that position, that have not all this shape."""
+    (row, *path), wanted, got = _first_wrong_length(instances, (len(instances), *shape))
+    steps = [INSTANCES, first + row, *path]
+    return _misplaced(f"{to_pointer(steps)} must have {wanted} elements, got {got}", steps)
+
+
+def _first_wrong_length(values: list, shape: Sequence[int]) -> tuple[list[int], int, int] | None:
+    """Where nested lists first leave a shape, the length wanted there and the length found."""
+    if len(values) != shape[0]:
+        return [], shape[0], len(values)
+    if len(shape) == 1:
+        return None
+    for position, value in enumerate(values):
+        fault = _first_wrong_length(value, shape[1:])
+        if fault is not None:
+            return [position, *fault[0]], *fault[1:]
+    return None
+
+
+def _misplaced(sentence: str, steps: Sequence[str | int]) -> Problem:
+    return Problem(
+        "invalid-input", sentence, [{"detail": sentence, "pointer": to_pointer(steps), "row": steps[1]}]
+    )

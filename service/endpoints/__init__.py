@@ -1,0 +1,1 @@
+"""What each path reads and answers, independent of the server: verbs, lines, other servers' protocols."""

@@ -1,0 +1,292 @@
+"""Tensors of the Open Inference Protocol: data as JSON or as bytes to arrays, and back."""
+
+import base64
+import binascii
+import contextlib
+import functools
+import math
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from service.bodies import INSTANCES, Expected, Limits
+from service.bodies.json.numbers import NumberReader
+from service.bodies.json.slices import SLICE_BYTES, decode_slices
+from service.http.problems import Problem
+
+BYTES = "BYTES"
+# Little-endian, as the binary extension lays them out. Booleans are no numbers, here as in `instances`.
+NUMBERS = {
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+    "INT8": "|i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "UINT8": "|u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+}
+_LENGTH = struct.Struct("<I")
+_OPENING = b'{"%b":' % INSTANCES.encode()  # of what the readers of instances read
+_SPACE = b" \t\r\n"
+_NO_LIMITS = Limits(2**63, 2**63)  # those of the request are held before, by the shape
+Text = bytes | msgspec.Raw | memoryview
+
+
+def datatype_of(array: np.ndarray) -> str:
+    """The protocol's name for an array's dtype: a number or a boolean."""
+    if array.dtype.kind == "b":
+        return "BOOL"
+    return next(name for name, form in NUMBERS.items() if np.dtype(form) == array.dtype)
+
+
+def to_bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array of numbers or booleans, row by row, little-endian; no copy where they are so."""
+    return memoryview(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1)).cast("B")
+
+
+# --- data beside the JSON -----------------------------------------------------------------------------------
+
+
+def numbers_from_bytes(content: memoryview, datatype: str, shape: Sequence[int], pointer: str) -> np.ndarray:
+    """The array of exactly these bytes.
+
+    Raises
+    ------
+    Problem
+        If shape and datatype need another number of them.
+    """
+    dtype = np.dtype(NUMBERS[datatype])
+    wanted = math.prod(shape) * dtype.itemsize
+    if wanted != len(content):
+        raise misplaced(
+            pointer, f"{datatype} of shape {list(shape)} takes {wanted} bytes of data, got {len(content)}"
+        )
+    return np.require(np.frombuffer(content, dtype).reshape(shape), requirements="A")
+
+
+def elements_from_bytes(content: memoryview, n_elements: int, pointer: str) -> list[bytes]:
+    """The elements of a `BYTES` tensor, each after its length of 4 bytes.
+
+    Raises
+    ------
+    Problem
+        If an element is cut off, or there are more or fewer of them.
+    """
+    elements, start = [], 0
+    while start < len(content) and len(elements) <= n_elements:
+        begin = start + _LENGTH.size
+        length = _LENGTH.unpack_from(content, start)[0] if begin <= len(content) else 0
+        if begin + length > len(content):
+            raise misplaced(pointer, f"element {len(elements)} is cut off at the end of the data")
+        elements.append(bytes(content[begin : begin + length]))
+        start = begin + length
+    if len(elements) != n_elements or start != len(content):
+        got = len(elements) if len(elements) < n_elements else "more"
+        raise misplaced(pointer, f"the shape has {n_elements} elements, the data hold {got}")
+    return elements
+
+
+# --- data within the JSON -----------------------------------------------------------------------------------
+
+
+def numbers_from_json(
+    raw: Text, datatype: str, shape: tuple[int, ...], pointer: str, *, gaps: bool = False
+) -> tuple[np.ndarray, bool]:
+    """The array of a `data` member, flat or nested.
+
+    Parameters
+    ----------
+    raw : bytes, msgspec.Raw or memoryview
+        The member's text.
+    datatype : str
+        One of `NUMBERS`.
+    shape : tuple of int
+    pointer : str
+        Of the member.
+    gaps : bool
+        Whether null stands for a missing value.
+
+    Returns
+    -------
+    array : ndarray of that shape
+        float64 for the floats, else of the datatype.
+    nested : bool
+        Whether the data came nested.
+
+    Raises
+    ------
+    Problem
+        Naming the first value that is not one, or the place where the data leave the shape.
+    """
+    depth = _depth(raw)
+    if depth not in (1, len(shape)):
+        raise misplaced(pointer, f"must be flat or nested as the shape {list(shape)}")
+    is_float, nested = datatype.startswith("FP"), depth == len(shape)
+    wanted = shape if nested else (math.prod(shape),)
+    if datatype in ("INT64", "UINT64"):  # float64 cannot tell all of them apart
+        values = _decode(raw, _nested_type(depth, int, False), pointer)
+        array = _to_array(values, wanted, object, pointer)
+    else:
+        array = _read_floats(raw, wanted, pointer, gaps=gaps and is_float)
+    if not is_float:
+        array = _to_integers(array, datatype, pointer)
+    return array.reshape(shape), depth > 1
+
+
+def _read_floats(raw: Text, wanted: tuple[int, ...], pointer: str, *, gaps: bool) -> np.ndarray:
+    """The numbers as float64; a long text is read slice by slice, so that others are not kept waiting."""
+    if len(memoryview(raw)) > SLICE_BYTES and not gaps:
+        with renamed(pointer):
+            array = decode_slices(_as_body(raw), Expected(wanted[1:]), _NO_LIMITS, ()).samples
+        if array.shape != wanted:
+            _check_lengths(array, wanted, pointer)
+        return array
+    read = NumberReader().read(b"%b%b}" % (_OPENING, raw), len(wanted) - 1)
+    if read is not None and read[0].shape == wanted:
+        return read[0]
+    values = _decode(raw, _nested_type(len(wanted), float, gaps), pointer)
+    return _to_array(values, wanted, np.float64, pointer)
+
+
+def _as_body(raw: Text) -> memoryview:
+    """A text as the instances of a body, copied in steps: one copy of it all would take long."""
+    text = memoryview(raw)
+    body = memoryview(np.empty(len(_OPENING) + len(text) + 1, np.uint8))  # not touched before it is written
+    body[: len(_OPENING)] = _OPENING
+    for start in range(0, len(text), SLICE_BYTES):
+        part = text[start : start + SLICE_BYTES]
+        place = len(_OPENING) + start
+        body[place : place + len(part)] = part
+    body[-1:] = b"}"
+    return body
+
+
+@contextlib.contextmanager
+def renamed(pointer: str) -> Iterator[None]:
+    """Problems of instances as those of the data at this place."""
+    try:
+        yield
+    except Problem as problem:
+        detail = problem.detail.replace(f"/{INSTANCES}", pointer, 1)
+        places = [
+            {"detail": detail, "pointer": error["pointer"].replace(f"/{INSTANCES}", pointer, 1)}
+            for error in problem.errors
+            if "pointer" in error
+        ]
+        raise Problem(problem.type, detail, places) from problem
+
+
+def _to_array(values: list, wanted: tuple[int, ...], dtype: Any, pointer: str) -> np.ndarray:
+    _check_lengths(values, wanted, pointer)
+    return np.array(values, dtype)
+
+
+def _to_integers(array: np.ndarray, datatype: str, pointer: str) -> np.ndarray:
+    """Numbers, which JSON does not tell apart, as integers of a datatype."""
+    limits = np.iinfo(NUMBERS[datatype])
+    for faulty, words in (
+        (
+            array != np.floor(array) if array.dtype == np.float64 else np.zeros(array.shape, bool),
+            "an integer",
+        ),
+        ((array < limits.min) | (array > limits.max), f"from {limits.min} to {limits.max}"),
+    ):
+        if faulty.any():
+            index = tuple(map(int, np.argwhere(faulty)[0]))
+            place = "/".join((pointer, *map(str, index)))
+            got = f"{array[index]:g}" if array.dtype == np.float64 else str(array[index])[:80]
+            raise misplaced(place, f"{datatype} must be {words}, got {got}")
+    return array.astype(NUMBERS[datatype])
+
+
+def elements_from_json(raw: Text, n_elements: int, pointer: str) -> list[bytes]:
+    """The elements of a `BYTES` tensor of one axis, which JSON can only hold as text: base64.
+
+    Raises
+    ------
+    Problem
+        Naming the first element that is not, or how many there are.
+    """
+    texts = _decode(raw, list[str], pointer)
+    _check_lengths(texts, (n_elements,), pointer)
+    elements = []
+    for position, text in enumerate(texts):
+        try:
+            elements.append(base64.b64decode(text, validate=True))
+        except (binascii.Error, ValueError) as error:
+            raise misplaced(f"{pointer}/{position}", "must be base64 text") from error
+    return elements
+
+
+def _depth(raw: Text) -> int:
+    """How many brackets open before the first value."""
+    depth = 0
+    for byte in memoryview(raw)[:64]:
+        if byte == 0x5B:
+            depth += 1
+        elif byte not in _SPACE:
+            break
+    return max(depth, 1)  # what is no array is said by whoever reads it as one
+
+
+@functools.cache
+def _nested_type(depth: int, value: type, gaps: bool) -> Any:
+    form: Any = value | None if gaps else value
+    for _ in range(depth):
+        form = list[form]
+    return form
+
+
+def _decode(raw: Text, form: Any, pointer: str) -> list:
+    try:
+        return msgspec.json.decode(raw, type=form)
+    except msgspec.ValidationError as error:
+        raise mistyped(error, pointer) from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Problem("malformed-body", f"{pointer} is not JSON: {error}") from error
+
+
+_MISTYPED = re.compile(r"Expected `(\w+)[^`]*`(?:, got `([^`]*)`)?")
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_WORDS = {
+    "array": "an array",
+    "bool": "a boolean",
+    "float": "a number",
+    "int": "an integer",
+    "object": "an object",
+    "str": "text",
+}
+
+
+def mistyped(error: msgspec.ValidationError, pointer: str = "") -> Problem:
+    """The problem for msgspec's "Expected `float`, got `str` - at `$.inputs[0].shape`", `$` being a place."""
+    sentence, _, path = str(error).partition(" - at `$")
+    place = pointer + re.sub(r"[.\[]", "/", path.rstrip("`")).replace("]", "")
+    if match := _MISTYPED.fullmatch(sentence):
+        wanted, got = (_WORDS.get(word, word) for word in match.groups())
+        return misplaced(place, f"must be {wanted}, got {got}" if got else f"must be {wanted}")
+    if match := _MISSING.fullmatch(sentence):
+        return misplaced(place, f"must have the member {match[1]!r}")
+    return misplaced(place, sentence.replace("`", ""))
+
+
+def _check_lengths(values: Any, shape: Sequence[int], pointer: str) -> None:
+    """Nested lists have exactly this shape."""
+    if len(values) != shape[0]:
+        raise misplaced(pointer, f"must have {shape[0]} elements, got {len(values)}")
+    for position, value in enumerate(values if len(shape) > 1 else ()):
+        _check_lengths(value, shape[1:], f"{pointer}/{position}")
+
+
+def misplaced(pointer: str, sentence: str) -> Problem:
+    """The problem of one place in the JSON."""
+    detail = f"{pointer or 'the body'}: {sentence}"
+    return Problem("invalid-input", detail, [{"detail": detail, "pointer": pointer}])

@@ -1,0 +1,1 @@
+"""Requests, answers and problems as values; no server in here."""

@@ -1,0 +1,131 @@
+"""Exceptions to RFC 9457 problems: the only module that knows the status codes of errors."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from detector.errors import InputError, NoClassifier, NoInt8Latent, NoLatent, RunStopped, StoreError
+from service.http.messages import Answer
+from service.http.request_record import Exchange
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProblemType:
+    """What all problems of one type share."""
+
+    status: int
+    title: str
+
+
+# The key is the `type` member, a stable word as a relative URI reference; docs/http-api.md lists them all.
+TYPES: Mapping[str, ProblemType] = {
+    "bad-request": ProblemType(400, "The request is not valid HTTP"),
+    "malformed-body": ProblemType(400, "The body cannot be parsed"),
+    "unauthorized": ProblemType(401, "A key is needed"),
+    "not-found": ProblemType(404, "There is nothing at this path"),
+    "no-such-model": ProblemType(404, "There is no such model, version or label"),
+    "no-default-model": ProblemType(404, "There is no default model"),
+    "method-not-allowed": ProblemType(405, "The path does not know this method"),
+    "not-acceptable": ProblemType(406, "The answer has no form that was asked for"),
+    "no-latent": ProblemType(409, "The model has no latent"),
+    "no-integer-latent": ProblemType(409, "The model's latent has no 8-bit form"),
+    "no-classifier": ProblemType(409, "The model has no classifier"),
+    "store-decides": ProblemType(409, "Models are not loaded by request"),
+    "request-timeout": ProblemType(408, "The request came too slowly"),
+    "body-too-large": ProblemType(413, "The body is too large"),
+    "too-many-rows": ProblemType(413, "The body holds too many samples"),
+    "line-too-long": ProblemType(413, "A line is too long"),
+    "uri-too-long": ProblemType(414, "The request target is too long"),
+    "unsupported-media-type": ProblemType(415, "The body has a form that is not read here"),
+    "invalid-input": ProblemType(422, "The body holds something the model cannot take"),
+    "invalid-option": ProblemType(422, "An option is not one, or has a value it cannot have"),
+    "header-too-large": ProblemType(431, "The head of the request is too large"),
+    "internal-error": ProblemType(500, "The service failed"),
+    "not-ready": ProblemType(503, "The service is not ready"),
+    "overloaded": ProblemType(503, "The service has too much to do"),
+    "deadline-exceeded": ProblemType(503, "The answer took too long"),
+}
+
+_DETECTOR_TYPES = {
+    InputError: "invalid-input",
+    NoLatent: "no-latent",
+    NoInt8Latent: "no-integer-latent",
+    NoClassifier: "no-classifier",
+    StoreError: "no-such-model",
+    RunStopped: "deadline-exceeded",
+}
+
+# Protocols whose clients read the sentence there.
+_ERROR_PATHS = ("/v1/", "/v2")
+
+
+class Problem(Exception):
+    """A request that is answered by a problem.
+
+    Parameters
+    ----------
+    type : str
+        A key of `TYPES`.
+    detail : str
+        One sentence: which thing, what it must be, what it got.
+    errors : sequence of mapping
+        Where the fault lies: `detail` with `pointer`, `row`, `column` or `parameter`.
+    headers : mapping
+        More headers of the answer.
+    """
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002 - the word of RFC 9457
+        detail: str,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.type = type
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+        if TYPES[type].status == 503:
+            self.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+
+
+def answer(error: Exception, exchange: Exchange) -> Answer:
+    """The answer to a request that ended in an exception."""
+    problem = translate(error)
+    exchange.problem = problem.type
+    document = describe(problem) | {"instance": exchange.request_id}
+    if exchange.path.startswith(_ERROR_PATHS):
+        document["error"] = problem.detail
+    return Answer(orjson.dumps(document), MEDIA_TYPE, TYPES[problem.type].status, problem.headers)
+
+
+def describe(problem: Problem) -> dict[str, Any]:
+    """What is said of a problem, wherever it is said."""
+    kind = TYPES[problem.type]
+    document = {
+        "type": problem.type,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+    }
+    return document | {"errors": problem.errors} if problem.errors else document
+
+
+def translate(error: Exception) -> Problem:
+    """The problem that an exception is to a client; what is our own fault is logged and not shown."""
+    if isinstance(error, Problem):
+        return error
+    for kind, word in _DETECTOR_TYPES.items():
+        if isinstance(error, kind):
+            return Problem(word, str(error))
+    logger.error("request failed", exc_info=error)
+    return Problem("internal-error", "The service failed; its log has the cause under this request id.")

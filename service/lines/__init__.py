@@ -1,1 +1,0 @@
-"""Bodies of lines, NDJSON: answered line by line while they come, under ASGI and WSGI."""

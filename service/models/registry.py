@@ -1,0 +1,315 @@
+"""The models that serve: the store polled, versions loaded and verified, one snapshot swapped at a time."""
+
+import dataclasses
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+
+from detector import Detector, DetectorError, ManifestError, ModelStore, StoreError
+from detector.manifest import REPORT_FILE, read_file
+from detector.store import choose_version
+from service.models.malloc import give_back
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, int]  # model name, version
+Signature = tuple[tuple[str, int, int, int], ...]  # name, inode, bytes and modification time of each file
+
+LOADED = "loaded"
+FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One version of the store, after an attempt to load it.
+
+    Attributes
+    ----------
+    signature : tuple
+        What the folder looked like before the attempt.
+    detector : Detector or None
+        What serves: from this attempt, or from an earlier one when this one failed.
+    loaded_at : float or None
+        Seconds since 1970.
+    reason : str or None
+        Why this attempt failed.
+    """
+
+    signature: Signature
+    detector: Detector | None
+    loaded_at: float | None
+    reason: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The versions and labels of one model; never changed, only replaced."""
+
+    name: str
+    versions: Mapping[int, Entry]
+    labels: Mapping[str, int]
+
+    def loaded_versions(self) -> list[int]:
+        """Versions that can serve, ascending."""
+        return sorted(version for version, entry in self.versions.items() if entry.detector is not None)
+
+    def choose(self, *, version: int | None = None, label: str | None = None) -> int:
+        """The loaded version that a request means.
+
+        Raises
+        ------
+        StoreError
+            If it is not there, or not loaded.
+        """
+        if version is None and label is None and self.serving_version is not None:
+            return self.serving_version
+        return choose_version(self.name, self.loaded_versions(), self.labels, version=version, label=label)
+
+    @functools.cached_property
+    def serving_version(self) -> int | None:
+        """The version that the bare name means; None where none serves."""
+        try:
+            return choose_version(self.name, self.loaded_versions(), self.labels)
+        except StoreError:
+            return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What one look into the store asks for."""
+
+    load: tuple[Key, ...]
+    keep: tuple[Key, ...]
+    unload: tuple[Key, ...]
+
+
+def make_plan(found: Mapping[Key, Signature], known: Mapping[Key, Signature]) -> Plan:
+    """Load what is new or has changed since the last attempt, keep what has not, unload what is gone."""
+    keep = tuple(sorted(key for key in found if known.get(key) == found[key]))
+    return Plan(
+        load=tuple(sorted(found.keys() - set(keep))),
+        keep=keep,
+        unload=tuple(sorted(known.keys() - found.keys())),
+    )
+
+
+def settle_labels(
+    wanted: Mapping[str, int], former: Mapping[str, int], loaded: Collection[int]
+) -> dict[str, int]:
+    """Labels as they serve: one that points at a version which is not loaded keeps its former target.
+
+    Where that is not loaded either, the label stands as wanted and answers nothing, rather than something
+    that nobody asked for.
+    """
+    return {
+        label: former[label] if version not in loaded and former.get(label) in loaded else version
+        for label, version in wanted.items()
+    }
+
+
+class ModelRegistry:
+    """The models of a store, as they serve. Reading needs no lock; one poll runs at a time.
+
+    Parameters
+    ----------
+    store : ModelStore
+    on_load : callable
+        Called with model name and `loaded` or `failed` after every attempt to load a version.
+
+    Attributes
+    ----------
+    unread : str or None
+        Why the store could not be read yet; None once it was, whatever becomes of it later.
+    """
+
+    def __init__(self, store: ModelStore, on_load: Callable[[str, str], None]) -> None:
+        self._store = store
+        self._on_load = on_load
+        self._models: Mapping[str, Model] = {}
+        self._polling = threading.Lock()
+        self._stopped = threading.Event()
+        self._complaints: dict[str, str] = {}
+        self.unread: str | None = "nobody has looked into it"
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """The snapshot of this moment, by name."""
+        return self._models
+
+    def loaded(self) -> Iterator[Entry]:
+        """Every version that can serve."""
+        for model in self._models.values():
+            yield from (model.versions[version] for version in model.loaded_versions())
+
+    def entry(self, name: str, *, version: int | None = None, label: str | None = None) -> Entry:
+        """The loaded version that a request means.
+
+        Raises
+        ------
+        StoreError
+            If no such model, version or label is loaded.
+        """
+        model = self.model(name)
+        return model.versions[model.choose(version=version, label=label)]
+
+    def model(self, name: str) -> Model:
+        """A model of the store, loaded or refused.
+
+        Raises
+        ------
+        StoreError
+            If there is none of that name.
+        """
+        if name not in self._models:
+            raise StoreError(f"there is no model {name!r}")
+        return self._models[name]
+
+    def serves(self, name: str) -> bool:
+        """Whether requests for a bare name are answered."""
+        return name in self._models and self._models[name].serving_version is not None
+
+    def report(self, name: str, version: int) -> bytes:
+        """The HTML report of a loaded version, exactly the bytes that its manifest names.
+
+        Raises
+        ------
+        StoreError
+            If no such version is loaded.
+        IntegrityError
+            If the file is no longer what it was when the version was loaded.
+        """
+        manifest = self.entry(name, version=version).detector.manifest
+        return read_file(self._store.folder(name, version), REPORT_FILE, manifest.files[REPORT_FILE])
+
+    def start(self, seconds: float) -> None:
+        """Poll every so many seconds in a thread that ends with the process."""
+
+        def run() -> None:
+            while not self._stopped.wait(seconds):
+                try:
+                    self.poll()
+                except Exception:  # the thread must outlive whatever one poll meets
+                    logger.exception("poll failed")
+
+        threading.Thread(target=run, name="registry", daemon=True).start()
+
+    def stop(self) -> None:
+        """Poll no more."""
+        self._stopped.set()
+
+    def poll(self) -> None:
+        """Look into the store once and swap in what has changed; keep everything where it cannot be read."""
+        with self._polling:
+            try:
+                found = self._look()
+            except (StoreError, OSError) as error:
+                self._complain("store", f"the store cannot be read, what is loaded goes on: {error}")
+                self.unread = self.unread and str(error)
+                return
+            self._complaints.pop("store", None)
+            models = self._arrange(self._renew(found))
+            if models != self._models:  # else the snapshot stays, and all that is kept for as long as it does
+                self._models = models
+            self.unread = None
+
+    def _look(self) -> dict[Key, Signature]:
+        """Every version of the store and what its folder looks like."""
+        root = self._store.root
+        if not root.is_dir():
+            raise StoreError(f"{root} is not a folder")
+        found: dict[Key, Signature] = {}
+        for name in self._store.names():
+            try:
+                versions = self._store.versions(name)
+            except StoreError as error:
+                self._complain(f"folder of {name}", f"{name} stays as it is: {error}")
+                found |= self._signatures(name)
+                continue
+            self._complaints.pop(f"folder of {name}", None)
+            found |= {(name, version): _signature(self._store.folder(name, version)) for version in versions}
+        return found
+
+    def _signatures(self, name: str) -> dict[Key, Signature]:
+        """What is known of one model already."""
+        versions = self._models[name].versions if name in self._models else {}
+        return {(name, version): entry.signature for version, entry in versions.items()}
+
+    def _renew(self, found: Mapping[Key, Signature]) -> dict[Key, Entry]:
+        known = {
+            (model.name, version): entry
+            for model in self._models.values()
+            for version, entry in model.versions.items()
+        }
+        plan = make_plan(found, {key: entry.signature for key, entry in known.items()})
+        for name, version in plan.unload:
+            logger.info("unloaded", extra={"fields": {"model": name, "version": version}})
+        entries = {key: known[key] for key in plan.keep}
+        entries |= {key: self._attempt(key, found[key], known.get(key)) for key in plan.load}
+        if plan.load or plan.unload:
+            give_back()  # files as they were read, and weights before they were packed
+        return entries
+
+    def _attempt(self, key: Key, signature: Signature, former: Entry | None) -> Entry:
+        """Load one version; where that fails, what served before goes on."""
+        name, version = key
+        fields = {"model": name, "version": version}
+        try:
+            detector = _load(self._store.folder(name, version), key)
+        except Exception as error:  # a model must not take the others down, whatever its graph raises
+            reason = str(error) if isinstance(error, DetectorError) else f"{type(error).__name__}: {error}"
+            logger.error("not loaded", extra={"fields": {**fields, "reason": reason}})
+            self._on_load(name, FAILED)
+            detector, loaded_at = (former.detector, former.loaded_at) if former else (None, None)
+            return Entry(signature, detector, loaded_at, reason)
+        logger.info("loaded", extra={"fields": {**fields, "digest": detector.digest}})
+        self._on_load(name, LOADED)
+        return Entry(signature, detector, time.time(), None)
+
+    def _arrange(self, entries: Mapping[Key, Entry]) -> dict[str, Model]:
+        models = {}
+        for name in sorted({name for name, _ in entries}):
+            versions = {key[1]: entries[key] for key in sorted(entries) if key[0] == name}
+            model = Model(name, versions, {})
+            former = self._models[name].labels if name in self._models else {}
+            labels = settle_labels(self._wanted_labels(name, former), former, model.loaded_versions())
+            models[name] = dataclasses.replace(model, labels=labels)
+        return models
+
+    def _wanted_labels(self, name: str, former: Mapping[str, int]) -> Mapping[str, int]:
+        try:
+            labels = self._store.labels(name)
+        except StoreError as error:
+            self._complain(name, f"the labels of {name} stay as they were: {error}")
+            return former
+        self._complaints.pop(name, None)
+        return labels
+
+    def _complain(self, about: str, sentence: str) -> None:
+        """Log a fault of the store when it appears or changes, not at every poll."""
+        if self._complaints.get(about) != sentence:
+            self._complaints[about] = sentence
+            logger.error(sentence)
+
+
+def _load(folder: Path, key: Key) -> Detector:
+    """A verified detector; its self-test ran every graph, so it is warm."""
+    detector = Detector.load(folder)
+    named = (detector.manifest.name, detector.manifest.version)
+    if named != key:
+        raise ManifestError(
+            f"manifest.json must name model {key[0]} version {key[1]} like its folder, "
+            f"got {named[0]} version {named[1]}"
+        )
+    return detector
+
+
+def _signature(folder: Path) -> Signature:
+    """What changes when a folder's content does; empty where the folder cannot be read."""
+    try:
+        stats = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+    except OSError:
+        return ()
+    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

@@ -1,1 +1,0 @@
-"""The protocols of other servers: Open Inference Protocol V2, and V1 of KServe and TensorFlow Serving."""

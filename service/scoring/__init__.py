@@ -1,0 +1,1 @@
+"""Run decoded requests: verbs, batches, deadlines and admission; no HTTP in here."""

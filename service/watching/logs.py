@@ -1,0 +1,99 @@
+"""JSON lines on stdout: one for each request, and the same form for everything else that is logged."""
+
+import datetime
+import functools
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from service.http.request_record import Exchange
+
+QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+
+_access = logging.getLogger("service.http.access")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, what was logged beside it, and a traceback.
+
+    A record of several requests, which were answered together, has a line for each.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line or lines, without the last line feed."""
+        line = {
+            "time": _to_text(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        fields = getattr(record, "fields", {})
+        return "\n".join(_dump(line | each) for each in (fields if isinstance(fields, list) else [fields]))
+
+
+def _to_text(moment: float) -> str:
+    """Seconds since 1970 as RFC 3339 writes them, in UTC and to the millisecond."""
+    whole, thousandths = divmod(int(moment * 1000), 1000)
+    return f"{_second(whole)}.{thousandths:03}Z"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(moment: int) -> str:
+    return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _dump(line: dict[str, Any]) -> str:
+    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def logging_config() -> dict[str, Any]:
+    """For `logging.config.dictConfig` and gunicorn's `logconfig_dict`: every logger writes JSON to stdout."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": JsonFormatter}},
+        "handlers": {
+            "stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}
+        },
+        "root": {"level": "INFO", "handlers": ["stdout"]},
+        "loggers": {
+            "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
+            # Each request has its line already, from `write_access`.
+            "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
+        },
+    }
+
+
+def write_access(exchanges: Sequence["Exchange"]) -> None:
+    """Log answered requests, those of one level as one record; probes and scrapes are left out.
+
+    The path is the route's template, so that no name or value of a client's stands in the log's index.
+    """
+    logged = [exchange for exchange in exchanges if exchange.template not in QUIET_PATHS]
+    for level, chosen in (
+        (logging.INFO, [exchange for exchange in logged if exchange.status < 500]),
+        (logging.ERROR, [exchange for exchange in logged if exchange.status >= 500]),
+    ):
+        if chosen and _access.isEnabledFor(level):
+            _access.log(level, "request", extra={"fields": list(map(_access_fields, chosen))})
+
+
+def _access_fields(exchange: "Exchange") -> dict[str, Any]:
+    return {
+        "time": _to_text(exchange.ended),
+        "path": exchange.template,
+        "status": exchange.status,
+        "problem": exchange.problem,
+        "request_id": exchange.request_id,
+        "method": exchange.method,
+        "duration_seconds": round(exchange.seconds, 6),
+        "model": exchange.model or None,
+        "version": exchange.version or None,
+        "rows": exchange.rows,
+        "client": exchange.client,
+    }

@@ -1,0 +1,260 @@
+"""Prometheus metrics, right in one process and over several gunicorn workers."""
+
+import bisect
+import os
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from flask import Blueprint, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.samples import Sample
+
+from service.models.registry import ModelRegistry
+
+if TYPE_CHECKING:
+    from service.http.request_record import Exchange
+    from service.watching.pending import Run
+
+MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+
+# OpenTelemetry's advice for HTTP servers: semantic conventions, http.server.request.duration.
+REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+INFERENCE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+BATCH_ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 10_000, 50_000, 100_000)
+# Dense round 1, where a sample becomes an anomaly.
+SCORE_RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 5.0, 10.0, 100.0)
+
+FEW_VALUES = 64
+
+disable_created_metrics()  # several processes have none, one process would have a series more for each
+
+
+class BatchHistogram(Histogram):
+    """A histogram that takes a whole batch in one step."""
+
+    def observe_batch(self, values: Sequence[float] | np.ndarray) -> None:
+        """Observe every value of a sequence, or of a float64 array of shape (n,)."""
+        self._raise_if_not_observable()
+        if len(values) > FEW_VALUES:
+            buckets = np.searchsorted(self._upper_bounds, values).tolist()
+        else:  # where NumPy costs more than it saves
+            values = list(map(float, values))
+            buckets = [bisect.bisect_left(self._upper_bounds, value) for value in values]
+        self._sum.inc(float(sum(values)) if isinstance(values, list) else float(values.sum()))
+        for bucket, count in Tally(buckets).items():
+            self._buckets[bucket].inc(count)
+
+
+class WorkersCollector:
+    """Sums over the files in which the workers keep their values, those of ended workers included.
+
+    A file without a byte belongs to a worker that is just making it, or that found the disk full; it would
+    break the scrape of all others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics of all workers."""
+        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size > 0]
+        return MultiProcessCollector.merge(files)
+
+
+class ModelCollector:
+    """Gauges of the models that this process has loaded, made at every scrape and so never stale.
+
+    Under several workers any of them answers a scrape; they all follow the same store.
+    """
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges, one series for each loaded version."""
+        labels = ["model", "version"]
+        threshold = GaugeMetricFamily(
+            "residual_threshold", "Score above which a sample is an anomaly.", labels=labels
+        )
+        expected_rate = GaugeMetricFamily(
+            "residual_expected_rate", "Share of normal samples that exceed the threshold.", labels=labels
+        )
+        info = GaugeMetricFamily(
+            "residual_model_info", "1 for each loaded version.", labels=[*labels, "kind", "digest"]
+        )
+        loaded_at = GaugeMetricFamily(
+            "residual_model_load_timestamp_seconds", "When this process loaded the version.", labels=labels
+        )
+        for entry in self._models.loaded():
+            manifest = entry.detector.manifest
+            key = [manifest.name, str(manifest.version)]
+            threshold.add_metric(key, manifest.threshold.value)
+            expected_rate.add_metric(key, manifest.threshold.expected_rate)
+            info.add_metric([*key, manifest.kind, entry.detector.digest], 1)
+            loaded_at.add_metric(key, entry.loaded_at)
+        yield from (threshold, expected_rate, info, loaded_at)
+
+
+class Metrics:
+    """Everything that is counted; prefix `residual_`."""
+
+    def __init__(self) -> None:
+        self._own = CollectorRegistry()
+        self._models: ModelCollector | None = None
+        self._requests = self._counter(
+            "residual_requests", "Answered requests.", ["endpoint", "model", "version", "code"]
+        )
+        self._rejected = self._counter(
+            "residual_rejected", "Requests refused with 4xx or 503, by problem type.", ["reason"]
+        )
+        self._rows = self._counter("residual_rows", "Samples scored by /score.", ["model", "version"])
+        self._anomalies = self._counter(
+            "residual_anomalies",
+            "Scored samples above the model's own threshold, whatever alpha a request asked for.",
+            ["model", "version"],
+        )
+        self._reloads = self._counter(
+            "residual_model_reloads",
+            "Attempts of a worker to load a version: loaded or failed.",
+            ["model", "result"],
+        )
+        self._request_seconds = self._histogram(
+            "residual_request_duration_seconds",
+            "From the head of a request to its answer.",
+            ["endpoint"],
+            REQUEST_SECONDS,
+        )
+        self._model_seconds = self._counter(
+            "residual_model_request_seconds",
+            "From the head of requests for a version to their answers: success or fail.",
+            ["model", "version", "outcome"],
+        )
+        self._last_run = Gauge(
+            "residual_last_run_timestamp_seconds",
+            "When a version was last run.",
+            ["model", "version"],
+            registry=self._own,
+            multiprocess_mode="max",
+        )
+        self._inference_seconds = self._histogram(
+            "residual_inference_duration_seconds",
+            "Time a verb takes for decoded samples.",
+            ["model", "version"],
+            INFERENCE_SECONDS,
+        )
+        self._batch_rows = self._histogram(
+            "residual_batch_rows", "Samples in one run.", ["model"], BATCH_ROWS
+        )
+        self._score_ratio = self._histogram(
+            "residual_score_ratio",
+            "Score divided by the model's own threshold; above 1 is an anomaly.",
+            ["model", "version"],
+            SCORE_RATIOS,
+        )
+
+        self._children: dict[tuple, Any] = {}
+        self._count_rest: Callable[[], None] = lambda: None
+
+    def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
+        """What `metric.labels` gives, found faster; there are as many as there are series."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(name, text, labels, registry=self._own)
+
+    def _histogram(
+        self, name: str, text: str, labels: list[str], buckets: tuple[float, ...]
+    ) -> BatchHistogram:
+        return BatchHistogram(name, text, labels, buckets=buckets, registry=self._own)
+
+    def watch(self, models: ModelRegistry) -> None:
+        """Show the gauges of a registry's models."""
+        self._models = ModelCollector(models)
+
+    def read_after(self, count_rest: Callable[[], None]) -> None:
+        """Before anything is read, call this, which counts what is noted and not counted yet."""
+        self._count_rest = count_rest
+
+    def observe_requests(self, exchanges: Sequence["Exchange"]) -> None:
+        """Count answered requests."""
+        seconds: dict[tuple, list[float]] = {}
+        reasons: Tally[str] = Tally()
+        for exchange in exchanges:
+            labels = (exchange.template, exchange.model, exchange.version, str(exchange.status))
+            seconds.setdefault(labels, []).append(exchange.seconds)
+            if exchange.problem and (400 <= exchange.status < 500 or exchange.status == 503):
+                reasons[exchange.problem] += 1
+        for reason, count in reasons.items():
+            self._child(self._rejected, reason).inc(count)
+        for labels, values in seconds.items():
+            self._child(self._requests, *labels).inc(len(values))
+            self._child(self._request_seconds, labels[0]).observe_batch(values)
+            if labels[1]:
+                outcome = "success" if labels[3] < "400" else "fail"
+                self._child(self._model_seconds, labels[1], labels[2], outcome).inc(sum(values))
+
+    def observe_runs(self, runs: Sequence["Run"]) -> None:
+        """Count runs of verbs; scored samples and anomalies by the model's own threshold."""
+        by_model: dict[tuple[str, str], list[Run]] = {}
+        for run in runs:
+            by_model.setdefault((run.manifest.name, str(run.manifest.version)), []).append(run)
+        for key, own in by_model.items():
+            self._child(self._last_run, *key).set(time.time())
+            self._child(self._inference_seconds, *key).observe_batch([run.seconds for run in own])
+            self._child(self._batch_rows, key[0]).observe_batch([run.rows for run in own])
+            scores = [run.scores for run in own if run.scores is not None]
+            if scores:
+                self._observe_scores(key, np.concatenate(scores), own[0].manifest.threshold.value)
+
+    def _observe_scores(self, key: tuple[str, str], score: np.ndarray, threshold: float) -> None:
+        self._child(self._rows, *key).inc(score.size)
+        self._child(self._anomalies, *key).inc(int(np.count_nonzero(score > threshold)))
+        self._child(self._score_ratio, *key).observe_batch(score / threshold)
+
+    def count_reload(self, model: str, result: str) -> None:
+        """Count one attempt to load a version; `result` is `loaded` or `failed`."""
+        self._reloads.labels(model, result).inc()
+
+    def exposition(self) -> bytes:
+        """All metrics in the text format, those of the other workers included."""
+        text = generate_latest(self._counted())
+        return text + generate_latest(self._models) if self._models else text
+
+    def samples(self) -> Iterator[Sample]:
+        """Everything that was counted, by all workers together."""
+        for family in self._counted().collect():
+            yield from family.samples
+
+    def _counted(self) -> "CollectorRegistry | WorkersCollector":
+        self._count_rest()
+        folder = os.environ.get(MULTIPROCESS_DIR)
+        return WorkersCollector(Path(folder)) if folder else self._own
+
+
+def blueprint(metrics: Metrics) -> Blueprint:
+    """The route that Prometheus scrapes."""
+    routes = Blueprint("metrics", __name__)
+
+    @routes.get("/metrics")
+    def exposition() -> Response:
+        return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
+
+    return routes

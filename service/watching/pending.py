@@ -1,0 +1,75 @@
+"""What was answered and scored, counted and logged a moment later, many requests at a time.
+
+Counting and logging one request takes as long as answering it; a hundred together take little more than one.
+"""
+
+import dataclasses
+from collections import deque
+
+import numpy as np
+
+from detector import Manifest
+from service.http.request_record import Exchange
+from service.watching import logs
+from service.watching.metrics import Metrics
+
+
+@dataclasses.dataclass(slots=True)
+class Run:
+    """One run of a verb.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    rows : int
+    seconds : float
+    scores : ndarray of shape (rows,), float64, or None
+        Where it scored.
+    """
+
+    manifest: Manifest
+    rows: int
+    seconds: float
+    scores: np.ndarray | None
+
+
+class Ledger:
+    """Notes until they are written. Safe to use from several threads at once."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._exchanges: deque[Exchange] = deque()
+        self._runs: deque[Run] = deque()
+
+    @property
+    def n_requests(self) -> int:
+        """Answered requests that are noted and not yet written."""
+        return len(self._exchanges)
+
+    def close(self, exchange: Exchange, status: int) -> None:
+        """Note an answered request."""
+        exchange.close(status)
+        self._exchanges.append(exchange)
+
+    def note_run(self, run: Run) -> None:
+        """Note a run."""
+        self._runs.append(run)
+
+    def write(self) -> None:
+        """Count and log what has been noted."""
+        exchanges, runs = _drain(self._exchanges), _drain(self._runs)
+        if runs:
+            self._metrics.observe_runs(runs)
+        if exchanges:
+            self._metrics.observe_requests(exchanges)
+            logs.write_access(exchanges)
+
+
+def _drain(notes: deque) -> list:
+    drained = []
+    while notes:
+        try:
+            drained.append(notes.popleft())
+        except IndexError:  # another thread was faster
+            break
+    return drained

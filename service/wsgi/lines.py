@@ -1,0 +1,101 @@
+"""A body of lines under a WSGI server: read piece by piece, and answered after each."""
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterator
+
+from werkzeug.exceptions import HTTPException
+
+from service.endpoints import lines
+from service.endpoints.lines import Batch, LineReader, Lines
+from service.http.problems import Problem, translate
+from service.http.request_record import Exchange
+from service.serving import Serving
+
+# A server such as gunicorn waits until so much has come, or all.
+PIECE_BYTES = 64 * 2**10
+
+
+def answer_lines(
+    read: Callable[[int], bytes], reader: LineReader, serving: Serving, exchange: Exchange
+) -> Iterator[bytes]:
+    """The answer to every line, in parts.
+
+    Parameters
+    ----------
+    read : callable
+        The body's: so many bytes, fewer at its end.
+    reader : LineReader
+    serving : Serving
+    exchange : Exchange
+
+    Raises
+    ------
+    Problem
+        Before the first part is there; afterwards it is the last one.
+    """
+    parts = _Parts(read, reader, serving, exchange)
+    iterator = iter(parts)
+    first = next(iterator, None)
+    if first is None:
+        raise lines.no_lines()
+    parts.started = True
+    return itertools.chain([first], _to_the_end(iterator, exchange))
+
+
+def _to_the_end(parts: Iterator[bytes], exchange: Exchange) -> Iterator[bytes]:
+    try:
+        yield from parts
+    except Exception as error:
+        exchange.problem = translate(error).type
+        yield lines.to_error_line(error)
+
+
+class _Parts:
+    """The answers to batches, one after the other."""
+
+    def __init__(
+        self, read: Callable[[int], bytes], reader: LineReader, serving: Serving, exchange: Exchange
+    ) -> None:
+        self._read = read
+        self._reader = reader
+        self._serving = serving
+        self._exchange = exchange
+        self._lines: Lines = reader.open()
+        self.started = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self._next_piece():
+            self._lines.feed(piece)
+            yield from self._answer_ready()
+        self._lines.end()
+        yield from self._answer_ready()
+
+    def _next_piece(self) -> bytes:
+        try:
+            return self._read(PIECE_BYTES)
+        except HTTPException:
+            raise
+        except Exception as error:  # each server has classes of its own for chunks that are none
+            raise Problem("bad-request", "the body is not framed as HTTP/1.1 has it") from error
+
+    def _answer_ready(self) -> Iterator[bytes]:
+        while batch := self._lines.take():
+            content = self._answer(batch)
+            self._exchange.rows = self._lines.rows
+            yield content
+
+    def _answer(self, batch: Batch) -> bytes:
+        begun = time.perf_counter()
+        with self._serving.admission.ticket() as ticket:
+            while True:
+                try:
+                    ticket.add(rows=len(batch.lines), n_bytes=batch.n_bytes)
+                    break
+                except Problem:  # too much is at work
+                    if not self.started or self._serving.runner.seconds_left(begun) < 0:
+                        raise
+                time.sleep(lines.RETRY_SECONDS)
+            run = functools.partial(self._serving.runner.run_in_time, stop=None, started=begun)
+            return self._reader.answer(batch, run)

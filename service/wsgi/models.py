@@ -1,0 +1,106 @@
+"""Is it alive, is it ready, and what has it loaded."""
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Blueprint, Response
+
+from detector import StoreError
+from service import bodies
+from service.bodies import codecs
+from service.http.problems import Problem
+from service.models.registry import Entry, Model, ModelRegistry
+
+# Reports are made elsewhere: no script, no request, no form, no access to this origin.
+REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+
+
+def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence[str]) -> Blueprint:
+    """The routes about the service itself.
+
+    Parameters
+    ----------
+    models : ModelRegistry
+    default_model : str or None
+    needed : sequence of str
+        Models without which the service is not ready.
+    """
+    routes = Blueprint("health", __name__)
+
+    @routes.get("/livez")
+    def live() -> Response:
+        return _json({"status": "alive"})
+
+    @routes.get("/readyz")
+    def ready() -> Response:
+        check_ready(models, needed)
+        return _json({"status": "ready"})
+
+    @routes.get("/models")
+    def all_models() -> Response:
+        listed = [describe_model(model) for model in models.models.values()]
+        return _json({"default_model": default_model, "models": listed})
+
+    @routes.get("/models/<name>")
+    def one_model(name: str) -> Response:
+        return _json(describe_model(models.model(name)))
+
+    @routes.get("/models/<name>/versions/<version:version>")
+    def one_version(name: str, version: int) -> Response:
+        entry = models.model(name).versions.get(version)
+        if entry is None:
+            raise StoreError(f"model {name!r} has no version {version}")
+        manifest = dataclasses.asdict(entry.detector.manifest) if entry.detector else None
+        return _json({"model": name, **describe_version(version, entry), "manifest": manifest})
+
+    @routes.get("/models/<name>/versions/<version:version>/report")
+    def report(name: str, version: int) -> Response:
+        response = Response(models.report(name, version), content_type="text/html; charset=utf-8")
+        response.headers["Content-Security-Policy"] = REPORT_POLICY
+        return response
+
+    return routes
+
+
+def check_ready(models: ModelRegistry, needed: Sequence[str]) -> None:
+    """Raise the problem of a store that was never read, or of needed models that do not serve."""
+    if models.unread:
+        raise Problem("not-ready", f"the store has not been read yet: {models.unread}")
+    missing = [name for name in needed if not models.serves(name)]
+    if missing:
+        raise Problem("not-ready", f"required models are not loaded: {', '.join(missing)}")
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """A model as `/models` lists it; `version` is what the bare name means, None where none serves."""
+    return {
+        "name": model.name,
+        "version": model.serving_version,
+        "labels": dict(model.labels),
+        "versions": [describe_version(version, entry) for version, entry in model.versions.items()],
+    }
+
+
+def describe_version(version: int, entry: Entry) -> dict[str, Any]:
+    """One version; `reason` says why the last attempt to load it failed."""
+    described: dict[str, Any] = {
+        "version": version,
+        "state": "refused" if entry.detector is None else "loaded",
+        "reason": entry.reason,
+    }
+    if entry.detector is not None:
+        manifest = entry.detector.manifest
+        described |= {
+            "kind": manifest.kind,
+            "verbs": manifest.verbs,
+            "sample_shape": manifest.sample_shape,
+            "digest": entry.detector.digest,
+            "loaded_at": datetime.datetime.fromtimestamp(entry.loaded_at, datetime.UTC).isoformat(),
+        }
+    return described
+
+
+def _json(document: Any) -> Response:
+    return Response(codecs.to_json(document), content_type=bodies.JSON)

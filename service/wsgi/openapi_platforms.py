@@ -1,0 +1,125 @@
+"""JSON schemas of the platforms' protocols, V2 and V1, for the OpenAPI description."""
+
+from typing import Any
+
+from detector.engine.graphs import INPUT
+from service.endpoints import tensors
+
+_PARAMETERS = {
+    "description": "Values by name; alpha and fdr are options of a request, Triton's own are passed over.",
+    "type": "object",
+    "additionalProperties": {"type": ["string", "number", "boolean"]},
+}
+_SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+_DATA = {"description": "Flat or nested, row by row; of BYTES base64 text.", "type": "array"}
+_DATATYPES = {"enum": [*tensors.NUMBERS, tensors.BYTES]}
+_NAMES = {"type": "array", "items": {"type": "string"}}
+
+
+def _object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _list(items: dict[str, Any], **limits: int) -> dict[str, Any]:
+    return {"type": "array", "items": items, **limits}
+
+
+_STRING, _FLAG = {"type": "string"}, {"type": "boolean"}
+_TENSOR = _object(
+    ("name", "datatype", "shape"),
+    name=_STRING,
+    datatype=_STRING,
+    shape=_list({"type": "integer"}),
+)
+_DURATION = _object(("count", "ns"), count={"type": "integer"}, ns={"type": "integer"})
+_STATISTICS = _object(
+    (
+        "name",
+        "version",
+        "last_inference",
+        "inference_count",
+        "execution_count",
+        "inference_stats",
+        "batch_stats",
+    ),
+    name=_STRING,
+    version=_STRING,
+    last_inference={"type": "integer", "description": "Milliseconds since 1970."},
+    inference_count={"type": "integer"},
+    execution_count={"type": "integer"},
+    inference_stats={"type": "object", "additionalProperties": _DURATION},
+    batch_stats={"type": "array"},
+)
+_VERSION_STATUS = _object(
+    ("version", "state", "status"), version=_STRING, state=_STRING, status={"type": "object"}
+)
+
+SCHEMAS: dict[str, Any] = {
+    "ServerMetadata": _object(
+        ("name", "version", "extensions"), name=_STRING, version=_STRING, extensions=_NAMES
+    ),
+    "Live": _object(("live",), live=_FLAG),
+    "Ready": _object(("ready", "live"), ready=_FLAG, live=_FLAG),
+    "ModelNames": _object(("models",), models=_NAMES),
+    "ModelReady": _object(("name", "ready"), name=_STRING, ready=_FLAG),
+    "ModelMetadata": _object(
+        ("name", "versions", "platform", "inputs", "outputs"),
+        name=_STRING,
+        versions=_NAMES,
+        platform=_STRING,
+        inputs=_list(_TENSOR),
+        outputs=_list(_TENSOR),
+    ),
+    "ModelStatus": _object(
+        ("name", "ready", "model_version_status"),
+        name=_STRING,
+        ready=_FLAG,
+        model_version_status=_list(_VERSION_STATUS),
+    ),
+    "InferRequest": _object(
+        ("inputs",),
+        id=_STRING,
+        parameters=_PARAMETERS,
+        inputs=_list(
+            _object(
+                ("name", "shape", "datatype"),
+                name={"const": INPUT},
+                shape=_SHAPE,
+                datatype=_DATATYPES,
+                parameters=_PARAMETERS,
+                data=_DATA,
+            ),
+            minItems=1,
+            maxItems=1,
+        ),
+        outputs=_list(_object(("name",), name=_STRING, parameters=_PARAMETERS)),
+    ),
+    "InferResponse": _object(
+        ("model_name", "model_version", "outputs"),
+        model_name=_STRING,
+        model_version=_STRING,
+        id=_STRING,
+        parameters=_PARAMETERS,
+        outputs=_list(
+            _object(
+                ("name", "shape", "datatype"),
+                name=_STRING,
+                shape=_SHAPE,
+                datatype=_STRING,
+                parameters=_PARAMETERS,
+                data={"type": "array"},
+            )
+        ),
+    ),
+    "IndexRequest": _object((), ready=_FLAG),
+    "Index": _list(
+        _object(
+            ("name", "version", "state", "reason"),
+            name=_STRING,
+            version=_STRING,
+            state={"enum": ["READY", "UNAVAILABLE"]},
+            reason=_STRING,
+        )
+    ),
+    "Statistics": _object(("model_stats",), model_stats=_list(_STATISTICS)),
+}

@@ -1,0 +1,181 @@
+"""What platforms ask beside scores: metadata, readiness, index and statistics, of V2 and of V1."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response
+
+from service import bodies
+from service.bodies import codecs
+from service.bodies.json.members import check_members
+from service.endpoints.open_inference import EXTENSIONS, describe_model
+from service.endpoints.tensors import mistyped
+from service.http.problems import Problem
+from service.models.registry import Model, ModelRegistry
+from service.watching.metrics import Metrics
+from service.wsgi.models import check_ready
+from service.wsgi.openapi import VERSION
+from service.wsgi.routes import read_body
+from service.wsgi.statistics import describe_statistics
+
+MAX_BODY_BYTES = 64 * 2**10  # of what is no request for a verb
+VERSIONS = ("", "/versions/<version:version>")
+
+
+def blueprint(models: ModelRegistry, metrics: Metrics, needed: Sequence[str]) -> Blueprint:
+    """The routes of both protocols that are no endpoints.
+
+    Parameters
+    ----------
+    models : ModelRegistry
+    metrics : Metrics
+    needed : sequence of str
+        Models without which the service is not ready.
+    """
+    routes = Blueprint("platforms", __name__)
+    _add_server_routes(routes, models, needed)
+    _add_model_routes(routes, models)
+    _add_repository_routes(routes, models)
+    _add_statistics(routes, models, metrics)
+    _add_v1_routes(routes, models)
+    return routes
+
+
+def _add_server_routes(routes: Blueprint, models: ModelRegistry, needed: Sequence[str]) -> None:
+    @routes.get("/v2")
+    @routes.get("/v2/")
+    def server() -> Response:
+        return _json({"name": "residual", "version": VERSION, "extensions": EXTENSIONS})
+
+    @routes.get("/v2/health/live")
+    def live() -> Response:
+        return _json({"live": True})
+
+    @routes.get("/v2/health/ready")
+    def ready() -> Response:
+        check_ready(models, needed)
+        return _json({"ready": True, "live": True})
+
+
+def _add_model_routes(routes: Blueprint, models: ModelRegistry) -> None:
+    @routes.get("/v2/models")
+    def names() -> Response:
+        return _json({"models": [name for name in models.models if models.serves(name)]})
+
+    def metadata(name: str, version: int | None = None) -> Response:
+        manifest = models.entry(name, version=version).detector.manifest
+        versions = models.model(name).loaded_versions() if version is None else [version]
+        return _json(describe_model(manifest, versions))
+
+    def ready(name: str, version: int | None = None) -> Response:
+        _check_ready(models, name, version)
+        return _json({"name": name, "ready": True})
+
+    for view, path in ((metadata, ""), (ready, "/ready")):
+        for position, version in enumerate(VERSIONS):
+            routes.add_url_rule(f"/v2/models/<name>{version}{path}", f"{view.__name__}-{position}", view)
+
+
+def _check_ready(models: ModelRegistry, name: str, version: int | None = None) -> None:
+    """A version of the store that could not be loaded is not ready; what is not in the store is not there."""
+    known = models.model(name)
+    found = known.versions if version is None else {version} & known.versions.keys()
+    if found and not set(found) & set(known.loaded_versions()):
+        which = f"model {name!r}" if version is None else f"version {version} of model {name!r}"
+        raise Problem("not-ready", f"{which} could not be loaded, /models/{name} says why")
+    models.entry(name, version=version)
+
+
+def _add_repository_routes(routes: Blueprint, models: ModelRegistry) -> None:
+    @routes.post("/v2/repository/index")
+    def index() -> Response:
+        only_ready = _asks_for_ready(read_body(MAX_BODY_BYTES))
+        entries = [entry for model in models.models.values() for entry in _index(model)]
+        return _json([entry for entry in entries if entry["state"] == "READY" or not only_ready])
+
+    @routes.post("/v2/repository/models/<name>/load")
+    @routes.post("/v2/repository/models/<name>/unload")
+    def refuse(name: str) -> Response:
+        raise Problem(
+            "store-decides",
+            "models are loaded and unloaded by what is in the store, not by request: publish or remove a "
+            f"version of {name[:80]!r} there",
+        )
+
+
+class _IndexBody(msgspec.Struct):
+    ready: bool = False
+
+
+def _asks_for_ready(content: bytes) -> bool:
+    """The one member of a request for the index, whose body may be empty."""
+    content = content or b"{}"
+    try:
+        body = msgspec.json.decode(content, type=_IndexBody)
+    except msgspec.ValidationError as error:
+        raise mistyped(error) from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Problem("malformed-body", f"the body is not JSON: {error}") from error
+    check_members(content, int(body.ready))
+    return body.ready
+
+
+def _index(model: Model) -> Iterator[dict[str, str]]:
+    for version, entry in model.versions.items():
+        yield {
+            "name": model.name,
+            "version": str(version),
+            "state": "UNAVAILABLE" if entry.detector is None else "READY",
+            "reason": entry.reason or "",
+        }
+
+
+def _add_statistics(routes: Blueprint, models: ModelRegistry, metrics: Metrics) -> None:
+    def statistics(name: str | None = None, version: int | None = None) -> Response:
+        if name is None:
+            manifests = [entry.detector.manifest for entry in models.loaded()]
+        else:
+            versions = models.model(name).loaded_versions() if version is None else [version]
+            manifests = [models.entry(name, version=each).detector.manifest for each in versions]
+        return _json({"model_stats": describe_statistics(manifests, metrics.samples())})
+
+    for position, path in enumerate(("", *(f"/<name>{version}" for version in VERSIONS))):
+        routes.add_url_rule(f"/v2/models{path}/stats", f"statistics-{position}", statistics)
+
+
+def _add_v1_routes(routes: Blueprint, models: ModelRegistry) -> None:
+    @routes.get("/v1/models")
+    def listed() -> Response:
+        return _json({"models": [name for name in models.models if models.serves(name)]})
+
+    def status(name: str, version: int | None = None) -> Response:
+        _check_ready(models, name, version)
+        found = models.model(name).versions if version is None else [version]
+        return _json(
+            {
+                "name": name,
+                "ready": True,
+                "model_version_status": [
+                    _version_status(each, models.model(name).versions[each].detector is not None)
+                    for each in sorted(found, reverse=True)
+                ],
+            }
+        )
+
+    for position, version in enumerate(VERSIONS):
+        routes.add_url_rule(f"/v1/models/<plain:name>{version}", f"status-{position}", status)
+
+
+def _version_status(version: int, loaded: bool) -> dict[str, Any]:
+    """One version as TensorFlow Serving describes it."""
+    fault = {"error_code": "FAILED_PRECONDITION", "error_message": "not loaded, /models says why"}
+    return {
+        "version": str(version),
+        "state": "AVAILABLE" if loaded else "END",
+        "status": {"error_code": "OK", "error_message": ""} if loaded else fault,
+    }
+
+
+def _json(document: Any) -> Response:
+    return Response(codecs.to_json(document), content_type=bodies.JSON)

@@ -1,0 +1,176 @@
+"""The Flask side: an exchange around every request, endpoints as routes, errors as problems."""
+
+import contextlib
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flask import Blueprint, Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
+
+from service.bodies import NDJSON
+from service.endpoints.lines import HEADERS, LineReader, check_protocol
+from service.endpoints.verbs import Endpoint
+from service.http import problems
+from service.http.access import check_key
+from service.http.messages import Answer, Head
+from service.http.problems import Problem
+from service.http.request_record import Exchange, open_exchange
+from service.scoring.admission import Ticket
+from service.serving import Serving
+from service.wsgi.lines import answer_lines
+
+_RULE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
+_HTTP_TYPES = {
+    400: "bad-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "unsupported-media-type",
+}
+
+
+class VersionConverter(BaseConverter):
+    """A version number in a path, as the store writes it."""
+
+    regex = "[1-9][0-9]{0,9}"
+
+    def to_python(self, value: str) -> int:
+        """The number."""
+        return int(value)
+
+
+class PlainNameConverter(BaseConverter):
+    """A name that no verb of V1 follows: `name:verb` is another path."""
+
+    regex = "[^/:]+"
+
+
+def to_template(rule: str) -> str:
+    """A rule as OpenAPI writes it: `/models/{name}`."""
+    return _RULE_ARGUMENT.sub(r"{\1}", rule)
+
+
+def register(app: Flask, serving: Serving) -> None:
+    """Open an exchange before every request, close it after its answer, and make problems of errors."""
+    digests = serving.settings.api_keys_sha256
+
+    @app.before_request
+    def begin() -> None:
+        template = to_template(request.url_rule.rule) if request.url_rule else ""
+        sent_id = request.headers.get("X-Request-Id", "")
+        g.exchange = open_exchange(request.method, request.path, sent_id, request.remote_addr, template)
+        check_host(_headers(), request.environ.get("SERVER_PROTOCOL", ""))
+        check_key(request.path, _headers(), digests)
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        exchange: Exchange = g.exchange
+
+        def close() -> None:
+            serving.ledger.close(exchange, response.status_code)
+            serving.ledger.write()
+
+        if response.is_streamed:
+            response.call_on_close(close)
+        else:
+            close()
+        response.headers.update({name.decode(): value.decode() for name, value in exchange.headers()})
+        return response
+
+    @app.errorhandler(Exception)
+    def fail(error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.code in _HTTP_TYPES:
+            error = _from_http(error)
+        return _respond(problems.answer(error, g.exchange))
+
+
+def check_host(headers: Mapping[str, str], protocol: str) -> None:
+    """Refuse a request of HTTP/1.1 without Host, which servers let through (RFC 9112, section 3.2)."""
+    if "host" not in headers and protocol.endswith("1.1"):
+        raise Problem("bad-request", "a request of HTTP/1.1 must have a Host header, got none")
+
+
+def blueprint(serving: Serving) -> Blueprint:
+    """A route for every endpoint."""
+    routes = Blueprint("endpoints", __name__)
+    slots = threading.BoundedSemaphore(serving.settings.max_concurrency)
+    for rule, endpoint in serving.endpoints.items():
+
+        def view(endpoint: Endpoint = endpoint, **path: Any) -> Response:
+            with contextlib.ExitStack() as held:
+                held.enter_context(_slot(slots, serving.settings.max_concurrency))
+                response = _respond(_answer(serving, endpoint, path))
+                if response.is_streamed:
+                    response.call_on_close(held.pop_all().close)
+                return response
+
+        routes.add_url_rule(rule, rule.replace(".", "-"), view, methods=["POST"])
+    return routes
+
+
+def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answer:
+    exchange: Exchange = g.exchange
+    head = Head(
+        request.method, request.path, request.query_string.decode("latin-1"), _headers(), request.remote_addr
+    )
+    read = endpoint.open(head, exchange, **path)
+    if isinstance(read, LineReader):
+        check_protocol(request.environ.get("SERVER_PROTOCOL", ""))
+        request.max_content_length = sys.maxsize
+        parts = answer_lines(request.stream.read, read, serving, exchange)
+        return Answer(parts, NDJSON, headers=HEADERS)
+    with serving.admission.ticket() as ticket:
+        call = read(read_body(serving.settings.max_body_bytes, ticket))
+        exchange.rows = call.rows
+        return serving.answer(call, ticket, None, exchange.started)
+
+
+def _headers() -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+@contextlib.contextmanager
+def _slot(slots: threading.BoundedSemaphore, limit: int) -> Iterator[None]:
+    """One of the places for requests at work, so that threads are left for probes and refusals."""
+    if not slots.acquire(blocking=False):
+        raise Problem("overloaded", f"{limit} requests are at work, try again in a moment")
+    try:
+        yield
+    finally:
+        slots.release()
+
+
+def read_body(limit: int, ticket: Ticket | None = None) -> bytes:
+    """The body of the request, of at most so many bytes; a ticket takes on those that its head announces."""
+    # Chunked, Werkzeug would cut it off at the limit without a word.
+    request.max_content_length = limit + (request.content_length is None)
+    if ticket and request.content_length is not None:
+        ticket.add(n_bytes=min(request.content_length, limit))
+    try:
+        content = request.get_data(cache=False)
+    except HTTPException:
+        raise
+    except Exception as error:  # each server has classes of its own for chunks that are none
+        raise Problem("bad-request", "the body is not framed as HTTP/1.1 has it") from error
+    if len(content) > limit:
+        raise Problem("body-too-large", f"a body may have {limit} bytes, got more, in chunks")
+    return content
+
+
+def _respond(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, dict(answer.headers), content_type=answer.content_type)
+
+
+def _from_http(error: HTTPException) -> Problem:
+    allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+    details = {
+        404: f"there is nothing at {request.path[:200]!r}",
+        405: f"the path takes {allowed}, got {request.method}",
+        413: f"a body may have {request.max_content_length} bytes, got {request.content_length}",
+    }
+    detail = details.get(error.code, error.description or error.name)
+    return Problem(_HTTP_TYPES[error.code], detail, headers={"Allow": allowed} if allowed else None)

@@ -1,0 +1,79 @@
+"""Bodies as an ASGI server hands them over, piece by piece."""
+
+import asyncio
+
+import pytest
+
+from service.asgi.body import BodyReader
+from service.http.problems import Problem
+from service.scoring.admission import Admission
+from service.settings import Settings
+
+
+@pytest.fixture
+def admission() -> Admission:
+    """Room for 1,000 bytes."""
+    return Admission(Settings.from_environ({"RESIDUAL_MAX_QUEUED_BYTES": "1000"}))
+
+
+def receiver(*parts: bytes, pause: float = 0.0):
+    """Of ASGI: these parts, each after a pause, and more to come that never does."""
+    messages = iter(parts)
+
+    async def receive():
+        await asyncio.sleep(pause)
+        for part in messages:
+            return {"type": "http.request", "body": part, "more_body": part != parts[-1]}
+        return await asyncio.Event().wait()
+
+    return receive
+
+
+def read(receive, headers, *, max_seconds=60.0, ticket=None):
+    """The body, of at most 2,000 bytes and with pauses of at most a second."""
+    reader = BodyReader(receive, headers, 2000, 1.0, max_seconds)
+    return asyncio.run(reader.read(ticket))
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-length": "9"}])
+def test_bytes_are_taken_on_as_they_come(admission, headers):
+    """All of them, whether their number is known before or not."""
+    with admission.ticket() as ticket:
+        assert read(receiver(b"abc", b"defg", b"hi"), headers, ticket=ticket) == b"abcdefghi"
+        assert admission.n_bytes == 9
+    assert admission.n_bytes == 0
+
+
+def test_announced_bytes_keep_nobody_out(admission):
+    """What a client says that it will send, and does not, is no work."""
+
+    async def announce_and_ask() -> int:
+        announced = BodyReader(receiver(b"a", b"b", pause=0.01), {"content-length": "900"}, 2000, 1.0)
+        with admission.ticket() as first, admission.ticket() as second:
+            waiting = asyncio.ensure_future(announced.read(first))
+            await asyncio.sleep(0)
+            own = await BodyReader(receiver(b"abc"), {"content-length": "900"}, 2000, 1.0).read(second)
+            await waiting
+            return len(own)
+
+    assert asyncio.run(announce_and_ask()) == 3
+
+
+def test_announced_bytes_beyond_the_limit_are_refused_at_once(admission):
+    """Where others are at work: not a byte is read."""
+    with admission.ticket() as others, admission.ticket() as ticket:
+        others.add(n_bytes=600)
+
+        with pytest.raises(Problem, match="requests with 600 bytes are at work") as refused:
+            read(receiver(pause=60), {"content-length": "500"}, ticket=ticket)
+    assert refused.value.type == "overloaded"
+
+
+def test_body_is_not_waited_for_beyond_the_deadline():
+    """However steadily it comes."""
+    receive = receiver(*[b"%d" % number for number in range(100)], pause=0.01)
+
+    with pytest.raises(Problem, match=r"not there within 0\.1 seconds") as refused:
+        read(receive, {}, max_seconds=0.1)
+    assert refused.value.type == "deadline-exceeded"
+    assert refused.value.headers["Connection"] == "close"

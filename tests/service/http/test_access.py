@@ -1,0 +1,70 @@
+"""API keys."""
+
+import dataclasses
+import hashlib
+
+import pytest
+
+from service.http.access import is_known
+from service.wsgi.openapi import ROUTES
+from tests.service.responses import assert_problem
+
+DIGESTS = tuple(hashlib.sha256(key).digest() for key in (b"first", b"second"))
+CLOSED = sorted({route.path for route in ROUTES} - {"/livez", "/readyz"})
+
+
+@pytest.fixture
+def client(settings, make_app):
+    """A client of a service with two keys."""
+    return make_app(dataclasses.replace(settings, api_keys_sha256=DIGESTS)).test_client()
+
+
+@pytest.mark.parametrize("key", ["first", "second"])
+@pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
+def test_every_key_opens_by_either_header(client, key, header):
+    """Several keys are valid at once, so that one can be replaced."""
+    value = f"Bearer {key}" if header == "Authorization" else key
+
+    assert client.get("/models", headers={header: value}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-API-Key": ""},
+        {"X-API-Key": "third"},
+        {"X-API-Key": DIGESTS[0].hex()},
+        {"X-API-Key": "fir\xe9"},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Basic first"},
+        {"Authorization": "first"},
+    ],
+)
+def test_no_other_key_opens(client, headers):
+    """Not the digest, not another scheme, not text that is not ASCII."""
+    response = client.get("/models", headers=headers)
+
+    assert_problem(response, 401, "unauthorized")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("path", [*CLOSED, "/unknown"])
+def test_everything_but_the_probes_needs_a_key(client, path):
+    """Metrics, descriptions and paths that do not exist too."""
+    assert_problem(client.get(path.replace("{version}", "1")), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_need_no_key(client, path):
+    """An orchestrator has none."""
+    assert client.get(path).status_code == 200
+
+
+def test_is_known_compares_bytes():
+    """A key that is not ASCII is compared as the client sent it."""
+    digest = hashlib.sha256("ключ".encode()).digest()
+
+    assert is_known("ключ".encode().decode("latin-1"), [digest])
+    assert not is_known("ключ", [digest])
+    assert not is_known("", [digest])

@@ -1,0 +1,101 @@
+"""JSON lines."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+
+import pytest
+
+from service.watching.logs import JsonFormatter
+
+
+@pytest.fixture
+def lines(client, caplog):
+    """Send a request and read the access lines that it left, as they are written."""
+
+    def send(method, path, **arguments):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="service.http.access"):
+            client.open(path, method=method, **arguments)
+        records = [record for record in caplog.records if record.name == "service.http.access"]
+        return [json.loads(JsonFormatter().format(record)) for record in records]
+
+    return send
+
+
+def test_one_request_leaves_one_line(lines):
+    """With everything an operator asks for."""
+    (line,) = lines("POST", "/score", json={"instances": [[1, 2, 3]]}, headers={"X-Request-Id": "abc"})
+
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
+    assert 0 <= line.pop("duration_seconds") < 10
+    assert line == {
+        "level": "info",
+        "logger": "service.http.access",
+        "message": "request",
+        "request_id": "abc",
+        "method": "POST",
+        "path": "/score",
+        "status": 200,
+        "problem": None,
+        "model": "tiny",
+        "version": "1",
+        "rows": 1,
+        "client": "127.0.0.1",
+    }
+
+
+def test_a_refused_request_leaves_its_template(lines):
+    """Values of a client's stand nowhere."""
+    (line,) = lines("GET", "/models/none")
+
+    assert (line["path"], line["status"], line["model"], line["rows"]) == ("/models/{name}", 404, None, None)
+    assert line["problem"] == "no-such-model"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_probes_and_scrapes_leave_none(lines, path):
+    """They would drown the others."""
+    assert lines("GET", path) == []
+
+
+def test_formatter_writes_a_traceback_into_the_one_line():
+    """An exception does not break the form."""
+    try:
+        raise ValueError("two\nlines")
+    except ValueError as error:
+        record = logging.LogRecord(
+            "a", logging.ERROR, "", 0, "failed %s", ("here",), (type(error), error, None)
+        )
+
+    text = JsonFormatter().format(record)
+
+    assert "\n" not in text
+    assert json.loads(text)["message"] == "failed here"
+    assert "ValueError: two\nlines" in json.loads(text)["traceback"]
+
+
+def test_logging_config_writes_everything_as_json_to_stdout():
+    """Gunicorn's own lines too; its access lines not, since ours say more.
+
+    In an interpreter of its own: `dictConfig` closes the handlers of others, absl's with pytest's own stream.
+    """
+    code = """
+import logging.config
+from service.watching.logs import logging_config
+logging.config.dictConfig(logging_config())
+logging.getLogger("gunicorn.error").info("booting")
+logging.getLogger("gunicorn.access").info("GET /")
+logging.getLogger("service.models.registry").info("loaded", extra={"fields": {"model": "tiny"}})
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    written = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["logger"], line["message"]) for line in written] == [
+        ("gunicorn.error", "booting"),
+        ("service.models.registry", "loaded"),
+    ]
+    assert written[1]["model"] == "tiny"
+    assert result.stderr == ""

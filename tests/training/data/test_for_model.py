@@ -1,0 +1,185 @@
+"""Models are found by folder, name, label or version; data are read as the model takes them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector import Detector, ModelStore
+from tests.model_folder import linear_graphs, publish_model
+from training import evaluate
+from training.data.for_model import load_for
+from training.errors import DataError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Three versions of one model of rows with the features a, b, c."""
+    store = ModelStore(tmp_path / "store")
+    for _ in range(3):
+        publish_model(store, data={"normal_label": "ok"})
+    return store
+
+
+@pytest.fixture
+def rows(store):
+    """The highest version."""
+    return Detector.load(store.folder("tiny", 3))
+
+
+def write_table(path, label="state"):
+    """Columns in another order than the model's, one that it does not know, and labels."""
+    path.write_text(f"time,c,a,b,{label}\n1,3,1,2,ok\n2,30,10,20,leak\n3,6,4,5,ok\n")
+    return str(path)
+
+
+def test_columns_are_found_by_name(rows, tmp_path):
+    """In the model's order, whatever the file's; the label of the fit is the normal one here too."""
+    data = load_for(rows, write_table(tmp_path / "june.csv"), label_column="state")
+
+    assert data.samples.tolist() == [[1, 2, 3], [10, 20, 30], [4, 5, 6]]
+    assert data.is_anomaly.tolist() == [False, True, False]
+    assert load_for(rows, write_table(tmp_path / "june.csv")).is_anomaly is None
+
+
+def test_a_missing_column_is_named(rows, tmp_path):
+    """A table of other columns is not scored by position."""
+    (tmp_path / "other.csv").write_text("a,b,d\n1,2,3\n")
+
+    with pytest.raises(DataError, match="has no column 'c'"):
+        load_for(rows, str(tmp_path / "other.csv"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_anomaly", "note"),
+    [
+        (["ok", "leak"], [False, True], "label ok is the normal one"),
+        (["leak", "burst"], [True, True], "every sample is an anomaly"),
+    ],
+)
+def test_labels_are_read_by_the_normal_one_of_the_model(rows, tmp_path, labels, is_anomaly, note):
+    """What was assumed is a note."""
+    np.savez(tmp_path / "data.npz", X=np.zeros((2, 3)), y=labels)
+
+    data = load_for(rows, str(tmp_path / "data.npz"))
+
+    assert data.is_anomaly.tolist() == is_anomaly
+    assert note in " ".join(data.notes)
+
+
+def test_labels_0_and_1_are_not_guessed_at(rows, tmp_path):
+    """Where the model was fitted on `ok`, somebody has to say what 0 means."""
+    np.savez(tmp_path / "data.npz", X=np.zeros((2, 3)), y=[0, 1])
+
+    with pytest.raises(DataError, match="--normal-label"):
+        load_for(rows, str(tmp_path / "data.npz"))
+
+    assert load_for(rows, str(tmp_path / "data.npz"), normal_label="0").is_anomaly.tolist() == [False, True]
+
+
+def test_only_the_test_split_is_kept(rows, tmp_path):
+    """The other part may be what the model was fitted on."""
+    np.savez(tmp_path / "data.npz", x_train=np.zeros((5, 3)), x_test=np.ones((2, 3)))
+
+    data = load_for(rows, str(tmp_path / "data.npz"))
+
+    assert data.samples.tolist() == np.ones((2, 3)).tolist()
+    assert "only that is looked at" in " ".join(data.notes)
+
+
+def test_pictures_of_a_folder_are_mapped_onto_the_value_range(tmp_path):
+    """As the service does it: 255 is white, here 16."""
+    store = ModelStore(tmp_path / "store")
+    graphs = linear_graphs((2, 2))
+    detector = Detector.load(publish_model(store, graphs=graphs, sample_shape=(2, 2)))
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).save(tmp_path / "pictures" / "a.png")
+
+    data = load_for(detector, str(tmp_path / "pictures"))
+
+    assert data.samples.tolist() == [[[0, 16], [16, 0]]]
+
+
+def test_values_beyond_the_range_are_read(tmp_path):
+    """They are scored by the service, too: what drifted is what is looked for."""
+    store = ModelStore(tmp_path / "store")
+    detector = Detector.load(publish_model(store, graphs=linear_graphs((2, 2)), sample_shape=(2, 2)))
+    np.save(tmp_path / "bright.npy", np.full((3, 2, 2), 20.0))
+
+    assert load_for(detector, str(tmp_path / "bright.npy")).samples.max() == 20
+
+
+def test_evaluate_prints_what_it_writes(store, tmp_path, capsys):
+    """The table, and the same figures as JSON."""
+    arguments = [f"{store.root}/tiny", write_table(tmp_path / "june.csv"), "--label-column", "state"]
+
+    assert evaluate.main([*arguments, "--json", str(tmp_path / "figures.json")]) == 0
+
+    printed = capsys.readouterr()
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["model"]["version"] == 3
+    assert [group["name"] for group in figures["groups"]] == [
+        "all",
+        "normal",
+        "anomalies",
+        "label leak",
+        "label ok",
+    ]
+    assert figures["evaluation"]["n_anomalies"] == 1
+    scores = Detector.load(store.folder("tiny", 3)).score(np.array([[1, 2, 3], [10, 20, 30], [4, 5, 6]]))
+    assert figures["groups"][0]["flagged"]["count"] == scores.is_anomaly.sum()
+    assert figures["groups"][0]["score_quantiles"]["0.5"] == np.median(scores.score)
+    assert f"{np.median(scores.score):.4g}" in printed.out
+    assert "label ok is the normal one" in printed.err
+
+
+def test_evaluate_without_labels_says_the_share_flagged(store, tmp_path, capsys):
+    """There are no false alarms where nobody knows what is normal."""
+    assert evaluate.main([f"{store.root}/tiny", write_table(tmp_path / "june.csv")]) == 0
+
+    printed = capsys.readouterr().out
+    assert "false_alarm_rate" not in printed
+    assert printed.splitlines()[-1].startswith("all")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("nowhere.csv", "error: data must be a file"),
+        ("wide.npy", "error: samples must have shape (n, 3), got (1, 4)"),
+    ],
+)
+def test_evaluate_fails_with_one_sentence(store, tmp_path, capsys, data, words):
+    """Data that are not there or do not fit."""
+    np.save(tmp_path / "wide.npy", np.zeros((2, 4)))
+
+    assert evaluate.main([f"{store.root}/tiny", str(tmp_path / data)]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(words)
+
+
+def test_evaluate_needs_no_tensorflow():
+    """It scores through the published graph."""
+    code = (
+        "import sys; from training import evaluate; "
+        "assert evaluate.main(['models/digits', 'digits']) == 0; "
+        "assert not {'tensorflow', 'keras', 'flask'} & sys.modules.keys()"
+    )
+
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=120)
+
+
+def test_a_folder_of_pictures_for_a_model_of_rows_is_rows_of_pixels(store, tmp_path):
+    """As in the fit: they are mapped onto the value range for models of pictures alone."""
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.array([[0, 100, 255]], dtype=np.uint8)).save(tmp_path / "pictures" / "a.png")
+    rows = Detector.load(publish_model(store, "pixels", feature_names=None))
+
+    assert load_for(rows, str(tmp_path / "pictures")).samples.tolist() == [[0, 100, 255]]

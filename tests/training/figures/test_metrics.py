@@ -1,0 +1,126 @@
+"""Figures of scores against closed forms."""
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from detector.manifest import Threshold
+from detector.results import Scores
+from training.figures.metrics import evaluate, promise_warnings
+
+
+def scores_of(values, threshold):
+    """Scores with the decisions of a threshold."""
+    values = np.asarray(values, dtype=float)
+    return Scores(values, values / threshold, values, values > threshold, threshold, 0.05, 0.04)
+
+
+def test_evaluate_counts_false_alarms_and_recall():
+    """Rates are counts over the split's sizes."""
+    labels = np.array([False] * 10 + [True] * 4)
+    figures = evaluate(scores_of([0.1] * 8 + [2, 3] + [5, 6, 7, 0.5], 1.0), labels, seed=0)
+
+    assert figures["false_alarm_rate"]["value"] == 0.2
+    assert figures["false_alarm_rate"]["count"] == 2
+    assert figures["recall"]["value"] == 0.75
+    assert figures["n_normal"] == 10
+    assert figures["n_anomalies"] == 4
+
+
+def test_rate_interval_is_clopper_and_pearson():
+    """Against the quantiles of the Beta distribution."""
+    figures = evaluate(scores_of([2, 2] + [0.1] * 18, 1.0), np.zeros(20, dtype=bool), seed=0)
+
+    expected = [beta.ppf(0.025, 2, 19), beta.ppf(0.975, 3, 18)]
+    np.testing.assert_allclose(figures["false_alarm_rate"]["interval"], expected)
+
+
+def test_evaluate_ranks_perfectly_separated_scores_at_1():
+    """And its interval is the point 1."""
+    figures = evaluate(scores_of([1, 2, 3, 10, 11], 5.0), np.array([0, 0, 0, 1, 1], dtype=bool), seed=0)
+
+    assert figures["roc_auc"] == {"value": 1.0, "interval": [1.0, 1.0]}
+    assert figures["average_precision"]["value"] == 1.0
+
+
+def test_roc_auc_is_the_share_of_ordered_pairs():
+    """Against a naive count, ties a half."""
+    rng = np.random.default_rng(0)
+    values, labels = rng.integers(0, 20, size=60), rng.random(60) < 0.3
+    pairs = values[labels][:, None] - values[~labels][None, :]
+
+    figures = evaluate(scores_of(values, 9.5), labels, seed=0)
+
+    assert figures["roc_auc"]["value"] == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    low, high = figures["roc_auc"]["interval"]
+    assert low < figures["roc_auc"]["value"] < high
+
+
+def test_evaluate_without_anomalies_says_nothing_of_ranking():
+    """There is no recall and no AUC of normal data."""
+    figures = evaluate(scores_of([1, 2, 3], 5.0), np.zeros(3, dtype=bool), seed=0)
+
+    assert figures["recall"] is figures["roc_auc"] is figures["average_precision"] is None
+
+
+@pytest.mark.parametrize("n_scores", [3, 40, 100_000])
+def test_ranking_figures_are_those_of_scikit_learn(n_scores):
+    """With many ties, few and none."""
+    rng = np.random.default_rng(0)
+    values, labels = rng.integers(0, n_scores, size=500), rng.random(500) < 0.2
+
+    figures = evaluate(scores_of(values, 9.5), labels, seed=0)
+
+    assert figures["roc_auc"]["value"] == pytest.approx(roc_auc_score(labels, values))
+    assert figures["average_precision"]["value"] == pytest.approx(average_precision_score(labels, values))
+
+
+def test_intervals_are_quantiles_of_resampled_figures():
+    """Against a bootstrap over rows, each group drawn among itself."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(200) >= 150
+    values = rng.normal(size=200) + labels
+    draws = []
+    rng = np.random.default_rng(7)
+    for _ in range(300):
+        rows = np.concatenate(
+            [rng.choice(group, group.size) for group in (np.arange(150), np.arange(150, 200))]
+        )
+        draws.append(
+            [metric(labels[rows], values[rows]) for metric in (roc_auc_score, average_precision_score)]
+        )
+
+    figures = evaluate(scores_of(values, 1.0), labels, seed=7)
+
+    for name, expected in zip(
+        ("roc_auc", "average_precision"), np.quantile(draws, [0.025, 0.975], axis=0).T, strict=True
+    ):
+        np.testing.assert_allclose(figures[name]["interval"], expected)
+
+
+@pytest.mark.parametrize(
+    ("n_flagged", "n_normal", "confidence", "words"),
+    [
+        (19, 24, 0.95, "0.792 of its normal samples are flagged (0.578 to 0.929), at most 0.05 was promised"),
+        (9, 100, 0.95, None),  # 0.042 to 0.164: chance may do that
+        (13, 100, 0.95, "0.13 of its normal samples are flagged (0.0711 to 0.212), at most 0.05"),
+        (0, 5624, 0.95, None),
+        (19, 24, None, None),
+        (0, 0, 0.95, None),
+    ],
+)
+def test_a_promise_that_the_test_split_breaks_gives_a_warning(n_flagged, n_normal, confidence, words):
+    """Where the interval of the false-alarm rate lies above what was promised as a whole."""
+    normal = scores_of([2] * n_flagged + [0.1] * (n_normal - n_flagged), 1.0)
+    evaluation = evaluate(normal, np.zeros(n_normal, dtype=bool), seed=0)
+    promise = "none" if confidence is None else "calibration-conditional"
+
+    warnings = promise_warnings(Threshold(1.0, 0.05, promise, confidence, 3, 100, 0.03), evaluation)
+
+    if words is None:
+        assert warnings == []
+    else:
+        (warning,) = warnings
+        assert warning.startswith("the promise does not hold on the test split: ")
+        assert words in warning

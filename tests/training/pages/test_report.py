@@ -1,0 +1,114 @@
+"""The report is one file without script or network, and says what `report.json` says."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from detector import Detector
+from training import fit
+from training.pages import render
+
+
+class _Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.sources = set(), []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href", "srcset")]
+
+
+@pytest.fixture(params=["rows_folder", "pictures_folder"])
+def folder(request):
+    """Reports of both kinds."""
+    return request.getfixturevalue(request.param)
+
+
+def test_report_is_self_contained(folder):
+    """No script, no link, every image in the page itself."""
+    page = _Tags()
+    page.feed((folder / "report.html").read_text())
+
+    assert not page.tags & {"script", "link", "iframe", "object", "form"}
+    assert len(page.sources) == 4
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
+
+
+def test_report_and_card_state_the_threshold_and_its_promise(folder):
+    """The same figures in page, card and manifest."""
+    threshold = Detector.load(folder).manifest.threshold
+    figures = json.loads((folder / "report.json").read_bytes())
+
+    assert figures["threshold"]["value"] == threshold.value
+    assert f"score > {threshold.value}" in (folder / "README.md").read_text()
+    assert f"{threshold.value:.4g}" in (folder / "report.html").read_text()
+    for text in ((folder / "README.md").read_text(), (folder / "report.html").read_text()):
+        assert re.search(r"at most a share of 0\.05 is flagged, with 95 % confidence", text)
+
+
+def test_report_json_is_the_manifest_s_evaluation(folder):
+    """Computed once."""
+    figures = json.loads((folder / "report.json").read_bytes())
+    manifest = Detector.load(folder).manifest
+
+    assert figures["evaluation"] == manifest.evaluation
+    assert figures["parity"] == manifest.training["parity"]
+    assert len(figures["fit"]["train_loss"]) == manifest.training["epochs"]
+
+
+def test_report_and_card_show_baselines_where_there_are_anomalies(rows_folder, pictures_folder):
+    """On the whole test split of a small set, so the model's own figures are those of the evaluation."""
+    evaluation = Detector.load(rows_folder).manifest.evaluation
+    comparison = evaluation["baselines"]
+
+    assert comparison["own"]["roc_auc"] == evaluation["roc_auc"]
+    assert comparison["own"]["average_precision"] == evaluation["average_precision"]
+    shown = render.figure(comparison["methods"]["nearest neighbours"]["roc_auc"])
+    for name in ("report.html", "README.md"):
+        assert shown in (rows_folder / name).read_text()
+        assert "nearest neighbours" not in (pictures_folder / name).read_text()
+    assert Detector.load(pictures_folder).manifest.evaluation["baselines"] is None
+
+
+def test_card_of_the_digits_names_source_and_licence(pictures_folder):
+    """Sample rows of foreign data are never without their licence."""
+    card = (pictures_folder / "README.md").read_text()
+
+    assert "Alpaydin" in card
+    assert "CC BY 4.0" in card
+
+
+@pytest.fixture
+def odd_folder(tmp_path):
+    """A model of a constant column called like a tag, which a note names."""
+    rows = "\n".join(f"1,{n % 5},{n % 3}" for n in range(300))
+    (tmp_path / "data.csv").write_text("<script>alert(1)</script>,b,c\n" + rows + "\n")
+    arguments = ["--data", str(tmp_path / "data.csv"), "--name", "x", "--store", str(tmp_path / "store")]
+    assert fit.main([*arguments, "--epochs", "1"]) == 0
+    return tmp_path / "store" / "x" / "1"
+
+
+def test_report_escapes_names_of_the_data(odd_folder):
+    """A column called like a tag stays text."""
+    page = (odd_folder / "report.html").read_text()
+
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "–"),
+        (118_500, "118500"),
+        (0.05, "0.05"),
+        (2.546825e-07, "2.547e-07"),
+        ({"value": 0.25, "interval": [0.1, 0.5]}, "0.2500 (0.1000 to 0.5000)"),
+    ],
+)
+def test_figures_are_counts_numbers_or_intervals(value, words):
+    """A count of many decisions is not rounded."""
+    assert render.figure(value) == words

@@ -1,0 +1,1 @@
+"""Classifiers fitted on the encoder of a published model."""

@@ -1,0 +1,1 @@
+"""Parts that the commands share: options, progress, printed results."""

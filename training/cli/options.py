@@ -1,0 +1,278 @@
+"""What the command lines of this package share: the form of the help, flags, results and one clean end."""
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detector.errors import DetectorError
+from detector.manifest import MISSING_RULES, OWN_CATEGORY, REFUSED, UNKNOWN_RULES, Manifest
+from detector.store import check_name
+from training import flags
+from training.cli.interrupts import terminable
+from training.config import FitConfig, add_flags
+from training.data.categories import Cells
+from training.data.load import Dataset, load_dataset
+from training.data.windowing import cut_series
+from training.errors import ConfigError, TrainingError
+from training.figures.metrics import promise_warnings
+from training.presets import DEFAULT_PRESETS
+
+# What the windows of a series depend on.
+CUTTING_OPTIONS = (
+    "window",
+    "stride",
+    "rows",
+    "alpha",
+    "promise",
+    "validation_fraction",
+    "calibration_fraction",
+    "test_fraction",
+)
+
+
+def command_parser(module: str, manual: str | None) -> argparse.ArgumentParser:
+    """A parser whose help is the module's docstring."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=manual,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_label_flags(parser: argparse.ArgumentParser) -> None:
+    """Where labels stand and which of them is the normal one."""
+    parser.add_argument("--label-column", metavar="COLUMN", help="of a table")
+    parser.add_argument(
+        "--normal-label", metavar="VALUE", help="samples of this label are normal, others not"
+    )
+
+
+def add_cell_flags(parser: argparse.ArgumentParser) -> None:
+    """What rows of a table may hold beside measured values."""
+    parser.add_argument(
+        "--missing",
+        choices=MISSING_RULES,
+        default=REFUSED,
+        help="values of rows, then and when served: median takes the training split's median, or most "
+        "frequent category, and a column more that says it was missing (default: refuse)",
+    )
+    parser.add_argument(
+        "--categorical",
+        type=flags.names,
+        default=[],
+        metavar="A,B",
+        help="features of rows that are categories: texts, or numbers that are codes",
+    )
+    parser.add_argument(
+        "--unknown-category",
+        choices=UNKNOWN_RULES,
+        default=OWN_CATEGORY,
+        help="what the served model makes of another value of these: a category of its own that no normal "
+        "sample has, or a refusal (default: own)",
+    )
+
+
+def add_series_flags(parser: argparse.ArgumentParser) -> None:
+    """Which columns of a table say when a step was, and of what."""
+    parser.add_argument(
+        "--time-column", metavar="COLUMN", help="of a series in a table: times, which must not go back"
+    )
+    parser.add_argument("--entity-column", metavar="COLUMN", help="of several series in a table: which one")
+
+
+def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """Flags of the data, of the published model, and of each hyperparameter but those left out."""
+    parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="what to train on")
+    parser.add_argument("--name", help="of the model; made of the data's name if not given")
+    parser.add_argument("--store", default="models", help="where models are published (default: models)")
+    parser.add_argument(
+        "--kind", choices=sorted(DEFAULT_PRESETS), help="of the samples, where data do not tell"
+    )
+    parser.add_argument(
+        "--columns", type=flags.names, metavar="A,B,C", help="features of a table, in this order"
+    )
+    add_label_flags(parser)
+    add_cell_flags(parser)
+    add_series_flags(parser)
+    parser.add_argument(
+        "--value-range", type=flags.value_range, metavar="LOW,HIGH", help="values of black and white"
+    )
+    parser.add_argument("--no-promise", action="store_true", help="go on with too few samples for a promise")
+    parser.add_argument(
+        "--no-collapse-check", action="store_true", help="publish even a network that learned nothing"
+    )
+    parser.add_argument("--no-samples", action="store_true", help="publish no sample of the data")
+    add_flags(parser.add_argument_group("hyperparameters"), without)
+
+
+def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
+    """The data that the flags name, as one of these kinds; the model's name is settled on the way.
+
+    A series is cut into windows.
+
+    Raises
+    ------
+    TrainingError
+        If nothing can be made of name or data.
+    """
+    arguments.name = check_name(arguments.name or _name_after(arguments.data))
+    dataset = load_dataset(
+        arguments.data,
+        kinds=[arguments.kind] if arguments.kind else kinds,
+        columns=arguments.columns,
+        label_column=arguments.label_column,
+        normal_label=arguments.normal_label,
+        value_range=arguments.value_range,
+        time_column=arguments.time_column,
+        entity_column=arguments.entity_column,
+        cells=Cells(arguments.missing, tuple(arguments.categorical), arguments.unknown_category),
+    )
+    if dataset.timeline is None:
+        return dataset
+    given = _given(arguments)
+    options = {name: given[name] for name in CUTTING_OPTIONS if name in given}
+    preset = getattr(arguments, "preset", None) or DEFAULT_PRESETS["sequence"]
+    return cut_series(dataset, FitConfig.from_preset(preset, {**options, "kind": "sequence"}))
+
+
+def _name_after(data: str) -> str:
+    """A model name made of a file's, folder's or built-in name: `Pump 7.csv` gives `pump-7`."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", Path(data).resolve().stem.lower()).strip("-._")[:64]
+    if not name:
+        raise ConfigError(f"name the model with --name: nothing can be made of {data!r}")
+    return name
+
+
+def configure(
+    arguments: argparse.Namespace,
+    preset: str,
+    dataset: Dataset,
+    overrides: Mapping[str, Any] | None = None,
+) -> FitConfig:
+    """A preset, what the flags say, then `overrides`, settled for these samples.
+
+    Raises
+    ------
+    ConfigError
+        If a value, or two of them together, cannot be.
+    """
+    given = _given(arguments) | {"kind": dataset.kind}
+    config = FitConfig.from_preset(preset, given | dict(overrides or {}))
+    if arguments.value_range and config.scaled_range is None:
+        raise ConfigError(
+            "--value-range needs samples that are scaled from it: pictures, or --output-activation sigmoid "
+            f"or tanh; preset {preset} standardises features of kind {dataset.kind}"
+        )
+    return config.for_samples(dataset.sample_shape)
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The hyperparameters that the flags name."""
+    fields = {field.name for field in dataclasses.fields(FitConfig)} - {"kind", "preset"}
+    given = {name: value for name, value in vars(arguments).items() if name in fields}
+    switches = ("promise", "samples", "collapse_check")
+    return given | {name: not getattr(arguments, f"no_{name}") for name in switches}
+
+
+def run_command(action: Callable[[], None], interrupted: str = "nothing was written") -> int:
+    """Exit status of an action: 0 done, 1 failed with one sentence on stderr, 130 interrupted."""
+    try:
+        with terminable():
+            action()
+    except (TrainingError, DetectorError, OSError) as error:  # OSError: a disk that is full
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"interrupted: {interrupted}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """What was assumed, on stderr."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell, numbers to the right; the first row is the heading."""
+    columns = [_aligned(column) for column in zip(*rows, strict=True)]
+    for cells in zip(*columns, strict=True):
+        print("  ".join(cells).rstrip())
+
+
+def _aligned(column: Sequence[str]) -> list[str]:
+    width = max(map(len, column))
+    words = any(cell[:1].isalpha() for cell in column[1:])
+    return [cell.ljust(width) if words else cell.rjust(width) for cell in column]
+
+
+def print_published(published: Path, manifest: Manifest) -> None:
+    """A warning where the promise is broken; where the model is, its promise, its test figures, what next."""
+    threshold, evaluation = manifest.threshold, manifest.evaluation
+    for warning in promise_warnings(threshold, evaluation):
+        print(f"warning: {warning}")
+    print(f"published: {published}")
+    if threshold.confidence is None:
+        promise = f"no promise, {threshold.expected_rate:.4f} of normal samples flagged on average"
+    else:
+        promise = (
+            f"at most {threshold.alpha:g} of normal samples flagged, with {threshold.confidence:g} "
+            f"confidence; {threshold.expected_rate:.4f} expected"
+        )
+    print(f"threshold: {threshold.value:.6g} ({promise}; {threshold.n_calibration} calibration samples)")
+    if "quantization" in manifest.training:
+        print(f"int8: {_quantization_words(manifest.training['quantization'])}")
+    for name in ("false_alarm_rate", "recall", "roc_auc", "average_precision"):
+        figure = evaluation[name]
+        if figure is not None:
+            low, high = figure["interval"]
+            print(f"test {name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
+    print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies")
+    if evaluation.get("baselines"):
+        print(f"baselines, ROC AUC: {_baseline_words(evaluation['baselines'])}")
+    if evaluation.get("steps"):
+        print(f"test steps, scored as a whole series: {_step_words(evaluation['steps'])}")
+    print(f"report: {published / 'report.html'}")
+    store, name = published.parent.parent, published.parent.name
+    settings = f"RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL={name}"
+    print(f"next: {settings} {_gunicorn()} -c deploy/gunicorn.conf.py")
+
+
+def _quantization_words(figures: Mapping[str, Any]) -> str:
+    """What computing in integers changes and saves."""
+    speed = ", ".join(f"{each['times']:g} times at {each['rows']} rows" for each in figures["speed_up"])
+    return (
+        f"{figures['agreement']:.4f} of {figures['decisions']} decisions on the calibration split are those "
+        f"of float; beside its speed {speed.replace(' 1 rows', ' 1 row')}"
+    )
+
+
+def _baseline_words(comparison: Mapping[str, Any]) -> str:
+    """The figure of each baseline, and the model's own on the same samples."""
+    figures = {name: figure["roc_auc"]["value"] for name, figure in comparison["methods"].items()}
+    own = comparison["own"]["roc_auc"]["value"]
+    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) + f"; this model {own:.4f}"
+
+
+def _step_words(steps: Mapping[str, Any]) -> str:
+    """The figures of steps that there are."""
+    words = {
+        "false_alarm_rate_clear": f"flagged {{:.4f}} of the {steps['n_clear']} clear of anomalies",
+        "recall": f"flagged {{:.4f}} of the {steps['n_anomalies']} anomalous ones",
+        "roc_auc": "ROC AUC of all {:.4f}",
+    }
+    return ", ".join(text.format(steps[name]) for name, text in words.items() if steps[name] is not None)
+
+
+def _gunicorn() -> str:
+    """The gunicorn beside this Python, which need not be on the path."""
+    beside = Path(sys.executable).with_name("gunicorn")
+    if not beside.exists():
+        return "gunicorn"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)

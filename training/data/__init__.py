@@ -1,0 +1,1 @@
+"""From a file or a name to samples that are split and scaled."""

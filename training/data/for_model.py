@@ -1,0 +1,160 @@
+"""A published model by its folder or name, and data read as that model takes them."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from detector.inference import Detector
+from detector.manifest import Manifest
+from training.data.categories import Cells
+from training.data.load import ANOMALY, NORMAL, Dataset, load_dataset
+from training.data.series import Cut
+from training.data.tables import TABLE_SUFFIXES, column_names
+from training.data.windowing import whole_windows
+from training.errors import DataError
+
+# Values outside of a model's range are scored, so they are read; float32 can tell the two ends apart.
+ANY_RANGE = (-1e38, 1e38)
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Data for a model, and what is known of them.
+
+    Attributes
+    ----------
+    samples : ndarray of shape (n_samples, *sample_shape), raw units
+    labels : ndarray of shape (n_samples,), str, or None
+    is_anomaly : ndarray of shape (n_samples,), bool, or None
+        None where nothing tells which samples are normal.
+    source, fingerprint : str
+        Of the file.
+    notes : tuple of str
+        What was assumed, a sentence each.
+    cut : Cut, or None
+        Of a series, whose windows without overlap are the samples.
+    """
+
+    samples: np.ndarray
+    labels: np.ndarray | None
+    is_anomaly: np.ndarray | None
+    source: str
+    fingerprint: str
+    notes: tuple[str, ...]
+    cut: Cut | None = None
+
+
+def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
+    """Read data with the kind and the columns of a model; a test split that they bring is all that is kept.
+
+    Columns of a table are found by the model's feature names, in any order; others are left alone.
+    Without `normal_label` that of the model is taken, where the data have labels. A series is cut into
+    windows that do not overlap.
+
+    Parameters
+    ----------
+    detector : Detector
+    data : str
+    **columns : str, optional
+        `label_column`, `normal_label`, `time_column` and `entity_column`, as for `load_dataset`; the last two
+        are those of the model where the table has them.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be read, or a column is missing.
+    InputError
+        If the samples do not fit the model.
+    """
+    manifest = detector.manifest
+    dataset = _read(manifest, data, **columns)
+    is_anomaly, notes = _anomalies(dataset, manifest)
+    dataset = _as_samples(detector, dataset, is_anomaly)
+    fingerprint = dataset.fingerprint()
+    if fingerprint == manifest.data.get("fingerprint") and not dataset.held_out.any():
+        notes += (
+            f"{dataset.source} is what the model was made of, and it was fitted on most of it: its report "
+            "has the figures of the samples that were held out",
+        )
+    kept = slice(None)
+    if dataset.held_out.any():
+        kept = dataset.held_out
+        notes += (f"{dataset.source} brings a test split: only that is looked at",)
+    return Labelled(
+        dataset.samples[kept],
+        None if dataset.labels is None else dataset.labels[kept],
+        None if is_anomaly is None else dataset.is_anomaly[kept],
+        dataset.source,
+        fingerprint,
+        notes,
+        dataset.cut,
+    )
+
+
+def read_for(detector: Detector, data: str, **columns: str | None) -> Dataset:
+    """Data with the kind, the columns and the units of a model; arguments and errors as of `load_for`."""
+    dataset = _read(detector.manifest, data, **columns)
+    is_anomaly = _anomalies(dataset, detector.manifest)[0] if dataset.timeline else None
+    return _as_samples(detector, dataset, is_anomaly)
+
+
+def _read(manifest: Manifest, data: str, **columns: str | None) -> Dataset:
+    is_table = Path(data).suffix.lower() in TABLE_SUFFIXES and Path(data).is_file()
+    series = manifest.data.get("series")
+    if is_table and series:
+        present = column_names(Path(data))
+        own = {name: series[name] for name in ("time_column", "entity_column") if series[name] in present}
+        columns = own | {name: column for name, column in columns.items() if column}
+    dataset = load_dataset(
+        data,
+        kinds=[manifest.kind],
+        columns=manifest.feature_names if is_table else None,
+        value_range=ANY_RANGE if manifest.kind == "image" else None,
+        cells=Cells.of(manifest),
+        **columns,
+    )
+    if Path(data).is_dir() and manifest.kind == "image":  # other kinds take pixels as they are
+        dataset = dataclasses.replace(dataset, samples=_in_range(dataset.samples, manifest))
+    return dataset
+
+
+def _as_samples(detector: Detector, dataset: Dataset, is_anomaly: np.ndarray | None) -> Dataset:
+    """What the model takes, windows of a series; anomalies as they are known."""
+    if is_anomaly is not None:
+        dataset = dataclasses.replace(dataset, is_anomaly=is_anomaly)
+    if dataset.timeline is not None:
+        dataset = whole_windows(dataset, detector.manifest.window)
+    detector.check_samples(dataset.samples[:1])
+    return dataset
+
+
+def _in_range(pictures: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Decoded pictures in the model's units, as the service maps them."""
+    low, high = manifest.value_range
+    if (low, high) == (0, 255):
+        return pictures
+    return (low + pictures.astype(np.float64) * ((high - low) / 255)).astype(np.float32)
+
+
+def _anomalies(dataset: Dataset, manifest: Manifest) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Which samples are anomalies, None where nothing tells, and what had to be assumed."""
+    if dataset.normal_label is not None:  # it was named, or the data are built in
+        return dataset.is_anomaly, ()
+    if dataset.labels is None:
+        return None, ()
+    present, own = sorted(set(dataset.labels)), manifest.data.get("normal_label")
+    listed = ", ".join(present[:12]) + (" ..." if len(present) > 12 else "")
+    if own in present:
+        return dataset.labels != own, (f"label {own} is the normal one, as the model was fitted",)
+    if set(present) <= {NORMAL, ANOMALY}:
+        if own is None:
+            return dataset.is_anomaly, ()
+        raise DataError(
+            f"labels are {listed} and the model was fitted with {own} as the normal one: name the normal "
+            "label of these data with --normal-label"
+        )
+    if own is None:
+        return None, (f"labels are {listed}: name the normal one with --normal-label",)
+    note = f"labels are {listed}, without {own}, the normal one of the model: every sample is an anomaly"
+    return np.ones(len(dataset.samples), dtype=bool), (note,)

@@ -1,0 +1,596 @@
+"""A path or a name -> samples, labels and what is known of them."""
+
+import contextlib
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector.errors import InputError
+from detector.images import read_image
+from detector.manifest import KINDS, REFUSED, Categories
+from training.data.categories import Cells, numeric_categories
+from training.data.series import Cut, Timeline, Windows, time_text
+from training.data.tables import TABLE_SUFFIXES, Table, label_texts, missing_labels, read_table, row_words
+from training.errors import DataError
+from training.quiet import import_tensorflow
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+NORMAL, ANOMALY = "0", "1"
+FLOAT32 = np.finfo(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Samples in raw units and which of them are normal.
+
+    Attributes
+    ----------
+    samples : ndarray, or Windows, of shape (n_samples, *sample_shape)
+        float32, or uint8 for 8-bit pictures. Of a series its steps, until `cutting.cut_series` makes windows.
+    is_anomaly : ndarray of shape (n_samples,), bool
+    labels : ndarray of shape (n_samples,), str, or None
+        As the data have them; they colour reports.
+    held_out : ndarray of shape (n_samples,), bool
+        Samples that the data name as their test split: never anything else.
+    kind : str
+        `vector`, `image` or `sequence`.
+    value_range : tuple of float, or None
+        Lowest and highest raw value, of pictures always and of other samples where it is known.
+    feature_names : tuple of str, or None
+    source : str
+        File or built-in name, without folders.
+    normal_label : str or None
+        The label that was named as the normal one.
+    provenance : str or None
+        Where a built-in data set comes from, and its licence.
+    notes : tuple of str
+        What was assumed, a sentence each.
+    timeline : Timeline, or None
+        Of a series.
+    cut : Cut, or None
+        How the windows were cut from a series.
+    missing : str
+        `median` where a value of a row may be missing: it is NaN.
+    categories : mapping of str to tuple, or None
+        Of the features that are categories; the samples have them as numbers.
+    unknown_category : str or None
+        What another category is.
+    """
+
+    samples: np.ndarray | Windows
+    is_anomaly: np.ndarray
+    labels: np.ndarray | None
+    held_out: np.ndarray
+    kind: str
+    value_range: tuple[float, float] | None
+    feature_names: tuple[str, ...] | None
+    source: str
+    normal_label: str | None = None
+    provenance: str | None = None
+    notes: tuple[str, ...] = ()
+    timeline: Timeline | None = None
+    cut: Cut | None = None
+    missing: str = REFUSED
+    categories: Categories | None = None
+    unknown_category: str | None = None
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.samples.shape[1:]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, dtype, samples and anomalies: 64 hex digits; of windows their series'."""
+        if self.cut is not None:
+            return self.cut.series.fingerprint()
+        digest = hashlib.sha256(f"{self.samples.shape} {self.samples.dtype.str}".encode())
+        digest.update(np.ascontiguousarray(self.samples).data)
+        digest.update(self.is_anomaly.tobytes())
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What was read, before it is decided what is normal."""
+
+    samples: np.ndarray
+    labels: np.ndarray | None = None
+    n_held_out: int = 0  # at the end
+    feature_names: tuple[str, ...] | None = None
+    value_range: tuple[float, float] | None = None
+    normal_label: str | None = None
+    provenance: str | None = None
+    notes: tuple[str, ...] = ()
+    timeline: Timeline | None = None
+    categories: Categories | None = None
+
+
+def load_dataset(
+    data: str,
+    *,
+    kinds: Sequence[str] = KINDS,
+    columns: Sequence[str] | None = None,
+    label_column: str | None = None,
+    normal_label: str | None = None,
+    value_range: tuple[float, float] | None = None,
+    time_column: str | None = None,
+    entity_column: str | None = None,
+    cells: Cells | None = None,
+) -> Dataset:
+    """Load a file, a folder of pictures or a built-in data set.
+
+    A table or an `.npy` of one or two dimensions that is not taken as rows, but as kind `sequence`, is a
+    series: its samples are steps, and it has a timeline.
+
+    Parameters
+    ----------
+    data : str
+        A path to `.csv`, `.tsv`, `.parquet`, `.npy`, `.npz` or a folder of PNG and JPEG, or one of
+        `BUILT_IN`.
+    kinds : sequence of str
+        What the samples may be taken as, the preferred kind first. The data's own kind decides where it is
+        among them: two-dimensional data is `vector`, 8-bit three- or four-dimensional data is `image`. The
+        first one else: pictures and windows are then taken as rows, pictures as steps of their rows.
+    columns, label_column : optional
+        Of a table.
+    normal_label : str, optional
+        Samples of this label are normal, all others anomalies. Without it labels 0 and 1 mean normal and
+        anomaly, and with any other labels every sample counts as normal.
+    value_range : tuple of float, optional
+        Raw values of black and white. Where not given 0 and 255 for 8-bit pictures, and for others the least
+        and the largest value of the samples that are not held out, with a note.
+    time_column, entity_column : optional
+        Of a table that is a series.
+    cells : Cells, optional
+        What rows may hold beside measured values.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be read or trained on as they are.
+    """
+    cells = cells or Cells()
+    is_series = "sequence" in kinds and "vector" not in kinds
+    table_options = {"columns": columns, "label_column": label_column}
+    series_options = {"time_column": time_column, "entity_column": entity_column}
+    source = _read(Path(data), data, is_series, table_options, series_options, cells)
+    labels = None if source.labels is None else label_texts(source.labels)
+    samples = _as_float32(source.samples, Path(data).name, cells)
+    samples, kind, value_range, form_notes = _take_as(samples, source, kinds, value_range)
+    normal_label = normal_label or source.normal_label
+    is_anomaly, label_notes = _anomalies(labels, len(samples), normal_label)
+    names = source.feature_names
+    if names is None and kind != "image":
+        names = tuple(f"x{column}" for column in range(samples.shape[-1]))
+    categories = source.categories or _categories(samples, kind, names, Path(data).name, cells)
+    return Dataset(
+        samples=samples,
+        is_anomaly=is_anomaly,
+        labels=labels,
+        held_out=np.arange(len(samples)) >= len(samples) - source.n_held_out,
+        kind=kind,
+        value_range=value_range,
+        feature_names=names,
+        source=Path(data).name,
+        normal_label=normal_label,
+        provenance=source.provenance,
+        notes=(*source.notes, *form_notes, *label_notes),
+        timeline=source.timeline,
+        missing=cells.missing,
+        categories=categories,
+        unknown_category=cells.unknown if categories else None,
+    )
+
+
+def _categories(
+    samples: np.ndarray, kind: str, names: Sequence[str] | None, source: str, cells: Cells
+) -> Categories | None:
+    """What the columns of an array that are categories may be; they are numbers there."""
+    _refuse_cells(kind, cells)
+    if cells.known is not None:
+        return cells.known or None
+    cells.refuse_names(names or ())
+    known = {
+        name: numeric_categories(samples[:, names.index(name)], name, source) for name in cells.categorical
+    }
+    return known or None
+
+
+def _refuse_cells(kind: str, cells: Cells) -> None:
+    if kind != "vector" and (cells.may_miss or cells.categorical):
+        raise DataError(f"--missing median and --categorical are for rows (--kind vector), got kind {kind}")
+
+
+def _read(
+    path: Path,
+    data: str,
+    is_series: bool,
+    table_options: Mapping[str, Any],
+    series_options: Mapping[str, str | None],
+    cells: Cells,
+) -> Source:
+    """Read data by what they are; options that do not belong to them are refused."""
+    is_table = _suffix(path) in TABLE_SUFFIXES
+    if any(table_options.values()) and not is_table:
+        raise DataError(
+            f"--columns and --label-column belong to tables ({', '.join(TABLE_SUFFIXES)}), not {data}"
+        )
+    if any(series_options.values()) and not (is_series and is_table):
+        raise DataError(
+            "--time-column and --entity-column belong to a series in a table: give --kind sequence too"
+        )
+    if is_series and is_table and path.is_file():
+        _refuse_cells("sequence", cells)
+        table = read_table(path, **table_options, **series_options)
+        return _series_of_table(table, path, **series_options)
+    return _read_source(data, **table_options, cells=cells, is_series=is_series)
+
+
+def _take_as(
+    samples: np.ndarray, source: Source, kinds: Sequence[str], value_range: tuple[float, float] | None
+) -> tuple[np.ndarray, str, tuple[float, float] | None, tuple[str, ...]]:
+    """Samples in the form of their kind, the kind, the value range, and notes on what was assumed."""
+    value_range = value_range or source.value_range
+    notes: tuple[str, ...] = ()
+    if source.timeline is not None:
+        kind = "sequence"
+        samples = samples.astype(np.float32, copy=False)
+        _check_range(samples, value_range)
+    else:
+        kind = _choose_kind(samples, value_range, kinds)
+        samples, notes = _as_kind(samples, kind)
+        _check_kind(samples, kind, value_range)
+    if value_range is None and (kind == "image" or samples.dtype == np.uint8):
+        value_range, range_notes = _assumed_range(samples[: len(samples) - source.n_held_out])
+        notes += range_notes
+    return samples, kind, value_range, notes
+
+
+def _read_source(
+    data: str, columns: Sequence[str] | None, label_column: str | None, *, cells: Cells, is_series: bool
+) -> Source:
+    path = Path(data)
+    if path.is_dir():
+        return _read_pictures(path)
+    if path.is_file():
+        if _suffix(path) in TABLE_SUFFIXES:
+            table = read_table(path, columns, label_column, cells=cells)
+            return Source(
+                table.values,
+                table.labels,
+                feature_names=table.columns,
+                notes=table.notes,
+                categories=table.categories,
+            )
+        if _suffix(path) in (".npy", ".npz"):
+            return _read_arrays(path, is_series=is_series)
+        known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))
+        raise DataError(f"{path.name} must be one of {known} or a folder of pictures, got {path.suffix!r}")
+    if data in BUILT_IN:
+        return BUILT_IN[data]()
+    raise DataError(
+        f"data must be a file, a folder or one of {', '.join(BUILT_IN)}, got {data!r}: no such file"
+    )
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _series_of_table(table: Table, path: Path, time_column: str | None, entity_column: str | None) -> Source:
+    """The rows as steps, entity by entity in the order in which they first appear."""
+    n_steps = len(table.values)
+    names, entities = np.array([""]), np.zeros(n_steps, dtype=np.int64)
+    if table.entities is not None:
+        sorted_names, first, inverse = np.unique(table.entities, return_index=True, return_inverse=True)
+        names, entities = sorted_names[np.argsort(first)], np.argsort(np.argsort(first))[inverse]
+    order = np.argsort(entities, kind="stable")
+    times = None if table.times is None else table.times[order]
+    entities = entities[order]
+    if times is not None:
+        back = np.flatnonzero((times[1:] < times[:-1]) & (entities[1:] == entities[:-1])) + 1
+        if back.size:
+            here = back[0]
+            of_entity = f" within {str(names[entities[here]])!r}" if entity_column else ""
+            raise DataError(
+                f"{path.name}: time column {time_column!r} must not go back{of_entity}, got "
+                f"{time_text(times[here])} after {time_text(times[here - 1])} in "
+                f"{row_words(order[here], path)}; sort the rows, or name the series with --entity-column"
+            )
+    return Source(
+        table.values[order],
+        None if table.labels is None else table.labels[order],
+        feature_names=table.columns,
+        notes=table.notes,
+        timeline=Timeline(entities, tuple(names.tolist()), times, time_column, entity_column),
+    )
+
+
+def _read_arrays(path: Path, *, is_series: bool) -> Source:
+    arrays = _load_arrays(path)
+    if is_series and _suffix(path) == ".npy" and arrays["X"].ndim in (1, 2):
+        steps = arrays["X"].reshape(len(arrays["X"]), -1)
+        return Source(_real({"X": steps}, "X", path), timeline=Timeline.of_one_series(len(steps)))
+    if "X" in arrays:
+        return Source(_real(arrays, "X", path), _labels(arrays, "y", "X", path))
+    if {"x_train", "x_test"} <= arrays.keys():
+        return _train_and_test(
+            _real(arrays, "x_train", path),
+            _labels(arrays, "y_train", "x_train", path),
+            _real(arrays, "x_test", path),
+            _labels(arrays, "y_test", "x_test", path),
+        )
+    raise DataError(
+        f"{path.name} must hold X and, where there are labels, y, or x_train, y_train, x_test and y_test; "
+        f"got {sorted(arrays)}"
+    )
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name, or that of an .npy as `X`; the content decides which of them it is."""
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"X": content}
+        with content as archive:
+            return dict(archive)
+    except Exception as error:  # numpy leaks SyntaxError, TokenError and zipfile's own errors here
+        raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
+
+
+def _train_and_test(
+    x_train: np.ndarray, y_train: np.ndarray | None, x_test: np.ndarray, y_test: np.ndarray | None
+) -> Source:
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise DataError(
+            "x_train and x_test must have samples of one shape, "
+            f"got {x_train.shape[1:]} and {x_test.shape[1:]}"
+        )
+    if (y_train is None) != (y_test is None):
+        raise DataError("y_train and y_test must both be there, or neither")
+    labels = None if y_train is None else np.concatenate([y_train, y_test])
+    return Source(np.concatenate([x_train, x_test]), labels, n_held_out=len(x_test))
+
+
+def _real(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    samples = arrays[name]
+    if samples.dtype.kind not in "fiu":
+        raise DataError(f"{path.name}: {name} must be real numbers, got an array of {samples.dtype}")
+    if samples.ndim < 2 or 0 in samples.shape:
+        raise DataError(f"{path.name}: {name} must have shape (n, ...), got {samples.shape}")
+    return samples
+
+
+def _labels(arrays: Mapping[str, np.ndarray], name: str, samples_name: str, path: Path) -> np.ndarray | None:
+    """Labels as they are, one for each sample; None where there are none."""
+    if name not in arrays:
+        return None
+    labels, n_samples = arrays[name].ravel(), len(arrays[samples_name])
+    if labels.size != n_samples:
+        raise DataError(f"{path.name}: {name} must have {n_samples} labels, got {labels.size}")
+    missing = missing_labels(label_texts(labels))
+    if missing.size:
+        raise DataError(
+            f"{path.name}: {name} must have a label for every sample, got {str(labels[missing[0]])!r} in row "
+            f"{missing[0]}"
+        )
+    return labels
+
+
+def _read_pictures(folder: Path) -> Source:
+    """Every PNG and JPEG below a folder, in order of their paths; the first sub-folder is the label."""
+    paths = sorted(path for path in folder.rglob("*") if _suffix(path) in PICTURE_SUFFIXES and path.is_file())
+    if not paths:
+        raise DataError(f"{folder.name} holds no {', '.join(PICTURE_SUFFIXES)} file")
+    labels = _folder_labels([path.relative_to(folder) for path in paths])
+    pictures = []
+    for path in paths:
+        try:
+            picture = read_image(path.read_bytes())
+        except InputError as error:
+            raise DataError(f"{path.relative_to(folder)}: {error}") from error
+        if pictures and picture.shape != pictures[0].shape:
+            raise DataError(
+                f"pictures must have one size and mode: {paths[0].relative_to(folder)} has shape "
+                f"{pictures[0].shape}, {path.relative_to(folder)} has {picture.shape}"
+            )
+        pictures.append(picture)
+    return Source(np.stack(pictures), labels)
+
+
+def _folder_labels(paths: Sequence[Path]) -> np.ndarray | None:
+    """The first sub-folder of each path; None where there are no sub-folders."""
+    outside = [path for path in paths if len(path.parts) == 1]
+    if outside and len(outside) < len(paths):
+        inside = next(path for path in paths if len(path.parts) > 1)
+        raise DataError(
+            "pictures must all lie in sub-folders, whose names are their labels, or none of them: "
+            f"got {outside[0]} beside {inside}"
+        )
+    return None if outside else np.array([path.parts[0] for path in paths])
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits  # imports take a second each: only for what is asked for
+
+    digits = load_digits()
+    return Source(
+        digits.images,
+        digits.target,
+        value_range=(0.0, 16.0),
+        provenance=(
+            "The data are the 8x8 digits that scikit-learn ships: the test part of Optical Recognition of "
+            "Handwritten Digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, "
+            "https://doi.org/10.24432/C50P49, licence CC BY 4.0."
+        ),
+    )
+
+
+def _breast_cancer() -> Source:
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    names = tuple(str(name).replace(" ", "_") for name in data.feature_names)
+    return Source(
+        data.data,
+        data.target_names[data.target],
+        feature_names=names,
+        normal_label="benign",
+        provenance=(
+            "The data are Breast Cancer Wisconsin (Diagnostic), as scikit-learn ships them, by W. Wolberg, "
+            "O. Mangasarian, N. Street and W. Street, UCI Machine Learning Repository, 1993, "
+            "https://doi.org/10.24432/C5DW2B, licence CC BY 4.0."
+        ),
+    )
+
+
+def _from_keras(name: str) -> Callable[[], Source]:
+    def load() -> Source:
+        import_tensorflow()
+        import keras
+
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # it announces its download there
+                (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+        except Exception as error:  # a plain Exception with the address that could not be reached
+            raise DataError(
+                f"{name} could not be downloaded ({error}); give a local file instead: --data PATH/{name}.npz"
+            ) from error
+        return _train_and_test(x_train, y_train, x_test, y_test)
+
+    return load
+
+
+BUILT_IN: dict[str, Callable[[], Source]] = {
+    "digits": _digits,
+    "breast-cancer": _breast_cancer,
+    "mnist": _from_keras("mnist"),
+    "fashion-mnist": _from_keras("fashion_mnist"),
+    "cifar10": _from_keras("cifar10"),
+}
+
+
+def _choose_kind(samples: np.ndarray, value_range: tuple[float, float] | None, kinds: Sequence[str]) -> str:
+    """The data's own kind where it may be taken, else the preferred one."""
+    if len(kinds) == 1:
+        return kinds[0]
+    if samples.ndim == 2:
+        own = "vector"
+    elif samples.ndim in (3, 4) and (samples.dtype == np.uint8 or value_range is not None):
+        own = "image"
+    else:
+        raise DataError(
+            f"name the kind with --kind: samples of shape {samples.shape[1:]} and type {samples.dtype} could "
+            "be pictures or sequences"
+        )
+    return own if own in kinds else kinds[0]
+
+
+def _as_kind(samples: np.ndarray, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Samples in the form of a kind, and a note where that is not the form that they came in."""
+    shape = samples.shape[1:]
+    if kind == "vector" and len(shape) > 1:
+        rows = samples.reshape(len(samples), -1)
+        return rows, (f"samples of shape {shape} are taken as rows of {rows.shape[1]} features",)
+    if kind == "sequence" and len(shape) == 3:
+        windows = samples.reshape(len(samples), shape[0], -1)
+        return windows, (
+            f"samples of shape {shape} are taken as {shape[0]} steps of {windows.shape[2]} channels",
+        )
+    if kind == "sequence" and len(shape) == 1:
+        return samples[..., np.newaxis], ()
+    return samples, ()
+
+
+def _check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float] | None) -> None:
+    """Refuse samples that cannot be of this kind, and a value range that cannot be theirs."""
+    shape = samples.shape[1:]
+    if kind == "vector":
+        _check_range(samples, value_range)
+        return
+    if kind == "sequence":
+        if len(shape) != 2 or shape[0] < 2:
+            raise DataError(f"a window has shape (steps, channels), two steps at least, got {shape}")
+        _check_range(samples, value_range)
+        return
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
+        raise DataError(f"a picture has shape (height, width) or (height, width, 3), got {shape}")
+    if min(shape[:2]) < 2:
+        raise DataError(
+            f"a picture must have at least 2 x 2 pixels, got shape {shape}: fit it as --kind vector"
+        )
+    _check_range(samples, value_range)
+
+
+def _check_range(samples: np.ndarray, value_range: tuple[float, float] | None) -> None:
+    if value_range is None:
+        return
+    low, high = value_range
+    with np.errstate(over="ignore", invalid="ignore"):
+        span = np.float32(high) - np.float32(low)
+    if not FLOAT32.tiny <= span <= FLOAT32.max:  # NaN is not between them either
+        raise DataError(
+            f"--value-range must be two ascending numbers that float32 can tell apart, got {low:g},{high:g}"
+        )
+    if samples.min() < low or samples.max() > high:
+        raise DataError(
+            f"samples must lie within the value range {low:g} to {high:g}, "
+            f"got {samples.min():g} to {samples.max():g}"
+        )
+
+
+def _assumed_range(samples: np.ndarray) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """The value range of pictures that came without one, and the note that it was assumed."""
+    if samples.dtype == np.uint8:
+        return (0.0, 255.0), ()
+    low, high = float(samples.min()), float(samples.max())
+    if low == high:
+        raise DataError("every pixel of every picture has the same value: there is nothing to learn")
+    note = f"black and white are the values {low:g} and {high:g} of the data; name others with --value-range"
+    return (low, high), (note,)
+
+
+def _anomalies(
+    labels: np.ndarray | None, n_samples: int, normal_label: str | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which samples are anomalies, and what had to be assumed."""
+    if labels is None:
+        if normal_label is not None:
+            raise DataError(f"--normal-label {normal_label} needs labels, and the data have none")
+        return np.zeros(n_samples, dtype=bool), ()
+    present = sorted(set(labels))
+    listed = ", ".join(present[:12]) + (" ..." if len(present) > 12 else "")
+    if normal_label is not None:
+        if normal_label not in present:  # a column of true and false has the labels 1 and 0
+            normal_label = {"false": "0", "true": "1"}.get(normal_label.lower(), normal_label)
+        if normal_label not in present:
+            raise DataError(f"--normal-label {normal_label} is not among the labels {listed}")
+        return labels != normal_label, ()
+    if set(present) <= {NORMAL, ANOMALY}:
+        return labels == ANOMALY, ()
+    note = f"labels are {listed}: every sample counts as normal; name the normal label with --normal-label"
+    return np.zeros(n_samples, dtype=bool), (note,)
+
+
+def _as_float32(samples: np.ndarray, source: str, cells: Cells) -> np.ndarray:
+    """Samples as the graph will see them; 8-bit pictures stay as they are, a quarter of the memory."""
+    if samples.dtype == np.uint8:
+        return samples
+    with np.errstate(over="ignore"):
+        converted = samples.astype(np.float32)
+    absent = np.isnan(converted)
+    faulty = np.argwhere(~np.isfinite(converted) & ~(cells.may_miss & absent))
+    if faulty.size:
+        index = tuple(map(int, faulty[0]))
+        hint = "; for missing values of rows give --missing median" if np.isnan(samples[index]) else ""
+        raise DataError(
+            f"{source}: samples must be finite float32 values, got {samples[index]} in row {index[0]}, "
+            f"position {list(index[1:])}{hint}"
+        )
+    converted[absent] = np.nan  # the same bits for all, so that copies and fingerprints show
+    return converted

@@ -1,0 +1,202 @@
+"""Raw units to the network's units and back: constants of the graph, fitted on the training split."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from training.data.columns import Layout
+from training.data.load import Dataset
+from training.errors import DataError
+
+# Far enough to be as anomalous as can be, near enough that squares and sums stay finite in float32.
+SCALED_LIMIT = 1e6
+# A spread below this share of the values is rounding, not signal, in float32 (unit roundoff 6e-8).
+LEAST_RELATIVE_SPREAD = 1e-5
+# Height of a column that is 0 or 1, in standard deviations of measured ones: another category is two of them.
+# Of 0.5 to 3, and heights by frequency, best over wrong, rare and unknown categories, gaps and outliers of
+# drawn tables, with measured and categorical columns beside them that say nothing (docs/decisions/0013).
+STEP = 2**0.5
+# Of one that says whether a value is missing: what gaps at random add is noise, so three times the height
+# costs a point of ROC AUC, and half of it overlooks gaps that do not go with the rest of their row.
+GAP_STEP = 0.5
+# Of one that is the same in every training row: an unknown category, the first missing value of a feature.
+NOVEL_STEP = 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """`scaled = clip((raw - offset) / scale, -SCALED_LIMIT, SCALED_LIMIT)`, or so of the columns of a layout.
+
+    Attributes
+    ----------
+    offset, scale : ndarray of shape sample_shape or (), or (n_columns,) of a layout, float32
+        `scale` is positive.
+    constant : tuple of str
+        Names of measured features that do not vary in the training split; their scale is 1.
+    layout : Layout, or None
+        Of rows with categories or missing values.
+    fill : ndarray of shape (n_features,), float32, or None
+        With a layout, what stands in for a missing value.
+    """
+
+    offset: np.ndarray
+    scale: np.ndarray
+    constant: tuple[str, ...] = ()
+    layout: Layout | None = None
+    fill: np.ndarray | None = None
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Scaled samples, float32, shape of `samples`; (n_samples, n_columns) with a layout."""
+        columns = (
+            samples.astype(np.float32) if self.layout is None else self.layout.columns(samples, self.fill)
+        )
+        with np.errstate(over="ignore"):  # infinite is as far as the limit
+            scaled = (columns - self.offset) / self.scale
+        return np.clip(scaled, -SCALED_LIMIT, SCALED_LIMIT, dtype=np.float32)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Where features have their middle, raw units."""
+        return self.offset if self.layout is None else self.fill
+
+    @property
+    def unit(self) -> np.ndarray:
+        """A size of each feature that matters, raw units; 1 for categories."""
+        if self.layout is None:
+            return self.scale
+        unit = np.ones_like(self.fill)
+        unit[self.layout.numbers] = self.scale[: self.layout.numbers.size]
+        return unit
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """Raw samples so many units from the centre, float32; of a category some value."""
+        samples = (self.centre + self.unit * places).astype(np.float32)
+        if self.layout is not None:
+            for feature, values in zip(self.layout.categorical, self.layout.values, strict=True):
+                samples[:, feature] = values[
+                    np.abs(places[:, feature] * values.size).astype(int) % values.size
+                ]
+        return samples
+
+    def shown(self, samples: np.ndarray) -> np.ndarray:
+        """Samples for a chart, shape of `samples`: in units from the middle, missing ones NaN.
+
+        The values of a category lie evenly from -1 to 1, in their order, others beyond.
+        """
+        if self.layout is None:
+            return self.apply(samples)
+        numbers, categorical = self.layout.numbers, self.layout.categorical
+        shown = samples.astype(np.float32)
+        shown[:, numbers] = (shown[:, numbers] - self.offset[: numbers.size]) / self.scale[: numbers.size]
+        for feature, values in zip(categorical, self.layout.values, strict=True):
+            is_value = samples[:, feature, np.newaxis] == values
+            place = np.where(is_value.any(axis=1), is_value.argmax(axis=1), values.size)
+            place = np.where(np.isnan(samples[:, feature]), np.nan, place)
+            shown[:, feature] = 2 * place / max(values.size - 1, 1) - 1
+        return shown
+
+
+def fit_scaling(
+    dataset: Dataset, train: np.ndarray, scaled_range: tuple[float, float] | None = None
+) -> Scaling:
+    """Constants from the training split: a range to a range, or mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    train : ndarray of int
+        Rows of the training split.
+    scaled_range : tuple of float, optional
+        Where the data's value range goes; where they have none that of each feature in the training split.
+        None for features of mean 0 and standard deviation 1; channels of a sequence share theirs over time.
+
+    Raises
+    ------
+    DataError
+        If nothing varies, or a column varies by less than float32 can tell apart.
+    """
+    samples = dataset.samples[train]
+    layout = Layout.of(dataset)
+    if layout is not None:
+        return _fit_columns(dataset, layout, samples, scaled_range)
+    if dataset.value_range is not None and np.ptp(samples) == 0:
+        raise DataError("every pixel of every training picture has the same value: there is nothing to learn")
+    if dataset.value_range is not None and scaled_range is not None:
+        low, high = dataset.value_range
+        return _range_scaling(np.float64(low), np.float64(high), scaled_range)
+    samples = samples.astype(np.float64)
+    axes = tuple(range(samples.ndim - 1)) if dataset.kind == "sequence" else 0
+    low, high = samples.min(axis=axes), samples.max(axis=axes)
+    offset, spread = samples.mean(axis=axes), samples.std(axis=axes)
+    constant = low == high
+    if constant.all():
+        raise DataError("every column is constant in the training split: there is nothing to learn")
+    _refuse_fine(dataset.feature_names, offset, spread, constant)
+    names = tuple(dataset.feature_names[column] for column in np.flatnonzero(constant))
+    if scaled_range is not None:
+        scaling = _range_scaling(low, np.where(constant, low + 1, high), scaled_range)
+        return dataclasses.replace(scaling, constant=names)
+    return Scaling(offset.astype(np.float32), np.where(constant, 1, spread).astype(np.float32), names)
+
+
+def _fit_columns(
+    dataset: Dataset, layout: Layout, rows: np.ndarray, scaled_range: tuple[float, float] | None
+) -> Scaling:
+    """The same for the columns of a layout, measured ones by the values that are there."""
+    names = dataset.feature_names
+    empty = np.flatnonzero(np.isnan(rows).all(axis=0))
+    if empty.size:
+        raise DataError(
+            f"column {names[empty[0]]!r} has no value in the training split: leave it out with --columns"
+        )
+    fill = np.nanmedian(rows, axis=0).astype(np.float32)
+    for feature in layout.categorical:
+        values, counts = np.unique(rows[~np.isnan(rows[:, feature]), feature], return_counts=True)
+        fill[feature] = values[counts.argmax()]
+    numbers = rows[:, layout.numbers].astype(np.float64)
+    flags = layout.columns(rows, fill)[:, layout.numbers.size :].astype(np.float64)
+    low, high = np.nanmin(numbers, axis=0), np.nanmax(numbers, axis=0)
+    offset, spread = np.nanmean(numbers, axis=0), np.nanstd(numbers, axis=0)
+    constant, never_varies = low == high, flags.min(axis=0) == flags.max(axis=0)
+    if constant.all() and never_varies.all():
+        raise DataError("every column is constant in the training split: there is nothing to learn")
+    measured = [names[feature] for feature in layout.numbers]
+    _refuse_fine(measured, offset, spread, constant)
+    unchanging = tuple(measured[column] for column in np.flatnonzero(constant))
+    if scaled_range is not None:
+        zeros = np.zeros(flags.shape[1])
+        scaling = _range_scaling(
+            np.concatenate([low, zeros]),
+            np.concatenate([np.where(constant, low + 1, high), zeros + 1]),
+            scaled_range,
+        )
+        return dataclasses.replace(scaling, constant=unchanging, layout=layout, fill=fill)
+    steps = np.where(never_varies, NOVEL_STEP, np.where(layout.is_gap[layout.numbers.size :], GAP_STEP, STEP))
+    return Scaling(
+        np.concatenate([offset, flags.mean(axis=0)]).astype(np.float32),
+        np.concatenate([np.where(constant, 1, spread), 1 / steps]).astype(np.float32),
+        unchanging,
+        layout,
+        fill,
+    )
+
+
+def _range_scaling(low: np.ndarray, high: np.ndarray, scaled_range: tuple[float, float]) -> Scaling:
+    """`low` to the lower end of the range and `high` to the upper one."""
+    lower, upper = scaled_range
+    scale = (high - low) / (upper - lower)
+    return Scaling(np.float32(low - lower * scale), np.float32(scale))
+
+
+def _refuse_fine(names: Sequence[str], offset: np.ndarray, spread: np.ndarray, constant: np.ndarray) -> None:
+    fine = ~constant & (
+        spread < np.maximum(LEAST_RELATIVE_SPREAD * np.abs(offset), np.finfo(np.float32).tiny)
+    )
+    if fine.any():
+        column = int(np.argmax(fine))
+        raise DataError(
+            f"column {names[column]!r} varies by {spread[column]:.3g} round "
+            f"{offset[column]:.6g}, too little for float32: shift or scale it, or leave it out with "
+            "--columns"
+        )

@@ -1,0 +1,352 @@
+"""Tables: CSV, TSV and Parquet into columns of numbers and labels, or a sentence that says why not."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from detector.manifest import Categories
+from training.data.categories import Cells, is_measured, may_be_category, read_categories
+from training.errors import DataError
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+# What pandas calls the column of an index that it saved: nothing in a text file, this in Parquet.
+_INDEX = re.compile(r"|__index_level_\d+__")
+# What a missing label looks like as text.
+_NO_LABEL = ("", "nan")
+_HEADER_CHARACTERS = 1_000_000  # the most of a first line that is looked at for its delimiter
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Columns of one file.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_rows, n_columns), float64
+        Finite; NaN where a value is missing and may be, categories as numbers.
+    columns : tuple of str
+    labels : ndarray of shape (n_rows,), str, or None
+    times : ndarray of shape (n_rows,), datetime64[us] in UTC, int64 or float64; or None
+    entities : ndarray of shape (n_rows,), str, or None
+    notes : tuple of str
+        What was assumed, a sentence each.
+    categories : mapping of str to tuple, or None
+        Of the columns that are categories.
+    """
+
+    values: np.ndarray
+    columns: tuple[str, ...]
+    labels: np.ndarray | None
+    times: np.ndarray | None = None
+    entities: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    categories: Categories | None = None
+
+
+def read_table(
+    path: Path,
+    columns: Sequence[str] | None = None,
+    label_column: str | None = None,
+    *,
+    time_column: str | None = None,
+    entity_column: str | None = None,
+    cells: Cells | None = None,
+) -> Table:
+    """Read a table whose columns, or those chosen, are numbers, or categories.
+
+    Parameters
+    ----------
+    path : Path
+        `.csv` or `.tsv` with a header line, or `.parquet`.
+    columns : sequence of str, optional
+        Features, in the order wanted; where not given all but the other columns named and a saved index.
+    label_column : str, optional
+    time_column : str, optional
+        Dates, timestamps, numbers, or texts in ISO 8601.
+    entity_column : str, optional
+        Which series a row belongs to.
+    cells : Cells, optional
+        What rows may hold beside numbers; not given for a series, whose steps hold nothing else.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or has no rows, a column is not there, holds text that is no category, has
+        a non-finite value or a missing one that may not be, or a label, time or entity is missing.
+    """
+    table = _read(path, cells.texts_of() if cells else ())
+    _refuse_repeated(columns or (), "--columns")
+    special = [name for name in (label_column, time_column, entity_column) if name]
+    features = [name for name in table.column_names if name not in special]
+    chosen = list(columns or (name for name in features if not _INDEX.fullmatch(name)))
+    for name in [*chosen, *special]:
+        if name not in table.column_names:
+            raise DataError(f"{path.name} has no column {name!r}, only {_listed(table.column_names)}")
+    for name, what in ((label_column, "label"), (time_column, "time"), (entity_column, "entity")):
+        if name in chosen:
+            raise DataError(f"column {name!r} cannot be a feature and the {what}")
+    if not chosen:
+        raise DataError(f"{path.name} has no feature column")
+    if table.num_rows == 0:
+        raise DataError(f"{path.name} has no rows, only the columns {_listed(table.column_names)}")
+    if cells is not None:
+        cells.refuse_names(chosen)
+    _refuse_text(table, path, chosen, cells)
+    values, categories = _columns(table, path, chosen, cells)
+    return Table(
+        values=values,
+        columns=tuple(chosen),
+        labels=_texts(table[label_column], f"label column {label_column!r}", path) if label_column else None,
+        times=_times(table[time_column], time_column, path) if time_column else None,
+        entities=_texts(table[entity_column], f"column {entity_column!r}", path) if entity_column else None,
+        notes=() if columns else tuple(_notes(features, chosen, path)),
+        categories=categories,
+    )
+
+
+def _columns(
+    table: pa.Table, path: Path, chosen: Sequence[str], cells: Cells | None
+) -> tuple[np.ndarray, Categories | None]:
+    """The columns as numbers, and what those that are categories may be."""
+    columns, categories = [], {}
+    for name in chosen:
+        if cells is not None and name in cells.categorical:
+            values, categories[name] = read_categories(table[name], name, path.name, cells)
+            columns.append(_refuse_gaps(values, np.isnan(values), name, path, cells))
+        else:
+            columns.append(_numbers(table[name], name, path, cells))
+    return np.column_stack(columns), categories or None
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a table.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    return _read(path).column_names
+
+
+def label_texts(values: np.ndarray) -> np.ndarray:
+    """Labels as text, so that 3, 3.0 and "3" are the same label; booleans are 0 and 1."""
+    values = np.asarray(values).ravel()
+    if values.dtype.kind == "b":
+        values = values.astype(np.int64)
+    if values.dtype.kind == "f" and (values == np.rint(values)).all() and (np.abs(values) < 2**63).all():
+        values = values.astype(np.int64)
+    return values.astype(str)
+
+
+def missing_labels(texts: np.ndarray) -> np.ndarray:
+    """Positions of labels that say nothing: such a sample is neither normal nor anomalous."""
+    return np.flatnonzero(np.isin(texts, _NO_LABEL))
+
+
+def _read(path: Path, texts: Sequence[str] = ()) -> pa.Table:
+    """The whole table; of a text file these columns as texts, whatever they look like."""
+    try:
+        if path.suffix == ".parquet":
+            table = pyarrow.parquet.read_table(path)
+        else:
+            _refuse_delimiter(path)
+            table = _read_text(path, texts)
+        _refuse_repeated(table.column_names, f"{path.name}: column names")  # decodes them as well
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.name}: column names must be UTF-8, got {error.object!r}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+    return table
+
+
+def _read_text(path: Path, texts: Sequence[str]) -> pa.Table:
+    options = pyarrow.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
+    types = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
+    try:
+        return pyarrow.csv.read_csv(path, None, options, types)
+    except pa.ArrowInvalid:  # once more on one thread: only there does the message have the row's number
+        return pyarrow.csv.read_csv(path, pyarrow.csv.ReadOptions(use_threads=False), options, types)
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix == ".tsv" else ","
+
+
+def _refuse_delimiter(path: Path) -> None:
+    """Other delimiters show in the first line; the rows may hold commas of another meaning, as in 21,5."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline(_HEADER_CHARACTERS).strip()
+    if _delimiter(path) not in header and any(mark in header for mark in ";\t|,"):
+        wanted = "tabs" if path.suffix == ".tsv" else "commas"
+        raise DataError(
+            f"{path.name} must have columns separated by {wanted}, got the one column {header[:80]!r}"
+        )
+
+
+def _refuse_repeated(names: Sequence[str], what: str) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{what} must differ, got {_listed(repeated)} more than once")
+
+
+def _notes(features: Sequence[str], chosen: Sequence[str], path: Path) -> Iterator[str]:
+    """What was assumed of columns that nobody chose."""
+    index = [name for name in features if name not in chosen]
+    if index:
+        yield f"{path.name}: column {_listed(map(repr, index))} is a saved index and was left out"
+    if path.suffix != ".parquet" and all(map(_is_number, chosen)):
+        yield (
+            f"{path.name}: the first line names the columns {_listed(chosen)}: if it is a row of data, put a "
+            "line of names above it"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_text(table: pa.Table, path: Path, names: Sequence[str], cells: Cells | None) -> None:
+    """Every column that is neither made of numbers nor a category, in one sentence."""
+    texts = {}
+    for name in names:
+        kind = table[name].type
+        is_category = cells is not None and name in cells.categorical
+        may_be_empty = cells is not None and cells.may_miss and pa.types.is_null(kind)
+        if not (is_measured(kind) or is_category or may_be_empty):
+            texts[name] = kind
+    if texts and not all(pa.types.is_null(kind) for kind in texts.values()):
+        name = next(name for name, kind in texts.items() if not pa.types.is_null(kind))
+        example = _example(table[name], name, path)
+        raise DataError(
+            f"{path.name}: columns must hold numbers, got {_listed(texts)} of type "
+            f"{_listed(sorted({str(kind) for kind in texts.values()}))}{example}; "
+            "name the columns of numbers with --columns, and the label with --label-column"
+            + (_category_hint(table, texts) if cells is not None else "")
+            + _time_hint(texts)
+        )
+
+
+def _example(column: pa.ChunkedArray, name: str, path: Path) -> str:
+    """The first cell that is no number, and where it stands; texts may hold numbers."""
+    cells = [(row, str(cell)) for row, cell in enumerate(column.to_pylist()) if cell is not None]
+    if not cells:
+        return ""
+    row, cell = next(((row, cell) for row, cell in cells if not _is_number(cell)), cells[0])
+    return f", {name!r} for example {cell[:40]!r} in {row_words(row, path)}"
+
+
+def _category_hint(table: pa.Table, names: Iterable[str]) -> str:
+    """The texts with few values, as they could be given; with names that commas do not part."""
+    few = [name for name in names if may_be_category(table[name]) and "," not in name]
+    return f"; for columns that are categories give --categorical {','.join(few)}" if few else ""
+
+
+def _time_hint(kinds: Mapping[str, pa.DataType]) -> str:
+    times = [name for name, kind in kinds.items() if pa.types.is_temporal(kind)]
+    return f"; for a series give --kind sequence --time-column {times[0]}" if times else ""
+
+
+def _numbers(column: pa.ChunkedArray, name: str, path: Path, cells: Cells | None = None) -> np.ndarray:
+    absent = column.is_null().to_numpy()
+    # float32 in the end: identifiers lose digits
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if cells is not None:
+        absent = absent | np.isnan(values)
+    values = _refuse_gaps(values, absent, name, path, cells)
+    faulty = np.flatnonzero(~np.isfinite(values) & ~absent)
+    if faulty.size:
+        raise DataError(
+            f"{path.name}: column {name!r} must be finite, got {values[faulty[0]]} in "
+            f"{row_words(faulty[0], path)}"
+        )
+    return values
+
+
+def _refuse_gaps(
+    values: np.ndarray, absent: np.ndarray, name: str, path: Path, cells: Cells | None
+) -> np.ndarray:
+    """The values; missing ones are refused where they may not be."""
+    missing = np.flatnonzero(absent)
+    if missing.size and not (cells is not None and cells.may_miss):
+        option = "" if cells is None else "give --missing median, "
+        raise DataError(
+            f"{path.name}: column {name!r} has {missing.size} missing value{'s' * (missing.size > 1)}, "
+            f"the first in {row_words(missing[0], path)}; {option}fill them, remove their rows, or name the "
+            "other columns with --columns"
+        )
+    return values
+
+
+def _texts(column: pa.ChunkedArray, what: str, path: Path) -> np.ndarray:
+    if pa.types.is_binary(column.type):
+        try:
+            column = column.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path.name}: {what} must be UTF-8 text") from error
+    texts = label_texts(column.to_numpy())
+    missing = np.union1d(np.flatnonzero(column.is_null().to_numpy()), missing_labels(texts))
+    if missing.size:
+        raise DataError(f"{path.name}: {what} is empty in {row_words(missing[0], path)}")
+    return texts
+
+
+def _times(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
+    """Numbers as they are, anything else as points in time."""
+    missing = np.flatnonzero(column.is_null().to_numpy())
+    if missing.size:
+        raise DataError(f"{path.name}: time column {name!r} is empty in {row_words(missing[0], path)}")
+    kind = column.type
+    if pa.types.is_integer(kind):
+        return column.cast(pa.int64(), safe=False).to_numpy()
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _numbers(column, name, path)
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_temporal(kind)):
+        raise DataError(f"{path.name}: time column {name!r} must hold times or numbers, got {kind}")
+    try:
+        return _points_in_time(column)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{path.name}: time column {name!r} must hold numbers or ISO 8601 times, got "
+            f"{_first_untimely(column, path)}"
+        ) from error
+
+
+def _points_in_time(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        try:
+            column = column.cast(pa.timestamp("us"))
+        except pa.ArrowInvalid:
+            column = column.cast(pa.timestamp("us", "UTC"))  # texts with a zone
+    return column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).to_numpy()
+
+
+def _first_untimely(column: pa.ChunkedArray, path: Path) -> str:
+    """The first text that is no point in time, and where."""
+    for index, text in enumerate(column.to_pylist()):
+        try:
+            _points_in_time(pa.chunked_array([[text]], column.type))
+        except pa.ArrowException:
+            return f"{str(text)[:40]!r} in {row_words(index, path)}"
+    return "times with a zone and without one"
+
+
+def row_words(index: int, path: Path) -> str:
+    """A row as the user counts it: in a text file the header is line 1."""
+    line = f" (line {index + 2})" if path.suffix != ".parquet" else ""
+    return f"row {index + 1}{line}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

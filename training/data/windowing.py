@@ -1,0 +1,261 @@
+"""A series -> windows for each split: in order of time, across no entity, gap or split."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from detector.calibration import smallest_calibration
+from training.config import FitConfig
+from training.data.load import Dataset
+from training.data.series import Cut, Timeline, Windows, describe_windows, runs, time_text
+from training.data.splits import (
+    COMFORTABLE_CALIBRATION,
+    COMFORTABLE_SHARE,
+    LARGEST_CALIBRATION_SHARE,
+    LEAST_TRAIN,
+)
+from training.errors import DataError
+
+DEFAULT_WINDOWS = (64, 32, 16, 8)  # the first that a series is long enough for
+# Of a memory of windows: in telemetry longer ones find more. And of one of steps, which are looked up one by
+# one: in longer windows an onset is found late.
+WINDOWS_OF_MEMORY, WINDOWS_OF_STEPS = (128, *DEFAULT_WINDOWS), (8,)
+MOST_TRAINING_WINDOWS = 50_000
+MOST_TRAINING_VALUES = 2**26  # 256 MiB in float32
+MANY_ENTITIES = 20
+TRAIN, VALIDATION, CALIBRATION, TEST = range(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Starts:
+    """First steps of the windows of each split, and what they were cut from."""
+
+    window: int
+    split_of_step: np.ndarray
+    starts: tuple[np.ndarray, ...]
+    stride: int
+
+    def enough(self, n_calibration: int) -> bool:
+        """Whether there is something for each split, and so much for the calibration."""
+        least = (LEAST_TRAIN, 1, n_calibration, 1)
+        return all(part.size >= count for part, count in zip(self.starts, least, strict=True))
+
+
+def cut_series(series: Dataset, config: FitConfig) -> Dataset:
+    """Cut a series into windows, each of one split.
+
+    Each entity is parted in order of time: training, validation, calibration, test. Where there are many
+    entities, those too short for that are dealt out whole, those with anomalies to the test split.
+    Windows for fitting overlap, those for calibration and test do not; none of the first three splits holds
+    an anomalous step.
+
+    Parameters
+    ----------
+    series : Dataset
+        Its samples are steps, and it has a timeline.
+    config : FitConfig
+        `window` and `stride` where given; fractions, `alpha`, `promise`, and `rows`, the most windows to fit.
+
+    Returns
+    -------
+    Dataset
+        Its samples are windows, which are cut when they are asked for; `cut` says how.
+
+    Raises
+    ------
+    DataError
+        If the series is too short to train on, or to promise `alpha`.
+    """
+    chosen = _choose(series, config)
+    split_of = np.repeat(np.arange(len(chosen.starts)), [part.size for part in chosen.starts])
+    starts = np.concatenate(chosen.starts)
+    is_anomaly, labels = describe_windows(series.is_anomaly, series.labels, starts, chosen.window)
+    parts = tuple(
+        part
+        for part in runs(_keys(series.timeline, chosen.split_of_step))
+        if chosen.split_of_step[part.start] == TEST and part.stop - part.start >= chosen.window
+    )
+    return dataclasses.replace(
+        series,
+        samples=Windows(series.samples, starts, chosen.window),
+        is_anomaly=is_anomaly,
+        labels=labels,
+        held_out=np.zeros(starts.size, dtype=bool),
+        notes=(*series.notes, *_notes(series, chosen, config)),
+        cut=Cut(series, split_of, parts, chosen.stride),
+    )
+
+
+def whole_windows(series: Dataset, window: int) -> Dataset:
+    """Windows of a series that do not overlap, across no entity and no gap, all of them for testing.
+
+    Raises
+    ------
+    DataError
+        If no stretch of it is as long as a window.
+    """
+    stretches = series.timeline.stretches()
+    starts = np.concatenate(
+        [np.arange(part.start, part.stop - window + 1, window) for part in stretches]
+    ).astype(np.int64)
+    if not starts.size:
+        longest = max(part.stop - part.start for part in stretches)
+        raise DataError(
+            f"{series.source}: a series must have at least the {window} steps of one window, got {longest} "
+            "without a gap"
+        )
+    is_anomaly, labels = describe_windows(series.is_anomaly, series.labels, starts, window)
+    return dataclasses.replace(
+        series,
+        samples=Windows(series.samples, starts, window)[:],
+        is_anomaly=is_anomaly,
+        labels=labels,
+        held_out=np.zeros(starts.size, dtype=bool),
+        cut=Cut(series, np.full(starts.size, TEST), tuple(stretches), window),
+    )
+
+
+def _choose(series: Dataset, config: FitConfig) -> _Starts:
+    """The longest window and the smallest share for calibration that the promise leaves."""
+    needed = smallest_calibration(config.alpha) if config.promise else 1
+    # Without a promise a threshold still takes a score that is exceeded at the wanted rate.
+    wanted = needed if config.promise else math.ceil(1 / config.alpha)
+    share = config.calibration_fraction
+    shares = (
+        (share, max(COMFORTABLE_CALIBRATION, wanted)),
+        (max(share, COMFORTABLE_SHARE), wanted),
+        (max(share, LARGEST_CALIBRATION_SHARE), wanted),
+    )
+    windows = [window for window in _lengths(config) if window >= (config.stride or 1)] or [config.stride]
+    for window in [config.window] if config.window else windows:
+        for share, n_calibration in shares:
+            found = _starts(series, window, share, config)
+            if found.enough(n_calibration):
+                return found
+    if found.enough(needed):  # no promise was wanted
+        return found
+    raise DataError(_too_short(len(series.samples), found, needed, share, config))
+
+
+def _lengths(config: FitConfig) -> tuple[int, ...]:
+    """What a window's length is chosen from, the longest first."""
+    if config.by_step:
+        return WINDOWS_OF_STEPS
+    return WINDOWS_OF_MEMORY if config.architecture == "memory-window" else DEFAULT_WINDOWS
+
+
+def _too_short(n_steps: int, found: _Starts, needed: int, share: float, config: FitConfig) -> str:
+    window, (train, validation, calibration, test) = found.window, (part.size for part in found.starts)
+    more = "bring a longer series, take a shorter --window"
+    if train < LEAST_TRAIN or not validation or not test:
+        return (
+            f"{n_steps} steps are too few for windows of {window}: they leave {train} normal windows to "
+            f"train on, {validation} for validation and {test} for the test, at least {LEAST_TRAIN}, 1 and 1 "
+            f"are needed; {more.replace(',', ' or')}"
+        )
+    return (
+        f"to promise alpha {config.alpha:g} takes {needed} calibration windows that do not overlap, with "
+        f"{window} steps each and {share:g} of the series for it some {math.ceil(needed * window / share)} "
+        f"normal steps; {n_steps} steps left {calibration} windows: {more}, ask for a larger --alpha, or "
+        "go on without a promise (--no-promise)"
+    )
+
+
+def _starts(series: Dataset, window: int, share: float, config: FitConfig) -> _Starts:
+    """Windows of one length, with one share of the steps for calibration."""
+    fractions = (config.validation_fraction, share, config.test_fraction)
+    fractions = (max(0.0, 1 - sum(fractions)), *fractions)
+    split_of_step = _split_steps(series, window, fractions)
+    # A step that is anomalous before the test breaks what stands there.
+    usable = np.where(series.is_anomaly & (split_of_step != TEST), -1, split_of_step)
+    keys = _keys(series.timeline, usable)
+    pieces = [
+        [part for part in runs(keys) if usable[part.start] == split and part.stop - part.start >= window]
+        for split in range(len(fractions))
+    ]
+    most = max(1, min(MOST_TRAINING_WINDOWS, MOST_TRAINING_VALUES // (window * series.samples.shape[1])))
+    most = min(most, config.rows or most)
+    stride = config.stride or min(window, max(1, math.ceil(_count(pieces[TRAIN], window) / most)))
+    strides = (stride, stride, window, window)
+    starts = [_cut(parts, window, step) for parts, step in zip(pieces, strides, strict=True)]
+    starts[TRAIN] = starts[TRAIN][_spread(starts[TRAIN].size, most)]
+    return _Starts(window, split_of_step, tuple(starts), stride)
+
+
+def _split_steps(series: Dataset, window: int, fractions: Sequence[float]) -> np.ndarray:
+    """The split of each step."""
+    split_of_step = np.empty(len(series.samples), dtype=np.int64)
+    entities = runs(series.timeline.entities)
+    short = [part for part in entities if (part.stop - part.start) * fractions[VALIDATION] < window]
+    dealt = np.zeros(len(fractions))
+    for part in entities:
+        n_steps = part.stop - part.start
+        if len(entities) >= MANY_ENTITIES and part in short:
+            behind = np.array(fractions) * (dealt.sum() + n_steps) - dealt
+            split = TEST if series.is_anomaly[part].any() else int(behind.argmax())
+            split_of_step[part] = split
+            dealt[split] += 0 if series.is_anomaly[part].any() else n_steps
+        else:
+            ends = np.rint(np.cumsum(fractions)[:-1] * n_steps)
+            split_of_step[part] = np.searchsorted(ends, np.arange(n_steps), side="right")
+    return split_of_step
+
+
+def _keys(timeline: Timeline, codes: np.ndarray) -> np.ndarray:
+    """Numbers that change wherever a stretch ends or the code of a step does."""
+    lengths = [part.stop - part.start for part in timeline.stretches()]
+    return np.repeat(np.arange(len(lengths)), lengths) * (TEST + 2) + codes  # -1 is a code, too
+
+
+def _count(parts: Sequence[slice], window: int) -> int:
+    return sum(part.stop - part.start - window + 1 for part in parts)
+
+
+def _cut(parts: Sequence[slice], window: int, stride: int) -> np.ndarray:
+    starts = [np.arange(part.start, part.stop - window + 1, stride) for part in parts]
+    return np.concatenate([*starts, np.empty(0, dtype=np.int64)]).astype(np.int64)
+
+
+def _spread(size: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, size - 1, min(size, most)).astype(int))
+
+
+def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]:
+    timeline, window = series.timeline, chosen.window
+    longest = _lengths(config)[0]
+    if config.window is None and window != longest:
+        yield (
+            f"windows have {window} steps, for the series is too short for {longest}: name "
+            "another length with --window"
+        )
+    repeated = timeline.n_repeated_times()
+    if repeated:
+        advice = "" if timeline.entity_column else ", and --entity-column tells several series apart"
+        yield (
+            f"{repeated} of {len(timeline.times)} steps have the same time as the step before: a series has "
+            f"one row a step{advice}"
+        )
+    gaps = timeline.gaps()
+    if gaps.size:
+        gap = np.flatnonzero(timeline.gap_after())[gaps.argmax()]
+        unit = " seconds" if timeline.times.dtype.kind == "M" else ""
+        yield (
+            f"{gaps.size} gap{'s' * (gaps.size > 1)} in time, the largest of {gaps.max():g}{unit} after "
+            f"{time_text(timeline.times[gap])} where {timeline.usual_step:g} is usual: no window goes across"
+        )
+    stretches = timeline.stretches()
+    short = sum(part.stop - part.start < window for part in stretches)
+    if short:
+        yield f"{short} of {len(stretches)} stretches are shorter than a window and were left out"
+    early = series.is_anomaly & (chosen.split_of_step != TEST)
+    if early.any():
+        yield (
+            f"{early.sum()} anomalous steps of {series.is_anomaly.sum()} lie before the test part: they were "
+            "left out, with every window that they touch"
+        )
+    if series.is_anomaly.any() and not series.is_anomaly[chosen.split_of_step == TEST].any():
+        yield "the test part has no anomalous step: nothing measures what is found"
+    if chosen.stride > 1 and config.stride is None:
+        yield f"windows for fitting begin every {chosen.stride} steps, so that they are not too many"

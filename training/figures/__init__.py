@@ -1,0 +1,1 @@
+"""Figures about a fitted model: metrics, baselines, pseudo-anomalies."""

@@ -1,0 +1,164 @@
+"""Keras: attention over the prototypes of a memory, and the whitened residual that it leaves."""
+
+import math
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from training.config import FitConfig
+from training.errors import ConfigError
+from training.memories.rows import LEAST_WEIGHT, Features, Memory, fit_memory, tie_breaks
+
+LEAST_ERROR = 1e-4  # of a feature: exact copies of a prototype have errors that are rounding, else
+MOST_VALUES = 4096  # of a sample: its whitening is a matrix of the square of that, 64 MiB
+ROWS_OF_PRIVATE_PROTOTYPES = 3  # with --no-samples no prototype is a sample
+
+
+def remember(samples: np.ndarray, config: FitConfig) -> keras.Model:
+    """The memory autoencoder of normal samples: scaled, shape (n_samples, *sample_shape), float32.
+
+    Raises
+    ------
+    ConfigError
+        If samples have more values than a whitening of all of them together is for.
+    """
+    flat = samples.reshape(len(samples), -1)
+    if flat.shape[1] > MOST_VALUES:
+        raise ConfigError(
+            f"architecture memory takes samples of at most {MOST_VALUES} values, got {flat.shape[1]}: take "
+            "--preset memory-image for pictures, memory-window for windows, dense for rows"
+        )
+    memory = fit_memory(flat, config.prototypes, config.neighbours, config.seed, least_rows_of(config))
+    return memory_network(memory, samples.shape[1:])
+
+
+def least_rows_of(config: FitConfig) -> int:
+    """How many samples a prototype is the mean of, at least."""
+    return 1 if config.samples else ROWS_OF_PRIVATE_PROTOTYPES
+
+
+def memory_network(memory: Memory, sample_shape: tuple[int, ...]) -> keras.Model:
+    """The memory autoencoder, with nothing left to fit.
+
+    Input shape
+        (batch, *sample_shape), scaled.
+
+    Output shape
+        Reconstruction and feature error, both (batch, *sample_shape): the first in scaled units; the second
+        is the square of the whitened residual, the share of a column that enters twice being the sum of both.
+        Its mean over the features is 1 for a usual training sample.
+    """
+    n_columns = math.prod(sample_shape)
+    samples = layers.Input(sample_shape)
+    points = _Columns(memory.features)(layers.Reshape((n_columns,))(samples))
+    residual = Attention(memory)(points)
+    reconstruction = _Scaled(memory.features)(layers.Subtract()([points, residual]))
+    error = _SquaredShares(memory)(residual)
+    outputs = [layers.Reshape(sample_shape)(values) for values in (reconstruction, error)]
+    return keras.Model(samples, outputs, name="memory")
+
+
+class Fixed(layers.Layer):
+    """A layer whose weights are known when it is made."""
+
+    def __init__(self, **arrays: np.ndarray) -> None:
+        super().__init__(trainable=False)
+        self._arrays = arrays
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make a weight of each array, an attribute of its name."""
+        for name, array in self._arrays.items():
+            weight = self.add_weight(shape=array.shape, name=name, trainable=False)
+            weight.assign(array)
+            setattr(self, name, weight)
+
+
+class _Columns(Fixed):
+    """`Features.apply`: (batch, n_columns) -> (batch, size)."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__(
+            column_weights=features.weights,
+            knots=features.knots,
+            anchors=features.anchors.ravel(),
+            levels=features.levels.ravel(),
+            slopes=features.slopes.ravel(),
+        )
+        self._heavy = features.heavy
+        self._first_piece = np.arange(features.heavy.size, dtype=np.int32) * features.anchors.shape[1]
+
+    def call(self, samples: keras.KerasTensor) -> keras.KerasTensor:
+        """The columns, and a second time those that are heavy."""
+        columns = samples * self.column_weights
+        if not self._heavy.size:
+            return columns
+        values = ops.take(samples, self._heavy, axis=1)  # (batch, n_heavy)
+        above = ops.cast(values[:, :, None] > self.knots, "float32")  # (batch, n_heavy, N_KNOTS)
+        piece = ops.cast(ops.sum(above, axis=2), "int32") + self._first_piece
+        beyond = values - ops.take(self.anchors, piece)
+        copies = ops.take(self.levels, piece) + ops.take(self.slopes, piece) * beyond
+        return ops.concatenate([columns, copies], axis=1)
+
+
+class Attention(Fixed):
+    """What `training.memories.rows.recall` leaves of points: (batch, size) -> (batch, size)."""
+
+    def __init__(self, memory: Memory) -> None:
+        handicaps = tie_breaks(len(memory.prototypes), memory.width)
+        halves = (np.square(memory.prototypes.astype(np.float64)).sum(axis=1) + handicaps) / 2
+        super().__init__(
+            prototypes=memory.prototypes,
+            keys=np.ascontiguousarray(memory.prototypes.T),
+            halves=halves.astype(np.float32),
+            handicaps=handicaps,
+        )
+        self._neighbours = memory.neighbours
+        self._sharpness = np.float32(0.5 / memory.width**2)
+        # Sums as products: their rounding does not depend on a row's place in the batch.
+        self._sum_values = np.ones((memory.prototypes.shape[1], 1))
+        self._sum_neighbours = np.ones((memory.neighbours, 1), dtype=np.float32)
+
+    def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
+        """Points less the weighted mean of their nearest prototypes."""
+        closeness = ops.matmul(points, self.keys) - self.halves  # (batch, n_prototypes)
+        _, nearest = ops.top_k(closeness, self._neighbours, sorted=False)
+        # Of differences, since near a prototype they are far smaller than the points and their rounding.
+        beyond = points[:, None, :] - ops.take(self.prototypes, nearest, axis=0)  # (batch, neighbours, size)
+        # In double precision: where all are nearly as far, their weights are what little is left of them.
+        squares = ops.matmul(ops.square(ops.cast(beyond, "float64")), self._sum_values)[:, :, 0]
+        squares = squares + ops.cast(ops.take(self.handicaps, nearest), "float64")
+        farther = ops.cast(squares - ops.min(squares, axis=1, keepdims=True), "float32")
+        weights = ops.exp(-self._sharpness * farther)
+        weights = weights - ops.min(weights, axis=1, keepdims=True) + LEAST_WEIGHT
+        weights = weights / ops.matmul(weights, self._sum_neighbours)
+        return ops.matmul(weights[:, None, :], beyond)[:, 0]
+
+
+class _Scaled(Fixed):
+    """(batch, size) -> (batch, n_columns): the columns as they are, in scaled units."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__(column_weights=features.weights)
+
+    def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
+        """Leave the copies out and undo the weights."""
+        return points[:, : self.column_weights.shape[0]] / self.column_weights
+
+
+class _SquaredShares(Fixed):
+    """(batch, size) -> (batch, n_columns): squares of the whitened residual, those of a copy added."""
+
+    def __init__(self, memory: Memory) -> None:
+        features = memory.features
+        owners = np.zeros((features.heavy.size, features.weights.size), dtype=np.float32)
+        owners[np.arange(features.heavy.size), features.heavy] = 1
+        super().__init__(whitening=memory.whitening, owners=owners)
+
+    def call(self, residual: keras.KerasTensor) -> keras.KerasTensor:
+        """Whiten, square, and give each copy's share to its column."""
+        n_heavy, n_columns = self.owners.shape
+        squares = ops.square(ops.matmul(residual, self.whitening)) + LEAST_ERROR
+        if not n_heavy:
+            return squares
+        return squares[:, :n_columns] + ops.matmul(squares[:, n_columns:], self.owners)

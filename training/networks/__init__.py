@@ -1,0 +1,1 @@
+"""Autoencoders that are fitted by gradient descent."""

@@ -1,0 +1,128 @@
+"""`weights.npz`: a fitted autoencoder as plain arrays, and the autoencoder made of them again."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from detector.engine.graphs import INPUT, relative_difference
+from detector.inference import Detector
+from detector.manifest import GOLDEN_FILE, WEIGHTS_FILE, Manifest
+from training.config import FitConfig
+from training.data.columns import Layout, network_shape
+from training.data.scaling import Scaling
+from training.errors import ConfigError, ExportError
+from training.networks.architectures import Autoencoder, build_autoencoder
+from training.publishing.graphs import forget_penalties
+
+# The restored network runs in Keras, what it is held against in ONNX Runtime: see publishing.graphs. With
+# four wide layers in integers the two differ by 0.01 to 0.02.
+TOLERANCES = {"none": 1e-4, "int8": 0.1}
+_OFFSET, _SCALE, _FILL = "scaling_offset", "scaling_scale", "scaling_fill"
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A published autoencoder, ready to be fitted further."""
+
+    config: FitConfig
+    scaling: Scaling
+    autoencoder: Autoencoder
+
+
+def weight_arrays(autoencoder: Autoencoder, scaling: Scaling) -> dict[str, np.ndarray]:
+    """The content of `weights.npz`, float32: `encoder_0`, `decoder_0` ... in Keras' order; and scaling."""
+    arrays = {_OFFSET: scaling.offset, _SCALE: scaling.scale}
+    if scaling.layout is not None:
+        arrays[_FILL] = scaling.fill
+    for part in ("encoder", "decoder"):
+        weights = getattr(autoencoder, part).get_weights()
+        arrays |= {f"{part}_{position}": weight for position, weight in enumerate(weights)}
+    return {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}
+
+
+def restore(folder: Path, detector: Detector) -> Restored:
+    """The autoencoder of a published folder.
+
+    Parameters
+    ----------
+    folder : Path
+        A version folder.
+    detector : Detector
+        The same folder, loaded: its hashes have been checked.
+
+    Raises
+    ------
+    ConfigError
+        If the model has no encoder, the folder holds no weights, or those of a network that this release does
+        not build.
+    ExportError
+        If the network made of them does not encode as `encoder.onnx` does.
+    """
+    manifest = detector.manifest
+    if manifest.latent_shape is None:
+        raise ConfigError(
+            f"model {manifest.name} version {manifest.version} has no latent and so no encoder to go on "
+            "from: fit it again without --latent-dim 0"
+        )
+    if WEIGHTS_FILE not in manifest.files:
+        raise ConfigError(
+            f"model {manifest.name} version {manifest.version} has no {WEIGHTS_FILE}: fit it again with this "
+            "release, which publishes the next version, and go on from that"
+        )
+    config = configuration_of(manifest)
+    with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    autoencoder = build_autoencoder(config, network_shape(manifest))
+    for part in ("encoder", "decoder"):
+        _set_weights(getattr(autoencoder, part), part, arrays)
+    forget_penalties(autoencoder.encoder)
+    scaling = Scaling(arrays[_OFFSET], arrays[_SCALE], layout=Layout.of(manifest), fill=arrays.get(_FILL))
+    restored = Restored(config, scaling, autoencoder)
+    _check(restored, folder, detector)
+    return restored
+
+
+def configuration_of(manifest: Manifest) -> FitConfig:
+    """The configuration that a model was fitted with.
+
+    Raises
+    ------
+    ConfigError
+        If it has not the fields of this release.
+    """
+    stored = manifest.training.get("configuration")
+    known = {field.name for field in dataclasses.fields(FitConfig)}
+    if not isinstance(stored, Mapping) or not stored.keys() <= known:
+        raise ConfigError(
+            f"the configuration of model {manifest.name} version {manifest.version} is one of another release"
+        )
+    return FitConfig(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    )
+
+
+def _set_weights(model: keras.Model, part: str, arrays: Mapping[str, np.ndarray]) -> None:
+    wanted = [weight.shape for weight in model.weights]
+    weights = [arrays.get(f"{part}_{position}") for position in range(len(wanted))]
+    found = [None if weight is None else weight.shape for weight in weights]
+    if found != wanted or f"{part}_{len(wanted)}" in arrays:
+        raise ConfigError(f"{WEIGHTS_FILE} does not fit the {part} that the configuration describes")
+    model.set_weights(weights)
+
+
+def _check(restored: Restored, folder: Path, detector: Detector) -> None:
+    """The restored encoder answers for the golden samples what the published one does."""
+    with np.load(folder / GOLDEN_FILE, allow_pickle=False) as golden:
+        samples = golden[INPUT]
+    expected = detector.encode(samples)
+    latent = restored.autoencoder.encoder(restored.scaling.apply(samples), training=False).numpy()
+    difference = relative_difference(latent, expected, np.abs(expected).max())
+    tolerance = TOLERANCES[restored.config.quantize]
+    if not difference <= tolerance:
+        raise ExportError(
+            f"the network made of {WEIGHTS_FILE} differs from the published encoder by {difference:.3g} "
+            f"relative, at most {tolerance:g} is allowed"
+        )

@@ -1,0 +1,524 @@
+"""The report's charts, each as one `data:` URI: no file beside the report, no script in it."""
+
+import base64
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from training.data.series import runs
+from training.figures.stepwise import StepRun
+from training.pages.latent_plane import hull_corners
+
+NORMAL_COLOUR, ANOMALY_COLOUR, CALIBRATION_COLOUR = "#2a6f97", "#e76f51", "#9aa5b1"
+THRESHOLD_COLOUR = "#9d0208"
+MOST_POINTS = 3000
+LEGEND_PLACE = "upper right"  # the best place takes a second to find among many bars, and a warning then
+_SVG_URI = "data:image/svg+xml;base64,"
+MOST_FEATURES = 16
+MOST_CHANNELS = 4
+MOST_LINES = 8  # in a legend
+MOST_NAMES = 8  # side by side
+MOST_DIVIDED = 2000  # ends of a logarithmic axis that has room for labels between the powers
+CROWDED = 0.07  # of the plane, between names that hide each other
+MOST_PLACES = 2000  # of a line
+MOST_CHARACTERS = 40  # of a name in a chart
+
+
+def loss_chart(
+    train: Sequence[float], validation: Sequence[float], best_epoch: int, inputs: str = "clean"
+) -> str:
+    """Losses by epoch, the kept one marked; `inputs` says what the validation samples went in as."""
+    figure, axes = _figure(6.2, 3.2)
+    epochs = np.arange(1, len(train) + 1)
+    axes.plot(epochs, train, color=CALIBRATION_COLOUR, label="training (corrupted inputs)")
+    axes.plot(epochs, validation, color=NORMAL_COLOUR, label=f"validation ({inputs} inputs)")
+    axes.axvline(best_epoch, color=THRESHOLD_COLOUR, linestyle=":", label=f"kept: epoch {best_epoch}")
+    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+    _label_plainly(axes.yaxis)
+    axes.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
+    return _svg(figure)
+
+
+def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarray, threshold: float) -> str:
+    """Histograms of the scores on a logarithmic axis, with the threshold."""
+    figure, axes = _figure(6.2, 3.2)
+    scores = np.concatenate([calibration, normal, anomalies])
+    floor = max(scores[scores > 0].min(initial=threshold), threshold * 1e-6)
+    bins = np.geomspace(floor, max(scores.max(), threshold) * 1.05, 60)
+    groups = (
+        (f"calibration, normal ({calibration.size})", calibration, CALIBRATION_COLOUR),
+        (f"test, normal ({normal.size})", normal, NORMAL_COLOUR),
+        (f"test, anomalies ({anomalies.size})", anomalies, ANOMALY_COLOUR),
+    )
+    for label, values, colour in groups:
+        if values.size:
+            shares = np.full(values.size, 1 / values.size)
+            axes.hist(values.clip(floor), bins, weights=shares, color=colour, alpha=0.6, label=label)
+    axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle="--", label=f"threshold {threshold:.4g}")
+    axes.set(xscale="log", xlabel="score", ylabel="share of its split")
+    _label_plainly(axes.xaxis)
+    axes.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
+    return _svg(figure)
+
+
+def sweep_chart(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Reconstruction error against latent size: a line for each preset and noise, and that of PCA.
+
+    Parameters
+    ----------
+    trials : sequence of mapping
+        Rows of a sweep; those without figures are left out.
+    """
+    trials = [trial for trial in trials if "validation_error" in trial]
+    figure, axes = _figure(6.2, 3.6)
+    pca = sorted({(trial["latent_size"], trial["pca_error"]) for trial in trials})
+    axes.plot(*zip(*pca, strict=True), "--", color=CALIBRATION_COLOUR, marker="o", markersize=3, label="PCA")
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for trial in trials:
+        noise = "" if trial["noise"] is None else f", noise {trial['noise']:g}"
+        points = lines.setdefault(trial["preset"] + noise, [])
+        points.append((trial["latent_size"], trial["validation_error"]))
+    for name, points in sorted(lines.items()):
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=4, label=name)
+    (best,) = (trial for trial in trials if trial["outcome"].endswith("published"))
+    best = best["latent_size"], best["validation_error"]
+    axes.plot(*best, "o", markersize=12, fillstyle="none", color=THRESHOLD_COLOUR, label="published")
+    axes.set(xlabel="latent size", ylabel="error on validation samples", xscale="log")
+    sizes = sorted({size for size, _ in pca})
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
+    return _svg(figure)
+
+
+def latent_chart(
+    points: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    drawn: np.ndarray | None = None,
+) -> str:
+    """Latent vectors on a plane: for each group a colour, its convex hull and its name at its mean.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, 2)
+    groups : mapping of name to ndarray of shape (n_samples,), bool
+        All samples are one group of no name where it is empty.
+    names : sequence of two str
+        Of the axes.
+    drawn : ndarray of shape (n_drawn, 2), optional
+        Points to mark.
+    """
+    figure, axes = _figure(6.2, 4.4)
+    _draw_groups(axes, points, groups, labels=True)
+    if drawn is not None:
+        axes.scatter(*drawn.T, s=26, marker="D", color="white", edgecolors="black", linewidths=0.8, zorder=4)
+    axes.set(xlabel=names[0], ylabel=names[1])
+    return _svg(figure)
+
+
+def far_chart(points: np.ndarray, groups: Mapping[str, np.ndarray], far: np.ndarray) -> str:
+    """The same plane from farther away, with points beyond all hulls as crosses."""
+    figure, axes = _figure(3.6, 3.6)
+    _draw_groups(axes, points, groups, labels=False)
+    axes.scatter(*far.T, s=30, marker="x", color=THRESHOLD_COLOUR, zorder=4)
+    axes.set(xticks=[], yticks=[])
+    return _svg(figure)
+
+
+def _draw_groups(axes: Axes, points: np.ndarray, groups: Mapping[str, np.ndarray], *, labels: bool) -> None:
+    colours = mpl.colormaps["tab10"]
+    groups = groups or {"": np.ones(len(points), dtype=bool)}
+    for number, (name, members) in enumerate(groups.items()):
+        colour, group = colours(number % 10), points[members]
+        shown = group[np.unique(np.linspace(0, len(group) - 1, MOST_POINTS).astype(int))]
+        # As pixels: ten thousand circles make an SVG of megabytes.
+        axes.scatter(*shown.T, s=7, alpha=0.5, color=colour, linewidths=0, rasterized=True)
+        corners = hull_corners(group)
+        if corners is not None:
+            axes.fill(*corners.T, facecolor=(*colour[:3], 0.06), edgecolor=colour, linewidth=1)
+        if labels and name:
+            axes.annotate(
+                printable(name),
+                group.mean(axis=0),
+                color="black",
+                fontweight="bold",
+                fontsize=9,
+                ha="center",
+                va="center",
+                bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour},
+                zorder=5,
+            )
+    means = [points[members].mean(axis=0) for members in groups.values()]
+    if labels and _crowded(np.array(means), np.ptp(points, axis=0)):
+        axes.legend(
+            axes.collections,
+            [printable(name) for name in groups],
+            fontsize=7,
+            markerscale=2,
+            loc=LEGEND_PLACE,
+        )
+
+
+def _crowded(places: np.ndarray, span: np.ndarray) -> bool:
+    """Whether names at two of these places would hide each other."""
+    apart = np.abs(places[:, None] - places[None]) < CROWDED * span
+    return bool(np.triu(apart.all(axis=-1), 1).any())
+
+
+def picture_chart(
+    samples: np.ndarray,
+    latents: np.ndarray | None,
+    reconstructions: np.ndarray,
+    errors: np.ndarray,
+    titles: Sequence[str],
+    **limits: float,
+) -> str:
+    """Pictures above their latents, their reconstructions and their error maps, a column for each.
+
+    All error maps share one colour scale, so that a clean picture looks clean; so do all latents.
+    """
+    errors = errors if errors.ndim == 3 else errors.mean(axis=-1)
+    rows = {
+        "original": (_pixels(samples, **limits), _GREY),
+        "latent": (None if latents is None else _latent_maps(latents), _latent_colours(latents)),
+        "reconstruction": (_pixels(reconstructions, **limits), _GREY),
+        "error": (errors, {"cmap": "inferno", "vmin": 0, "vmax": np.quantile(errors, 0.999)}),
+    }
+    rows = {words: row for words, row in rows.items() if row[0] is not None}
+    figure = Figure(figsize=(1.15 * len(samples), 1.3 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(samples), squeeze=False)
+    for axes_of_row, (words, (pictures, colours)) in zip(grid, rows.items(), strict=True):
+        axes_of_row[0].set_ylabel(words, fontsize=8)
+        for axes, picture in zip(axes_of_row, pictures, strict=True):
+            axes.imshow(picture, **colours)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=7)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    return _svg(figure)
+
+
+def restoration_chart(
+    originals: np.ndarray, corrupted: np.ndarray, restored: np.ndarray, *, low: float, high: float
+) -> str:
+    """Pictures, what they were corrupted to and what became of that, a column for each; raw units."""
+    figure = Figure(figsize=(1.25 * len(originals) + 0.4, 3.9), layout="constrained")
+    grid = figure.subplots(3, len(originals), squeeze=False)
+    for axes, words in zip(grid[:, 0], ("original", "corrupted", "restored"), strict=True):
+        axes.set_ylabel(words, fontsize=8)
+    _draw_samples(grid.ravel(), np.concatenate([originals, corrupted, restored]), (low, high), True)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    return _svg(figure)
+
+
+def side_chart(
+    samples: np.ndarray,
+    latents: np.ndarray,
+    decoded: np.ndarray,
+    titles: Sequence[str],
+    limits: tuple[float, float],
+    *,
+    pictures: bool,
+    names: Sequence[str] = (),
+) -> str:
+    """Samples, their latents and what is decoded from these, a column for each.
+
+    Parameters
+    ----------
+    samples, decoded : ndarray of shape (n_samples, *sample_shape)
+    latents : ndarray of shape (n_samples, *latent_shape)
+    titles : sequence of str
+    limits : tuple of float
+        Values of black and white, or the lower and the upper edge of lines.
+    pictures : bool
+        Else the samples are rows or windows, drawn as lines.
+    names : sequence of str
+        Of the lines of a window, for the legend, which has none where they are many.
+    """
+    figure = Figure(figsize=(1.25 * len(samples) + 0.4, 3.9), layout="constrained")
+    grid = figure.subplots(3, len(samples), squeeze=False)
+    colours = _latent_colours(latents)
+    for column, (title, latent) in enumerate(zip(titles, _latent_maps(latents), strict=True)):
+        grid[0, column].set_title(title, fontsize=8)
+        grid[1, column].imshow(latent, **colours)
+    for axes, words in zip(grid[:, 0], ("original", "latent", "decoded"), strict=True):
+        axes.set_ylabel(words, fontsize=8)
+    _draw_samples([*grid[0], *grid[2]], np.concatenate([samples, decoded]), limits, pictures)
+    if 1 < len(names) <= MOST_LINES:
+        words = [printable(name) for name in names]
+        figure.legend(grid[0, 0].lines, words, loc="outside lower center", ncols=len(words), fontsize=7)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    return _svg(figure)
+
+
+def sample_chart(
+    samples: np.ndarray,
+    titles: Sequence[str],
+    limits: tuple[float, float],
+    *,
+    pictures: bool,
+    columns: int = 10,
+) -> str:
+    """Samples in rows of `columns`; `limits` and `pictures` as in `side_chart`."""
+    columns = min(columns, len(samples))
+    rows = -(-len(samples) // columns)
+    figure = Figure(figsize=(1.25 * columns + 0.2, 1.5 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    _draw_samples(grid[: len(samples)], samples, limits, pictures)
+    for axes, title in zip(grid, titles, strict=False):
+        axes.set_title(title, fontsize=7)
+    for axes in grid:
+        axes.set(xticks=[], yticks=[])
+    for axes in grid[len(samples) :]:
+        axes.set_axis_off()
+    return _svg(figure)
+
+
+def _draw_samples(
+    grid: Sequence[Axes], samples: np.ndarray, limits: tuple[float, float], pictures: bool
+) -> None:
+    if pictures:
+        for axes, picture in zip(grid, _pixels(samples, *limits), strict=True):
+            axes.imshow(picture, **_GREY)
+        return
+    margin = 0.1 * (limits[1] - limits[0]) or 1.0
+    for axes, sample in zip(grid, samples, strict=True):
+        axes.plot(sample, linewidth=0.9)
+        axes.set_ylim(limits[0] - margin, limits[1] + margin)
+
+
+_GREY = {"cmap": "gray", "vmin": 0, "vmax": 1}
+
+
+def _latent_maps(latents: np.ndarray) -> np.ndarray:
+    """Latents as pictures: a vector in rows of one length, the channels of a map as tiles."""
+    if latents.ndim == 3:
+        return latents
+    maps = latents.reshape(len(latents), *(latents.shape[1:-1] or (1, 1)), latents.shape[-1])
+    count, height, width, channels = maps.shape
+    rows = max(divisor for divisor in range(1, int(channels**0.5) + 1) if channels % divisor == 0)
+    tiles = maps.reshape(count, height, width, rows, channels // rows).transpose(0, 3, 1, 4, 2)
+    return tiles.reshape(count, rows * height, channels // rows * width)
+
+
+def _latent_colours(latents: np.ndarray | None) -> dict[str, Any]:
+    """Blue below 0, red above, the same for all."""
+    largest = 1.0 if latents is None else float(np.quantile(np.abs(latents), 0.995)) or 1.0
+    return {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
+
+
+def feature_chart(
+    samples: np.ndarray,
+    reconstructions: np.ndarray,
+    errors: np.ndarray,
+    titles: Sequence[str],
+    names: Sequence[str],
+    words: str = "standard deviations from the mean",
+) -> str:
+    """The features of a few samples in scaled units: value, reconstruction, and the error between them."""
+    largest = np.sort(np.argsort(-errors.mean(axis=0))[:MOST_FEATURES])
+    rows = np.arange(largest.size)
+    figure = Figure(figsize=(2.0 * len(samples) + 1.2, 0.24 * largest.size + 1.1), layout="constrained")
+    grid = figure.subplots(1, len(samples), sharey=True, squeeze=False)[0]
+    for axes, sample, reconstruction, title in zip(grid, samples, reconstructions, titles, strict=True):
+        actual, expected = sample[largest], reconstruction[largest]
+        axes.hlines(rows, expected, actual, color=ANOMALY_COLOUR, linewidth=3, alpha=0.5)
+        axes.plot(actual, rows, "o", color="#1d3557", markersize=4)
+        axes.plot(expected, rows, "|", color=THRESHOLD_COLOUR, markersize=9)
+        axes.set_title(title, fontsize=8)
+        axes.grid(axis="x", alpha=0.2)
+    grid[0].set_yticks(rows, [printable(names[column]) for column in largest], fontsize=7)
+    grid[0].invert_yaxis()
+    figure.supxlabel(f"{words}: ● value, | reconstruction", fontsize=8)
+    return _svg(figure)
+
+
+def window_chart(
+    samples: np.ndarray,
+    reconstructions: np.ndarray,
+    errors: np.ndarray,
+    titles: Sequence[str],
+    names: Sequence[str],
+) -> str:
+    """Windows in scaled units as lines, a column for each: value, reconstruction, and the error below.
+
+    Parameters
+    ----------
+    samples, reconstructions, errors : ndarray of shape (n_samples, window, n_channels)
+        The channels with the largest errors are drawn.
+    titles : sequence of str
+    names : sequence of str
+        Of the channels.
+    """
+    channels = _largest_channels(errors.mean(axis=(0, 1)))
+    heights = [1.3] * channels.size + [0.9]
+    figure = Figure(figsize=(1.3 * len(samples) + 0.8, sum(heights) + 0.4), layout="constrained")
+    grid = figure.subplots(len(heights), len(samples), sharex=True, sharey="row", squeeze=False)
+    for column, title in enumerate(titles):
+        grid[0, column].set_title(title, fontsize=8)
+        for axes, channel in zip(grid[:, column], channels, strict=False):
+            axes.plot(samples[column, :, channel], color=NORMAL_COLOUR, linewidth=1.1)
+            axes.plot(reconstructions[column, :, channel], color=ANOMALY_COLOUR, linewidth=1.1)
+        error = errors[column].mean(axis=-1)
+        grid[-1, column].fill_between(np.arange(error.size), error, color=THRESHOLD_COLOUR, linewidth=0)
+    for axes, channel in zip(grid[:, 0], channels, strict=False):
+        axes.set_ylabel(printable(names[channel]), fontsize=8)
+    grid[-1, 0].set_ylabel("error", fontsize=8)
+    for axes in grid.flat:
+        axes.tick_params(labelsize=6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("step of the window: blue is the value, orange the reconstruction", fontsize=8)
+    return _svg(figure)
+
+
+def step_chart(
+    samples: np.ndarray | None,
+    reconstructions: np.ndarray,
+    run: StepRun,
+    threshold: float,
+    names: Sequence[str],
+    time_of: Callable[[int], str],
+    entity_of: Callable[[int], str],
+) -> str:
+    """A series over time: its channels with their reconstruction, and its scores with the threshold.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n_steps, n_channels), scaled units, or None
+        The channels with the largest errors are drawn; none where it is None.
+    reconstructions : ndarray of shape (n_steps, n_channels), scaled units
+    run : StepRun
+        Its scores, what is flagged and what the data call anomalous, and where its parts begin.
+    threshold : float
+    names : sequence of str
+        Of the channels.
+    time_of, entity_of : callable
+        Position in the run -> text for the axis, and name of whose step it is; the names are drawn at the top
+        where they are several, and not many.
+    """
+    n_steps = len(run.score)
+    errors = np.empty(0) if samples is None else np.square(samples - reconstructions).mean(axis=0)
+    channels = _largest_channels(errors)
+    heights = [1.4] * channels.size + [2.2]
+    figure = Figure(figsize=(11.5, sum(heights) + 0.6), layout="constrained")
+    grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, channel in zip(grid, channels, strict=False):
+        _draw_line(axes, samples[:, channel], color=NORMAL_COLOUR)
+        _draw_line(axes, reconstructions[:, channel], color=ANOMALY_COLOUR)
+        axes.set_ylabel(printable(names[channel]), fontsize=8)
+    scores = grid[-1]
+    floor = max(run.score[run.score > 0].min(initial=threshold), threshold * 1e-4)
+    _draw_line(scores, run.score.clip(floor), color="#1d3557")
+    scores.axhline(threshold, color=THRESHOLD_COLOUR, linestyle="--", linewidth=1)
+    scores.set(yscale="log", xlim=(0, n_steps - 1))
+    scores.set_ylabel("score", fontsize=8)
+    _label_plainly(scores.yaxis)
+    flagged = np.flatnonzero(run.is_flagged)
+    top = np.full(flagged.size, run.score.max() * 1.5)
+    scores.plot(flagged, top, "|", color=THRESHOLD_COLOUR, markersize=6, rasterized=True)
+    for axes in grid:
+        for anomaly in runs(run.is_anomaly):
+            if run.is_anomaly[anomaly.start]:
+                axes.axvspan(anomaly.start, anomaly.stop, color=ANOMALY_COLOUR, alpha=0.2, linewidth=0)
+        for start in np.flatnonzero(np.diff(run.part)) + 1:
+            axes.axvline(start, color=CALIBRATION_COLOUR, linewidth=0.6)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    _name_entities(grid[0], run.part, entity_of)
+    places = np.unique(np.linspace(0, n_steps - 1, 6).astype(int))
+    scores.set_xticks(places, [time_of(place) for place in places])
+    return _svg(figure)
+
+
+def _name_entities(axes: Axes, part: np.ndarray, entity_of: Callable[[int], str]) -> None:
+    """Names above the first step of each entity."""
+    starts = [run_of.start for run_of in runs(part)]
+    names = [entity_of(start) for start in starts]
+    firsts = [number for number, name in enumerate(names) if number == 0 or name != names[number - 1]]
+    if 1 < len(firsts) <= MOST_NAMES:
+        for number in firsts:
+            axes.text(
+                starts[number],
+                1.02,
+                printable(names[number]),
+                transform=axes.get_xaxis_transform(),
+                fontsize=8,
+            )
+
+
+def _draw_line(axes: Axes, values: np.ndarray, color: str) -> None:
+    """A line through all values, or where they are many through the least and the largest of each few."""
+    per_place = -(-values.size // MOST_PLACES)
+    if per_place == 1:
+        axes.plot(values, color=color, linewidth=0.9)
+        return
+    starts = np.arange(0, values.size, per_place)
+    both = np.stack([np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)], axis=1)
+    axes.plot(np.repeat(starts, 2), both.ravel(), color=color, linewidth=0.7)
+
+
+def _largest_channels(errors: np.ndarray) -> np.ndarray:
+    """The channels with the largest errors, in their order."""
+    return np.sort(np.argsort(-errors)[:MOST_CHANNELS])
+
+
+def _label_plainly(axis: Axis) -> None:
+    """Label a logarithmic axis 0.01, 0.02, 0.05, a long one 0.01, 0.1.
+
+    Powers need mathematical text, and that is turned off.
+    """
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < low * MOST_DIVIDED else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _pixels(samples: np.ndarray, low: float, high: float) -> np.ndarray:
+    pixels = np.clip((samples.astype(np.float64) - low) / (high - low), 0, 1)
+    return pixels[..., 0] if pixels.shape[3:] == (1,) else pixels
+
+
+def printable(name: str) -> str:
+    """A name of the data as a chart can hold it: not too long, and nothing that XML forbids."""
+    name = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name
+    )
+    return name if len(name) <= MOST_CHARACTERS else name[: MOST_CHARACTERS - 1] + "…"
+
+
+def svg_of(uri: str) -> bytes:
+    """The content of a chart as a file of its own."""
+    return base64.b64decode(uri.removeprefix(_SVG_URI))
+
+
+def _svg(figure: Figure) -> str:
+    """An SVG as `data:` URI, the same for the same figure."""
+    buffer = io.StringIO()
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # names of the data are no formulas, whatever stands between two dollars
+    style = {"svg.hashsalt": "residual", "svg.fonttype": "none", "font.family": "sans-serif"}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # The browser has the glyphs that our font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _SVG_URI + base64.b64encode(buffer.getvalue().encode()).decode()

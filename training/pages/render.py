@@ -1,0 +1,39 @@
+"""Templates to pages, and figures to the words in them: nothing of Keras here."""
+
+import json
+from typing import Any
+
+import jinja2
+
+
+def render(template: str, figures: dict[str, Any], charts: dict[str, Any] | None = None) -> bytes:
+    """A template of this package with the figures as its names, and `charts`, each a `data:` URI."""
+    return _TEMPLATES.get_template(template).render(figures, charts=charts).encode()
+
+
+def to_json(figures: dict[str, Any]) -> bytes:
+    """The figures as a file."""
+    return (json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def figure(value: Any) -> str:
+    """A count whole, a number with its interval or four significant digits; a dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, int | str):
+        return str(value)
+    if isinstance(value, dict):
+        low, high = value["interval"]
+        return f"{value['value']:.4f} ({low:.4f} to {high:.4f})"
+    return f"{value:.4g}"
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("training.pages"),
+    autoescape=jinja2.select_autoescape(["html.jinja"]),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters["figure"] = figure
+_TEMPLATES.filters["figured"] = lambda item: (item[0], figure(item[1]))
