@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from detector.engine.graphs import SCORE, open_sessions
+from detector.files import MODEL_FILE
 from detector.inference import Detector
-from detector.manifest import MODEL_FILE
 from training.config import FitConfig
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.splits import Splits
 from training.quiet import import_tensorflow
 from training.stages import Trained, prepare, train

@@ -14,9 +14,8 @@ from detector.errors import (
     StoreError,
 )
 from detector.inference import Detector
-from detector.latents import Compressed
 from detector.manifest import Manifest
-from detector.results import Classes, Contribution, Scores
+from detector.results import Classes, Compressed, Contribution, Scores
 from detector.store import ModelStore
 
 __all__ = [

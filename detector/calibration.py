@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from detector.errors import InputError
-from detector.manifest import CONDITIONAL_PROMISE, NO_PROMISE, Threshold
+from detector.manifest import Threshold
+from detector.schema import CONDITIONAL_PROMISE, NO_PROMISE
 
 CONFIDENCE = 0.95
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from detector import manifest as contract
+from detector import files, schema
 from detector.calibration import p_values, promised_rank, select_false_discovery, threshold_at
 from detector.engine.batches import WINDOW_ERROR, Checked, run_batches, slices
 from detector.engine.checks import check_array, check_packed, position, sequence_shapes
@@ -37,9 +37,10 @@ from detector.errors import (
     NoLatent,
     NonFiniteScore,
 )
-from detector.latents import FLOAT16, FLOAT32, INT8, Compressed, check_dtype, pack, unpack
-from detector.manifest import Classifier, Manifest, Threshold, read_file, read_manifest
-from detector.results import Classes, Contribution, Scores
+from detector.files import read_file
+from detector.latents import FLOAT16, FLOAT32, INT8, check_dtype, pack, unpack
+from detector.manifest import Classifier, Manifest, Threshold, read_manifest
+from detector.results import Classes, Compressed, Contribution, Scores
 from detector.tables import MISSING_HINT, as_rows, check_cells, holds_cells, to_cell, to_numbers
 from detector.windows import SeriesWindows
 
@@ -100,11 +101,11 @@ class Detector:
         folder = Path(folder)
         manifest, digest = read_manifest(folder)
         contents = {name: read_file(folder, name, entry) for name, entry in manifest.files.items()}
-        calibration = _read_arrays(contents[contract.CALIBRATION_FILE], contract.CALIBRATION_FILE)
+        calibration = _read_arrays(contents[files.CALIBRATION_FILE], files.CALIBRATION_FILE)
         scores = _calibration_scores(calibration, manifest)
         sessions = open_sessions(contents, manifest, threads)
         detector = cls(manifest, digest, scores, sessions, _usual_error(calibration, manifest))
-        detector._self_test(_read_arrays(contents[contract.GOLDEN_FILE], contract.GOLDEN_FILE))
+        detector._self_test(_read_arrays(contents[files.GOLDEN_FILE], files.GOLDEN_FILE))
         return detector
 
     def score(
@@ -233,7 +234,7 @@ class Detector:
             manifest.sample_shape,
             "samples",
             self.feature_name,
-            missing=manifest.missing == contract.MISSING_AS_MEDIAN,
+            missing=manifest.missing == schema.MISSING_AS_MEDIAN,
             hint=MISSING_HINT,
         )
         check_cells(checked, manifest)
@@ -301,7 +302,7 @@ class Detector:
 
     def run_classifier(self, checked: Checked) -> np.ndarray:
         """Probabilities of the classes for checked samples, of a series for its windows."""
-        return self._sessions[contract.CLASSIFIER_FILE].run(checked, (PROBABILITY,))[PROBABILITY]
+        return self._sessions[files.CLASSIFIER_FILE].run(checked, (PROBABILITY,))[PROBABILITY]
 
     def name_classes(self, probability: np.ndarray) -> Classes:
         """The classes that these probabilities speak for."""
@@ -362,7 +363,7 @@ class Detector:
 
     def run_together(self, parts: Sequence[Checked], names: Sequence[str]) -> list[dict[str, np.ndarray]]:
         """The same for several requests, run as one batch."""
-        session = self._sessions[contract.MODEL_FILE]
+        session = self._sessions[files.MODEL_FILE]
         return run_batches(
             lambda samples: session.run(samples, names), parts, names, self.manifest.merge, self._block_rows()
         )
@@ -372,11 +373,11 @@ class Detector:
 
     def run_encoder(self, checked: Checked) -> np.ndarray:
         """Latent vectors of checked samples, of a series those of its windows."""
-        return self._sessions[contract.ENCODER_FILE].run(checked, (LATENT,))[LATENT]
+        return self._sessions[files.ENCODER_FILE].run(checked, (LATENT,))[LATENT]
 
     def run_decoder(self, checked: np.ndarray) -> np.ndarray:
         """Reconstructions of checked latent vectors."""
-        return self._sessions[contract.DECODER_FILE].run(checked, (RECONSTRUCTION,))[RECONSTRUCTION]
+        return self._sessions[files.DECODER_FILE].run(checked, (RECONSTRUCTION,))[RECONSTRUCTION]
 
     def judge(
         self,
@@ -481,7 +482,7 @@ class Detector:
 
     def _self_test(self, golden: Mapping[str, np.ndarray]) -> None:
         """The graphs answer for the golden samples what they answered when they were exported."""
-        manifest, file_name = self.manifest, contract.GOLDEN_FILE
+        manifest, file_name = self.manifest, files.GOLDEN_FILE
         names, decoded = [SCORE, RECONSTRUCTION, FEATURE_ERROR], self._decoded_name()
         wanted = {INPUT, *names}
         if manifest.latent_shape is not None:
@@ -495,13 +496,13 @@ class Detector:
             samples = self.check_samples(golden[INPUT])
         except InputError as error:
             raise ManifestError(f"{file_name} does not fit the manifest: {error}") from error
-        answers = {(contract.MODEL_FILE, name): values for name, values in self.run(samples, names).items()}
+        answers = {(files.MODEL_FILE, name): values for name, values in self.run(samples, names).items()}
         if manifest.latent_shape is not None:
             latent = self.run_encoder(samples)
-            answers[contract.ENCODER_FILE, LATENT] = latent
-            answers[contract.DECODER_FILE, decoded] = self.run_decoder(latent)
+            answers[files.ENCODER_FILE, LATENT] = latent
+            answers[files.DECODER_FILE, decoded] = self.run_decoder(latent)
         if manifest.classifier is not None:
-            answers[contract.CLASSIFIER_FILE, PROBABILITY] = self.run_classifier(samples)
+            answers[files.CLASSIFIER_FILE, PROBABILITY] = self.run_classifier(samples)
         for (graph, name), answer in answers.items():
             check_answer(graph, name, answer, golden[name], manifest)
 
@@ -515,7 +516,7 @@ class Detector:
 
     def _decoded_name(self) -> str:
         """What decoding a sample's latent gives: its reconstruction, unless that comes from a memory."""
-        return DECODED if self.manifest.reconstruction == contract.FROM_MEMORY else RECONSTRUCTION
+        return DECODED if self.manifest.reconstruction == schema.FROM_MEMORY else RECONSTRUCTION
 
 
 def _read_arrays(content: bytes, file_name: str) -> dict[str, np.ndarray]:
@@ -528,7 +529,7 @@ def _read_arrays(content: bytes, file_name: str) -> dict[str, np.ndarray]:
 
 def _calibration_scores(calibration: Mapping[str, np.ndarray], manifest: Manifest) -> np.ndarray:
     """The ascending calibration scores, held against the threshold that they imply."""
-    file_name, rule = contract.CALIBRATION_FILE, manifest.threshold
+    file_name, rule = files.CALIBRATION_FILE, manifest.threshold
     scores = calibration.get("score")
     if scores is None or scores.dtype != np.float64 or scores.shape != (rule.n_calibration,):
         raise ManifestError(f"{file_name} must hold score, float64 of shape ({rule.n_calibration},)")
@@ -536,12 +537,12 @@ def _calibration_scores(calibration: Mapping[str, np.ndarray], manifest: Manifes
         raise ManifestError(f"{file_name}: score must be finite, ascending and at least 0")
     if rule.confidence is not None and rule.rank > promised_rank(scores.size, rule.alpha, rule.confidence):
         raise ManifestError(
-            f"{contract.MANIFEST_FILE}: threshold.rank {rule.rank} cannot promise alpha {rule.alpha:g} with "
+            f"{files.MANIFEST_FILE}: threshold.rank {rule.rank} cannot promise alpha {rule.alpha:g} with "
             f"{scores.size} calibration samples"
         )
     if scores[scores.size - rule.rank] != rule.value:
         raise ManifestError(
-            f"{contract.MANIFEST_FILE}: threshold.value must be score {rule.rank} of {file_name}, "
+            f"{files.MANIFEST_FILE}: threshold.value must be score {rule.rank} of {file_name}, "
             f"{scores[scores.size - rule.rank]!r}, got {rule.value!r}"
         )
     return scores

@@ -1,7 +1,5 @@
 """Latents in fewer bytes: as float16, or as 8-bit integers by the offset and scale of the manifest."""
 
-import dataclasses
-
 import numpy as np
 
 from detector.errors import InputError
@@ -10,26 +8,6 @@ from detector.manifest import LatentInt8
 FLOAT32, FLOAT16, INT8 = DTYPES = ("float32", "float16", "int8")
 INT8_RANGE = (-128, 127)
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
-
-
-@dataclasses.dataclass(frozen=True)
-class Compressed:
-    """Latents as they are sent or stored, and what that costs.
-
-    Attributes
-    ----------
-    latent : ndarray of shape (n_samples, *latent_shape), float32, float16 or int8
-    ratio : float
-        Bytes of the raw samples, a pixel of a picture one byte and any other value four, over bytes of the
-        latents.
-    error : float
-        Root mean squared difference, in raw units, between the samples and the decoding of exactly these
-        latents.
-    """
-
-    latent: np.ndarray
-    ratio: float
-    error: float
 
 
 def check_dtype(dtype: str) -> str:

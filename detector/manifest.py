@@ -3,62 +3,32 @@
 import dataclasses
 import hashlib
 import json
-import re
-import struct
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from detector.errors import IntegrityError, ManifestError
-
-SCHEMA_VERSION = 3  # what this release writes
-READABLE_SCHEMAS = (1, 2, 3)
-MANIFEST_FILE = "manifest.json"
-DIGEST_FILE = "manifest.sha256"
-MODEL_FILE = "model.onnx"
-ENCODER_FILE = "encoder.onnx"
-DECODER_FILE = "decoder.onnx"
-CLASSIFIER_FILE = "classifier.onnx"
-WEIGHTS_FILE = "weights.npz"  # for `training` alone, where it is
-CALIBRATION_FILE = "calibration.npz"
-GOLDEN_FILE = "golden.npz"
-REPORT_FILE = "report.html"
-FIGURES_FILE = "report.json"
-CARD_FILE = "README.md"
-
-KINDS = ("vector", "image", "sequence")
-LATENT_VERBS = ("encode", "decode")
-CLASSIFY_VERB = "classify"
-VERBS = ("score", "denoise", *LATENT_VERBS, CLASSIFY_VERB)
-LARGEST_FLOAT32 = 3.4028234663852886e38
-NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
-CONDITIONAL_PROMISE = "calibration-conditional"
-NO_PROMISE = "none"
-
-LAST_WINDOW = "last"
-MEAN_OF_WINDOWS = "mean"
-MERGE_RULES = (LAST_WINDOW, MEAN_OF_WINDOWS)
-
-FROM_LATENT = "latent"
-FROM_MEMORY = "memory"
-
-REFUSED = "refuse"
-MISSING_AS_MEDIAN = "median"
-MISSING_RULES = (REFUSED, MISSING_AS_MEDIAN)
-OWN_CATEGORY = "own"
-UNKNOWN_RULES = (OWN_CATEGORY, REFUSED)
+from detector.files import DIGEST_FILE, MANIFEST_FILE, FileEntry, read_bytes, required_files
+from detector.schema import (
+    CLASSIFIER_FIELDS,
+    CLASSIFY_VERB,
+    FILE_FIELDS,
+    FIRST_SCHEMA,
+    FROM_LATENT,
+    LATENT_INT8_FIELDS,
+    LATENT_VERBS,
+    MERGE_RULES,
+    NO_PROMISE,
+    READABLE_SCHEMAS,
+    REFUSED,
+    SCHEMA_VERSION,
+    THRESHOLD_FIELDS,
+    VERBS,
+    Check,
+    fields_of,
+)
 
 Categories = Mapping[str, tuple[str, ...] | tuple[float, ...]]
-
-
-@dataclasses.dataclass(frozen=True)
-class FileEntry:
-    """What one file of the folder must be: `sha256`, 64 lower-case hex digits, and `size` in bytes."""
-
-    sha256: str
-    size: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,11 +196,11 @@ class Manifest:
                 f"{MANIFEST_FILE} has schema version {schema!r}, this release reads the versions "
                 + ", ".join(map(str, READABLE_SCHEMAS))
             )
-        _check_members(document, _fields_of(schema), where="")
+        _check_members(document, fields_of(schema), where="")
         threshold = document["threshold"]
-        _check_members(threshold, _THRESHOLD_FIELDS, where="threshold.")
+        _check_members(threshold, THRESHOLD_FIELDS, where="threshold.")
         for name, entry in document["files"].items():
-            _check_members(entry, _FILE_FIELDS, where=f"files[{name!r}].")
+            _check_members(entry, FILE_FIELDS, where=f"files[{name!r}].")
         members = {name: _frozen(value) for name, value in document.items()}
         members["threshold"] = Threshold(**threshold)
         members["files"] = {name: FileEntry(**entry) for name, entry in document["files"].items()}
@@ -253,7 +223,7 @@ class Manifest:
             If it holds NaN or infinity, which JSON has no words for.
         """
         document = dataclasses.asdict(self)
-        document = {name: document[name] for name in _fields_of(self.schema_version)}
+        document = {name: document[name] for name in fields_of(self.schema_version)}
         try:
             text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         except ValueError as error:
@@ -281,8 +251,8 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     ManifestError
         If the manifest cannot be read or contradicts itself.
     """
-    content = _read(folder, MANIFEST_FILE)
-    recorded = _read(folder, DIGEST_FILE)
+    content = read_bytes(folder, MANIFEST_FILE)
+    recorded = read_bytes(folder, DIGEST_FILE)
     digest = hashlib.sha256(content).hexdigest()
     if recorded != digest.encode() + b"\n":
         raise IntegrityError(
@@ -300,53 +270,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / DIGEST_FILE).write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n")
 
 
-def read_file(folder: Path, name: str, entry: FileEntry) -> bytes:
-    """The bytes of one listed file, exactly those that the manifest names.
-
-    Raises
-    ------
-    IntegrityError
-        If the file is missing, of another size or with other bytes.
-    """
-    content = _read(folder, name, size=entry.size)
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != entry.sha256:
-        raise IntegrityError(f"{name} must have SHA-256 {entry.sha256}, got {digest}")
-    return content
-
-
-def describe_files(folder: Path) -> dict[str, FileEntry]:
-    """Entries for every file of a folder but the manifest and its digest."""
-    entries = {}
-    for path in sorted(folder.iterdir()):
-        if path.name not in (MANIFEST_FILE, DIGEST_FILE):
-            content = path.read_bytes()
-            entries[path.name] = FileEntry(hashlib.sha256(content).hexdigest(), len(content))
-    return entries
-
-
-def required_files(*, latent: bool, classifier: bool = False) -> tuple[str, ...]:
-    """Names of the files that a folder holds beside its manifest and digest."""
-    files = (MODEL_FILE, CALIBRATION_FILE, GOLDEN_FILE, REPORT_FILE, FIGURES_FILE, CARD_FILE)
-    return (*files, *(ENCODER_FILE, DECODER_FILE) * latent, *(CLASSIFIER_FILE,) * classifier)
-
-
 def verbs_of(*, latent: bool, classifier: bool = False) -> tuple[str, ...]:
     """What a model can do."""
     absent = set() if latent else set(LATENT_VERBS)
     absent |= set() if classifier else {CLASSIFY_VERB}
     return tuple(verb for verb in VERBS if verb not in absent)
-
-
-def _read(folder: Path, name: str, size: int | None = None) -> bytes:
-    path = folder / name
-    try:
-        actual = path.stat().st_size
-        if size is not None and actual != size:
-            raise IntegrityError(f"{name} must have {size} bytes, got {actual}")
-        return path.read_bytes()
-    except OSError as error:
-        raise IntegrityError(f"{name} cannot be read in {folder}: {error.strerror}") from error
 
 
 def _refuse_constant(name: str) -> None:
@@ -369,167 +297,13 @@ def _frozen(value: Any) -> Any:
 
 # --- what each member must be: a test, and the words for it -------------------------------------------------
 
-Check = tuple[Callable[[Any], bool], str]
-
-
-def _is_int(value: Any, least: int = 0) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) <= sys.float_info.max  # JSON also holds integers that no float can
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and 1 <= len(value) <= 4 and all(_is_int(size, 1) for size in value)
-
-
-def _is_range(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
-
-
-def _is_strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _is_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_number, value))
-
-
-def _is_categories(value: Any) -> bool:
-    """Lists of different texts, or of different numbers that float32 can tell apart."""
-    if not isinstance(value, dict) or not value:
-        return False
-    return all(
-        isinstance(known, list)
-        and known
-        and (_is_strings(known) or (_is_numbers(known) and max(map(abs, known)) <= LARGEST_FLOAT32))
-        and len({_as_float32(item) for item in known}) == len(known)
-        for known in value.values()
-    )
-
-
-def _as_float32(value: str | float) -> str | float:
-    return value if isinstance(value, str) else struct.unpack("f", struct.pack("f", value))[0]
-
-
-def _is_counts(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_int(count, 1) for count in value.values())
-
-
-def _one_of(*words: str) -> Check:
-    return (lambda value: value in words, "one of " + ", ".join(words))
-
-
-def _or_null(check: Check) -> Check:
-    return (lambda value: value is None or check[0](value), check[1] + " or null")
-
-
-_TEXT: Check = (lambda value: isinstance(value, str), "text")
-_OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
-_FRACTION: Check = (lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")
-_POSITIVE: Check = (lambda value: _is_number(value) and value > 0, "a positive number")
-_COUNT: Check = (lambda value: _is_int(value, 1), "a positive integer")
-_SIZE: Check = (lambda value: _is_int(value), "an integer of at least 0")
-_SHAPE: Check = (_is_shape, "a list of 1 to 4 positive integers")
-_STRINGS: Check = (_is_strings, "a list of texts")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-_FIELDS: dict[str, Check] = {
-    "schema_version": _COUNT,
-    "name": (
-        lambda value: isinstance(value, str) and NAME_PATTERN.fullmatch(value) is not None,
-        f"a text that matches {NAME_PATTERN.pattern}",
-    ),
-    "version": _COUNT,
-    "kind": _one_of(*KINDS),
-    "created_at": _TEXT,
-    "verbs": (
-        lambda value: _is_strings(value) and len(set(value)) == len(value) and set(value) <= set(VERBS),
-        "a list of different words out of " + ", ".join(VERBS),
-    ),
-    "sample_shape": _SHAPE,
-    "dtype": _one_of("float32"),
-    "value_range": _or_null((_is_range, "a list of two ascending numbers")),
-    "feature_names": _or_null(_STRINGS),
-    "units": _or_null(_STRINGS),
-    "window": _or_null(_COUNT),
-    "stride": _or_null(_COUNT),
-    "latent_shape": _or_null(_SHAPE),
-    "score": _TEXT,
-    "architecture": _OBJECT,
-    "training": _OBJECT,
-    "data": _OBJECT,
-    "threshold": _OBJECT,
-    "evaluation": _OBJECT,
-    "self_test_tolerance": _FRACTION,
-    "tools": _OBJECT,
-    "files": (
-        lambda value: isinstance(value, dict) and all(map(_FILE_NAME.fullmatch, value)),
-        "an object whose keys are plain file names",
-    ),
-    "merge": _or_null(_one_of(*MERGE_RULES)),
-    "latent_int8": _or_null(_OBJECT),
-    "classifier": _or_null(_OBJECT),
-    "reconstruction": _one_of(FROM_LATENT, FROM_MEMORY),
-    "missing": _one_of(*MISSING_RULES),
-    "categories": _or_null(
-        (_is_categories, "an object of lists, each of different texts or of different float32 numbers")
-    ),
-    "unknown_category": _or_null(_one_of(*UNKNOWN_RULES)),
-}
-# Of the later fields.
-_FIRST_SCHEMA = dict.fromkeys(("merge", "latent_int8", "classifier"), 2)
-_FIRST_SCHEMA |= dict.fromkeys(("reconstruction", "missing", "categories", "unknown_category"), 3)
-
-_THRESHOLD_FIELDS: dict[str, Check] = {
-    "value": _POSITIVE,
-    "alpha": _FRACTION,
-    "promise": _one_of(CONDITIONAL_PROMISE, NO_PROMISE),
-    "confidence": _or_null(_FRACTION),
-    "rank": _COUNT,
-    "n_calibration": _COUNT,
-    "expected_rate": _FRACTION,
-}
-
-_LATENT_INT8_FIELDS: dict[str, Check] = {
-    "offset": (_is_numbers, "a list of numbers"),
-    "scale": (
-        lambda value: _is_numbers(value) and all(scale > 0 for scale in value),
-        "a list of positive numbers",
-    ),
-}
-
-_CLASSIFIER_FIELDS: dict[str, Check] = {
-    "classes": (
-        lambda value: _is_strings(value) and len(set(value)) == len(value) >= 2,
-        "a list of at least two different texts",
-    ),
-    "temperature": _POSITIVE,
-    "n_labelled": (_is_counts, "an object of positive integers"),
-    "training": _OBJECT,
-    "evaluation": _OBJECT,
-}
+FIRST_SCHEMA |= dict.fromkeys(("reconstruction", "missing", "categories", "unknown_category"), 3)
 
 # Members that are objects of their own, or null.
 _PARTS: dict[str, tuple[Callable[..., Any], dict[str, Check]]] = {
-    "latent_int8": (LatentInt8, _LATENT_INT8_FIELDS),
-    "classifier": (Classifier, _CLASSIFIER_FIELDS),
+    "latent_int8": (LatentInt8, LATENT_INT8_FIELDS),
+    "classifier": (Classifier, CLASSIFIER_FIELDS),
 }
-
-_FILE_FIELDS: dict[str, Check] = {
-    "sha256": (
-        lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
-        "64 lower-case hex digits",
-    ),
-    "size": _SIZE,
-}
-
-
-def _fields_of(schema: int) -> dict[str, Check]:
-    """The fields of a manifest of this schema version."""
-    return {name: check for name, check in _FIELDS.items() if schema >= _FIRST_SCHEMA.get(name, 1)}
 
 
 def _check_members(document: Any, fields: Mapping[str, Check], where: str) -> None:

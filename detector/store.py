@@ -14,7 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from detector.errors import StoreError
-from detector.manifest import MANIFEST_FILE, NAME_PATTERN, Manifest, read_manifest, write_manifest
+from detector.files import MANIFEST_FILE
+from detector.manifest import Manifest, read_manifest, write_manifest
+from detector.schema import NAME_PATTERN
 from detector.triton import CONFIG_FILE, config_text
 
 LABELS_FILE = "labels.json"

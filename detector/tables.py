@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from detector.errors import InputError
-from detector.manifest import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED, Manifest
+from detector.manifest import Manifest
+from detector.schema import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED
 
 MISSING_HINT = "; missing values are for models fitted with --missing median"
 UNKNOWN_HINT = "; unknown categories are for models fitted with --unknown-category own"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from detector.errors import InputError
-from detector.manifest import MEAN_OF_WINDOWS, MERGE_RULES
+from detector.schema import MEAN_OF_WINDOWS, MERGE_RULES
 
 __all__ = [
     "MERGE_RULES",

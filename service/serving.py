@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from detector import ModelStore
 from detector.engine.session import Stop
 from service.bodies import Limits
-from service.endpoints.known_heads import Heads, Readers
+from service.endpoints.base import Endpoint, ModelChoice
+from service.endpoints.known_heads import Heads
 from service.endpoints.platforms import platform_endpoints
-from service.endpoints.verbs import Endpoint, ModelChoice, verb_endpoints
+from service.endpoints.readers import Readers
+from service.endpoints.verbs import verb_endpoints
 from service.http.messages import Answer
 from service.models.registry import ModelRegistry
 from service.scoring.admission import Admission, Ticket

@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from detector import manifest as contract
 from detector.calibration import threshold_at
 from detector.engine.session import Session
-from detector.manifest import Classifier, LatentInt8, Manifest, describe_files, write_manifest
+from detector.files import describe_files
+from detector.manifest import Classifier, LatentInt8, Manifest, write_manifest
 from detector.store import ModelStore
 from detector.tables import category_values
 

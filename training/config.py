@@ -1,12 +1,11 @@
 """`FitConfig`: every hyperparameter with its default and meaning, and the flags made from them."""
 
-import argparse
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
-from detector.manifest import LAST_WINDOW, MERGE_RULES
+from detector.schema import LAST_WINDOW, MERGE_RULES
 from training import flags
 from training.errors import ConfigError
 from training.presets import PRESETS
@@ -444,33 +443,6 @@ class FitConfig:
         return dataclasses.replace(
             self, **{name: value for name, value in values.items() if getattr(self, name) is None}
         )
-
-
-def add_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """One flag for each hyperparameter but those left out; absent from the result unless given."""
-    for field in dataclasses.fields(FitConfig):
-        if "parse" not in field.metadata or field.name in without:
-            continue
-        parse, choices = field.metadata["parse"], field.metadata["choices"]
-        form = {"type": parse, "choices": choices, "metavar": parse.__name__.strip("_").upper()}
-        if choices:
-            del form["metavar"]
-        if parse is bool:
-            form = {"action": argparse.BooleanOptionalAction}
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"),
-            default=argparse.SUPPRESS,
-            help=f"{field.metadata['help']} (default: {_shown(field.default)})",
-            **form,
-        )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else str(value)
 
 
 def _require(holds: bool, name: str, words: str, value: Any) -> None:

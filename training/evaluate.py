@@ -23,14 +23,8 @@ import numpy as np
 
 from detector.inference import Detector
 from detector.store import find_folder
-from training.cli.options import (
-    add_label_flags,
-    add_series_flags,
-    command_parser,
-    print_notes,
-    print_table,
-    run_command,
-)
+from training.cli.options import add_label_flags, add_series_flags, command_parser, run_command
+from training.cli.printing import print_notes, print_table
 from training.data.for_model import Labelled, load_for
 from training.figures.metrics import evaluate, evaluate_steps, rate
 from training.figures.stepwise import flagged_stretches, run_steps

@@ -29,9 +29,10 @@ import numpy as np
 from detector.inference import Detector
 from detector.store import ModelStore, find_folder
 from training import flags
-from training.cli.options import add_series_flags, command_parser, print_notes, run_command
+from training.cli.options import add_series_flags, command_parser, run_command
+from training.cli.printing import print_notes
+from training.data.dataset import Dataset
 from training.data.for_model import read_for
-from training.data.load import Dataset
 from training.errors import DataError
 from training.quiet import import_tensorflow
 

@@ -21,18 +21,11 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from detector.store import ModelStore
-from training.cli.options import (
-    add_fit_flags,
-    command_parser,
-    configure,
-    print_notes,
-    print_published,
-    read_data,
-    run_command,
-)
+from training.cli.options import add_fit_flags, command_parser, configure, read_data, run_command
+from training.cli.printing import print_notes, print_published
 from training.config import FitConfig
 from training.data.columns import network_shape
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.presets import DEFAULT_PRESETS, PRESETS
 from training.quiet import import_tensorflow
 from training.stages import prepare, publish, train

@@ -29,7 +29,8 @@ import numpy as np
 from detector.inference import Detector
 from detector.store import find_folder
 from training import flags
-from training.cli.options import add_label_flags, add_series_flags, command_parser, print_notes, run_command
+from training.cli.options import add_label_flags, add_series_flags, command_parser, run_command
+from training.cli.printing import print_notes
 from training.data.for_model import Labelled, load_for
 from training.errors import ConfigError
 from training.pages import charts

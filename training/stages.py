@@ -12,10 +12,10 @@ import numpy as np
 from detector.calibration import promised_rank
 from detector.manifest import Manifest
 from detector.store import ModelStore
-from training.cli.options import print_notes
+from training.cli.printing import print_notes
 from training.config import FitConfig
 from training.data.columns import Layout, network_shape
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.scaling import Scaling, fit_scaling
 from training.data.splits import Splits, split_dataset
 from training.data.trimming import trim_splits, trimming_note

@@ -37,18 +37,10 @@ from detector.errors import DetectorError
 from detector.inference import Detector
 from detector.store import ModelStore
 from training import flags
-from training.cli.options import (
-    add_fit_flags,
-    command_parser,
-    configure,
-    print_notes,
-    print_published,
-    print_table,
-    read_data,
-    run_command,
-)
+from training.cli.options import add_fit_flags, command_parser, configure, read_data, run_command
+from training.cli.printing import print_notes, print_published, print_table
 from training.config import FitConfig
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.scaling import fit_scaling
 from training.data.splits import Splits
 from training.errors import ConfigError, TrainingError

@@ -33,7 +33,7 @@ from benchmarks.protocols.baselines import BASELINES, PCA_SHARE
 from benchmarks.protocols.tabular import figures
 from benchmarks.rows import Row
 from detector.engine.graphs import FEATURE_ERROR, SCORE
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.presets import DEFAULT_PRESETS
 
 OUR_PRESETS = {OURS: DEFAULT_PRESETS["image"], f"{OURS}-conv": "conv"}

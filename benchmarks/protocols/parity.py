@@ -17,7 +17,7 @@ from benchmarks.protocols.tabular import OUR_PRESETS, Table, figures, find_table
 from benchmarks.rows import Row
 from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
 from detector.engine.graphs import relative_difference
-from detector.manifest import CONDITIONAL_PROMISE
+from detector.schema import CONDITIONAL_PROMISE
 
 ALPHA = 0.05
 TOLERANCE = 1e-4

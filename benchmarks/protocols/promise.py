@@ -25,7 +25,7 @@ from benchmarks.protocols.tabular import (
 )
 from benchmarks.rows import Row
 from detector.calibration import promised_rank, threshold_of_rank
-from detector.manifest import CONDITIONAL_PROMISE
+from detector.schema import CONDITIONAL_PROMISE
 
 FITTED_SHARE, CALIBRATION_SHARE = 0.4, 0.1
 N_RESPLITS = 20

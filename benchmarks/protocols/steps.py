@@ -13,7 +13,7 @@ from benchmarks.measures.vus import find_period
 from benchmarks.protocols.base import OURS, QualityError, array_names, read_arrays
 from benchmarks.protocols.baselines import Timed, run_baseline
 from detector.windows import cut_windows, merge_scores, window_starts
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.splits import Splits
 
 CAUSAL, OFFLINE = "last", "mean"  # rules by which windows' scores become steps'

@@ -20,7 +20,7 @@ from benchmarks.measures.comparison import compare
 from benchmarks.protocols.base import OURS, DataSet, Protocol, QualityError, npz_sets, read_arrays
 from benchmarks.protocols.baselines import METHODS, PYOD_AUTOENCODER, PYOD_CONTENDER, Timed, run_baseline
 from benchmarks.rows import Row
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.presets import DEFAULT_PRESETS
 
 OUR_PRESETS = {OURS: DEFAULT_PRESETS["vector"], f"{OURS}-fast": "vector-fast", f"{OURS}-dense": "dense"}

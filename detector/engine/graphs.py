@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from detector import manifest as contract
+from detector import files
 from detector.engine.session import Session
 from detector.errors import ManifestError, ModelError
 from detector.manifest import Manifest
@@ -34,13 +34,13 @@ def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: in
         If a graph does not load, or has other tensors.
     """
     shape, latent = manifest.sample_shape, manifest.latent_shape
-    graphs = {contract.MODEL_FILE: (INPUT, shape, model_outputs(manifest))}
+    graphs = {files.MODEL_FILE: (INPUT, shape, model_outputs(manifest))}
     if latent is not None:
-        graphs[contract.ENCODER_FILE] = (INPUT, shape, {LATENT: latent})
-        graphs[contract.DECODER_FILE] = (LATENT, latent, {RECONSTRUCTION: shape})
+        graphs[files.ENCODER_FILE] = (INPUT, shape, {LATENT: latent})
+        graphs[files.DECODER_FILE] = (LATENT, latent, {RECONSTRUCTION: shape})
     if manifest.classifier is not None:
         probabilities = {PROBABILITY: (len(manifest.classifier.classes),)}
-        graphs[contract.CLASSIFIER_FILE] = (INPUT, shape, probabilities)
+        graphs[files.CLASSIFIER_FILE] = (INPUT, shape, probabilities)
     return {
         name: Session(contents[name], name, input_name, input_shape, tensors, threads)
         for name, (input_name, input_shape, tensors) in graphs.items()
@@ -81,13 +81,13 @@ def check_answer(graph: str, name: str, answer: np.ndarray, expected: np.ndarray
     """
     if expected.shape != answer.shape or expected.dtype.kind != "f":
         raise ManifestError(
-            f"{contract.GOLDEN_FILE}: {name} must hold floats of shape {answer.shape}, "
+            f"{files.GOLDEN_FILE}: {name} must hold floats of shape {answer.shape}, "
             f"got {expected.dtype} of shape {expected.shape}"
         )
     unit = manifest.threshold.value if name in (SCORE, FEATURE_ERROR) else np.abs(expected).max()
     difference = relative_difference(answer, expected, unit)
     if not difference <= manifest.self_test_tolerance:  # NaN fails too
         raise ModelError(
-            f"{graph} fails its self-test: {name} differs from {contract.GOLDEN_FILE} by "
+            f"{graph} fails its self-test: {name} differs from {files.GOLDEN_FILE} by "
             f"{difference:.3g} relative, at most {manifest.self_test_tolerance:g} is allowed"
         )

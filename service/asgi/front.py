@@ -22,20 +22,18 @@ from service.asgi.lines import LineExchange
 from service.asgi.pool import Client, Pool
 from service.asgi.rounds import Rounds
 from service.bodies import NDJSON, may_inflate
+from service.endpoints.base import Endpoint, Reader
 from service.endpoints.known_heads import Known, Repeat
 from service.endpoints.lines import HEADERS, LineReader, check_protocol
-from service.endpoints.verbs import Endpoint, Reader
 from service.http import problems
-from service.http.access import check_key
-from service.http.messages import Answer, Body, Head
+from service.http.access import check_host, check_key
+from service.http.messages import MAX_BODY_BYTES, Answer, Body, Head, to_template
 from service.http.problems import Problem
 from service.http.request_record import Exchange, open_exchange
 from service.scoring.calls import Call
 from service.serving import Serving, open_store
 from service.settings import Settings
 from service.wsgi.app import build_app
-from service.wsgi.platforms import MAX_BODY_BYTES
-from service.wsgi.routes import check_host, to_template
 
 Scope = MutableMapping[str, Any]
 

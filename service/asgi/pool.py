@@ -12,7 +12,7 @@ from typing import Protocol
 
 from detector.engine.session import Stop
 from service.asgi.body import BodyReader, ClientGone, look_at
-from service.endpoints.verbs import Reader
+from service.endpoints.base import Reader
 from service.http.messages import Answer, Body
 from service.http.request_record import Exchange
 from service.scoring.admission import Ticket

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from service.endpoints.verbs import Reader
+from service.endpoints.base import Reader
 from service.http import problems
 from service.http.messages import Answer, Body
 from service.http.request_record import Exchange

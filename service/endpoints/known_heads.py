@@ -6,15 +6,12 @@ bytes: the next request with the same is not parsed and checked once more, for n
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
-from service.endpoints.verbs import SHAPING_HEADERS, Endpoint, Reader
-from service.http.messages import Head
+from service.endpoints.base import Reader
 from service.http.problems import Problem
 from service.http.request_record import Exchange, is_id
 from service.models.registry import Model, ModelRegistry
 
-MAX_READERS = 1000
 MAX_HEADS = 1000
 # Of a head that is worth keeping.
 HEAD_BYTES = 2**11
@@ -23,33 +20,6 @@ _END = b"\r\n\r\n"
 # Fields that differ from request to request and decide nothing but the id; in lower case.
 _ID_NAME = b"\r\nx-request-id:"
 _ID, _TRACE = _ID_NAME + b" ", b"\r\ntraceparent: "
-
-
-class Readers:
-    """Readers of the heads that came lately, for as long as the same models are loaded."""
-
-    def __init__(self, models: ModelRegistry) -> None:
-        self._models = models
-        self._snapshot = models.models
-        self._kept: dict[tuple, tuple[Reader, str, str]] = {}
-
-    def find(self, path: str, query: bytes, headers: Mapping[str, str], exchange: Exchange) -> Reader | None:
-        """The reader that is kept for a head; the exchange is told its model."""
-        if self._models.models is not self._snapshot or len(self._kept) > MAX_READERS:
-            self._snapshot, self._kept = self._models.models, {}
-        kept = self._kept.get((path, query, *map(headers.get, SHAPING_HEADERS)))
-        if kept is None:
-            return None
-        reader, exchange.model, exchange.version = kept
-        return reader
-
-    def open(self, endpoint: Endpoint, head: Head, exchange: Exchange, path: Mapping[str, Any]) -> Reader:
-        """The reader for a head, kept from now on; arguments and errors as of `Endpoint.open`."""
-        kept = self._kept
-        reader = endpoint.open(head, exchange, **path)
-        key = (head.path, head.query.encode("latin-1"), *map(head.headers.get, SHAPING_HEADERS))
-        kept[key] = (reader, exchange.model, exchange.version)
-        return reader
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,16 +16,9 @@ from service.bodies import Expected, Limits, codecs
 from service.bodies.encodings import inflate
 from service.bodies.json.instances import decode_json
 from service.endpoints import open_inference
+from service.endpoints.base import Endpoint, ModelChoice, Reader, check_alpha, check_explanation, place_error
 from service.endpoints.open_inference import HEADER_LENGTH
-from service.endpoints.verbs import (
-    Call,
-    Endpoint,
-    ModelChoice,
-    Reader,
-    check_alpha,
-    check_explanation,
-    place_error,
-)
+from service.endpoints.verbs import Call
 from service.http.messages import Answer, Body, Head
 from service.http.problems import Problem
 from service.http.request_record import Exchange

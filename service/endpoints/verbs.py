@@ -5,9 +5,8 @@ Neither Flask nor a server is known here: `routes` and `front` bring the request
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -18,11 +17,11 @@ from service import answers
 from service.answers.replies import Result, reply_to
 from service.bodies import JSON, NDJSON, PNG, Decoded, Expected, Limits, Timestamp, codecs
 from service.bodies.encodings import check_identity, inflate
+from service.endpoints.base import Endpoint, ModelChoice, Reader, check_alpha, check_explanation, place_error
 from service.endpoints.lines import LineReader
 from service.http.messages import Answer, Body, Head
 from service.http.problems import Problem
 from service.http.request_record import Exchange
-from service.models.registry import ModelRegistry
 from service.scoring import verbs
 from service.scoring.calls import Call
 
@@ -34,8 +33,6 @@ PREFIXES = (
 )
 COMPRESSION_RATIO = "X-Compression-Ratio"
 RECONSTRUCTION_ERROR = "X-Reconstruction-Error"
-# Named features of one answer; a hundred thousand pictures with all their pixels would fill the memory.
-MAX_CONTRIBUTIONS = 1_000_000
 MAX_FORMS = 16  # kept of one reader
 
 
@@ -104,75 +101,6 @@ VERBS = {
     ),
     "classify": Verb(verbs.classify, "probability", needs_classifier=True),
 }
-
-
-class Reader(Protocol):
-    """Reads the bodies that come with one head: many, one after the other or at the same time.
-
-    Attributes
-    ----------
-    detector : Detector
-        The model that is asked.
-    """
-
-    detector: Detector
-
-    def __call__(self, body: Body) -> Call:
-        """The call that a body asks for; what is wrong with it is raised."""
-
-    def is_slow(self, body: Body) -> bool:
-        """Whether a small body may take long to read, though its head does not say so."""
-
-    def join(self, bodies: Sequence[Body]) -> Call | None:
-        """One call for several bodies, whose `finish` gives a list of answers; None where that cannot be."""
-
-
-class Endpoint(Protocol):
-    """One way to ask for a verb, whatever server brings the request."""
-
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> Reader:
-        """Refuse what the head alone condemns.
-
-        Parameters
-        ----------
-        head : Head
-            What is returned depends on its query and on the headers of `SHAPING_HEADERS`, on nothing else.
-        exchange : Exchange
-            Is told the model.
-        **path
-            The variable parts of the path.
-        """
-
-
-# All that an endpoint may look at, so that readers can be kept.
-SHAPING_HEADERS = ("content-type", "accept", "content-encoding", "inference-header-content-length")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelChoice:
-    """Finds the detector that a path means."""
-
-    models: ModelRegistry
-    default_model: str | None
-
-    def choose(
-        self,
-        exchange: Exchange,
-        name: str | None = None,
-        version: int | None = None,
-        label: str | None = None,
-    ) -> Detector:
-        """The loaded detector; the exchange is told its name and version."""
-        name = name or self.default_model
-        if name is None:
-            raise Problem(
-                "no-default-model",
-                "there is no default model: use /models/NAME/..., or start the service with "
-                "RESIDUAL_DEFAULT_MODEL",
-            )
-        detector = self.models.entry(name, version=version, label=label).detector
-        exchange.tell_model(detector.manifest.name, detector.manifest.version)
-        return detector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,29 +241,6 @@ def verb_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, E
         yield from ((f"{prefix}/{name}", endpoint) for prefix in PREFIXES)
 
 
-def check_alpha(detector: Detector, alpha: float | None) -> None:
-    """Refuse, before anything is run, a rate that the model's calibration cannot promise."""
-    try:
-        detector.threshold(alpha)
-    except InputError as error:
-        raise codecs.bad_option("alpha", str(error)) from error
-
-
-def check_explanation(detector: Detector, samples: np.ndarray, explain: int | str | None) -> None:
-    """Refuse an answer that would fill the memory."""
-    if not isinstance(explain, int):
-        return
-    shape = detector.manifest.sample_shape
-    n_features = shape[-1] if detector.is_series(samples) else math.prod(shape)
-    rows, wanted = len(samples), len(samples) * min(explain, n_features)
-    if wanted > MAX_CONTRIBUTIONS:
-        raise codecs.bad_option(
-            "explain",
-            f"one answer may name {MAX_CONTRIBUTIONS} contributions, explain={explain} of {rows} samples "
-            f"asks for {wanted}: send fewer samples, or explain=map",
-        )
-
-
 def _check_timestamps(detector: Detector, decoded: Decoded) -> None:
     if decoded.timestamps is None:
         return
@@ -347,19 +252,6 @@ def _check_timestamps(detector: Detector, decoded: Decoded) -> None:
     else:
         return
     raise Problem("invalid-input", sentence, [{"detail": sentence, "pointer": "/timestamps"}])
-
-
-def place_error(error: InputError, decoded: Decoded, feature_names: tuple[str, ...] | None) -> Problem:
-    """The problem of an input error, with its place in the body; a latent's columns have no names."""
-    if error.index is None:
-        return Problem("invalid-input", str(error))
-    row, *position = error.index
-    place: dict[str, Any] = {"detail": str(error), "row": row}
-    if decoded.point is not None:
-        place["pointer"] = decoded.point(error.index)
-    if len(position) == 1:
-        place["column"] = feature_names[position[0]] if feature_names else position[0]
-    return Problem("invalid-input", str(error), [place])
 
 
 def _respond(

@@ -50,3 +50,9 @@ def _sent_key(headers: Mapping[str, str]) -> str:
         if scheme.lower() == "bearer":
             return token.strip()
     return headers.get("x-api-key", "")
+
+
+def check_host(headers: Mapping[str, str], protocol: str) -> None:
+    """Refuse a request of HTTP/1.1 without Host, which servers let through (RFC 9112, section 3.2)."""
+    if "host" not in headers and protocol.endswith("1.1"):
+        raise Problem("bad-request", "a request of HTTP/1.1 must have a Host header, got none")

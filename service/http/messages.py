@@ -1,9 +1,13 @@
 """A request's head and its answer, as every server has them; neither Flask nor ASGI is known."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 
 Body = bytes | bytearray
+
+MAX_BODY_BYTES = 64 * 2**10  # of what is no request for a verb
+_RULE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,3 +51,8 @@ class Answer:
     content_type: str
     status: int = 200
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def to_template(rule: str) -> str:
+    """A rule as OpenAPI writes it: `/models/{name}`."""
+    return _RULE_ARGUMENT.sub(r"{\1}", rule)

@@ -5,6 +5,10 @@ import random
 import re
 import time
 
+import numpy as np
+
+from detector import Manifest
+
 REQUEST_ID = b"x-request-id"
 MODEL_VERSION = b"x-model-version"
 NO_SNIFF = (b"x-content-type-options", b"nosniff")
@@ -94,3 +98,22 @@ def is_id(text: str) -> bool:
 def make_id() -> str:
     """An id that no other request has; no secret. Python seeds the generator anew in every process."""
     return f"{random.getrandbits(128):032x}"
+
+
+@dataclasses.dataclass(slots=True)
+class Run:
+    """One run of a verb.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    rows : int
+    seconds : float
+    scores : ndarray of shape (rows,), float64, or None
+        Where it scored.
+    """
+
+    manifest: Manifest
+    rows: int
+    seconds: float
+    scores: np.ndarray | None

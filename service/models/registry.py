@@ -5,19 +5,18 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from detector import Detector, DetectorError, ManifestError, ModelStore, StoreError
-from detector.manifest import REPORT_FILE, read_file
+from detector.files import REPORT_FILE, read_file
 from detector.store import choose_version
+from service.http.problems import Problem
 from service.models.malloc import give_back
 
 logger = logging.getLogger(__name__)
-
 Key = tuple[str, int]  # model name, version
 Signature = tuple[tuple[str, int, int, int], ...]  # name, inode, bytes and modification time of each file
-
 LOADED = "loaded"
 FAILED = "failed"
 
@@ -313,3 +312,12 @@ def _signature(folder: Path) -> Signature:
     except OSError:
         return ()
     return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def check_ready(models: ModelRegistry, needed: Sequence[str]) -> None:
+    """Raise the problem of a store that was never read, or of needed models that do not serve."""
+    if models.unread:
+        raise Problem("not-ready", f"the store has not been read yet: {models.unread}")
+    missing = [name for name in needed if not models.serves(name)]
+    if missing:
+        raise Problem("not-ready", f"required models are not loaded: {', '.join(missing)}")

@@ -11,9 +11,10 @@ from detector import Detector, DetectorError, RunStopped, Scores
 from detector.engine.session import Stop, stopped_by
 from service.http.messages import Answer
 from service.http.problems import Problem
+from service.http.request_record import Run
 from service.scoring.calls import Call
 from service.scoring.pace import Pace
-from service.watching.pending import Ledger, Run
+from service.watching.pending import Ledger
 
 ROW_SECONDS = 1e-3  # until a run has been seen
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flask import Blueprint, Response
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -26,8 +24,7 @@ from prometheus_client.samples import Sample
 from service.models.registry import ModelRegistry
 
 if TYPE_CHECKING:
-    from service.http.request_record import Exchange
-    from service.watching.pending import Run
+    from service.http.request_record import Exchange, Run
 
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -247,14 +244,3 @@ class Metrics:
         self._count_rest()
         folder = os.environ.get(MULTIPROCESS_DIR)
         return WorkersCollector(Path(folder)) if folder else self._own
-
-
-def blueprint(metrics: Metrics) -> Blueprint:
-    """The route that Prometheus scrapes."""
-    routes = Blueprint("metrics", __name__)
-
-    @routes.get("/metrics")
-    def exposition() -> Response:
-        return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
-
-    return routes

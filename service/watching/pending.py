@@ -3,34 +3,11 @@
 Counting and logging one request takes as long as answering it; a hundred together take little more than one.
 """
 
-import dataclasses
 from collections import deque
 
-import numpy as np
-
-from detector import Manifest
-from service.http.request_record import Exchange
+from service.http.request_record import Exchange, Run
 from service.watching import logs
 from service.watching.metrics import Metrics
-
-
-@dataclasses.dataclass(slots=True)
-class Run:
-    """One run of a verb.
-
-    Attributes
-    ----------
-    manifest : Manifest
-    rows : int
-    seconds : float
-    scores : ndarray of shape (rows,), float64, or None
-        Where it scored.
-    """
-
-    manifest: Manifest
-    rows: int
-    seconds: float
-    scores: np.ndarray | None
 
 
 class Ledger:

@@ -6,8 +6,7 @@ from flask import Flask
 
 from service.serving import Serving, open_store
 from service.settings import Settings
-from service.watching import metrics
-from service.wsgi import models, openapi, routes
+from service.wsgi import metrics, models, openapi, routes
 from service.wsgi import platforms as platform_routes
 
 EXTENSION = "residual"

@@ -10,8 +10,7 @@ from flask import Blueprint, Response
 from detector import StoreError
 from service import bodies
 from service.bodies import codecs
-from service.http.problems import Problem
-from service.models.registry import Entry, Model, ModelRegistry
+from service.models.registry import Entry, Model, ModelRegistry, check_ready
 
 # Reports are made elsewhere: no script, no request, no form, no access to this origin.
 REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
@@ -62,15 +61,6 @@ def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence
         return response
 
     return routes
-
-
-def check_ready(models: ModelRegistry, needed: Sequence[str]) -> None:
-    """Raise the problem of a store that was never read, or of needed models that do not serve."""
-    if models.unread:
-        raise Problem("not-ready", f"the store has not been read yet: {models.unread}")
-    missing = [name for name in needed if not models.serves(name)]
-    if missing:
-        raise Problem("not-ready", f"required models are not loaded: {', '.join(missing)}")
 
 
 def describe_model(model: Model) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from service.bodies import codecs
 from service.endpoints.open_inference import HEADER_LENGTH
 from service.endpoints.verbs import VERBS
 from service.http import problems
+from service.version import VERSION
 from service.wsgi import openapi_platforms as platform_schemas
-
-VERSION = "0.1.0"
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"}

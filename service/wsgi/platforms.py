@@ -11,15 +11,14 @@ from service.bodies import codecs
 from service.bodies.json.members import check_members
 from service.endpoints.open_inference import EXTENSIONS, describe_model
 from service.endpoints.tensors import mistyped
+from service.http.messages import MAX_BODY_BYTES
 from service.http.problems import Problem
-from service.models.registry import Model, ModelRegistry
+from service.models.registry import Model, ModelRegistry, check_ready
+from service.version import VERSION
 from service.watching.metrics import Metrics
-from service.wsgi.models import check_ready
-from service.wsgi.openapi import VERSION
 from service.wsgi.routes import read_body
 from service.wsgi.statistics import describe_statistics
 
-MAX_BODY_BYTES = 64 * 2**10  # of what is no request for a verb
 VERSIONS = ("", "/versions/<version:version>")
 
 

@@ -1,10 +1,9 @@
 """The Flask side: an exchange around every request, endpoints as routes, errors as problems."""
 
 import contextlib
-import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Flask, Response, g, request
@@ -12,18 +11,17 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from service.bodies import NDJSON
+from service.endpoints.base import Endpoint
 from service.endpoints.lines import HEADERS, LineReader, check_protocol
-from service.endpoints.verbs import Endpoint
 from service.http import problems
-from service.http.access import check_key
-from service.http.messages import Answer, Head
+from service.http.access import check_host, check_key
+from service.http.messages import Answer, Head, to_template
 from service.http.problems import Problem
 from service.http.request_record import Exchange, open_exchange
 from service.scoring.admission import Ticket
 from service.serving import Serving
 from service.wsgi.lines import answer_lines
 
-_RULE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 _HTTP_TYPES = {
     400: "bad-request",
     404: "not-found",
@@ -47,11 +45,6 @@ class PlainNameConverter(BaseConverter):
     """A name that no verb of V1 follows: `name:verb` is another path."""
 
     regex = "[^/:]+"
-
-
-def to_template(rule: str) -> str:
-    """A rule as OpenAPI writes it: `/models/{name}`."""
-    return _RULE_ARGUMENT.sub(r"{\1}", rule)
 
 
 def register(app: Flask, serving: Serving) -> None:
@@ -86,12 +79,6 @@ def register(app: Flask, serving: Serving) -> None:
         if isinstance(error, HTTPException) and error.code in _HTTP_TYPES:
             error = _from_http(error)
         return _respond(problems.answer(error, g.exchange))
-
-
-def check_host(headers: Mapping[str, str], protocol: str) -> None:
-    """Refuse a request of HTTP/1.1 without Host, which servers let through (RFC 9112, section 3.2)."""
-    if "host" not in headers and protocol.endswith("1.1"):
-        raise Problem("bad-request", "a request of HTTP/1.1 must have a Host header, got none")
 
 
 def blueprint(serving: Serving) -> Blueprint:

@@ -15,7 +15,7 @@ from detector.calibration import (
     threshold_at,
 )
 from detector.errors import InputError
-from detector.manifest import CONDITIONAL_PROMISE, NO_PROMISE
+from detector.schema import CONDITIONAL_PROMISE, NO_PROMISE
 
 SIZES = (0, 1, 2, 58, 59, 60, 149, 298, 299, 300, 999, 2994, 2995, 5000, 20_000)
 ALPHAS = (0.001, 0.01, 0.05, 0.1, 0.18, 0.3, 0.5, 0.9, 0.999)

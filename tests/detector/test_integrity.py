@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from detector import Detector, DetectorError, IntegrityError, ManifestError, ModelError
 from detector.engine.graphs import relative_difference
-from detector.manifest import describe_files, required_files
+from detector.files import describe_files, required_files
 from tests.model_folder import linear_graphs, rewrite_manifest, write_model_folder
 
 LISTED_FILES = required_files(latent=True)

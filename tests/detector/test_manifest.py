@@ -10,21 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import IntegrityError, ManifestError
+from detector.files import FileEntry, describe_files, required_files
 from detector.manifest import (
-    MERGE_RULES,
-    MISSING_RULES,
-    UNKNOWN_RULES,
     Classifier,
-    FileEntry,
     LatentInt8,
     Manifest,
     Threshold,
-    describe_files,
     read_manifest,
-    required_files,
     verbs_of,
     write_manifest,
 )
+from detector.schema import MERGE_RULES, MISSING_RULES, UNKNOWN_RULES
 from tests.model_folder import write_model_folder
 
 FIELDS = [field.name for field in dataclasses.fields(Manifest)]

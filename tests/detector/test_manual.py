@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from detector import Manifest, ModelStore
-from detector.manifest import Classifier, FileEntry, LatentInt8, Threshold, required_files
+from detector.files import FileEntry, required_files
+from detector.manifest import Classifier, LatentInt8, Threshold
 from tests.model_folder import publish_model
 
 REPOSITORY = Path(__file__).parents[2]

@@ -302,7 +302,7 @@ def test_row_limit_counts_steps(client):
 
 def test_named_contributions_of_a_series_are_counted_by_channel(client, series, monkeypatch):
     """A step has two, a window eight."""
-    monkeypatch.setattr("service.endpoints.verbs.MAX_CONTRIBUTIONS", 39)
+    monkeypatch.setattr("service.endpoints.base.MAX_CONTRIBUTIONS", 39)
 
     body = {"instances": series.tolist(), "explain": 9}
     problem = assert_problem(client.post("/models/plant/score", json=body), 422, "invalid-option")

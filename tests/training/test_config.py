@@ -5,7 +5,8 @@ import dataclasses
 
 import pytest
 
-from training.config import FitConfig, add_flags
+from training.cli.options import add_flags
+from training.config import FitConfig
 from training.errors import ConfigError
 from training.presets import PRESETS
 

@@ -13,7 +13,7 @@ import pytest
 
 from detector import Detector, ModelStore
 from detector.calibration import promised_rank
-from detector.manifest import describe_files
+from detector.files import describe_files
 from training import fit, stages
 from training.cli import options
 from training.config import FitConfig

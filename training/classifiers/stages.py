@@ -12,20 +12,12 @@ import tensorflow as tf
 from detector.engine.graphs import INPUT, PROBABILITY, relative_difference
 from detector.engine.session import Session
 from detector.errors import ModelError
+from detector.files import CARD_FILE, CLASSIFIER_FILE, GOLDEN_FILE, describe_files
 from detector.inference import Detector
-from detector.manifest import (
-    CARD_FILE,
-    CLASSIFIER_FILE,
-    GOLDEN_FILE,
-    Classifier,
-    Manifest,
-    describe_files,
-    verbs_of,
-    write_manifest,
-)
+from detector.manifest import Classifier, Manifest, verbs_of, write_manifest
 from training.classifiers.network import ClassifierConfig, ClassifierNetwork
 from training.classifiers.probability import class_figures, deal_folds, fit_temperature
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.scaling import Scaling
 from training.errors import ExportError
 from training.networks.weights import Restored

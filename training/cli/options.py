@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import DetectorError
-from detector.manifest import MISSING_RULES, OWN_CATEGORY, REFUSED, UNKNOWN_RULES, Manifest
+from detector.schema import MISSING_RULES, OWN_CATEGORY, REFUSED, UNKNOWN_RULES
 from detector.store import check_name
 from training import flags
 from training.cli.interrupts import terminable
-from training.config import FitConfig, add_flags
+from training.config import FitConfig
 from training.data.categories import Cells
-from training.data.load import Dataset, load_dataset
+from training.data.dataset import Dataset
+from training.data.load import load_dataset
 from training.data.windowing import cut_series
 from training.errors import ConfigError, TrainingError
-from training.figures.metrics import promise_warnings
 from training.presets import DEFAULT_PRESETS
 
 # What the windows of a series depend on.
@@ -193,86 +193,28 @@ def run_command(action: Callable[[], None], interrupted: str = "nothing was writ
     return 0
 
 
-def print_notes(notes: Sequence[str]) -> None:
-    """What was assumed, on stderr."""
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell, numbers to the right; the first row is the heading."""
-    columns = [_aligned(column) for column in zip(*rows, strict=True)]
-    for cells in zip(*columns, strict=True):
-        print("  ".join(cells).rstrip())
-
-
-def _aligned(column: Sequence[str]) -> list[str]:
-    width = max(map(len, column))
-    words = any(cell[:1].isalpha() for cell in column[1:])
-    return [cell.ljust(width) if words else cell.rjust(width) for cell in column]
-
-
-def print_published(published: Path, manifest: Manifest) -> None:
-    """A warning where the promise is broken; where the model is, its promise, its test figures, what next."""
-    threshold, evaluation = manifest.threshold, manifest.evaluation
-    for warning in promise_warnings(threshold, evaluation):
-        print(f"warning: {warning}")
-    print(f"published: {published}")
-    if threshold.confidence is None:
-        promise = f"no promise, {threshold.expected_rate:.4f} of normal samples flagged on average"
-    else:
-        promise = (
-            f"at most {threshold.alpha:g} of normal samples flagged, with {threshold.confidence:g} "
-            f"confidence; {threshold.expected_rate:.4f} expected"
+def add_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """One flag for each hyperparameter but those left out; absent from the result unless given."""
+    for field in dataclasses.fields(FitConfig):
+        if "parse" not in field.metadata or field.name in without:
+            continue
+        parse, choices = field.metadata["parse"], field.metadata["choices"]
+        form = {"type": parse, "choices": choices, "metavar": parse.__name__.strip("_").upper()}
+        if choices:
+            del form["metavar"]
+        if parse is bool:
+            form = {"action": argparse.BooleanOptionalAction}
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"),
+            default=argparse.SUPPRESS,
+            help=f"{field.metadata['help']} (default: {_shown(field.default)})",
+            **form,
         )
-    print(f"threshold: {threshold.value:.6g} ({promise}; {threshold.n_calibration} calibration samples)")
-    if "quantization" in manifest.training:
-        print(f"int8: {_quantization_words(manifest.training['quantization'])}")
-    for name in ("false_alarm_rate", "recall", "roc_auc", "average_precision"):
-        figure = evaluation[name]
-        if figure is not None:
-            low, high = figure["interval"]
-            print(f"test {name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
-    print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies")
-    if evaluation.get("baselines"):
-        print(f"baselines, ROC AUC: {_baseline_words(evaluation['baselines'])}")
-    if evaluation.get("steps"):
-        print(f"test steps, scored as a whole series: {_step_words(evaluation['steps'])}")
-    print(f"report: {published / 'report.html'}")
-    store, name = published.parent.parent, published.parent.name
-    settings = f"RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL={name}"
-    print(f"next: {settings} {_gunicorn()} -c deploy/gunicorn.conf.py")
 
 
-def _quantization_words(figures: Mapping[str, Any]) -> str:
-    """What computing in integers changes and saves."""
-    speed = ", ".join(f"{each['times']:g} times at {each['rows']} rows" for each in figures["speed_up"])
-    return (
-        f"{figures['agreement']:.4f} of {figures['decisions']} decisions on the calibration split are those "
-        f"of float; beside its speed {speed.replace(' 1 rows', ' 1 row')}"
-    )
-
-
-def _baseline_words(comparison: Mapping[str, Any]) -> str:
-    """The figure of each baseline, and the model's own on the same samples."""
-    figures = {name: figure["roc_auc"]["value"] for name, figure in comparison["methods"].items()}
-    own = comparison["own"]["roc_auc"]["value"]
-    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) + f"; this model {own:.4f}"
-
-
-def _step_words(steps: Mapping[str, Any]) -> str:
-    """The figures of steps that there are."""
-    words = {
-        "false_alarm_rate_clear": f"flagged {{:.4f}} of the {steps['n_clear']} clear of anomalies",
-        "recall": f"flagged {{:.4f}} of the {steps['n_anomalies']} anomalous ones",
-        "roc_auc": "ROC AUC of all {:.4f}",
-    }
-    return ", ".join(text.format(steps[name]) for name, text in words.items() if steps[name] is not None)
-
-
-def _gunicorn() -> str:
-    """The gunicorn beside this Python, which need not be on the path."""
-    beside = Path(sys.executable).with_name("gunicorn")
-    if not beside.exists():
-        return "gunicorn"
-    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from detector.manifest import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED, Categories, Manifest
+from detector.manifest import Categories, Manifest
+from detector.schema import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED
 from detector.tables import MOST_NAMED, UNKNOWN_HINT, category_values
 from training.errors import DataError
 

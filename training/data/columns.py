@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.manifest import MISSING_AS_MEDIAN, OWN_CATEGORY, Categories, Manifest
+from detector.manifest import Categories, Manifest
+from detector.schema import MISSING_AS_MEDIAN, OWN_CATEGORY
 from detector.tables import category_values
 
 if TYPE_CHECKING:
-    from training.data.load import Dataset
+    from training.data.dataset import Dataset
 
 
 @dataclasses.dataclass(frozen=True)

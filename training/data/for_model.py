@@ -8,8 +8,8 @@ import numpy as np
 from detector.inference import Detector
 from detector.manifest import Manifest
 from training.data.categories import Cells
-from training.data.load import ANOMALY, NORMAL, Dataset, load_dataset
-from training.data.series import Cut
+from training.data.dataset import Cut, Dataset
+from training.data.load import ANOMALY, NORMAL, load_dataset
 from training.data.tables import TABLE_SUFFIXES, column_names
 from training.data.windowing import whole_windows
 from training.errors import DataError

@@ -1,10 +1,6 @@
 """A path or a name -> samples, labels and what is known of them."""
 
-import contextlib
-import dataclasses
-import hashlib
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,102 +8,18 @@ import numpy as np
 
 from detector.errors import InputError
 from detector.images import read_image
-from detector.manifest import KINDS, REFUSED, Categories
+from detector.manifest import Categories
+from detector.schema import KINDS
+from training.data.built_in import BUILT_IN, train_and_test
 from training.data.categories import Cells, numeric_categories
-from training.data.series import Cut, Timeline, Windows, time_text
+from training.data.dataset import Dataset, Source
+from training.data.kinds import as_kind, assumed_range, check_kind, check_range, choose_kind
+from training.data.series import Timeline, time_text
 from training.data.tables import TABLE_SUFFIXES, Table, label_texts, missing_labels, read_table, row_words
 from training.errors import DataError
-from training.quiet import import_tensorflow
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 NORMAL, ANOMALY = "0", "1"
-FLOAT32 = np.finfo(np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Samples in raw units and which of them are normal.
-
-    Attributes
-    ----------
-    samples : ndarray, or Windows, of shape (n_samples, *sample_shape)
-        float32, or uint8 for 8-bit pictures. Of a series its steps, until `cutting.cut_series` makes windows.
-    is_anomaly : ndarray of shape (n_samples,), bool
-    labels : ndarray of shape (n_samples,), str, or None
-        As the data have them; they colour reports.
-    held_out : ndarray of shape (n_samples,), bool
-        Samples that the data name as their test split: never anything else.
-    kind : str
-        `vector`, `image` or `sequence`.
-    value_range : tuple of float, or None
-        Lowest and highest raw value, of pictures always and of other samples where it is known.
-    feature_names : tuple of str, or None
-    source : str
-        File or built-in name, without folders.
-    normal_label : str or None
-        The label that was named as the normal one.
-    provenance : str or None
-        Where a built-in data set comes from, and its licence.
-    notes : tuple of str
-        What was assumed, a sentence each.
-    timeline : Timeline, or None
-        Of a series.
-    cut : Cut, or None
-        How the windows were cut from a series.
-    missing : str
-        `median` where a value of a row may be missing: it is NaN.
-    categories : mapping of str to tuple, or None
-        Of the features that are categories; the samples have them as numbers.
-    unknown_category : str or None
-        What another category is.
-    """
-
-    samples: np.ndarray | Windows
-    is_anomaly: np.ndarray
-    labels: np.ndarray | None
-    held_out: np.ndarray
-    kind: str
-    value_range: tuple[float, float] | None
-    feature_names: tuple[str, ...] | None
-    source: str
-    normal_label: str | None = None
-    provenance: str | None = None
-    notes: tuple[str, ...] = ()
-    timeline: Timeline | None = None
-    cut: Cut | None = None
-    missing: str = REFUSED
-    categories: Categories | None = None
-    unknown_category: str | None = None
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
-        return self.samples.shape[1:]
-
-    def fingerprint(self) -> str:
-        """SHA-256 over shape, dtype, samples and anomalies: 64 hex digits; of windows their series'."""
-        if self.cut is not None:
-            return self.cut.series.fingerprint()
-        digest = hashlib.sha256(f"{self.samples.shape} {self.samples.dtype.str}".encode())
-        digest.update(np.ascontiguousarray(self.samples).data)
-        digest.update(self.is_anomaly.tobytes())
-        return digest.hexdigest()
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """What was read, before it is decided what is normal."""
-
-    samples: np.ndarray
-    labels: np.ndarray | None = None
-    n_held_out: int = 0  # at the end
-    feature_names: tuple[str, ...] | None = None
-    value_range: tuple[float, float] | None = None
-    normal_label: str | None = None
-    provenance: str | None = None
-    notes: tuple[str, ...] = ()
-    timeline: Timeline | None = None
-    categories: Categories | None = None
 
 
 def load_dataset(
@@ -240,13 +152,13 @@ def _take_as(
     if source.timeline is not None:
         kind = "sequence"
         samples = samples.astype(np.float32, copy=False)
-        _check_range(samples, value_range)
+        check_range(samples, value_range)
     else:
-        kind = _choose_kind(samples, value_range, kinds)
-        samples, notes = _as_kind(samples, kind)
-        _check_kind(samples, kind, value_range)
+        kind = choose_kind(samples, value_range, kinds)
+        samples, notes = as_kind(samples, kind)
+        check_kind(samples, kind, value_range)
     if value_range is None and (kind == "image" or samples.dtype == np.uint8):
-        value_range, range_notes = _assumed_range(samples[: len(samples) - source.n_held_out])
+        value_range, range_notes = assumed_range(samples[: len(samples) - source.n_held_out])
         notes += range_notes
     return samples, kind, value_range, notes
 
@@ -319,7 +231,7 @@ def _read_arrays(path: Path, *, is_series: bool) -> Source:
     if "X" in arrays:
         return Source(_real(arrays, "X", path), _labels(arrays, "y", "X", path))
     if {"x_train", "x_test"} <= arrays.keys():
-        return _train_and_test(
+        return train_and_test(
             _real(arrays, "x_train", path),
             _labels(arrays, "y_train", "x_train", path),
             _real(arrays, "x_test", path),
@@ -341,20 +253,6 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
             return dict(archive)
     except Exception as error:  # numpy leaks SyntaxError, TokenError and zipfile's own errors here
         raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
-
-
-def _train_and_test(
-    x_train: np.ndarray, y_train: np.ndarray | None, x_test: np.ndarray, y_test: np.ndarray | None
-) -> Source:
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise DataError(
-            "x_train and x_test must have samples of one shape, "
-            f"got {x_train.shape[1:]} and {x_test.shape[1:]}"
-        )
-    if (y_train is None) != (y_test is None):
-        raise DataError("y_train and y_test must both be there, or neither")
-    labels = None if y_train is None else np.concatenate([y_train, y_test])
-    return Source(np.concatenate([x_train, x_test]), labels, n_held_out=len(x_test))
 
 
 def _real(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
@@ -413,146 +311,6 @@ def _folder_labels(paths: Sequence[Path]) -> np.ndarray | None:
             f"got {outside[0]} beside {inside}"
         )
     return None if outside else np.array([path.parts[0] for path in paths])
-
-
-def _digits() -> Source:
-    from sklearn.datasets import load_digits  # imports take a second each: only for what is asked for
-
-    digits = load_digits()
-    return Source(
-        digits.images,
-        digits.target,
-        value_range=(0.0, 16.0),
-        provenance=(
-            "The data are the 8x8 digits that scikit-learn ships: the test part of Optical Recognition of "
-            "Handwritten Digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, "
-            "https://doi.org/10.24432/C50P49, licence CC BY 4.0."
-        ),
-    )
-
-
-def _breast_cancer() -> Source:
-    from sklearn.datasets import load_breast_cancer
-
-    data = load_breast_cancer()
-    names = tuple(str(name).replace(" ", "_") for name in data.feature_names)
-    return Source(
-        data.data,
-        data.target_names[data.target],
-        feature_names=names,
-        normal_label="benign",
-        provenance=(
-            "The data are Breast Cancer Wisconsin (Diagnostic), as scikit-learn ships them, by W. Wolberg, "
-            "O. Mangasarian, N. Street and W. Street, UCI Machine Learning Repository, 1993, "
-            "https://doi.org/10.24432/C5DW2B, licence CC BY 4.0."
-        ),
-    )
-
-
-def _from_keras(name: str) -> Callable[[], Source]:
-    def load() -> Source:
-        import_tensorflow()
-        import keras
-
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # it announces its download there
-                (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-        except Exception as error:  # a plain Exception with the address that could not be reached
-            raise DataError(
-                f"{name} could not be downloaded ({error}); give a local file instead: --data PATH/{name}.npz"
-            ) from error
-        return _train_and_test(x_train, y_train, x_test, y_test)
-
-    return load
-
-
-BUILT_IN: dict[str, Callable[[], Source]] = {
-    "digits": _digits,
-    "breast-cancer": _breast_cancer,
-    "mnist": _from_keras("mnist"),
-    "fashion-mnist": _from_keras("fashion_mnist"),
-    "cifar10": _from_keras("cifar10"),
-}
-
-
-def _choose_kind(samples: np.ndarray, value_range: tuple[float, float] | None, kinds: Sequence[str]) -> str:
-    """The data's own kind where it may be taken, else the preferred one."""
-    if len(kinds) == 1:
-        return kinds[0]
-    if samples.ndim == 2:
-        own = "vector"
-    elif samples.ndim in (3, 4) and (samples.dtype == np.uint8 or value_range is not None):
-        own = "image"
-    else:
-        raise DataError(
-            f"name the kind with --kind: samples of shape {samples.shape[1:]} and type {samples.dtype} could "
-            "be pictures or sequences"
-        )
-    return own if own in kinds else kinds[0]
-
-
-def _as_kind(samples: np.ndarray, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Samples in the form of a kind, and a note where that is not the form that they came in."""
-    shape = samples.shape[1:]
-    if kind == "vector" and len(shape) > 1:
-        rows = samples.reshape(len(samples), -1)
-        return rows, (f"samples of shape {shape} are taken as rows of {rows.shape[1]} features",)
-    if kind == "sequence" and len(shape) == 3:
-        windows = samples.reshape(len(samples), shape[0], -1)
-        return windows, (
-            f"samples of shape {shape} are taken as {shape[0]} steps of {windows.shape[2]} channels",
-        )
-    if kind == "sequence" and len(shape) == 1:
-        return samples[..., np.newaxis], ()
-    return samples, ()
-
-
-def _check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float] | None) -> None:
-    """Refuse samples that cannot be of this kind, and a value range that cannot be theirs."""
-    shape = samples.shape[1:]
-    if kind == "vector":
-        _check_range(samples, value_range)
-        return
-    if kind == "sequence":
-        if len(shape) != 2 or shape[0] < 2:
-            raise DataError(f"a window has shape (steps, channels), two steps at least, got {shape}")
-        _check_range(samples, value_range)
-        return
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
-        raise DataError(f"a picture has shape (height, width) or (height, width, 3), got {shape}")
-    if min(shape[:2]) < 2:
-        raise DataError(
-            f"a picture must have at least 2 x 2 pixels, got shape {shape}: fit it as --kind vector"
-        )
-    _check_range(samples, value_range)
-
-
-def _check_range(samples: np.ndarray, value_range: tuple[float, float] | None) -> None:
-    if value_range is None:
-        return
-    low, high = value_range
-    with np.errstate(over="ignore", invalid="ignore"):
-        span = np.float32(high) - np.float32(low)
-    if not FLOAT32.tiny <= span <= FLOAT32.max:  # NaN is not between them either
-        raise DataError(
-            f"--value-range must be two ascending numbers that float32 can tell apart, got {low:g},{high:g}"
-        )
-    if samples.min() < low or samples.max() > high:
-        raise DataError(
-            f"samples must lie within the value range {low:g} to {high:g}, "
-            f"got {samples.min():g} to {samples.max():g}"
-        )
-
-
-def _assumed_range(samples: np.ndarray) -> tuple[tuple[float, float], tuple[str, ...]]:
-    """The value range of pictures that came without one, and the note that it was assumed."""
-    if samples.dtype == np.uint8:
-        return (0.0, 255.0), ()
-    low, high = float(samples.min()), float(samples.max())
-    if low == high:
-        raise DataError("every pixel of every picture has the same value: there is nothing to learn")
-    note = f"black and white are the values {low:g} and {high:g} of the data; name others with --value-range"
-    return (low, high), (note,)
 
 
 def _anomalies(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from training.data.columns import Layout
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.errors import DataError
 
 # Far enough to be as anomalous as can be, near enough that squares and sums stay finite in float32.

@@ -9,7 +9,7 @@ import numpy as np
 from detector.windows import cut_windows
 
 if TYPE_CHECKING:
-    from training.data.load import Dataset
+    pass
 
 GAP = 10  # usual steps in time; after a longer one a new stretch begins
 
@@ -128,28 +128,6 @@ class Windows:
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """How windows were cut from a series.
-
-    Attributes
-    ----------
-    series : Dataset
-        Its samples are the steps.
-    split_of : ndarray of shape (n_windows,), int
-        The split of each window: 0 train, 1 validation, 2 calibration, 3 test.
-    test_parts : tuple of slice
-        The steps of the test split, each part without a gap and at least a window long.
-    training_stride : int
-        Steps from one window to the next where the network is fitted.
-    """
-
-    series: "Dataset"
-    split_of: np.ndarray
-    test_parts: tuple[slice, ...]
-    training_stride: int
 
 
 def time_text(time: np.generic) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.calibration import smallest_calibration
 from training.config import FitConfig
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.errors import DataError
 
 LEAST_TRAIN = 16

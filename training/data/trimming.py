@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.scaling import Scaling
 from training.data.splits import LEAST_TRAIN, Splits
 from training.errors import DataError

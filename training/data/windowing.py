@@ -8,8 +8,8 @@ import numpy as np
 
 from detector.calibration import smallest_calibration
 from training.config import FitConfig
-from training.data.load import Dataset
-from training.data.series import Cut, Timeline, Windows, describe_windows, runs, time_text
+from training.data.dataset import Cut, Dataset
+from training.data.series import Timeline, Windows, describe_windows, runs, time_text
 from training.data.splits import (
     COMFORTABLE_CALIBRATION,
     COMFORTABLE_SHARE,

@@ -9,7 +9,7 @@ import numpy as np
 from detector.inference import RECONSTRUCTION, SCORE, Detector
 from detector.manifest import Manifest
 from detector.windows import merge_scores, window_starts
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.series import describe_windows, runs
 
 

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from training.memories.rows import LEAST_WEIGHT, attention_width, find_prototypes, nearest_prototypes
+from training.memories.prototypes import LEAST_WEIGHT, attention_width, find_prototypes, nearest_prototypes
 
 # Standard deviations of the two Gaussians, in sides of the picture. Chosen on MNIST's digits 2, 3, 5 and 8 as
 # the normal one, where half as much of the first and half or twice of the second cost up to 0.01 ROC AUC; on

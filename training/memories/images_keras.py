@@ -14,9 +14,9 @@ from training.memories.images import (
     search_matrices,
     standardise,
 )
+from training.memories.layers import LEAST_ERROR, Fixed, least_rows_of
 from training.memories.patches import MOST_TIMES_USUAL, Details, fit_details
-from training.memories.rows import LEAST_WEIGHT
-from training.memories.rows_keras import LEAST_ERROR, Fixed, least_rows_of
+from training.memories.prototypes import LEAST_WEIGHT
 
 
 def remember_pictures(samples: np.ndarray, config: FitConfig) -> keras.Model:

@@ -8,11 +8,10 @@ from keras import layers, ops
 
 from training.config import FitConfig
 from training.errors import ConfigError
-from training.memories.rows import LEAST_WEIGHT, Features, Memory, fit_memory, tie_breaks
+from training.memories.layers import LEAST_ERROR, Attention, Fixed, least_rows_of
+from training.memories.rows import Features, Memory, fit_memory
 
-LEAST_ERROR = 1e-4  # of a feature: exact copies of a prototype have errors that are rounding, else
 MOST_VALUES = 4096  # of a sample: its whitening is a matrix of the square of that, 64 MiB
-ROWS_OF_PRIVATE_PROTOTYPES = 3  # with --no-samples no prototype is a sample
 
 
 def remember(samples: np.ndarray, config: FitConfig) -> keras.Model:
@@ -31,11 +30,6 @@ def remember(samples: np.ndarray, config: FitConfig) -> keras.Model:
         )
     memory = fit_memory(flat, config.prototypes, config.neighbours, config.seed, least_rows_of(config))
     return memory_network(memory, samples.shape[1:])
-
-
-def least_rows_of(config: FitConfig) -> int:
-    """How many samples a prototype is the mean of, at least."""
-    return 1 if config.samples else ROWS_OF_PRIVATE_PROTOTYPES
 
 
 def memory_network(memory: Memory, sample_shape: tuple[int, ...]) -> keras.Model:
@@ -57,21 +51,6 @@ def memory_network(memory: Memory, sample_shape: tuple[int, ...]) -> keras.Model
     error = _SquaredShares(memory)(residual)
     outputs = [layers.Reshape(sample_shape)(values) for values in (reconstruction, error)]
     return keras.Model(samples, outputs, name="memory")
-
-
-class Fixed(layers.Layer):
-    """A layer whose weights are known when it is made."""
-
-    def __init__(self, **arrays: np.ndarray) -> None:
-        super().__init__(trainable=False)
-        self._arrays = arrays
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make a weight of each array, an attribute of its name."""
-        for name, array in self._arrays.items():
-            weight = self.add_weight(shape=array.shape, name=name, trainable=False)
-            weight.assign(array)
-            setattr(self, name, weight)
 
 
 class _Columns(Fixed):
@@ -99,40 +78,6 @@ class _Columns(Fixed):
         beyond = values - ops.take(self.anchors, piece)
         copies = ops.take(self.levels, piece) + ops.take(self.slopes, piece) * beyond
         return ops.concatenate([columns, copies], axis=1)
-
-
-class Attention(Fixed):
-    """What `training.memories.rows.recall` leaves of points: (batch, size) -> (batch, size)."""
-
-    def __init__(self, memory: Memory) -> None:
-        handicaps = tie_breaks(len(memory.prototypes), memory.width)
-        halves = (np.square(memory.prototypes.astype(np.float64)).sum(axis=1) + handicaps) / 2
-        super().__init__(
-            prototypes=memory.prototypes,
-            keys=np.ascontiguousarray(memory.prototypes.T),
-            halves=halves.astype(np.float32),
-            handicaps=handicaps,
-        )
-        self._neighbours = memory.neighbours
-        self._sharpness = np.float32(0.5 / memory.width**2)
-        # Sums as products: their rounding does not depend on a row's place in the batch.
-        self._sum_values = np.ones((memory.prototypes.shape[1], 1))
-        self._sum_neighbours = np.ones((memory.neighbours, 1), dtype=np.float32)
-
-    def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
-        """Points less the weighted mean of their nearest prototypes."""
-        closeness = ops.matmul(points, self.keys) - self.halves  # (batch, n_prototypes)
-        _, nearest = ops.top_k(closeness, self._neighbours, sorted=False)
-        # Of differences, since near a prototype they are far smaller than the points and their rounding.
-        beyond = points[:, None, :] - ops.take(self.prototypes, nearest, axis=0)  # (batch, neighbours, size)
-        # In double precision: where all are nearly as far, their weights are what little is left of them.
-        squares = ops.matmul(ops.square(ops.cast(beyond, "float64")), self._sum_values)[:, :, 0]
-        squares = squares + ops.cast(ops.take(self.handicaps, nearest), "float64")
-        farther = ops.cast(squares - ops.min(squares, axis=1, keepdims=True), "float32")
-        weights = ops.exp(-self._sharpness * farther)
-        weights = weights - ops.min(weights, axis=1, keepdims=True) + LEAST_WEIGHT
-        weights = weights / ops.matmul(weights, self._sum_neighbours)
-        return ops.matmul(weights[:, None, :], beyond)[:, 0]
 
 
 class _Scaled(Fixed):

@@ -15,7 +15,13 @@ import dataclasses
 
 import numpy as np
 
-from training.memories.rows import LEAST_RESIDUAL, attention_width, find_prototypes, normal_residuals, recall
+from training.memories.prototypes import (
+    LEAST_RESIDUAL,
+    attention_width,
+    find_prototypes,
+    normal_residuals,
+    recall,
+)
 
 # Of the covariance, the rest being the unit matrix. Windows and steps were measured: VUS-PR of SMAP and MSL
 # falls from 0.75 to 0.70 where it is 0.9 over time, and where the residual of windows is whitened, too.

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from training.config import FitConfig
-from training.memories.rows_keras import LEAST_ERROR, Attention, Fixed, least_rows_of
+from training.memories.layers import LEAST_ERROR, Attention, Fixed, least_rows_of
 from training.memories.windows import WindowMemory, fit_window_memory
 
 

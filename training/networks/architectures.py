@@ -478,3 +478,9 @@ _BUILDERS: dict[str, Callable[[FitConfig, tuple[int, ...]], Autoencoder]] = {
     "lstm": _lstm,
     "bilstm": _bilstm,
 }
+
+
+def forget_penalties(model: keras.Model) -> None:
+    """Take the penalties on activations off a fitted network: tf2onnx fails on what they add to its graph."""
+    for layer in model.layers:
+        layer.activity_regularizer = None

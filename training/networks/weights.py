@@ -8,14 +8,14 @@ import keras
 import numpy as np
 
 from detector.engine.graphs import INPUT, relative_difference
+from detector.files import GOLDEN_FILE, WEIGHTS_FILE
 from detector.inference import Detector
-from detector.manifest import GOLDEN_FILE, WEIGHTS_FILE, Manifest
+from detector.manifest import Manifest
 from training.config import FitConfig
 from training.data.columns import Layout, network_shape
 from training.data.scaling import Scaling
 from training.errors import ConfigError, ExportError
-from training.networks.architectures import Autoencoder, build_autoencoder
-from training.publishing.graphs import forget_penalties
+from training.networks.architectures import Autoencoder, build_autoencoder, forget_penalties
 
 # The restored network runs in Keras, what it is held against in ONNX Runtime: see publishing.graphs. With
 # four wide layers in integers the two differ by 0.01 to 0.02.

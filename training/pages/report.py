@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from detector.engine.graphs import FEATURE_ERROR, LATENT, RECONSTRUCTION, SCORE
-from detector.manifest import CARD_FILE, FIGURES_FILE, REPORT_FILE
-from training.data.load import Dataset
+from detector.files import CARD_FILE, FIGURES_FILE, REPORT_FILE
+from training.data.dataset import Dataset
 from training.data.scaling import Scaling
 from training.figures.stepwise import StepRun
 from training.networks.fitting import History

@@ -8,7 +8,8 @@ import numpy as np
 from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
 from detector.engine.graphs import FEATURE_ERROR, LATENT, SCORE, open_sessions
 from detector.inference import Detector
-from detector.manifest import CONDITIONAL_PROMISE, NO_PROMISE, Manifest, Threshold
+from detector.manifest import Manifest, Threshold
+from detector.schema import CONDITIONAL_PROMISE, NO_PROMISE
 from training.config import FitConfig
 from training.errors import TrainingError
 from training.networks.collapse import check_spread

@@ -10,22 +10,13 @@ from typing import Any
 import numpy as np
 
 from detector.engine.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE, open_sessions
+from detector.files import CALIBRATION_FILE, GOLDEN_FILE, WEIGHTS_FILE, describe_files
 from detector.inference import Detector
 from detector.latents import DTYPES, fit_int8
-from detector.manifest import (
-    CALIBRATION_FILE,
-    FROM_LATENT,
-    FROM_MEMORY,
-    GOLDEN_FILE,
-    WEIGHTS_FILE,
-    Manifest,
-    Threshold,
-    describe_files,
-    verbs_of,
-    write_manifest,
-)
+from detector.manifest import Manifest, Threshold, verbs_of, write_manifest
+from detector.schema import FROM_LATENT, FROM_MEMORY
 from training.config import FitConfig
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.scaling import Scaling
 from training.data.splits import Splits
 from training.figures.baselines import baseline_notes, compare_baselines

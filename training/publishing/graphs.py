@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import keras
 import numpy as np
 import onnx
 import tensorflow as tf
@@ -21,11 +20,12 @@ from detector.engine.graphs import (
     relative_difference,
 )
 from detector.errors import ModelError
-from detector.manifest import DECODER_FILE, ENCODER_FILE, MODEL_FILE, Manifest
+from detector.files import DECODER_FILE, ENCODER_FILE, MODEL_FILE
+from detector.manifest import Manifest
 from training.config import FitConfig
 from training.data.scaling import Scaling
 from training.errors import ExportError
-from training.networks.architectures import Autoencoder
+from training.networks.architectures import Autoencoder, forget_penalties
 from training.publishing.graph_scaling import FLOAT32_MAX, pool, scale, unscale
 
 OPSET = 18  # the highest that tf2onnx knows
@@ -121,12 +121,6 @@ def _rebuild(
         residual = tf.clip_by_value(scaled - head, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         error += tf.square(_smooth(residual, autoencoder.sample_shape, residual_smoothing))
     return autoencoder.decoder(latent, training=False), error
-
-
-def forget_penalties(model: keras.Model) -> None:
-    """Take the penalties on activations off a fitted network: tf2onnx fails on what they add to its graph."""
-    for layer in model.layers:
-        layer.activity_regularizer = None
 
 
 def check_parity(

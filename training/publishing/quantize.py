@@ -19,7 +19,8 @@ from onnx import numpy_helper
 
 from detector.engine.graphs import INPUT, SCORE, model_outputs, open_sessions, relative_difference
 from detector.engine.session import Session
-from detector.manifest import MODEL_FILE, Manifest
+from detector.files import MODEL_FILE
+from detector.manifest import Manifest
 from training.config import FitConfig
 from training.errors import ConfigError, ExportError, TrainingError
 from training.networks.architectures import Autoencoder

@@ -12,7 +12,7 @@ import pytest
 
 from service import answers
 from service.asgi.front import create_front
-from service.wsgi.platforms import MAX_BODY_BYTES
+from service.http.messages import MAX_BODY_BYTES
 from tests.asgi_client import AsgiRequest, post_together
 from tests.model_folder import expected_score, publish_model
 from tests.service.responses import assert_problem, read_metrics

@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-from service.http.request_record import open_exchange
+from service.http.request_record import Run, open_exchange
 from service.watching.metrics import Metrics
-from service.watching.pending import Ledger, Run
+from service.watching.pending import Ledger
 from tests.service.responses import read_metrics
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from training.data.columns import Layout, network_shape
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.scaling import GAP_STEP, NOVEL_STEP, STEP, Scaling, fit_scaling
 from training.data.splits import Splits
 from training.errors import DataError

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from detector import Detector
 from training import evaluate, fit
 from training.config import FitConfig
-from training.data.load import Dataset, load_dataset
+from training.data.dataset import Dataset
+from training.data.load import load_dataset
 from training.data.series import GAP, Timeline, Windows
 from training.data.splits import split_dataset
 from training.data.windowing import cut_series, whole_windows

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.config import FitConfig
-from training.data.load import Dataset
+from training.data.dataset import Dataset
 from training.data.splits import split_dataset
 from training.errors import DataError
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
 from detector.engine.graphs import open_sessions
-from detector.manifest import MODEL_FILE
+from detector.files import MODEL_FILE
 from training.config import FitConfig
 from training.data.scaling import Scaling
 from training.memories.images import (

@@ -6,15 +6,8 @@ import tensorflow as tf
 
 from training.config import FitConfig
 from training.errors import ConfigError
-from training.memories.rows import (
-    Features,
-    Memory,
-    find_prototypes,
-    fit_features,
-    fit_memory,
-    nearest_prototypes,
-    recall,
-)
+from training.memories.prototypes import find_prototypes, nearest_prototypes, recall
+from training.memories.rows import Features, Memory, fit_features, fit_memory
 from training.memories.rows_keras import memory_network, remember
 
 
@@ -94,7 +87,7 @@ def test_no_prototype_is_a_sample_where_each_must_be_a_mean():
 
 def test_no_prototype_is_a_sample_where_one_pass_is_all_there_is_time_for(monkeypatch):
     """Centres that k-means started anew from a row, and did not move since, are means all the same."""
-    monkeypatch.setattr("training.memories.rows.MOST_KMEANS_POINTS", 1)
+    monkeypatch.setattr("training.memories.prototypes.MOST_KMEANS_POINTS", 1)
     points = np.random.default_rng(0).normal(size=(9000, 4)).astype(np.float32)
     points[:8100] *= 0.05
 

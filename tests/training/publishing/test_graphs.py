@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from detector.engine.graphs import open_sessions
-from detector.manifest import DECODER_FILE, ENCODER_FILE, MODEL_FILE
+from detector.files import DECODER_FILE, ENCODER_FILE, MODEL_FILE
 from training.config import FitConfig
 from training.data.scaling import Scaling
 from training.errors import ExportError

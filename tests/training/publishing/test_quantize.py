@@ -9,7 +9,8 @@ import pytest
 
 from detector import Detector
 from detector.engine.graphs import RECONSTRUCTION
-from detector.manifest import DECODER_FILE, ENCODER_FILE, MODEL_FILE, Threshold
+from detector.files import DECODER_FILE, ENCODER_FILE, MODEL_FILE
+from detector.manifest import Threshold
 from training import fit
 from training.data.load import load_dataset
 from training.errors import TrainingError

@@ -1,0 +1,85 @@
+"""Data sets that have a name instead of a path."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from training.data.dataset import Source
+from training.errors import DataError
+from training.quiet import import_tensorflow
+
+
+def train_and_test(
+    x_train: np.ndarray, y_train: np.ndarray | None, x_test: np.ndarray, y_test: np.ndarray | None
+) -> Source:
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise DataError(
+            "x_train and x_test must have samples of one shape, "
+            f"got {x_train.shape[1:]} and {x_test.shape[1:]}"
+        )
+    if (y_train is None) != (y_test is None):
+        raise DataError("y_train and y_test must both be there, or neither")
+    labels = None if y_train is None else np.concatenate([y_train, y_test])
+    return Source(np.concatenate([x_train, x_test]), labels, n_held_out=len(x_test))
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits  # imports take a second each: only for what is asked for
+
+    digits = load_digits()
+    return Source(
+        digits.images,
+        digits.target,
+        value_range=(0.0, 16.0),
+        provenance=(
+            "The data are the 8x8 digits that scikit-learn ships: the test part of Optical Recognition of "
+            "Handwritten Digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, "
+            "https://doi.org/10.24432/C50P49, licence CC BY 4.0."
+        ),
+    )
+
+
+def _breast_cancer() -> Source:
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    names = tuple(str(name).replace(" ", "_") for name in data.feature_names)
+    return Source(
+        data.data,
+        data.target_names[data.target],
+        feature_names=names,
+        normal_label="benign",
+        provenance=(
+            "The data are Breast Cancer Wisconsin (Diagnostic), as scikit-learn ships them, by W. Wolberg, "
+            "O. Mangasarian, N. Street and W. Street, UCI Machine Learning Repository, 1993, "
+            "https://doi.org/10.24432/C5DW2B, licence CC BY 4.0."
+        ),
+    )
+
+
+def _from_keras(name: str) -> Callable[[], Source]:
+    def load() -> Source:
+        import_tensorflow()
+        import keras
+
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # it announces its download there
+                (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+        except Exception as error:  # a plain Exception with the address that could not be reached
+            raise DataError(
+                f"{name} could not be downloaded ({error}); give a local file instead: --data PATH/{name}.npz"
+            ) from error
+        return train_and_test(x_train, y_train, x_test, y_test)
+
+    return load
+
+
+BUILT_IN: dict[str, Callable[[], Source]] = {
+    "digits": _digits,
+    "breast-cancer": _breast_cancer,
+    "mnist": _from_keras("mnist"),
+    "fashion-mnist": _from_keras("fashion_mnist"),
+    "cifar10": _from_keras("cifar10"),
+}
