@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.measures.comparison import Compared, shown
-from benchmarks.protocols.base import OURS
+from benchmarks.rows import OURS
 
 OUR_COLOUR, OTHER_COLOUR, DOT_COLOUR = "#1f6f8b", "#b8c4cc", "#33404a"
 

@@ -24,9 +24,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.errors import QualityError
 from benchmarks.measures.comparison import Compared, compare, overview, shown, tables
 from benchmarks.protocols import PROTOCOLS
-from benchmarks.protocols.base import DataSet, Protocol, QualityError
+from benchmarks.protocols.base import DataSet, Protocol
 from benchmarks.rows import Row, find_row, read_rows, write_rows
 from detector.errors import DetectorError
 from training.errors import TrainingError

@@ -9,6 +9,8 @@ from typing import Any
 
 Row = dict[str, Any]
 
+OURS = "residual"  # the name of our own entry in every result file
+
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of an earlier run, none where there is no file."""

@@ -30,11 +30,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocols.base import QualityError
+from benchmarks.errors import QualityError, ServingError
 from benchmarks.rows import Row, find_row, read_rows, write_rows
 from benchmarks.servers import engine, mixed, overload, proxy, wrk
 from benchmarks.servers.contenders import CONTENDERS
-from benchmarks.servers.errors import ServingError
 from benchmarks.servers.plan import (
     BODIES,
     DEFAULTS,

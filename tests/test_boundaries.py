@@ -1,6 +1,8 @@
 """Imports go one way, `training -> detector <- service`, and service and client stay small."""
 
 import ast
+import collections
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,26 +14,56 @@ REPOSITORY = Path(__file__).parents[1]
 TRAINING_ONLY = {"tensorflow", "keras", "onnx", "tf2onnx", "sklearn", "h5py", "pandas", "matplotlib", "scipy"}
 SERVICE_ONLY = {"flask", "werkzeug", "gunicorn", "prometheus_client"}
 
-# Within detector a module imports only modules of a lower level.
+# The rooms of each package from the ground up: a room imports rooms of the levels below it only. A room is a
+# sub-package, or a module at the top of a package. A new room needs its place here.
 LEVELS = {
-    "errors": 0,
-    "manifest": 1,
-    "windows": 2,
-    "latents": 2,
-    "tables": 2,
-    "calibration": 2,
-    "session": 2,
-    "images": 2,
-    "results": 2,
-    "graphs": 3,
-    "checks": 3,
-    "batches": 4,
-    "triton": 4,
-    "inference": 5,
-    "store": 5,
-    "__init__": 6,
-    "__main__": 7,
+    "detector": [
+        {"errors", "schema", "results"},
+        {"windows", "files", "images"},
+        {"manifest"},
+        {"latents", "tables", "calibration"},
+        {"engine"},
+        {"inference", "triton"},
+        {"store"},
+        {"__init__", "__main__"},
+    ],
+    "training": [
+        {"__init__", "errors", "flags", "presets", "quiet"},
+        {"config"},
+        {"data", "memories"},
+        {"cli", "figures", "networks"},
+        {"pages"},
+        {"publishing"},
+        {"classifiers", "stages"},
+        {"evaluate", "finetune", "fit", "latent", "sweep"},
+    ],
+    "service": [
+        {"__init__", "http", "settings", "version"},
+        {"bodies", "models"},
+        {"answers", "watching"},
+        {"scoring"},
+        {"endpoints"},
+        {"serving"},
+        {"wsgi"},
+        {"asgi", "app"},
+    ],
+    "residual_client": [
+        {"errors", "results"},
+        {"tables", "wire", "writing"},
+        {"retries", "samples"},
+        {"calls"},
+        {"chunks", "client", "local"},
+        {"__init__", "__main__"},
+    ],
+    "benchmarks": [
+        {"contenders", "errors", "in_process", "peers", "rows"},
+        {"environments", "measures", "restoration"},
+        {"figures", "protocols"},
+        {"servers"},
+        {"cost", "finetune", "footprint", "gallery", "one_class", "quality", "seeds", "sequences", "serving"},
+    ],
 }
+MOST_MODULES = 17  # in one folder, `__init__.py` not counted
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -125,11 +157,93 @@ def test_package_imports_nothing_across_the_boundary(package, forbidden):
     assert not packages_imported_by(package) & forbidden
 
 
-@pytest.mark.parametrize("module", modules_of("detector"), ids=lambda module: module.stem)
-def test_detector_module_imports_only_lower_levels(module):
-    """In the order errors <- manifest <- {store, ...} <- {graphs, checks} <- batches <- inference."""
-    names = {name.split(".")[1] for name in imports_of(module) if name.startswith("detector.")}
-    levels = {name: LEVELS.get(name, LEVELS["__init__"]) for name in names}  # else a public name
+def module_name(path: Path) -> str:
+    """Dotted name of a file; a package has the name of its folder."""
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
 
-    assert module.stem in LEVELS, "a new module of detector needs its level in this test"
-    assert [name for name, level in levels.items() if level >= LEVELS[module.stem]] == []
+
+def room_of(module: str) -> str:
+    """The sub-package, or the module at the top of a package, that a module belongs to."""
+    rest = module.partition(".")[2]
+    return rest.partition(".")[0] if rest else "__init__"
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Which modules of ours each module imports, over all packages."""
+    paths = {module_name(path): path for package in LEVELS for path in modules_of(package)}
+    graph = {}
+    for module, path in paths.items():
+        found = (name if name in paths else name.rpartition(".")[0] for name in imports_of(path))
+        graph[module] = {name for name in found if name in paths and name != module}
+    return graph
+
+
+def circles_of(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, directly or by way of others."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return [error.args[1]]
+    return []
+
+
+def arrows_up(graph: dict[str, set[str]]) -> list[str]:
+    """Imports that do not lead from a room to one of a lower level."""
+    level = {
+        (package, room): height
+        for package, levels in LEVELS.items()
+        for height, rooms in enumerate(levels)
+        for room in rooms
+    }
+    found = []
+    for module, imported in graph.items():
+        package, room = module.partition(".")[0], room_of(module)
+        for other in imported:
+            other_package, other_room = other.partition(".")[0], room_of(other)
+            if other_package != package or other_room == room:
+                continue
+            if level[package, other_room] >= level[package, room]:
+                found.append(f"{module} -> {other}")
+    return found
+
+
+def test_every_room_has_a_level():
+    """A new module or sub-package is given its place in LEVELS, once."""
+    for package, levels in LEVELS.items():
+        rooms = {room_of(module_name(path)) for path in modules_of(package)}
+        listed = [room for level in levels for room in level]
+
+        assert sorted(listed) == sorted(rooms), package
+
+
+def test_no_module_imports_in_a_circle():
+    """Over all packages and the benchmarks, imports within functions included."""
+    graph = import_graph()
+
+    assert len(graph) > 200
+    assert circles_of(graph) == []
+
+
+def test_a_circle_is_found():
+    """The check can fail."""
+    assert circles_of({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+
+
+def test_imports_lead_to_lower_levels_only():
+    """From every room to rooms below it, so that none needs to know what stands above."""
+    assert arrows_up(import_graph()) == []
+
+
+def test_an_arrow_up_is_found():
+    """The check can fail."""
+    assert arrows_up({"detector.errors": {"detector.store"}}) == ["detector.errors -> detector.store"]
+
+
+@pytest.mark.parametrize("package", [*LEVELS, "tests"])
+def test_no_folder_is_a_drawer(package):
+    """A folder with more modules than anyone overlooks is cut into sub-packages."""
+    folders = collections.Counter(
+        path.parent for path in (REPOSITORY / package).rglob("*.py") if path.stem != "__init__"
+    )
+
+    assert {folder: count for folder, count in folders.items() if count > MOST_MODULES} == {}

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata, wilcoxon
 
-from benchmarks.protocols.base import OURS
-from benchmarks.rows import Row
+from benchmarks.rows import OURS, Row
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,13 +10,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from benchmarks.errors import QualityError
 from benchmarks.rows import Row
-
-OURS = "residual"
-
-
-class QualityError(Exception):
-    """What cannot be measured, in a sentence that names file or method."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import in_process
-from benchmarks.protocols.base import OURS, Protocol, QualityError
+from benchmarks.errors import QualityError
+from benchmarks.protocols.base import Protocol
 from benchmarks.protocols.baselines import Timed, run_baseline
 from benchmarks.protocols.tabular import (
     METRICS,
@@ -21,6 +22,7 @@ from benchmarks.protocols.tabular import (
     shuffled_half,
     sizes,
 )
+from benchmarks.rows import OURS
 from training.data.scaling import fit_scaling
 from training.data.splits import Splits
 from training.data.trimming import trim_splits

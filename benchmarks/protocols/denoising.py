@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocols.base import OURS, DataSet, Protocol, QualityError, npz_sets_with, read_arrays
+from benchmarks.errors import QualityError
+from benchmarks.protocols.base import DataSet, Protocol, npz_sets_with, read_arrays
 from benchmarks.restoration import CASES, Data, corrupt, linear_filter, load_digits, psnr, run_case
+from benchmarks.rows import OURS
 
 NOISES = ("noise-0.3", "noise-0.5")
 PICTURES = ("x_train", "x_test")

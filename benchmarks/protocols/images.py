@@ -20,18 +20,11 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import in_process
-from benchmarks.protocols.base import (
-    OURS,
-    DataSet,
-    Protocol,
-    QualityError,
-    npz_sets_with,
-    read_arrays,
-    refused_set,
-)
+from benchmarks.errors import QualityError
+from benchmarks.protocols.base import DataSet, Protocol, npz_sets_with, read_arrays, refused_set
 from benchmarks.protocols.baselines import BASELINES, PCA_SHARE
 from benchmarks.protocols.tabular import figures
-from benchmarks.rows import Row
+from benchmarks.rows import OURS, Row
 from detector.engine.graphs import FEATURE_ERROR, SCORE
 from training.data.dataset import Dataset
 from training.presets import DEFAULT_PRESETS

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.protocols.base import OURS, Protocol
+from benchmarks.protocols.base import Protocol
 from benchmarks.protocols.promise import CALIBRATION_SHARE, split_t3
 from benchmarks.protocols.tabular import OUR_PRESETS, Table, figures, find_tables, fit_ours, sizes
-from benchmarks.rows import Row
+from benchmarks.rows import OURS, Row
 from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
 from detector.engine.graphs import relative_difference
 from detector.schema import CONDITIONAL_PROMISE

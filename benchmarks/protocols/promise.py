@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.protocols.base import OURS, DataSet, Protocol
+from benchmarks.protocols.base import DataSet, Protocol
 from benchmarks.protocols.tabular import (
     ALL_METHODS,
     Parts,
@@ -23,7 +23,7 @@ from benchmarks.protocols.tabular import (
     shuffled_half,
     sizes,
 )
-from benchmarks.rows import Row
+from benchmarks.rows import OURS, Row
 from detector.calibration import promised_rank, threshold_of_rank
 from detector.schema import CONDITIONAL_PROMISE
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import in_process
+from benchmarks.errors import QualityError
 from benchmarks.measures.vus import find_period
-from benchmarks.protocols.base import OURS, QualityError, array_names, read_arrays
+from benchmarks.protocols.base import array_names, read_arrays
 from benchmarks.protocols.baselines import Timed, run_baseline
+from benchmarks.rows import OURS
 from detector.windows import cut_windows, merge_scores, window_starts
 from training.data.dataset import Dataset
 from training.data.splits import Splits

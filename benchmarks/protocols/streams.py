@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.errors import QualityError
 from benchmarks.measures.nab import PROFILES, nab_results, probation
 from benchmarks.measures.nab_published import relative_entropy, windowed_gaussian
 from benchmarks.measures.vus import labelled_runs
-from benchmarks.protocols.base import OURS, DataSet, Protocol, QualityError, npz_sets, refused_set
+from benchmarks.protocols.base import DataSet, Protocol, npz_sets, refused_set
 from benchmarks.protocols.baselines import Timed
 from benchmarks.protocols.steps import (
     BASELINES,
@@ -39,7 +40,7 @@ from benchmarks.protocols.steps import (
     score_steps,
     seconds,
 )
-from benchmarks.rows import Row
+from benchmarks.rows import OURS, Row
 from training.errors import TrainingError
 
 SQUARES = (OURS, "pca")  # scores that are squares of distances

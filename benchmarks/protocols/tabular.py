@@ -16,10 +16,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks import in_process
 from benchmarks.environments import is_made
+from benchmarks.errors import QualityError
 from benchmarks.measures.comparison import compare
-from benchmarks.protocols.base import OURS, DataSet, Protocol, QualityError, npz_sets, read_arrays
+from benchmarks.protocols.base import DataSet, Protocol, npz_sets, read_arrays
 from benchmarks.protocols.baselines import METHODS, PYOD_AUTOENCODER, PYOD_CONTENDER, Timed, run_baseline
-from benchmarks.rows import Row
+from benchmarks.rows import OURS, Row
 from training.data.dataset import Dataset
 from training.presets import DEFAULT_PRESETS
 

@@ -16,16 +16,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from benchmarks.errors import QualityError
 from benchmarks.measures.vus import find_period, vus_pr
-from benchmarks.protocols.base import (
-    OURS,
-    DataSet,
-    Protocol,
-    QualityError,
-    npz_sets,
-    read_arrays,
-    refused_set,
-)
+from benchmarks.protocols.base import DataSet, Protocol, npz_sets, read_arrays, refused_set
 from benchmarks.protocols.steps import (
     BASELINES,
     OFFLINE,
@@ -37,7 +30,7 @@ from benchmarks.protocols.steps import (
     score_steps,
     seconds,
 )
-from benchmarks.rows import Row
+from benchmarks.rows import OURS, Row
 
 
 def _starts(text: str) -> dict[str, int]:

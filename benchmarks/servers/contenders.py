@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.environments import ROOT, environment
-from benchmarks.servers.errors import ServingError
+from benchmarks.errors import ServingError
 from benchmarks.servers.formats import (
     JSON,
     NPY,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environments import ROOT
+from benchmarks.errors import ServingError
 from benchmarks.servers import usage
-from benchmarks.servers.errors import ServingError
 from benchmarks.servers.work import Work
 
 ENGINE = "engine"

@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 from benchmarks.environments import ROOT
+from benchmarks.errors import ServingError
 from benchmarks.servers import open_loop, probes, usage
 from benchmarks.servers.contenders import OURS
-from benchmarks.servers.errors import ServingError
 from benchmarks.servers.server import Server
 from service.settings import Settings
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.environments import ROOT
+from benchmarks.errors import ServingError
 from benchmarks.servers import usage
-from benchmarks.servers.errors import ServingError
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "nginx.conf"
 STOP_SECONDS = 5

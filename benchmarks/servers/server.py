@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environments import ROOT
+from benchmarks.errors import ServingError
 from benchmarks.servers import proxy, usage, wrk
 from benchmarks.servers.contenders import Contender, Start, clean_environ, free_port
-from benchmarks.servers.errors import ServingError
 from benchmarks.servers.formats import Format
 from benchmarks.servers.work import FOLDER, Work
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.environments import ROOT
-from benchmarks.servers.errors import ServingError
+from benchmarks.errors import ServingError
 from detector.engine.graphs import SCORE
 from detector.inference import Detector
 

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.servers.errors import ServingError
+from benchmarks.errors import ServingError
 
 SCRIPT = Path(__file__).with_name("post.lua")
 MARKER = "RESULT "

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks import environments, quality
+from benchmarks.errors import QualityError
 from benchmarks.measures.comparison import compare, overview, tables
 from benchmarks.protocols import parity, promise, tabular
-from benchmarks.protocols.base import DataSet, Protocol, QualityError
+from benchmarks.protocols.base import DataSet, Protocol
 from benchmarks.protocols.baselines import BASELINES, run_baseline
 from benchmarks.protocols.tabular import Table, f1_at_k, read_table, split_t1, split_t2
 from detector.calibration import promised_rank

@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks import serving
 from benchmarks.environments import ROOT
+from benchmarks.errors import ServingError
 from benchmarks.rows import read_rows
 from benchmarks.servers import usage, wrk
 from benchmarks.servers.contenders import CONTENDERS, RESIDUAL, Start
-from benchmarks.servers.errors import ServingError
 from benchmarks.servers.plan import DEFAULTS, MIXED, NEW_HEADS, OVERLOAD, PLAIN, PROXY
 from benchmarks.servers.server import bulk_seconds, compare_scores
 from benchmarks.servers.summary import (

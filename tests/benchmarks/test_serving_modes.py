@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import serving
 from benchmarks.environments import ROOT
+from benchmarks.errors import ServingError
 from benchmarks.servers import open_loop, proxy
-from benchmarks.servers.errors import ServingError
 from benchmarks.servers.plan import Plan, needed_bodies
 from benchmarks.servers.summary import (
     MIXED_HEADER,

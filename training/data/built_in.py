@@ -14,6 +14,7 @@ from training.quiet import import_tensorflow
 def train_and_test(
     x_train: np.ndarray, y_train: np.ndarray | None, x_test: np.ndarray, y_test: np.ndarray | None
 ) -> Source:
+    """Join a training part and a test part; the test part is held out."""
     if x_train.shape[1:] != x_test.shape[1:]:
         raise DataError(
             "x_train and x_test must have samples of one shape, "

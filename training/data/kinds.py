@@ -62,6 +62,7 @@ def check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float] 
 
 
 def check_range(samples: np.ndarray, value_range: tuple[float, float] | None) -> None:
+    """Refuse a value range that float32 cannot tell apart, or that does not hold all samples."""
     if value_range is None:
         return
     low, high = value_range

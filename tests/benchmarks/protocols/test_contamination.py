@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.errors import QualityError
 from benchmarks.protocols import contamination
-from benchmarks.protocols.base import QualityError
 from benchmarks.protocols.contamination import measure, n_contaminants, split_contaminated
 from benchmarks.protocols.tabular import Table
 

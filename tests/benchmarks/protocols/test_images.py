@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.errors import QualityError
 from benchmarks.protocols import images
-from benchmarks.protocols.base import QualityError
 
 
 def surfaces():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks import quality
+from benchmarks.errors import QualityError
 from benchmarks.measures.vus import find_period, vus_pr
 from benchmarks.protocols import PROTOCOLS, streams, telemetry
-from benchmarks.protocols.base import QualityError
 from benchmarks.protocols.steps import CAUSAL, OFFLINE, View, drawn_series, score_steps, usual_window
 from training.errors import TrainingError
 
