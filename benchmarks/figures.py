@@ -1,4 +1,4 @@
-"""The picture of a comparison: every set a dot, every method a line of them, its mean a bar."""
+"""The image of a comparison: every set a dot, every method a line of them, its mean a bar."""
 
 from pathlib import Path
 

@@ -114,7 +114,7 @@ def load_pools(data_dir: Path | None) -> dict[str, Pool]:
 
 
 def load_digits() -> Pool:
-    """1,797 pictures of 8 x 8, 500 of them for the test."""
+    """1,797 images of 8 x 8, 500 of them for the test."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -126,7 +126,7 @@ def load_digits() -> Pool:
 
 
 def load_mnist(path: Path) -> Pool:
-    """24,000 pictures of 28 x 28 for the autoencoder, 5,000 for the test."""
+    """24,000 images of 28 x 28 for the autoencoder, 5,000 for the test."""
     with np.load(path) as data:
         images, targets = data["x_train"][:24_000], data["y_train"][:24_000]
         test = data["x_test"][:5000], data["y_test"][:5000]

@@ -1,11 +1,11 @@
-"""A picture of what each preset makes of samples: original, latent and decoded side by side.
+"""An image of what each preset makes of samples: original, latent and decoded side by side.
 
   python benchmarks/gallery.py --out docs/images
   python benchmarks/gallery.py --presets conv-latent,rowwise --out /tmp/two
 
 The samples are drawn here: discs, rings, boxes and crosses, in grey and in colour, and waves. Every preset is
 fitted to a thousand of them, for at most a hundred epochs or three minutes; what is shown are others. A
-preset whose picture is there is not fitted again.
+preset whose image is there is not fitted again.
 """
 
 import argparse
@@ -34,7 +34,7 @@ MOST_EPOCHS = 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw the pictures that are missing."""
+    """Draw the images that are missing."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -70,9 +70,7 @@ def draw(preset: str, epochs: int) -> bytes:
     decoded = autoencoder.rebuild(inputs).numpy()
     originals, rebuilt = (_shown(values * scale + offset, kind) for values in (inputs, decoded))
     limits = (0.0, 1.0) if kind != "sequence" else (float(samples.min()), float(samples.max()))
-    chart = charts.side_chart(
-        originals, latents, rebuilt, [""] * N_SHOWN, limits, pictures=kind != "sequence"
-    )
+    chart = charts.side_chart(originals, latents, rebuilt, [""] * N_SHOWN, limits, images=kind != "sequence")
     return charts.svg_of(chart)
 
 

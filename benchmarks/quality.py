@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_seeds, help="separated by commas (default: the protocol's)")
     parser.add_argument("--again", type=_names, help="methods whose rows are measured anew")
     parser.add_argument("--quick", action="store_true", help="smallest sets, one seed, few methods")
-    parser.add_argument("--figure", type=Path, help="picture (default: --out with .png)")
+    parser.add_argument("--figure", type=Path, help="image (default: --out with .png)")
     parser.add_argument("--out", required=True, type=Path)
     return parser
 
@@ -178,7 +178,7 @@ class _Run:
 # --- what came out ------------------------------------------------------------------------------------------
 
 
-def _show(name: str, protocol: Protocol, rows: Sequence[Row], methods: Sequence[str], picture: Path) -> None:
+def _show(name: str, protocol: Protocol, rows: Sequence[Row], methods: Sequence[str], image: Path) -> None:
     """Print the tables, draw the figure."""
     compared = [
         compare(rows, metric, methods, lower_is_better=metric in protocol.lower_is_better)
@@ -187,15 +187,15 @@ def _show(name: str, protocol: Protocol, rows: Sequence[Row], methods: Sequence[
     print("\n".join([*tables(compared), *overview(compared)]))
     if protocol.summary is not None:
         print("\n".join(["", *protocol.summary(rows)]))
-    _draw(name, [one for one in compared if one.sets], picture)
+    _draw(name, [one for one in compared if one.sets], image)
 
 
-def _draw(name: str, compared: list[Compared], picture: Path) -> None:
+def _draw(name: str, compared: list[Compared], image: Path) -> None:
     if compared:
         from benchmarks.figures import draw  # matplotlib takes a second to import
 
-        draw(picture, name, compared)
-        print(f"\nfigure: {picture}")
+        draw(image, name, compared)
+        print(f"\nfigure: {image}")
 
 
 if __name__ == "__main__":

@@ -5,18 +5,18 @@
   python benchmarks/restoration.py --quick --out /tmp/quick.json
 
 DIR holds `mnist.npz` with x_train and x_test. Every case is one `python -m training.fit --preset restore` on
-the training pictures, a gunicorn of its own that serves the result, and one look at every test picture:
-corrupted in raw units, posted as float32 `.npy` to `/denoise`, compared with the clean picture. `psnr` is
-that of the mean squared error over all test pictures, in units of the value range. Noise is Gaussian and not
+the training images, a gunicorn of its own that serves the result, and one look at every test image:
+corrupted in raw units, posted as float32 `.npy` to `/denoise`, compared with the clean image. `psnr` is
+that of the mean squared error over all test images, in units of the value range. Noise is Gaussian and not
 clipped; a mosaic has the mean of each tile.
 
 `baseline` is for noise the linear filter with the least mean squared error (Wiener), computed from the mean
-and the covariance of the training pictures and the true variance of the noise, and for a mosaic the bicubic
+and the covariance of the training images and the true variance of the noise, and for a mosaic the bicubic
 up-scaling of its tiles by Pillow; `baseline_clipped` is the same cut off at black and white, which is fairer
 and harder. `published` is a figure from elsewhere for the same baseline, where there is one. A row is good
 if `psnr` is at least 2 dB above both `baseline` and `published`.
 
-`flagged_clean` and `flagged_corrupted` are shares of the test pictures that `/score` calls anomalies, at the
+`flagged_clean` and `flagged_corrupted` are shares of the test images that `/score` calls anomalies, at the
 calibrated threshold: before and after their corruption. A case that the output file has for these data is
 not run again. `--quick` fits a few epochs on digits of scikit-learn: does it run?
 """
@@ -53,7 +53,7 @@ MODEL = "restored"
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One way to spoil a picture.
+    """One way to spoil an image.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ CASES = {
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Pictures to fit on and pictures to restore, uint8 from 0 to 255, shape (n, height, width)."""
+    """Images to fit on and images to restore, uint8 from 0 to 255, shape (n, height, width)."""
 
     name: str
     train: np.ndarray
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, help="folder of mnist.npz")
     parser.add_argument("--cases", default=",".join(CASES), help="separated by commas (default: all)")
     parser.add_argument("--epochs", type=int, default=4, help="of each fit, at most (default: 4)")
-    parser.add_argument("--rows", type=int, help="fit on at most so many of the pictures; all if not given")
+    parser.add_argument("--rows", type=int, help="fit on at most so many of the images; all if not given")
     parser.add_argument("--quick", action="store_true", help="a few epochs on digits of scikit-learn")
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
@@ -126,32 +126,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def load_mnist(folder: Path) -> Data:
-    """The 60,000 and the 10,000 pictures."""
+    """The 60,000 and the 10,000 images."""
     with np.load(folder / "mnist.npz") as arrays:
         return Data("mnist", arrays["x_train"], arrays["x_test"])
 
 
 def load_digits() -> Data:
-    """8 x 8 pictures of scikit-learn, a third of them to restore."""
+    """8 x 8 images of scikit-learn, a third of them to restore."""
     from sklearn.datasets import load_digits as load
 
-    pictures = np.rint(load().images * (WHITE / 16)).astype(np.uint8)
-    return Data("digits", pictures[600:], pictures[:600])
+    images = np.rint(load().images * (WHITE / 16)).astype(np.uint8)
+    return Data("digits", images[600:], images[:600])
 
 
-def corrupt(pictures: np.ndarray, case: Case) -> np.ndarray:
-    """Spoiled pictures in raw units, float32, the same ones in every run."""
+def corrupt(images: np.ndarray, case: Case) -> np.ndarray:
+    """Spoiled images in raw units, float32, the same ones in every run."""
     if case.corruption == "mosaic":
         side = int(case.level)
-        return tiles(pictures, side).repeat(side, axis=1).repeat(side, axis=2)
-    noise = np.random.default_rng(0).normal(0, case.level * WHITE, pictures.shape)
-    return (pictures + noise).astype(np.float32)
+        return tiles(images, side).repeat(side, axis=1).repeat(side, axis=2)
+    noise = np.random.default_rng(0).normal(0, case.level * WHITE, images.shape)
+    return (images + noise).astype(np.float32)
 
 
-def tiles(pictures: np.ndarray, side: int) -> np.ndarray:
+def tiles(images: np.ndarray, side: int) -> np.ndarray:
     """Mean of each tile, shape (n, height / side, width / side), float32."""
-    n, height, width = pictures.shape
-    split = pictures.reshape(n, height // side, side, width // side, side)
+    n, height, width = images.shape
+    split = images.reshape(n, height // side, side, width // side, side)
     return split.mean(axis=(2, 4)).astype(np.float32)
 
 
@@ -159,7 +159,7 @@ def tiles(pictures: np.ndarray, side: int) -> np.ndarray:
 
 
 def linear_filter(corrupted: np.ndarray, train: np.ndarray, case: Case) -> np.ndarray:
-    """The affine estimate with the least mean squared error, for the training pictures' covariance.
+    """The affine estimate with the least mean squared error, for the training images' covariance.
 
     `mean + C (C + s^2 I)^-1 (noisy - mean)` for noise of standard deviation s.
 
@@ -176,11 +176,11 @@ def linear_filter(corrupted: np.ndarray, train: np.ndarray, case: Case) -> np.nd
 
 
 def bicubic(corrupted: np.ndarray, train: np.ndarray, case: Case) -> np.ndarray:
-    """The tiles of a mosaic as pixels of a small picture, scaled up by Pillow."""
+    """The tiles of a mosaic as pixels of a small image, scaled up by Pillow."""
     size = corrupted.shape[:0:-1]  # Pillow's order: width, height
     small = tiles(corrupted, int(case.level))
     return np.stack(
-        [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)) for picture in small]
+        [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in small]
     )
 
 
@@ -188,7 +188,7 @@ BASELINES = {"gaussian": ("wiener", linear_filter), "mosaic": ("bicubic", bicubi
 
 
 def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of the mean squared error over all pictures, dB."""
+    """Peak signal-to-noise ratio of the mean squared error over all images, dB."""
     error = np.square(restored.astype(np.float64) - clean).mean()
     return round(float(-10 * np.log10(error / WHITE**2)), 3)
 
@@ -197,7 +197,7 @@ def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
 
 
 def run_case(name: str, data: Data, epochs: int, n_rows: int | None, seed: int = 0) -> dict[str, Any]:
-    """Fit, serve, restore every test picture; its figures."""
+    """Fit, serve, restore every test image; its figures."""
     case = CASES[name]
     corrupted = corrupt(data.test, case)
     baseline_name, baseline = BASELINES[case.corruption]
@@ -233,7 +233,7 @@ def run_case(name: str, data: Data, epochs: int, n_rows: int | None, seed: int =
 def fit(case: Case, data: Data, epochs: int, n_rows: int | None, work: Path, seed: int = 0) -> dict[str, Any]:
     """One fit in a process of its own, into `work`; the content of its report."""
     path = work / f"{data.name}.npz"
-    unlabelled = [np.zeros(len(pictures), dtype=int) for pictures in (data.train, data.test)]
+    unlabelled = [np.zeros(len(images), dtype=int) for images in (data.train, data.test)]
     np.savez(path, x_train=data.train, y_train=unlabelled[0], x_test=data.test, y_test=unlabelled[1])
     command = [sys.executable, "-m", "training.fit", "--data", str(path), "--name", MODEL]
     command += ["--store", str(work / "models"), "--preset", "restore", "--epochs", str(epochs)]
@@ -278,20 +278,20 @@ def wait_until_ready(server: subprocess.Popen, url: str, log: Path) -> None:
     raise SystemExit(f"error: the service is not ready within {START_SECONDS} s:\n{log.read_text()}")
 
 
-def post(url: str, pictures: np.ndarray) -> np.ndarray:
-    """What the service answers for all pictures, as arrays both ways."""
+def post(url: str, images: np.ndarray) -> np.ndarray:
+    """What the service answers for all images, as arrays both ways."""
     return np.concatenate(
         [
-            post_once(url, pictures[start : start + ROWS_OF_REQUEST])
-            for start in range(0, len(pictures), ROWS_OF_REQUEST)
+            post_once(url, images[start : start + ROWS_OF_REQUEST])
+            for start in range(0, len(images), ROWS_OF_REQUEST)
         ]
     )
 
 
-def post_once(url: str, pictures: np.ndarray) -> np.ndarray:
+def post_once(url: str, images: np.ndarray) -> np.ndarray:
     """The answer to one request."""
     body = io.BytesIO()
-    np.save(body, pictures.astype(np.float32))
+    np.save(body, images.astype(np.float32))
     headers = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
     request = urllib.request.Request(url, body.getvalue(), headers)  # noqa: S310 -- our own service
     with urllib.request.urlopen(request, timeout=START_SECONDS) as response:  # noqa: S310

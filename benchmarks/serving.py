@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=4, help="of a run, after a warm-up")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--nginx", default="nginx", help="program for --proxy")
-    parser.add_argument("--figure", type=Path, help="picture (default: --out with .png)")
+    parser.add_argument("--figure", type=Path, help="image (default: --out with .png)")
     parser.add_argument("--out", required=True, type=Path)
     return parser
 
@@ -209,13 +209,13 @@ def _line(row: Row) -> str:
 # --- what came out ------------------------------------------------------------------------------------------
 
 
-def _show(plan: Plan, rows: Sequence[Row], picture: Path) -> None:
+def _show(plan: Plan, rows: Sequence[Row], image: Path) -> None:
     """Print the table of the mode, draw the figure of plain runs."""
     wanted = [row for case in plan.all_cases() if (row := find_row(rows, **case)) is not None]
     if plan.mode == PLAIN:
         medians = summarise(wanted)
         print("\n".join(table(medians)))
-        _draw(medians, picture)
+        _draw(medians, image)
     elif plan.mode == NEW_HEADS:
         print("\n".join(table(summarise(wanted))))
     elif plan.mode == PROXY:
@@ -228,12 +228,12 @@ def _show(plan: Plan, rows: Sequence[Row], picture: Path) -> None:
         print(f"\n{n_dirty} of {len(wanted)} runs had over {DIRTY_SHARE:.0%} of the machine used by others.")
 
 
-def _draw(medians: Sequence[Median], picture: Path) -> None:
+def _draw(medians: Sequence[Median], image: Path) -> None:
     if medians:
         from benchmarks.servers.chart import draw  # matplotlib takes a second to import
 
-        draw(picture, medians)
-        print(f"\nfigure: {picture}")
+        draw(image, medians)
+        print(f"\nfigure: {image}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fit a model of one digit, serve it with gunicorn, score a normal and an anomalous picture: `make demo`.
+"""Fit a model of one digit, serve it with gunicorn, score a normal and an anomalous image: `make demo`.
 
 Uses a store and a port of its own, and leaves nothing behind.
 """
@@ -19,12 +19,12 @@ from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 NORMAL_DIGIT = 0
-HELD_OUT = 20  # pictures of each sort; 158 zeros remain, and 59 of them carry a promise of 5 %
+HELD_OUT = 20  # images of each sort; 158 zeros remain, and 59 of them carry a promise of 5 %
 START_SECONDS = 60
 
 
 def main() -> int:
-    """Run the demonstration; 0 if one picture was called normal and the other one an anomaly."""
+    """Run the demonstration; 0 if one image was called normal and the other one an anomaly."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service is stopped then, too
     zeros, others = split_digits()
     with tempfile.TemporaryDirectory(prefix="residual-demo-") as work:
@@ -44,9 +44,9 @@ def main() -> int:
 
 def split_digits() -> tuple[np.ndarray, np.ndarray]:
     """The zeros and the other digits of scikit-learn, each shape (n, 8, 8), uint8, 0 to 16."""
-    pictures, labels = load_digits(return_X_y=True)
-    pictures = pictures.reshape(-1, 8, 8).astype(np.uint8)
-    return pictures[labels == NORMAL_DIGIT], pictures[labels != NORMAL_DIGIT]
+    images, labels = load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8).astype(np.uint8)
+    return images[labels == NORMAL_DIGIT], images[labels != NORMAL_DIGIT]
 
 
 def write_data(path: Path, zeros: np.ndarray, others: np.ndarray) -> None:
@@ -94,14 +94,14 @@ def wait_until_ready(server: subprocess.Popen, url: str, log: Path) -> None:
     raise SystemExit(f"error: the service is not ready within {START_SECONDS} s:\n{log.read_text()}")
 
 
-def show(url: str, title: str, pictures: np.ndarray) -> bool:
-    """Score the most typical of some held-out pictures, print the answer, return the verdict.
+def show(url: str, title: str, images: np.ndarray) -> bool:
+    """Score the most typical of some held-out images, print the answer, return the verdict.
 
-    With a promise of 5 % about one normal picture in twenty is called an anomaly, so a fixed one might be it:
-    the picture shown is the one with the median score of all of its sort.
+    With a promise of 5 % about one normal image in twenty is called an anomaly, so a fixed one might be it:
+    the image shown is the one with the median score of all of its sort.
     """
-    order = np.argsort(score(url, pictures)["score"])
-    answer = score(url, pictures[order[[len(order) // 2]]])
+    order = np.argsort(score(url, images)["score"])
+    answer = score(url, images[order[[len(order) // 2]]])
     verdict = answer["is_anomaly"][0]
     print(f"\n{title}:")
     print(
@@ -112,9 +112,9 @@ def show(url: str, title: str, pictures: np.ndarray) -> bool:
     return verdict
 
 
-def score(url: str, pictures: np.ndarray) -> dict:
-    """The answer of `/score` for pictures of shape (n, 8, 8)."""
-    response = requests.post(f"{url}/score", json={"instances": pictures.tolist()}, timeout=30)
+def score(url: str, images: np.ndarray) -> dict:
+    """The answer of `/score` for images of shape (n, 8, 8)."""
+    response = requests.post(f"{url}/score", json={"instances": images.tolist()}, timeout=30)
     response.raise_for_status()
     return response.json()
 

@@ -1,4 +1,4 @@
-"""The one place that decodes and encodes pictures, for training and serving alike."""
+"""The one place that decodes and encodes images, for training and serving alike."""
 
 import io
 
@@ -12,7 +12,7 @@ _MODES = {2: "L", 3: "RGB"}
 # Lightness grows evenly, for those who see few colours too: Matplotlib's inferno at its quarters, CC0.
 _HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 _PNG_BIT_DEPTH = 24  # after the signature, the length and name of IHDR, width and height
-# The second is an error only where the caller made it one; a picture of that size is refused either way.
+# The second is an error only where the caller made it one; an image of that size is refused either way.
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -24,7 +24,7 @@ def read_image(content: bytes, pixel_shape: tuple[int, ...] | None = None) -> np
     content : bytes
         The file.
     pixel_shape : tuple of int, optional
-        What is to be returned; a picture of another size or colour is refused before a pixel is decoded.
+        What is to be returned; an image of another size or colour is refused before a pixel is decoded.
 
     Returns
     -------
@@ -33,32 +33,30 @@ def read_image(content: bytes, pixel_shape: tuple[int, ...] | None = None) -> np
     Raises
     ------
     InputError
-        If it is not such a picture: another format or mode, broken, or above `MAX_PIXELS`.
+        If it is not such an image: another format or mode, broken, or above `MAX_PIXELS`.
     """
     try:
         with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise InputError(
-                    f"a picture may have {MAX_PIXELS} pixels, got {image.width} x {image.height}"
-                )
+                raise InputError(f"an image may have {MAX_PIXELS} pixels, got {image.width} x {image.height}")
             if image.mode not in _MODES.values():
-                raise InputError(f"a picture must be 8-bit grey (mode L) or RGB, got mode {image.mode}")
+                raise InputError(f"an image must be 8-bit grey (mode L) or RGB, got mode {image.mode}")
             if image.format == "PNG" and content[_PNG_BIT_DEPTH] > 8:  # Pillow drops the low byte of RGB
-                raise InputError(f"a picture must have 8 bits a channel, got {content[_PNG_BIT_DEPTH]}")
+                raise InputError(f"an image must have 8 bits a channel, got {content[_PNG_BIT_DEPTH]}")
             found = (image.height, image.width, 3)[: 2 + (image.mode == "RGB")]
             if pixel_shape not in (None, found):
-                raise InputError(f"the picture must be {_describe(pixel_shape)}, got {_describe(found)}")
+                raise InputError(f"the image must be {_describe(pixel_shape)}, got {_describe(found)}")
             return np.asarray(image)
     except UnidentifiedImageError as error:
-        raise InputError("the picture is neither PNG nor JPEG") from error
+        raise InputError("the image is neither PNG nor JPEG") from error
     except (OSError, SyntaxError, ValueError, *_BOMBS) as error:
-        raise InputError(f"the picture cannot be decoded: {error}") from error
+        raise InputError(f"the image cannot be decoded: {error}") from error
 
 
 def decode_image(
     content: bytes, sample_shape: tuple[int, ...], value_range: tuple[float, float]
 ) -> np.ndarray:
-    """Decode a picture into one sample: 0 becomes the lowest raw value, 255 the highest, linearly between.
+    """Decode an image into one sample: 0 becomes the lowest raw value, 255 the highest, linearly between.
 
     Parameters
     ----------
@@ -106,7 +104,7 @@ def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
 def encode_heat_map(error: np.ndarray, usual_error: float) -> bytes:
     """Encode the error of one sample as PNG: black where there is none, over red to light yellow.
 
-    The same colour means the same error in every picture of a model: red is `usual_error`, and what is at
+    The same colour means the same error in every image of a model: red is `usual_error`, and what is at
     least four times as large is light yellow.
 
     Parameters
@@ -135,7 +133,7 @@ def _to_png(pixels: np.ndarray) -> bytes:
 
 
 def _pixel_shape(sample_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a decoded picture: a single channel has no axis of its own."""
+    """The shape of a decoded image: a single channel has no axis of its own."""
     return sample_shape[:2] if sample_shape[2:] == (1,) else sample_shape
 
 

@@ -107,7 +107,7 @@ class Manifest:
     Attributes
     ----------
     sample_shape : tuple of int
-        One sample, the batch left out: (30,) for a row, (28, 28) for a grey picture, (32, 32, 3) for a
+        One sample, the batch left out: (30,) for a row, (28, 28) for a grey image, (32, 32, 3) for a
         coloured one, (window, n_channels) for a window of a series.
     value_range : tuple of float, or None
         Lowest and highest raw value of a pixel; None for vectors and sequences.

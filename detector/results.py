@@ -100,7 +100,7 @@ class Compressed:
     ----------
     latent : ndarray of shape (n_samples, *latent_shape), float32, float16 or int8
     ratio : float
-        Bytes of the raw samples, a pixel of a picture one byte and any other value four, over bytes of the
+        Bytes of the raw samples, a pixel of an image one byte and any other value four, over bytes of the
         latents.
     error : float
         Root mean squared difference, in raw units, between the samples and the decoding of exactly these

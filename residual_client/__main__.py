@@ -9,7 +9,7 @@
   residual encode digits.npy --model models/digits --out latents.npy
 
 FILE is a table with a header (.csv, .tsv, .parquet), lines of JSON (.ndjson, .jsonl), an array (.npy, .npz),
-a folder of PNG and JPEG pictures, or several of these pictures. It is read in chunks, so that a file of any
+a folder of PNG and JPEG images, or several of these images. It is read in chunks, so that a file of any
 size will do; only a series for a sequence model is read, and scored, in one piece.
 
 With --url, --model is the name of a model of that service: NAME, NAME@LABEL or NAME/VERSION, or its default
@@ -20,7 +20,7 @@ A key for the service comes from --key-file or the variable RESIDUALCTL_API_KEY;
 which other users of a machine can see. (The service itself refuses unknown variables that start RESIDUAL_.)
 
 Answers go to --out, which appears when it is whole, or to stdout as CSV; numbers have all their digits. Each
-line starts with the sample's row, counted from 0, or the picture's file, and the columns of --keep.
+line starts with the sample's row, counted from 0, or the image's file, and the columns of --keep.
 Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
 """
 
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder of pictures, or pictures")
+    command.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder of images, or images")
     command.add_argument("--url", help="of a service, http://127.0.0.1:8000; without it --model is a path")
     command.add_argument("--model", help="a model of the service, or without --url the path of one")
     command.add_argument("--key-file", type=Path, metavar="FILE", help="holds the key for the service")
@@ -249,7 +249,7 @@ _CELL = re.compile(r"^/instances/\d+/(\d+): ")
 
 
 def _where(chunk: Chunk, answer: Any) -> dict[str, Sequence[Any]]:
-    """Which samples these are: the rows of the file, or its pictures; of a series' windows their number."""
+    """Which samples these are: the rows of the file, or its images; of a series' windows their number."""
     n_answers = len(_first(answer))
     if n_answers != len(chunk):
         return {"window": range(n_answers)}

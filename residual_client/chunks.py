@@ -17,12 +17,12 @@ from residual_client.errors import RequestError
 
 TEXT_TABLES = (".csv", ".tsv")
 LINES = (".ndjson", ".jsonl")
-PICTURES = (".png", ".jpg", ".jpeg")
-READ = (*TEXT_TABLES, ".parquet", *LINES, ".npy", ".npz", *PICTURES)
+IMAGES = (".png", ".jpg", ".jpeg")
+READ = (*TEXT_TABLES, ".parquet", *LINES, ".npy", ".npz", *IMAGES)
 
 CHUNK_VALUES = 2**20  # 8 MiB of float64
 CHUNK_ROWS = 20_000  # of narrow tables; so that the progress bar moves
-CHUNK_PICTURES = 256
+CHUNK_IMAGES = 256
 
 # Of a column of numbers; what pyarrow, and so a fit, takes for missing.
 MISSING_TEXTS = (
@@ -45,7 +45,7 @@ class Chunk:
     kept : mapping of str to sequence of str
         Columns that are no features.
     places : sequence of str, or None
-        Where each sample is, where that is more than its row: `line 7` of a text, the path of a picture.
+        Where each sample is, where that is more than its row: `line 7` of a text, the path of an image.
     done : int
         How much of the file was read so far, in the unit of `Source.total`.
     is_named : bool
@@ -65,7 +65,7 @@ class Chunk:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file, or pictures.
+    """A file, or images.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ def open_source(
     Parameters
     ----------
     paths : sequence of str
-        One file or folder, or several pictures.
+        One file or folder, or several images.
     model : Model
         Whose samples they are.
     keep : sequence of str
@@ -104,10 +104,10 @@ def open_source(
     RequestError
         If there is no such file, or it is of no kind that is read; the chunks raise it for what is in it.
     """
-    pictures = _pictures(paths)
-    if pictures is not None:
+    images = _images(paths)
+    if images is not None:
         _refuse_options(keep, array, paths[0])
-        return _picture_source(pictures, paths, model)
+        return _image_source(images, paths, model)
     (path,) = map(Path, paths)
     suffix = path.suffix.lower()
     if suffix not in READ:
@@ -137,38 +137,36 @@ def _refuse_options(keep: Sequence[str], array: str | None, name: str) -> None:
         raise RequestError(f"--array is for .npz files, got {name}")
 
 
-# --- pictures -----------------------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------------------
 
 
-def _pictures(paths: Sequence[str]) -> list[Path] | None:
-    """The pictures that are named, those of a folder in order of their names; None where it is a file."""
+def _images(paths: Sequence[str]) -> list[Path] | None:
+    """The images that are named, those of a folder in order of their names; None where it is a file."""
     if len(paths) == 1 and Path(paths[0]).is_dir():
-        found = sorted(path for path in Path(paths[0]).rglob("*") if path.suffix.lower() in PICTURES)
+        found = sorted(path for path in Path(paths[0]).rglob("*") if path.suffix.lower() in IMAGES)
         if not found:
-            raise RequestError(f"{paths[0]} must hold pictures ({', '.join(PICTURES)}), got none")
+            raise RequestError(f"{paths[0]} must hold images ({', '.join(IMAGES)}), got none")
         return found
     missing = next((path for path in paths if not Path(path).is_file()), None)
     if missing is not None:
         raise RequestError(f"there is no file {missing!r}")
-    others = [path for path in paths if Path(path).suffix.lower() not in PICTURES]
+    others = [path for path in paths if Path(path).suffix.lower() not in IMAGES]
     if others and len(paths) > 1:
-        raise RequestError(
-            f"of several files each must be a picture ({', '.join(PICTURES)}), got {others[0]}"
-        )
+        raise RequestError(f"of several files each must be an image ({', '.join(IMAGES)}), got {others[0]}")
     return None if others else [Path(path) for path in paths]
 
 
-def _picture_source(pictures: list[Path], paths: Sequence[str], model: Model) -> Source:
+def _image_source(images: list[Path], paths: Sequence[str], model: Model) -> Source:
     if model.kind != "image":
-        raise RequestError(f"pictures are for models of images, got one of kind {model.kind}")
+        raise RequestError(f"images are for models of images, got one of kind {model.kind}")
 
     def chunks() -> Iterator[Chunk]:
-        for start in range(0, len(pictures), CHUNK_PICTURES):
-            some = pictures[start : start + CHUNK_PICTURES]
+        for start in range(0, len(images), CHUNK_IMAGES):
+            some = images[start : start + CHUNK_IMAGES]
             names = [str(path) for path in some]
             yield Chunk(some, start, {"file": names}, names, start + len(some), is_named=True)
 
-    return Source(paths[0] if len(paths) == 1 else "pictures", len(pictures), "rows", chunks())
+    return Source(paths[0] if len(paths) == 1 else "images", len(images), "rows", chunks())
 
 
 # --- arrays -------------------------------------------------------------------------------------------------

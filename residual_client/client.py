@@ -160,7 +160,7 @@ class Client(_Base):
 
         Parameters
         ----------
-        samples : array, data frame or pictures
+        samples : array, data frame or images
             Raw units: an array of shape (n_samples, *sample_shape), or what the service takes as JSON; a data
             frame of pandas or Polars, an Arrow table or a mapping of columns, matched by name in any order;
             or a list of PNG and JPEG files, each a Path or bytes. For a sequence model windows or one series.

@@ -80,13 +80,13 @@ class LocalModel:
         except DetectorError as error:
             raise ClientError(str(error)) from error
 
-    def _read(self, pictures: Sequence[Path]) -> np.ndarray:
+    def _read(self, images: Sequence[Path]) -> np.ndarray:
         try:
             from detector.images import decode_image
         except ImportError as error:
-            raise RequestError("pictures need Pillow, which is not installed: pip install pillow") from error
+            raise RequestError("images need Pillow, which is not installed: pip install pillow") from error
         manifest, samples = self._detector.manifest, []
-        for row, path in enumerate(pictures):
+        for row, path in enumerate(images):
             try:
                 samples.append(decode_image(path.read_bytes(), manifest.sample_shape, manifest.value_range))
             except InputError as error:

@@ -1,4 +1,4 @@
-"""Samples of a caller as bodies of requests: `.npy` for numbers, JSON for words and gaps, files for pictures.
+"""Samples of a caller as bodies of requests: `.npy` for numbers, JSON for words and gaps, files for images.
 
 Every form of samples is one small class that says how many there are, how many bytes one takes, and what the
 body for some of them is.
@@ -92,38 +92,35 @@ class CellSamples:
         return JSON, json.dumps({"instances": rows}, allow_nan=False, separators=(",", ":")).encode()
 
 
-class PictureSamples:
+class ImageSamples:
     """PNG and JPEG files, or their bytes, sent as they are.
 
     Parameters
     ----------
-    pictures : sequence of Path or bytes
+    images : sequence of Path or bytes
     """
 
     accepts_npy = True
 
-    def __init__(self, pictures: Sequence[Path | bytes]) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Sequence[Path | bytes]) -> None:
+        self._images = images
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def row_bytes(self) -> float:
         """Of the largest, so that no part is too large."""
-        sizes = [
-            picture.stat().st_size if isinstance(picture, Path) else len(picture)
-            for picture in self._pictures
-        ]
+        sizes = [image.stat().st_size if isinstance(image, Path) else len(image) for image in self._images]
         return max(sizes, default=0) + 200
 
     def body(self, start: int, stop: int) -> tuple[str, bytes]:
         """A file part for each."""
         boundary = secrets.token_hex(16)
         lines = []
-        for number, picture in enumerate(self._pictures[start:stop], start):
-            content = picture.read_bytes() if isinstance(picture, Path) else picture
+        for number, image in enumerate(self._images[start:stop], start):
+            content = image.read_bytes() if isinstance(image, Path) else image
             kind = "image/png" if content[:4] == b"\x89PNG" else "image/jpeg"
-            disposition = f'form-data; name="picture"; filename="{number}"'
+            disposition = f'form-data; name="image"; filename="{number}"'
             head = f"--{boundary}\r\nContent-Disposition: {disposition}\r\nContent-Type: {kind}\r\n\r\n"
             lines += [head.encode(), content, b"\r\n"]
         return f"multipart/form-data; boundary={boundary}", b"".join([*lines, f"--{boundary}--\r\n".encode()])
@@ -146,7 +143,7 @@ def collect(samples: Any, *, keep_values: bool) -> Samples:
     if isinstance(samples, str | bytes | Path):
         raise _no_samples(samples)
     if isinstance(samples, Sequence) and samples and isinstance(samples[0], Path | bytes):
-        return PictureSamples(samples)
+        return ImageSamples(samples)
     if isinstance(samples, Sequence) and samples and isinstance(samples[0], Mapping):
         return CellSamples(samples)
     try:
@@ -165,7 +162,7 @@ def collect(samples: Any, *, keep_values: bool) -> Samples:
 
 def _no_samples(samples: Any) -> RequestError:
     kind = type(samples).__name__
-    return RequestError(f"samples must be an array, a table or a list of pictures, got one {kind}")
+    return RequestError(f"samples must be an array, a table or a list of images, got one {kind}")
 
 
 def rows_of_columns(columns: Sequence[np.ndarray], *, words: bool, keep_values: bool) -> Samples:

@@ -198,7 +198,7 @@ def _columns(answer: Any) -> dict[str, Any]:
     Raises
     ------
     RequestError
-        If it is not one: pictures and windows.
+        If it is not one: images and windows.
     """
     if isinstance(answer, Classes):
         return {"label": answer.label, **dict(zip(answer.classes, answer.probability.T, strict=True))}

@@ -235,7 +235,7 @@ VARIABLES = (
     Variable(
         "RESIDUAL_MAX_BODY_BYTES",
         str(128 * 2**20),
-        "Largest request body, and largest sum of pixels of the pictures in one, in bytes.",
+        "Largest request body, and largest sum of pixels of the images in one, in bytes.",
         _positive_int,
     ),
     Variable(

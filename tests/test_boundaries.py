@@ -98,14 +98,14 @@ def packages_imported_by(package: str) -> set[str]:
 
 
 def test_detector_needs_only_numpy_and_onnxruntime():
-    """Neither Keras nor Flask nor, without pictures, Pillow."""
+    """Neither Keras nor Flask nor, without images, Pillow."""
     loaded = loaded_by("import detector, detector.__main__")
 
     assert {"numpy", "onnxruntime"} <= loaded
     assert not loaded & (TRAINING_ONLY | SERVICE_ONLY | {"PIL", "training", "service"})
 
 
-def test_detector_loads_pillow_for_pictures_only():
+def test_detector_loads_pillow_for_images_only():
     """The one module that decodes them."""
     assert "PIL" in loaded_by("import detector.images")
 

@@ -103,14 +103,14 @@ def test_decode_of_encode_is_denoise(server):
     np.testing.assert_allclose(decoded, denoised, rtol=1e-5, atol=1e-4)
 
 
-def test_a_picture_goes_in_and_comes_out(server, detector):
+def test_an_image_goes_in_and_comes_out(server, detector):
     """PNG to `/denoise` gives the PNG of the reconstruction; PNG to `/score` scores as its pixels do."""
-    picture = encode_image(DIGITS[3], (0, 16))
-    pixels = np.asarray(Image.open(io.BytesIO(picture))) * (16 / 255)
+    image = encode_image(DIGITS[3], (0, 16))
+    pixels = np.asarray(Image.open(io.BytesIO(image))) * (16 / 255)
 
-    scored = server.post("/models/digits/versions/1/score", data=picture, headers=PNG).json()
+    scored = server.post("/models/digits/versions/1/score", data=image, headers=PNG).json()
     denoised = server.post(
-        "/models/digits/versions/1/denoise", data=picture, headers={**PNG, "Accept": "image/png"}
+        "/models/digits/versions/1/denoise", data=image, headers={**PNG, "Accept": "image/png"}
     )
 
     assert scored["score"] == detector.score(pixels[np.newaxis]).score.tolist()
@@ -132,8 +132,8 @@ def test_explanation_names_the_damaged_pixels(server):
         assert contribution["actual"] == damaged[row, column]
 
 
-def test_bad_pictures_are_refused_with_a_sentence(server):
-    """Another size, and no picture at all."""
+def test_bad_images_are_refused_with_a_sentence(server):
+    """Another size, and no image at all."""
     wrong = server.post("/score", data=encode_image(np.zeros((9, 8)), (0, 16)), headers=PNG)
     none = server.post("/score", data=b"hello", headers=PNG)
 

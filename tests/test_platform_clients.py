@@ -69,17 +69,17 @@ def test_clients_get_the_scores_of_the_service(clients_python, server, tmp_path)
     """To 1e-6, in JSON and in binary, of V1 and of V2; what else they ask is checked where they run."""
     samples = load_digits().images[:5].astype(np.float32)
     samples[0] = 16 - samples[0]
-    pictures = [encode_image(sample, (0.0, 16.0)) for sample in samples]
-    np.savez(tmp_path / "samples.npz", samples=samples, pictures=np.array(pictures))
-    files = [("file", (f"{position}.png", picture)) for position, picture in enumerate(pictures)]
+    images = [encode_image(sample, (0.0, 16.0)) for sample in samples]
+    np.savez(tmp_path / "samples.npz", samples=samples, images=np.array(images))
+    files = [("file", (f"{position}.png", image)) for position, image in enumerate(images)]
     expected = server.post("/models/digits/score", json={"instances": samples.tolist()}).json()["score"]
-    of_pictures = server.post("/models/digits/score", files=files).json()["score"]
+    of_images = server.post("/models/digits/score", files=files).json()["score"]
 
     found = run(clients_python, "ask.py", server.url, str(tmp_path / "samples.npz"))
 
     assert len(found) >= 18
     for way, scores in found.items():
-        wanted = of_pictures if way == "triton pictures" else expected
+        wanted = of_images if way == "triton images" else expected
         np.testing.assert_allclose(scores, wanted, rtol=1e-6, err_msg=way)
 
 

@@ -13,7 +13,7 @@ FOLDER = ROOT / "models" / "digits" / "1"
 
 
 def test_it_loads_and_is_of_the_promised_form():
-    """Verified, self-tested: pictures of 8x8 in raw units 0 to 16, with a latent and a promise."""
+    """Verified, self-tested: images of 8x8 in raw units 0 to 16, with a latent and a promise."""
     manifest = Detector.load(FOLDER).manifest
 
     assert (manifest.name, manifest.version, manifest.kind) == ("digits", 1, "image")

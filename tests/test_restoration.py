@@ -1,4 +1,4 @@
-"""A network fitted to undo a corruption undoes it for pictures that come over HTTP."""
+"""A network fitted to undo a corruption undoes it for images that come over HTTP."""
 
 import io
 import json
@@ -44,58 +44,58 @@ def client(store):
     app.extensions[EXTENSION].models.stop()
 
 
-def mosaic(pictures):
-    """Means of tiles of 2 x 2, as large as the pictures."""
-    tiles = pictures.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4))
+def mosaic(images):
+    """Means of tiles of 2 x 2, as large as the images."""
+    tiles = images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4))
     return np.rint(tiles.repeat(2, axis=1).repeat(2, axis=2)).astype(np.uint8)
 
 
 def to_png(pixels):
-    """The file of a picture."""
+    """The file of an image."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
-def squared_error(pictures, others):
+def squared_error(images, others):
     """Mean over all pixels."""
-    return np.square(pictures.astype(np.float64) - others).mean()
+    return np.square(images.astype(np.float64) - others).mean()
 
 
 @pytest.mark.slow
-def test_a_mosaic_goes_in_and_a_picture_comes_out(client):
+def test_a_mosaic_goes_in_and_an_image_comes_out(client):
     """PNG for PNG, of the same size, nearer to the original than bicubic up-scaling."""
     originals = DIGITS[:50]
     tiled = mosaic(originals)
 
     answers = [
-        client.post("/denoise", data=to_png(picture), content_type=PNG, headers={"Accept": PNG})
-        for picture in tiled
+        client.post("/denoise", data=to_png(image), content_type=PNG, headers={"Accept": PNG})
+        for image in tiled
     ]
 
     assert {answer.content_type for answer in answers} == {PNG}
     restored = np.stack([np.asarray(Image.open(io.BytesIO(answer.data))) for answer in answers])
-    small = [Image.fromarray(picture[::2, ::2]) for picture in tiled]
-    bicubic = np.stack([np.asarray(picture.resize((8, 8), Image.Resampling.BICUBIC)) for picture in small])
+    small = [Image.fromarray(image[::2, ::2]) for image in tiled]
+    bicubic = np.stack([np.asarray(image.resize((8, 8), Image.Resampling.BICUBIC)) for image in small])
     assert restored.shape == originals.shape
     assert squared_error(restored, originals) < 0.7 * squared_error(bicubic, originals)
     assert squared_error(restored, originals) < 0.7 * squared_error(tiled, originals)
 
 
 @pytest.mark.slow
-def test_a_picture_without_accept_is_answered_in_json(client):
+def test_an_image_without_accept_is_answered_in_json(client):
     """The same restoration, in numbers."""
-    picture = to_png(mosaic(DIGITS[:1])[0])
+    image = to_png(mosaic(DIGITS[:1])[0])
 
-    numbers = client.post("/denoise", data=picture, content_type=PNG).json["reconstruction"]
-    drawn = client.post("/denoise", data=picture, content_type=PNG, headers={"Accept": PNG}).data
+    numbers = client.post("/denoise", data=image, content_type=PNG).json["reconstruction"]
+    drawn = client.post("/denoise", data=image, content_type=PNG, headers={"Accept": PNG}).data
 
     np.testing.assert_array_equal(np.rint(numbers[0]), np.asarray(Image.open(io.BytesIO(drawn))))
 
 
 @pytest.mark.slow
-def test_thresholds_are_those_of_clean_pictures(client):
-    """About as many clean pictures are flagged as was promised."""
+def test_thresholds_are_those_of_clean_images(client):
+    """About as many clean images are flagged as was promised."""
     answer = client.post("/score", json={"instances": DIGITS[:N_TEST].tolist()}).json
 
     assert np.mean(answer["is_anomaly"]) < 2 * answer["alpha"]
@@ -110,7 +110,7 @@ def test_report_says_what_restoring_gains(store):
     assert "worse" not in note
 
 
-def test_report_shows_pictures_as_they_were_corrupted_and_restored(store):
+def test_report_shows_images_as_they_were_corrupted_and_restored(store):
     """Three rows of seven; none of it where no sample may be published."""
     report = (store / "sharp" / "1" / "report.html").read_text()
 

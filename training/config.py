@@ -67,22 +67,22 @@ CORRUPTIONS = {
     "mosaic": (2.0, 2.0, 64.0),
     "blur": (1.0, 0.0, 32.0),
 }
-PICTURE_CORRUPTIONS = ("mosaic", "blur")
+IMAGE_CORRUPTIONS = ("mosaic", "blur")
 # What is black and white in scaled units has to be known.
 BOUNDED_CORRUPTIONS = ("gaussian-clipped", "salt-and-pepper")
 # One latent value for so many features, and at most so many: neighbouring pixels say the same.
 DEFAULT_LATENT = {"vector": (2, 8), "image": (8, 32), "sequence": (4, 32)}
 VECTOR_NOISE = 0.2
-# Strong noise makes a detector of many pictures sharper and keeps one of few from learning anything: chosen
+# Strong noise makes a detector of many images sharper and keeps one of few from learning anything: chosen
 # on MNIST's digits 2, 3 and 5 as the normal one, and on drawn rings with scratches, 90 to 3,000 of them. A
-# stroke of a small picture has fewer pixels to average the noise over, so it shrinks with the side, too.
-PICTURE_NOISE_OF_FEW, PICTURE_NOISE_OF_MANY = 0.2, 0.8
-MANY_PICTURES, PICTURE_NOISE_SIDE = 3000, 28
+# stroke of a small image has fewer pixels to average the noise over, so it shrinks with the side, too.
+IMAGE_NOISE_OF_FEW, IMAGE_NOISE_OF_MANY = 0.2, 0.8
+MANY_IMAGES, IMAGE_NOISE_SIDE = 3000, 28
 # An epoch of fewer steps says little about the loss, so few samples go in small batches.
 LEAST_STEPS_OF_EPOCH, LEAST_BATCH, LARGEST_BATCH = 16, 8, 64
 LEAST_PATIENCE_EPOCHS, LEAST_PATIENCE_STEPS = 20, 1000
 MOST_CONTAMINATION = 0.2  # beyond it there are few normal samples to learn what is normal from
-# A Gaussian wider than any picture it is meant for; its kernel has some 200 x 200 weights.
+# A Gaussian wider than any image it is meant for; its kernel has some 200 x 200 weights.
 MOST_SMOOTHING = 32.0
 
 
@@ -114,7 +114,7 @@ class FitConfig:
         None, flags.widths, "of each convolution of conv and conv1d; all 2 if not given"
     )
     extra_output: bool = _option(
-        False, bool, "mirror every convolution and make the picture by one more, instead of by the last"
+        False, bool, "mirror every convolution and make the image by one more, instead of by the last"
     )
     batch_norm: bool = _option(False, bool, "batch normalisation before every activation of convolutions")
     dropout: float = _option(
@@ -147,14 +147,14 @@ class FitConfig:
         "variance that the drift makes) in a memory of windows, for it will drift on; 0 is no discount",
     )
     detail_weight: float = _option(
-        0.3, float, "of the errors of small patches beside those of the whole picture; 0 leaves them out"
+        0.3, float, "of the errors of small patches beside those of the whole image; 0 leaves them out"
     )
     activation: str = _option("leaky_relu", str, "after every hidden layer", ACTIVATIONS)
     output_activation: str | None = _option(
         None,
         str,
         "of the reconstruction: linear, or sigmoid and tanh for samples scaled from their range to 0..1 and "
-        "-1..1; if not given sigmoid for pictures, else linear",
+        "-1..1; if not given sigmoid for images, else linear",
         OUTPUT_ACTIVATIONS,
     )
     corruption: str = _option(
@@ -164,7 +164,7 @@ class FitConfig:
         None,
         float,
         "standard deviation of Gaussian noise in scaled units (if not given 0.2 for rows and windows, for "
-        "pictures by number and size up to 0.8); share of features with salt and pepper (0.1) or masked "
+        "images by number and size up to 0.8); share of features with salt and pepper (0.1) or masked "
         "(0.25); side of a mosaic's tiles (2) or standard deviation of a blur (1) in pixels",
     )
     corrupt_validation: bool = _option(
@@ -176,7 +176,7 @@ class FitConfig:
     residual_smoothing: float = _option(
         0.0,
         float,
-        "standard deviation in pixels of the Gaussian that smooths a picture's residual; 0 is none, for "
+        "standard deviation in pixels of the Gaussian that smooths an image's residual; 0 is none, for "
         "memory-image a 25th of the side",
     )
     loss: str = _option("mse", str, "training loss", LOSSES)
@@ -324,7 +324,7 @@ class FitConfig:
             raise ConfigError(f"loss ssim needs images, got kind {self.kind}")
 
     def _check_corruption(self) -> None:
-        if self.corruption in PICTURE_CORRUPTIONS and self.kind != "image":
+        if self.corruption in IMAGE_CORRUPTIONS and self.kind != "image":
             raise ConfigError(f"corruption {self.corruption} needs images, got kind {self.kind}")
         if self.corruption in BOUNDED_CORRUPTIONS and self.scaled_range is None:
             raise ConfigError(
@@ -434,9 +434,9 @@ class FitConfig:
     def _noise(self, sample_shape: tuple[int, ...], n_train: int) -> float:
         """The standard deviation of Gaussian noise that suits the data."""
         if self.kind == "image":
-            share = min(1.0, n_train / MANY_PICTURES)
-            side = min(1.0, math.sqrt(math.prod(sample_shape[:2])) / PICTURE_NOISE_SIDE)
-            return side * (PICTURE_NOISE_OF_FEW + share * (PICTURE_NOISE_OF_MANY - PICTURE_NOISE_OF_FEW))
+            share = min(1.0, n_train / MANY_IMAGES)
+            side = min(1.0, math.sqrt(math.prod(sample_shape[:2])) / IMAGE_NOISE_SIDE)
+            return side * (IMAGE_NOISE_OF_FEW + share * (IMAGE_NOISE_OF_MANY - IMAGE_NOISE_OF_FEW))
         return VECTOR_NOISE
 
     def _where_not_given(self, **values: Any) -> Self:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("training.evaluate", __doc__)
     parser.add_argument("model", metavar="MODEL", help="a version folder, STORE/NAME or STORE/NAME@LABEL")
-    parser.add_argument("data", metavar="DATA", help="a file, a folder of pictures or a built-in name")
+    parser.add_argument("data", metavar="DATA", help="a file, a folder of images or a built-in name")
     add_label_flags(parser)
     add_series_flags(parser)
     parser.add_argument("--alpha", type=float, help="another false-alarm rate than the model's own")

@@ -7,7 +7,7 @@
   python -m training.fit --data june.csv --name line --kind sequence --time-column when
 
 Data are a CSV, TSV or Parquet table, `.npy`, `.npz` (X and y, or x_train, y_train, x_test, y_test), a folder
-of PNG or JPEG pictures, or a built-in name: digits, breast-cancer, mnist, fashion-mnist, cifar10.
+of PNG or JPEG images, or a built-in name: digits, breast-cancer, mnist, fashion-mnist, cifar10.
 Only normal samples are fitted on; anomalies, where there are labels, are used for the test figures alone.
 With --kind sequence a table or an `.npy` of one or two dimensions is a series, a row a step; it is parted in
 order of time and cut into windows.

@@ -118,12 +118,12 @@ class Drawn:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """How samples are drawn: as pictures or as lines of `(samples - mean) / spread`, between `limits`."""
+    """How samples are drawn: as images or as lines of `(samples - mean) / spread`, between `limits`."""
 
     mean: float | np.ndarray
     spread: float | np.ndarray
     limits: tuple[float, float]
-    pictures: bool
+    images: bool
 
     def of(self, samples: np.ndarray) -> np.ndarray:
         """Samples in the units of the drawing."""
@@ -204,10 +204,10 @@ def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generat
     inside = _draw_inside(detector, encoded.vectors, encoded.groups, rng)
     far = _decode(detector, [""] * N_DRAWN, draw_far(encoded.vectors, N_DRAWN, rng))
     figures = _figures(detector, data, encoded, inside, far)
-    pictures = _pictures(detector, data, encoded, inside, far)
-    files = {f"{name}.svg": charts.svg_of(uri) for name, uri in pictures.items()}
+    images = _images(detector, data, encoded, inside, far)
+    files = {f"{name}.svg": charts.svg_of(uri) for name, uri in images.items()}
     return files | {
-        "latent.html": render("latent.html.jinja", figures, pictures),
+        "latent.html": render("latent.html.jinja", figures, images),
         "latent.json": to_json(figures),
     }
 
@@ -255,7 +255,7 @@ def _figures(
     }
 
 
-def _pictures(
+def _images(
     detector: Detector, data: Labelled, encoded: Encoded, inside: Drawn, far: Drawn
 ) -> dict[str, str]:
     """The charts, each a `data:` URI."""
@@ -271,7 +271,7 @@ def _pictures(
             drawing.of(encoded.decoded[rows]),
             _titles([_group_of(row, groups) for row in rows], encoded.score[rows]),
             drawing.limits,
-            pictures=drawing.pictures,
+            images=drawing.images,
             names=_line_names(detector),
         ),
         "inside": _sample_chart(inside, _shown(inside), drawing),
@@ -329,20 +329,20 @@ def _titles(groups: Sequence[str], scores: np.ndarray) -> list[str]:
 def _sample_chart(drawn: Drawn, rows: np.ndarray, drawing: Drawing) -> str:
     titles = _titles([drawn.groups[row] for row in rows], drawn.score[rows])
     samples = drawing.of(drawn.decoded[rows])
-    return charts.sample_chart(samples, titles, drawing.limits, pictures=drawing.pictures)
+    return charts.sample_chart(samples, titles, drawing.limits, images=drawing.images)
 
 
 def _drawing(detector: Detector, samples: np.ndarray) -> Drawing:
-    """Pictures in their value range; lines on the scale of the data, so that others show by leaving it."""
+    """Images in their value range; lines on the scale of the data, so that others show by leaving it."""
     manifest = detector.manifest
     if manifest.kind == "image":
-        return Drawing(0.0, 1.0, manifest.value_range, pictures=True)
+        return Drawing(0.0, 1.0, manifest.value_range, images=True)
     others = tuple(range(samples.ndim - 1))  # features and channels have units of their own
     present = np.ma.masked_invalid(samples.astype(np.float64))  # values of rows may be missing
     mean, spread = (np.ma.filled(figure(axis=others), 0) for figure in (present.mean, present.std))
     spread = np.where(spread > 0, spread, 1)
     low, high = np.quantile(((present - mean) / spread).compressed(), [0.001, 0.999])
-    return Drawing(mean, spread, (float(low), float(high)), pictures=False)
+    return Drawing(mean, spread, (float(low), float(high)), images=False)
 
 
 def _line_names(detector: Detector) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ class Preset:
 
 
 ANY_KIND = ("vector", "image", "sequence")
-GRIDS = ("image", "sequence")  # samples with rows: of a picture, or steps of a window
+GRIDS = ("image", "sequence")  # samples with rows: of an image, or steps of a window
 
 # Adadelta is Keras' with the learning rate of its paper: at Keras' default of 0.001 these networks hardly
 # move within their epochs (benchmarks/seeds.py shows both).
@@ -33,7 +33,7 @@ _ADADELTA = {"optimizer": "adadelta", "learning_rate": 1.0}
 _PLAIN = {"corruption": "none"}
 _DENSE = {**_PLAIN, "activation": "relu", "latent_activation": "relu"}
 _SIGMOID_BCE = {"output_activation": "sigmoid", "loss": "bce"}
-# The reference learns at a rate of 1e-5, which suits 50,000 pictures and a hundred epochs and leaves smaller
+# The reference learns at a rate of 1e-5, which suits 50,000 images and a hundred epochs and leaves smaller
 # data untrained.
 _RGB = {
     **_PLAIN,
@@ -63,7 +63,7 @@ PRESETS: dict[str, Preset] = {
     "vector-fast": Preset(("vector",), "memory with 256 prototypes", {**_MEMORY, "prototypes": 256}),
     "memory-image": Preset(
         ("image",),
-        "attention over 3,000 typical pictures, compared blurred and by patches; the default for images",
+        "attention over 3,000 typical images, compared blurred and by patches; the default for images",
         {**_MEMORY, "architecture": "memory-image", "widths": (32, 64), "epochs": 30},
     ),
     "memory-window": Preset(
@@ -182,7 +182,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "rowwise": Preset(
         GRIDS,
-        "64-32-8 and back for each row of a picture or step of a window",
+        "64-32-8 and back for each row of an image or step of a window",
         {
             **_DENSE,
             "architecture": "rows",
@@ -203,7 +203,7 @@ PRESETS: dict[str, Preset] = {
             "strides": (1, 2, 2, 1),
             "latent_dim": 2,
             # The reference learns at 5e-5 from the first step to the last. At ten times that rate from the
-            # first step on, every picture comes out black for ever (loss 0.1120 on MNIST).
+            # first step on, every image comes out black for ever (loss 0.1120 on MNIST).
             "learning_rate": 0.0005,
             "warmup_steps": 1000,
             "epochs": 100,
@@ -212,7 +212,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "conv-map": Preset(
         ("image",),
-        "the latent is a picture of half the side",
+        "the latent is an image of half the side",
         {
             **_PLAIN,
             "architecture": "conv-map",
@@ -240,7 +240,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "conv-denoise": Preset(
         ("image",),
-        "ten feature maps at full size, for clean pictures from noisy ones",
+        "ten feature maps at full size, for clean images from noisy ones",
         {
             "architecture": "conv-denoise",
             "widths": (10,),
@@ -255,7 +255,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "restore": Preset(
         ("image",),
-        "feature maps of full, half and a quarter of the side, for clean pictures from noisy or coarse ones",
+        "feature maps of full, half and a quarter of the side, for clean images from noisy or coarse ones",
         {
             "architecture": "conv-restore",
             "widths": (16, 32, 64),
@@ -306,7 +306,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "conv-rgb-denoise": Preset(
         ("image",),
-        "conv-rgb fitted to clean pictures from noisy ones",
+        "conv-rgb fitted to clean images from noisy ones",
         {**_RGB, "corruption": "gaussian", "corruption_level": 0.1},
     ),
 }

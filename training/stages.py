@@ -197,7 +197,7 @@ def _size_notes(n_parameters: int, sample_shape: tuple[int, ...]) -> Iterator[st
     if n_parameters > MANY_PARAMETERS:
         yield (
             f"the network has {n_parameters} parameters for samples of shape {sample_shape}: smaller "
-            "pictures, or more and narrower --widths, make less"
+            "images, or more and narrower --widths, make less"
         )
 
 

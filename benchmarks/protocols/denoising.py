@@ -1,6 +1,6 @@
-"""I4: how well `/denoise` takes noise off pictures, beside the best linear filter; as `restoration.py` does.
+"""I4: how well `/denoise` takes noise off images, beside the best linear filter; as `restoration.py` does.
 
-A set is an `.npz` with `x_train` and `x_test`, 8-bit grey pictures of shape (n, height, width), at one level
+A set is an `.npz` with `x_train` and `x_test`, 8-bit grey images of shape (n, height, width), at one level
 of Gaussian noise.
 """
 
@@ -16,7 +16,7 @@ from benchmarks.restoration import CASES, Data, corrupt, linear_filter, load_dig
 from benchmarks.rows import OURS
 
 NOISES = ("noise-0.3", "noise-0.5")
-PICTURES = ("x_train", "x_test")
+IMAGES = ("x_train", "x_test")
 EPOCHS = 4
 Noisy = tuple[str, Data]
 
@@ -27,7 +27,7 @@ def find(data_dir: Path | None) -> Sequence[DataSet]:
         return [DataSet(f"digits-{NOISES[0]}", "built-in", lambda: (NOISES[0], load_digits()))]
     return [
         DataSet(f"{data.name}-{noise}", data.digest, partial(_load, noise, data))
-        for data in npz_sets_with(data_dir, PICTURES, read_pictures)
+        for data in npz_sets_with(data_dir, IMAGES, read_images)
         for noise in NOISES
     ]
 
@@ -36,20 +36,20 @@ def _load(noise: str, data: DataSet) -> Noisy:
     return noise, data.load()
 
 
-def read_pictures(path: Path) -> Data:
-    """The pictures of one file.
+def read_images(path: Path) -> Data:
+    """The images of one file.
 
     Raises
     ------
     QualityError
-        If they are not 8-bit grey pictures of one size.
+        If they are not 8-bit grey images of one size.
     """
-    train, test = read_arrays(path, PICTURES)
-    for name, pictures in zip(PICTURES, (train, test), strict=True):
-        if pictures.dtype != "uint8" or pictures.ndim != 3 or pictures.shape[1:] != train.shape[1:]:
+    train, test = read_arrays(path, IMAGES)
+    for name, images in zip(IMAGES, (train, test), strict=True):
+        if images.dtype != "uint8" or images.ndim != 3 or images.shape[1:] != train.shape[1:]:
             raise QualityError(
-                f"{path.name}: {name} must hold 8-bit pictures of one shape (n, height, width), got "
-                f"{pictures.dtype} of shape {pictures.shape}"
+                f"{path.name}: {name} must hold 8-bit images of one shape (n, height, width), got "
+                f"{images.dtype} of shape {images.shape}"
             )
     return Data(path.stem, train, test)
 
@@ -73,7 +73,7 @@ def measure(loaded: Noisy, seed: int, method: str) -> dict[str, Any]:
 
 PROTOCOLS = {
     "I4": Protocol(
-        "pictures: noise taken off by `/denoise`, PSNR in dB",
+        "images: noise taken off by `/denoise`, PSNR in dB",
         metrics=("psnr",),
         methods=(OURS, "wiener", "noisy"),
         quick_methods=(OURS, "wiener", "noisy"),

@@ -1,7 +1,7 @@
-"""I1, I5 and I5b: pictures of one class to fit on, others to find; surfaces with defects marked by pixel.
+"""I1, I5 and I5b: images of one class to fit on, others to find; surfaces with defects marked by pixel.
 
-I1 takes every `.npz` with `x_train`, `y_train`, `x_test` and `y_test`, 8-bit pictures and their classes, and
-makes a set of each class. I5 takes every `.npz` with `X`, `y` and `mask`: 8-bit pictures, 0 or 1 (1 is an
+I1 takes every `.npz` with `x_train`, `y_train`, `x_test` and `y_test`, 8-bit images and their classes, and
+makes a set of each class. I5 takes every `.npz` with `X`, `y` and `mask`: 8-bit images, 0 or 1 (1 is an
 anomaly), and 1 where a pixel belongs to the defect.
 """
 
@@ -33,14 +33,14 @@ OUR_PRESETS = {OURS: DEFAULT_PRESETS["image"], f"{OURS}-conv": "conv"}
 BASELINE_METHODS = ("knn1", "knn5", "pca")
 CLASSES, DEFECTS = ("x_train", "y_train", "x_test", "y_test"), ("X", "y", "mask")
 LARGEST_VALUE = 255
-# Two pictures of one part, under two lights: what is left of them correlates more than this once they are
+# Two images of one part, under two lights: what is left of them correlates more than this once they are
 # blurred by the first and freed from their surroundings by the second, in pixels.
 SAME_PART, FINE_BLUR, COARSE_BLUR = 0.7, 1, 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
-    """Normal pictures to fit on, others to score: 8-bit values.
+class Images:
+    """Normal images to fit on, others to score: 8-bit values.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Pictures:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Scores of the test pictures and, from methods that have them, errors of their pixels."""
+    """Scores of the test images and, from methods that have them, errors of their pixels."""
 
     scores: np.ndarray
     errors: np.ndarray | None
@@ -94,7 +94,7 @@ def find_surfaces(data_dir: Path | None) -> Sequence[DataSet]:
     return npz_sets_with(data_dir, DEFECTS, read_surfaces)
 
 
-def read_classes(path: Path) -> Callable[[Any], Pictures]:
+def read_classes(path: Path) -> Callable[[Any], Images]:
     """One file: what takes the label that is normal.
 
     Raises
@@ -103,18 +103,18 @@ def read_classes(path: Path) -> Callable[[Any], Pictures]:
         If an array has another form, naming it, what it must be and what it got.
     """
     x_train, y_train, x_test, y_test = read_arrays(path, CLASSES)
-    for name, pictures, labels in (("x_train", x_train, y_train), ("x_test", x_test, y_test)):
-        _check_pictures(path, name, pictures)
-        if labels.shape != (len(pictures),):
+    for name, images, labels in (("x_train", x_train, y_train), ("x_test", x_test, y_test)):
+        _check_images(path, name, images)
+        if labels.shape != (len(images),):
             raise QualityError(
-                f"{path.name}: y{name[1:]} must have shape ({len(pictures)},), got {labels.shape}"
+                f"{path.name}: y{name[1:]} must have shape ({len(images)},), got {labels.shape}"
             )
-    return lambda label: Pictures(
+    return lambda label: Images(
         x_train[y_train == label].astype(np.float32), x_test.astype(np.float32), y_test != label
     )
 
 
-def read_surfaces(path: Path) -> Pictures:
+def read_surfaces(path: Path) -> Images:
     """One file, all of it to be dealt out: `train` is empty.
 
     Raises
@@ -122,59 +122,59 @@ def read_surfaces(path: Path) -> Pictures:
     QualityError
         As `read_classes`.
     """
-    pictures, labels, mask = read_arrays(path, DEFECTS)
-    _check_pictures(path, "X", pictures)
-    if labels.shape != (len(pictures),) or set(np.unique(labels)) != {0, 1}:
-        raise QualityError(f"{path.name}: y must hold 0 and 1 of shape ({len(pictures)},)")
-    if mask.shape != pictures.shape[:3]:
-        raise QualityError(f"{path.name}: mask must have shape {pictures.shape[:3]}, got {mask.shape}")
-    pictures = pictures.astype(np.float32)
-    return Pictures(pictures[:0], pictures, labels == 1, mask > 0)
+    images, labels, mask = read_arrays(path, DEFECTS)
+    _check_images(path, "X", images)
+    if labels.shape != (len(images),) or set(np.unique(labels)) != {0, 1}:
+        raise QualityError(f"{path.name}: y must hold 0 and 1 of shape ({len(images)},)")
+    if mask.shape != images.shape[:3]:
+        raise QualityError(f"{path.name}: mask must have shape {images.shape[:3]}, got {mask.shape}")
+    images = images.astype(np.float32)
+    return Images(images[:0], images, labels == 1, mask > 0)
 
 
-def _check_pictures(path: Path, name: str, pictures: np.ndarray) -> None:
-    if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or 0 in pictures.shape:
+def _check_images(path: Path, name: str, images: np.ndarray) -> None:
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
         raise QualityError(
-            f"{path.name}: {name} must hold 8-bit pictures of shape (n, height, width) or (n, height, width, "
-            f"channels), got {pictures.dtype} of shape {pictures.shape}"
+            f"{path.name}: {name} must hold 8-bit images of shape (n, height, width) or (n, height, width, "
+            f"channels), got {images.dtype} of shape {images.shape}"
         )
 
 
-def built_in_class(label: int) -> Pictures:
+def built_in_class(label: int) -> Images:
     """scikit-learn's 8x8 digits, every other one to fit on."""
     bunch = load_digits()
-    pictures = np.round(bunch.images * (LARGEST_VALUE / 16)).astype(np.float32)
-    train, test = np.arange(0, len(pictures), 2), np.arange(1, len(pictures), 2)
+    images = np.round(bunch.images * (LARGEST_VALUE / 16)).astype(np.float32)
+    train, test = np.arange(0, len(images), 2), np.arange(1, len(images), 2)
     train = train[bunch.target[train] == label]
-    return Pictures(pictures[train], pictures[test], bunch.target[test] != label)
+    return Images(images[train], images[test], bunch.target[test] != label)
 
 
-def spotted_tiles() -> Pictures:
+def spotted_tiles() -> Images:
     """Thirty rough surfaces under three lights each, the last third of them with a bright spot."""
     rng = np.random.default_rng(0)
     surfaces = gaussian_filter(rng.normal(size=(30, 24, 24)), (0, 1, 1))
     lights = rng.uniform((60, 80), (90, 120), size=(3, 30, 2)).transpose(2, 1, 0)[..., np.newaxis, np.newaxis]
-    pictures = lights[1] + lights[0] * surfaces[:, np.newaxis]
-    mask = np.zeros(pictures.shape, dtype=bool)
+    images = lights[1] + lights[0] * surfaces[:, np.newaxis]
+    mask = np.zeros(images.shape, dtype=bool)
     mask[20:, :, 8:14, 10:16] = True
-    pictures = np.where(mask, LARGEST_VALUE, pictures).clip(0, LARGEST_VALUE).round().astype(np.float32)
-    pictures, mask = (values.reshape(-1, 24, 24) for values in (pictures, mask))
-    return Pictures(pictures[:0], pictures, mask.any(axis=(1, 2)), mask)
+    images = np.where(mask, LARGEST_VALUE, images).clip(0, LARGEST_VALUE).round().astype(np.float32)
+    images, mask = (values.reshape(-1, 24, 24) for values in (images, mask))
+    return Images(images[:0], images, mask.any(axis=(1, 2)), mask)
 
 
 # --- splits -------------------------------------------------------------------------------------------------
 
 
-def half_of_pictures(pictures: Pictures, seed: int) -> Pictures:
-    """Half of the normal pictures, drawn one by one, to fit on."""
-    normal = np.random.RandomState(seed).permutation(np.flatnonzero(~pictures.is_anomaly))
-    return _deal(pictures, normal[: round(0.5 * len(normal))])
+def half_of_images(images: Images, seed: int) -> Images:
+    """Half of the normal images, drawn one by one, to fit on."""
+    normal = np.random.RandomState(seed).permutation(np.flatnonzero(~images.is_anomaly))
+    return _deal(images, normal[: round(0.5 * len(normal))])
 
 
-def half_of_parts(pictures: Pictures, seed: int) -> Pictures:
-    """About half of the normal pictures: all or none of those that show the same part."""
-    normal = np.flatnonzero(~pictures.is_anomaly)
-    parts = same_parts(pictures.test[normal])
+def half_of_parts(images: Images, seed: int) -> Images:
+    """About half of the normal images: all or none of those that show the same part."""
+    normal = np.flatnonzero(~images.is_anomaly)
+    parts = same_parts(images.test[normal])
     train: list[int] = []
     for part in np.random.RandomState(seed).permutation(parts.max() + 1):
         members = normal[parts == part]
@@ -183,13 +183,13 @@ def half_of_parts(pictures: Pictures, seed: int) -> Pictures:
         if len(train) >= round(0.5 * len(normal)):
             break
     if len(train) < 2:
-        raise QualityError(f"the normal pictures must show several parts, got {parts.max() + 1}")
-    return _deal(pictures, np.array(train))
+        raise QualityError(f"the normal images must show several parts, got {parts.max() + 1}")
+    return _deal(images, np.array(train))
 
 
-def same_parts(pictures: np.ndarray) -> np.ndarray:
-    """A number for each picture: the same for those that look like one part, or like a third that does."""
-    grey = pictures.reshape(*pictures.shape[:3], -1).mean(axis=3) / LARGEST_VALUE
+def same_parts(images: np.ndarray) -> np.ndarray:
+    """A number for each image: the same for those that look like one part, or like a third that does."""
+    grey = images.reshape(*images.shape[:3], -1).mean(axis=3) / LARGEST_VALUE
     details = gaussian_filter(grey, (0, FINE_BLUR, FINE_BLUR)) - gaussian_filter(
         grey, (0, COARSE_BLUR, COARSE_BLUR)
     )
@@ -199,46 +199,46 @@ def same_parts(pictures: np.ndarray) -> np.ndarray:
     return connected_components(details @ details.T > SAME_PART, directed=False)[1]
 
 
-def _deal(pictures: Pictures, train: np.ndarray) -> Pictures:
-    test = np.setdiff1d(np.arange(len(pictures.test)), train)
-    mask = None if pictures.mask is None else pictures.mask[test]
-    return Pictures(pictures.test[train], pictures.test[test], pictures.is_anomaly[test], mask)
+def _deal(images: Images, train: np.ndarray) -> Images:
+    test = np.setdiff1d(np.arange(len(images.test)), train)
+    mask = None if images.mask is None else images.mask[test]
+    return Images(images.test[train], images.test[test], images.is_anomaly[test], mask)
 
 
 # --- one run ------------------------------------------------------------------------------------------------
 
 
-def measure_class(load: Pictures, seed: int, method: str) -> dict[str, Any]:
+def measure_class(load: Images, seed: int, method: str) -> dict[str, Any]:
     """One row of I1."""
     return _measure(load, seed, method)
 
 
 def measure_surfaces(
-    split: Callable[[Pictures, int], Pictures], pictures: Pictures, seed: int, method: str
+    split: Callable[[Images, int], Images], images: Images, seed: int, method: str
 ) -> dict[str, Any]:
     """One row of I5."""
-    return _measure(split(pictures, seed), seed, method)
+    return _measure(split(images, seed), seed, method)
 
 
-def _measure(pictures: Pictures, seed: int, method: str) -> dict[str, Any]:
-    answer = (run_ours if method in OUR_PRESETS else run_baseline)(method, pictures, seed)
-    row = figures(pictures.is_anomaly, answer.scores)
-    if pictures.mask is not None:
-        row |= map_figures(pictures.mask, answer.errors)
+def _measure(images: Images, seed: int, method: str) -> dict[str, Any]:
+    answer = (run_ours if method in OUR_PRESETS else run_baseline)(method, images, seed)
+    row = figures(images.is_anomaly, answer.scores)
+    if images.mask is not None:
+        row |= map_figures(images.mask, answer.errors)
     return row | {
         "fit_seconds": round(answer.fit_seconds, 3),
         "score_seconds": round(answer.score_seconds, 3),
-        "n_train": len(pictures.train),
-        "n_test": len(pictures.test),
-        "n_anomalies": int(pictures.is_anomaly.sum()),
+        "n_train": len(images.train),
+        "n_test": len(images.test),
+        "n_anomalies": int(images.is_anomaly.sum()),
     }
 
 
 def map_figures(mask: np.ndarray, errors: np.ndarray | None) -> dict[str, float | None]:
     """Areas under the ROC curve of the error map; None from a method without one.
 
-    `pixel_auroc` is that over all pixels of all test pictures, which large defects decide; `map_auroc` the
-    mean over the pictures with a defect of the area within the picture.
+    `pixel_auroc` is that over all pixels of all test images, which large defects decide; `map_auroc` the
+    mean over the images with a defect of the area within the image.
     """
     if errors is None:
         return {"pixel_auroc": None, "map_auroc": None}
@@ -252,11 +252,11 @@ def map_figures(mask: np.ndarray, errors: np.ndarray | None) -> dict[str, float 
     }
 
 
-def run_ours(method: str, pictures: Pictures, seed: int) -> Answer:
-    """The house's own detector, fitted on all training pictures and scored through its exported graph."""
-    fit = fit_ours(method, pictures.train, seed)
+def run_ours(method: str, images: Images, seed: int) -> Answer:
+    """The house's own detector, fitted on all training images and scored through its exported graph."""
+    fit = fit_ours(method, images.train, seed)
     start = time.perf_counter()
-    outputs = fit.detector.run(fit.detector.check_samples(pictures.test), (SCORE, FEATURE_ERROR))
+    outputs = fit.detector.run(fit.detector.check_samples(images.test), (SCORE, FEATURE_ERROR))
     scores = fit.detector.finite(outputs[SCORE]).astype(np.float64)
     return Answer(scores, outputs[FEATURE_ERROR], fit.seconds, time.perf_counter() - start)
 
@@ -271,16 +271,15 @@ def fit_ours(method: str, train: np.ndarray, seed: int) -> in_process.Fit:
         kind="image",
         value_range=(0.0, float(LARGEST_VALUE)),
         feature_names=None,
-        source="pictures",
+        source="images",
     )
     return in_process.fit_all(dataset, OUR_PRESETS[method], seed)
 
 
-def run_baseline(method: str, pictures: Pictures, seed: int) -> Answer:
+def run_baseline(method: str, images: Images, seed: int) -> Answer:
     """Pixels from 0 to 1 as they are: standardised ones count the borders, which hardly vary, most."""
     train, test = (
-        part.reshape(len(part), -1).astype(np.float64) / LARGEST_VALUE
-        for part in (pictures.train, pictures.test)
+        part.reshape(len(part), -1).astype(np.float64) / LARGEST_VALUE for part in (images.train, images.test)
     )
     start = time.perf_counter()
     errors = None
@@ -289,7 +288,7 @@ def run_baseline(method: str, pictures: Pictures, seed: int) -> Answer:
         fitted = time.perf_counter()
         errors = errors_of(test)
         scores = errors.sum(axis=1)
-        errors = errors.reshape(pictures.test.shape)
+        errors = errors.reshape(images.test.shape)
     else:
         score = BASELINES[method](train, seed)
         fitted = time.perf_counter()
@@ -304,8 +303,8 @@ def pca_errors(train: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarra
     shares = np.cumsum(pca.explained_variance_ratio_)
     plane = pca.components_[: int(np.searchsorted(shares, PCA_SHARE)) + 1]
 
-    def errors(pictures: np.ndarray) -> np.ndarray:
-        centred = pictures - pca.mean_
+    def errors(images: np.ndarray) -> np.ndarray:
+        centred = images - pca.mean_
         return np.square(centred - (centred @ plane.T) @ plane)
 
     return errors
@@ -321,7 +320,7 @@ def class_lines(rows: Sequence[Row]) -> Iterable[str]:
 
 PROTOCOLS = {
     "I1": Protocol(
-        "pictures of one class to fit on, of all classes to test",
+        "images of one class to fit on, of all classes to test",
         ("auroc", "ap", "f1"),
         methods=(*OUR_PRESETS, *BASELINE_METHODS),
         quick_methods=(OURS, "pca"),
@@ -344,10 +343,10 @@ PROTOCOLS = {
             summary=class_lines,
         )
         for name, words, split in (
-            ("I5", "surfaces with marked defects, half of the normal pictures to fit on", half_of_pictures),
+            ("I5", "surfaces with marked defects, half of the normal images to fit on", half_of_images),
             (
                 "I5b",
-                "the same, no part on both sides: pictures of one part are dealt together",
+                "the same, no part on both sides: images of one part are dealt together",
                 half_of_parts,
             ),
         )

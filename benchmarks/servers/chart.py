@@ -1,4 +1,4 @@
-"""The picture of a comparison of servers: requests a second, a panel for each kind of request."""
+"""The image of a comparison of servers: requests a second, a panel for each kind of request."""
 
 from collections.abc import Sequence
 from pathlib import Path

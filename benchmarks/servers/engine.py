@@ -21,7 +21,7 @@ from benchmarks.servers.work import Work
 
 ENGINE = "engine"
 BODY = "array"
-# 10,000 pictures at once would take 2 GB in each process.
+# 10,000 images at once would take 2 GB in each process.
 BATCHES = {"dense": (1, 32, 256, 1024, 10_000), "conv": (1, 32, 256, 1024)}
 WARM_UP_SECONDS = 0.5
 

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from detector.errors import ModelError, RunStopped
 
 CHUNK_ROWS = 256
-CHUNK_VALUES = 2**20  # 4 MiB in the largest float32 tensor: bounds the peak of large pictures
+CHUNK_VALUES = 2**20  # 4 MiB in the largest float32 tensor: bounds the peak of large images
 
 
 class Stop:

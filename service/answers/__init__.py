@@ -15,7 +15,7 @@ from service.bodies.arrays import raw_type
 from service.bodies.codecs import to_json
 from service.http.messages import Answer
 
-_DRAWN = (SCORE, RECONSTRUCTION)  # what a picture can show
+_DRAWN = (SCORE, RECONSTRUCTION)  # what an image can show
 SLICE_VALUES = 2**15  # a millisecond of writing
 
 
@@ -142,7 +142,7 @@ _ENCODERS: Mapping[str, Callable[[Reply], bytes]] = {
     RAW: lambda reply: np.ascontiguousarray(reply.array()).tobytes(),
     ARROW: _to_arrow,
     PARQUET: _to_parquet,
-    PNG: lambda reply: reply.picture(),
+    PNG: lambda reply: reply.image(),
 }
 
 
@@ -183,5 +183,5 @@ def offers(output: str, detector: Detector, samples: np.ndarray, *, series: bool
         else output != LATENT or (shape is not None and len(shape) == 1)
     )
     is_drawn = manifest.kind == "image" and len(samples) == 1 and output in _DRAWN
-    is_picture = is_drawn and (output != SCORE or detector.usual_error is not None)
-    return (JSON, NPY, RAW, NDJSON, *(table_forms() if is_table else ()), *((PNG,) if is_picture else ()))
+    is_image = is_drawn and (output != SCORE or detector.usual_error is not None)
+    return (JSON, NPY, RAW, NDJSON, *(table_forms() if is_table else ()), *((PNG,) if is_image else ()))

@@ -60,8 +60,8 @@ class Reply:
         """The rows as columns of a table, for answers that can be one."""
         return [] if self.timestamps is None else [Block((TIMESTAMP,), self.timestamps)]
 
-    def picture(self) -> bytes:
-        """A PNG, for answers to one picture that can be one."""
+    def image(self) -> bytes:
+        """A PNG, for answers to one image that can be one."""
         raise NotImplementedError
 
 
@@ -97,7 +97,7 @@ class ScoreReply(Reply):
         """See `Reply`."""
         return super().blocks() + [Block((name,), values) for name, values in self._columns().items()]
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         """See `Reply`."""
         return encode_heat_map(self.scores.explanation[0], self.detector.usual_error)
 
@@ -161,7 +161,7 @@ class ArrayReply(Reply):
         names = column_names(names, self.values.shape[1:] or (1,))
         return [*super().blocks(), Block(names, self._cells())]
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         """See `Reply`."""
         return encode_image(self.values[0], self.detector.manifest.value_range)
 

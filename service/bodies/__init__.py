@@ -24,7 +24,7 @@ PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
 JPEG = "image/jpeg"
 MULTIPART = "multipart/form-data"
-PICTURES = (PNG, JPEG, MULTIPART)
+IMAGES = (PNG, JPEG, MULTIPART)
 
 # Looked for, not imported: it is needed where such a body comes, which may be never.
 HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None
@@ -56,7 +56,7 @@ class Expected:
     feature_names : tuple of str, or None
         Names by which a row, or a step of a sequence, may be an object.
     value_range : tuple of float, or None
-        Raw values of black and white; None where pictures are not read.
+        Raw values of black and white; None where images are not read.
     series : bool
         Whether the instances may be the steps of a series instead of windows of `shape`.
     timestamps : bool
@@ -107,8 +107,8 @@ class Expected:
     def media_types(self) -> tuple[str, ...]:
         """Forms of body that are read, the first the one to recommend."""
         tables = () if self.columns() is None else table_forms()
-        pictures = () if self.value_range is None else PICTURES
-        return (JSON, NPY, RAW, *tables, *pictures)
+        images = () if self.value_range is None else IMAGES
+        return (JSON, NPY, RAW, *tables, *images)
 
 
 def table_forms() -> tuple[str, ...]:
@@ -119,10 +119,10 @@ def table_forms() -> tuple[str, ...]:
 def may_inflate(headers: Mapping[str, str]) -> bool:
     """Whether a body may become far more than its bytes; headers by name in lower case.
 
-    A picture of 60 KB may hold texts of 50 MB, which are inflated before a pixel is.
+    An image of 60 KB may hold texts of 50 MB, which are inflated before a pixel is.
     """
     return "content-encoding" in headers or headers.get("content-type", "").lower().startswith(
-        (ARROW, PARQUET, *PICTURES)
+        (ARROW, PARQUET, *IMAGES)
     )
 
 
@@ -150,7 +150,7 @@ class Limits:
     max_rows : int
         Samples, or steps of a series.
     max_bytes : int
-        Of the pixels of its pictures, one byte a value; of what it inflates to.
+        Of the pixels of its images, one byte a value; of what it inflates to.
     """
 
     max_rows: int

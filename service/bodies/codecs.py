@@ -28,7 +28,7 @@ from service.bodies import (
     lacks_pyarrow,
 )
 from service.bodies.arrays import decode_npy, decode_raw
-from service.bodies.images import decode_pictures, split_parts
+from service.bodies.images import decode_images, split_parts
 from service.bodies.json.instances import decode_json
 from service.bodies.tables import decode_csv
 from service.http.messages import Body
@@ -46,13 +46,13 @@ class Form:
     options: tuple[str, ...]
 
 
-def _one_picture(content: Body, form: Form) -> Decoded:
-    return Decoded(decode_pictures([content], form.expected, form.limits))
+def _one_image(content: Body, form: Form) -> Decoded:
+    return Decoded(decode_images([content], form.expected, form.limits))
 
 
-def _many_pictures(content: Body, form: Form) -> Decoded:
+def _many_images(content: Body, form: Form) -> Decoded:
     files = split_parts(content, form.parameters.get("boundary", ""), form.limits)
-    return Decoded(decode_pictures(files, form.expected, form.limits))
+    return Decoded(decode_images(files, form.expected, form.limits))
 
 
 def _arrow(content: Body, form: Form) -> Decoded:
@@ -75,9 +75,9 @@ DECODERS: Mapping[str, Callable[[Body, Form], Decoded]] = {
     RAW: lambda content, form: Decoded(decode_raw(content, form.content_type, form.expected, form.limits)),
     ARROW: _arrow,
     PARQUET: _parquet,
-    PNG: _one_picture,
-    JPEG: _one_picture,
-    MULTIPART: _many_pictures,
+    PNG: _one_image,
+    JPEG: _one_image,
+    MULTIPART: _many_images,
 }
 
 
@@ -99,7 +99,7 @@ def decoder(
     ------
     Problem
         If it is not read here. What is returned raises one saying what the body must be, what it is, and
-        where; and InputError if a picture does not fit the model.
+        where; and InputError if an image does not fit the model.
     """
     media_type, parameters = parse_options_header(content_type)
     media_type = media_type.lower()

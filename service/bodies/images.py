@@ -1,4 +1,4 @@
-"""Pictures as samples: one in a body, or the files of a multipart one."""
+"""Images as samples: one in a body, or the files of a multipart one."""
 
 import math
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ from service.bodies import Expected, Limits, check_rows
 from service.http.problems import Problem
 
 
-def decode_pictures(pictures: Sequence[bytes], expected: Expected, limits: Limits) -> np.ndarray:
-    """One sample for each picture, in order.
+def decode_images(images: Sequence[bytes], expected: Expected, limits: Limits) -> np.ndarray:
+    """One sample for each image, in order.
 
     Raises
     ------
     Problem
         If there are too many, or naming the first one that does not fit the model.
     """
-    check_rows(len(pictures), limits)
-    pixel_bytes = len(pictures) * math.prod(expected.shape)
+    check_rows(len(images), limits)
+    pixel_bytes = len(images) * math.prod(expected.shape)
     if pixel_bytes > limits.max_bytes:
         raise Problem(
             "body-too-large",
-            f"the pictures of a body may have {limits.max_bytes} bytes of pixels, got {pixel_bytes}",
+            f"the images of a body may have {limits.max_bytes} bytes of pixels, got {pixel_bytes}",
         )
-    samples = np.empty((len(pictures), *expected.shape), dtype=np.float32)
-    for row, picture in enumerate(pictures):
+    samples = np.empty((len(images), *expected.shape), dtype=np.float32)
+    for row, image in enumerate(images):
         try:
-            samples[row] = decode_image(picture, expected.shape, expected.value_range)
+            samples[row] = decode_image(image, expected.shape, expected.value_range)
         except InputError as error:
-            sentence = f"picture {row}: {error}"
+            sentence = f"image {row}: {error}"
             raise Problem("invalid-input", sentence, [{"detail": sentence, "row": row}]) from error
     return samples
 
@@ -58,7 +58,7 @@ def split_parts(content: bytes, boundary: str, limits: Limits) -> list[bytes]:
             if isinstance(event, Field):
                 raise Problem(
                     "invalid-input",
-                    f"every part must be a file with a picture, got the field {event.name!r}; "
+                    f"every part must be a file with an image, got the field {event.name!r}; "
                     "options are query parameters",
                 )
             if isinstance(event, File):

@@ -15,7 +15,7 @@ from service.http.request_record import Exchange
 from service.models.registry import ModelRegistry
 from service.scoring.calls import Call
 
-# Named features of one answer; a hundred thousand pictures with all their pixels would fill the memory.
+# Named features of one answer; a hundred thousand images with all their pixels would fill the memory.
 MAX_CONTRIBUTIONS = 1_000_000
 
 

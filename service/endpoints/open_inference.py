@@ -20,7 +20,7 @@ from detector import Manifest
 from detector.engine.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE
 from service import answers, bodies
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows, codecs
-from service.bodies.images import decode_pictures
+from service.bodies.images import decode_images
 from service.bodies.json.cuts import BLANKS
 from service.bodies.json.members import check_members
 from service.bodies.json.slices import SLICE_BYTES
@@ -160,8 +160,8 @@ def decode(content: Body, header_length: str | None, manifest: Manifest, limits:
     return InferBody(body.id, Decoded(samples, options, point), outputs)
 
 
-def may_hold_pictures(content: Body, header_length: str | None) -> bool:
-    """Whether the datatype of pictures may stand in the JSON, perhaps escaped; arguments as of `decode`."""
+def may_hold_images(content: Body, header_length: str | None) -> bool:
+    """Whether the datatype of images may stand in the JSON, perhaps escaped; arguments as of `decode`."""
     with contextlib.suppress(Problem):
         n_json = _json_bytes(header_length, len(content))
         return any(content.find(word, 0, n_json) >= 0 for word in (tensors.BYTES.encode(), b"\\"))
@@ -340,20 +340,20 @@ def _samples(
 ) -> tuple[np.ndarray, Any]:
     """The samples, and how a place within them is a place within the body."""
     place, shape = "/inputs/0", tuple(given.shape)
-    pictures = given.datatype == tensors.BYTES and manifest.kind == "image"
-    if not pictures and given.datatype not in tensors.NUMBERS:
+    images = given.datatype == tensors.BYTES and manifest.kind == "image"
+    if not images and given.datatype not in tensors.NUMBERS:
         words = [*tensors.NUMBERS, *([tensors.BYTES] if manifest.kind == "image" else [])]
         raise misplaced(
             f"{place}/datatype", f"must be one of {', '.join(words)} here, got {given.datatype[:80]!r}"
         )
-    _check_shape(shape, manifest, pictures)
+    _check_shape(shape, manifest, images)
     check_rows(shape[0], limits)
     binary = _binary_data(given, data)
     pointer = f"{place}/data"
-    if pictures and binary is not None:
-        return _pictures(tensors.elements_from_bytes(binary, shape[0], place), manifest, limits), None
-    if pictures:
-        return _pictures(tensors.elements_from_json(given.data, shape[0], pointer), manifest, limits), None
+    if images and binary is not None:
+        return _images(tensors.elements_from_bytes(binary, shape[0], place), manifest, limits), None
+    if images:
+        return _images(tensors.elements_from_json(given.data, shape[0], pointer), manifest, limits), None
     if binary is not None:
         return tensors.numbers_from_bytes(binary, given.datatype, shape, place), None
     samples, nested = tensors.numbers_from_json(
@@ -362,11 +362,11 @@ def _samples(
     return samples, functools.partial(_point, pointer, shape, nested)
 
 
-def _check_shape(shape: tuple[int, ...], manifest: Manifest, pictures: bool) -> None:
+def _check_shape(shape: tuple[int, ...], manifest: Manifest, images: bool) -> None:
     """Before a byte is allocated by it."""
-    fits = shape[1:] in ((), (1,)) if pictures else shape[1:] == manifest.sample_shape
+    fits = shape[1:] in ((), (1,)) if images else shape[1:] == manifest.sample_shape
     if not shape or shape[0] < 0 or not fits:
-        wanted = "[n] for pictures" if pictures else f"[n, {', '.join(map(str, manifest.sample_shape))}]"
+        wanted = "[n] for images" if images else f"[n, {', '.join(map(str, manifest.sample_shape))}]"
         raise misplaced("/inputs/0/shape", f"must be {wanted}, got {str(list(shape))[:80]}")
 
 
@@ -389,8 +389,8 @@ def _binary_data(given: _Input, data: memoryview | None) -> memoryview | None:
     return data
 
 
-def _pictures(pictures: Sequence[bytes], manifest: Manifest, limits: Limits) -> np.ndarray:
-    return decode_pictures(pictures, Expected.samples(manifest), limits)
+def _images(images: Sequence[bytes], manifest: Manifest, limits: Limits) -> np.ndarray:
+    return decode_images(images, Expected.samples(manifest), limits)
 
 
 def _point(pointer: str, shape: tuple[int, ...], nested: bool, index: tuple[int, ...]) -> str:

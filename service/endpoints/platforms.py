@@ -57,7 +57,7 @@ class InferReader:
     def is_slow(self, body: Body) -> bool:
         """See `Reader`."""
         length = self.headers.get(HEADER_LENGTH.lower())
-        return self.detector.manifest.kind == "image" and open_inference.may_hold_pictures(body, length)
+        return self.detector.manifest.kind == "image" and open_inference.may_hold_images(body, length)
 
     def join(self, bodies: Sequence[Body]) -> None:
         """See `Reader`."""

@@ -57,7 +57,7 @@ class Verb:
     steps : bool
         Whether a series is answered by step, and so may come with time stamps.
     drawn_by : mapping of str to Any
-        Options without which an answer that is a picture could not be drawn.
+        Options without which an answer that is an image could not be drawn.
     """
 
     run: Callable[[list], list]

@@ -252,7 +252,7 @@ def _failure(status: int) -> dict[str, Any]:
 
 
 def _bodies(verb: str) -> dict[str, Any]:
-    """The forms of body; pictures are for image models only, and never latent vectors."""
+    """The forms of body; images are for image models only, and never latent vectors."""
     schema = _REQUESTS.get(verb, "Request")
     read = (form for form in codecs.DECODERS if not bodies.lacks_pyarrow(form))
     forms = dict.fromkeys(read, _BINARY)
@@ -261,8 +261,8 @@ def _bodies(verb: str) -> dict[str, Any]:
     forms[bodies.NDJSON] = {
         "schema": {"description": "A JSON instance on each line, answered line by line.", "type": "string"}
     }
-    pictures = bodies.PICTURES if VERBS[verb].takes_latent else ()
-    return {form: content for form, content in forms.items() if form not in pictures}
+    images = bodies.IMAGES if VERBS[verb].takes_latent else ()
+    return {form: content for form, content in forms.items() if form not in images}
 
 
 def _reference(schema: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The gallery draws what presets make of shapes and waves, and leaves pictures that are there alone."""
+"""The gallery draws what presets make of shapes and waves, and leaves images that are there alone."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from training.presets import PRESETS
 
 
 @pytest.mark.slow
-def test_pictures_of_every_kind_of_sample_are_drawn(tmp_path, capsys):
-    """Rows of pixels, pictures with noise on them, windows; as SVG."""
+def test_images_of_every_kind_of_sample_are_drawn(tmp_path, capsys):
+    """Rows of pixels, images with noise on them, windows; as SVG."""
     presets = ["dense-reduce", "conv-denoise", "conv1d"]
     (tmp_path / "dense.svg").write_text("there already")
 
@@ -19,14 +19,14 @@ def test_pictures_of_every_kind_of_sample_are_drawn(tmp_path, capsys):
     )
 
     images = [(tmp_path / f"{preset}.svg").read_text().count("<image") for preset in presets]
-    assert images == [15, 15, 5]  # three rows of pictures; of windows the latents alone
+    assert images == [15, 15, 5]  # three rows of images; of windows the latents alone
     assert (tmp_path / "dense.svg").read_text() == "there already"
     assert capsys.readouterr().out.split() == [f"{tmp_path}/{preset}.svg" for preset in [*presets, "dense"]]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_has_samples_of_its_own(preset):
-    """Pictures within 0 and 1, each of the shapes among those shown; waves for sequences."""
+    """Images within 0 and 1, each of the shapes among those shown; waves for sequences."""
     kind = next(kind for kind in ("image", "sequence", "vector") if kind in PRESETS[preset].kinds)
 
     samples = gallery._samples(preset, kind)

@@ -10,12 +10,12 @@ from benchmarks import one_class
 
 @pytest.fixture
 def data(tmp_path):
-    """Pictures of two classes, bright and dark."""
+    """Images of two classes, bright and dark."""
     rng = np.random.default_rng(0)
     labels = np.arange(700) % 2
-    pictures = (rng.integers(0, 100, size=(700, 4, 4)) + 150 * labels[:, None, None]).astype(np.uint8)
+    images = (rng.integers(0, 100, size=(700, 4, 4)) + 150 * labels[:, None, None]).astype(np.uint8)
     path = tmp_path / "classes.npz"
-    np.savez(path, x_train=pictures[:500], y_train=labels[:500], x_test=pictures[500:], y_test=labels[500:])
+    np.savez(path, x_train=images[:500], y_train=labels[:500], x_test=images[500:], y_test=labels[500:])
     return path
 
 

@@ -444,11 +444,11 @@ def test_quick_run_needs_no_data(tmp_path, protocol):
         assert sum(one["decisions_differing_clearly"] for one in ours) == 0
 
 
-def test_denoising_finds_pictures_and_holds_the_best_linear_filter_against_ours(tmp_path):
-    """A set for each file and level of noise; other pictures are refused by name."""
+def test_denoising_finds_images_and_holds_the_best_linear_filter_against_ours(tmp_path):
+    """A set for each file and level of noise; other images are refused by name."""
     rng = np.random.default_rng(0)
-    pictures = np.clip(rng.normal(120, 40, size=(60, 1, 1)) + np.zeros((1, 6, 6)), 0, 255).astype(np.uint8)
-    np.savez(tmp_path / "flat.npz", x_train=pictures[:40], x_test=pictures[40:])
+    images = np.clip(rng.normal(120, 40, size=(60, 1, 1)) + np.zeros((1, 6, 6)), 0, 255).astype(np.uint8)
+    np.savez(tmp_path / "flat.npz", x_train=images[:40], x_test=images[40:])
     out = tmp_path / "out.json"
     arguments = ["--protocol", "I4", "--data-dir", str(tmp_path), "--methods", "wiener,noisy"]
 
@@ -459,7 +459,7 @@ def test_denoising_finds_pictures_and_holds_the_best_linear_filter_against_ours(
     assert set(psnr) == {(f"flat-noise-{n}", method) for n in (0.3, 0.5) for method in ("wiener", "noisy")}
     assert psnr["flat-noise-0.3", "noisy"] == pytest.approx(-20 * np.log10(0.3), abs=0.6)
     assert psnr["flat-noise-0.3", "wiener"] > psnr["flat-noise-0.3", "noisy"] + 5
-    np.savez(tmp_path / "flat.npz", x_train=pictures[:40] / 255, x_test=pictures[40:])
+    np.savez(tmp_path / "flat.npz", x_train=images[:40] / 255, x_test=images[40:])
     assert quality.main([*arguments, "--out", str(out)]) == 1
 
 

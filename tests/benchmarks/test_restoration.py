@@ -34,8 +34,8 @@ def row(case, *, psnr=22.0, baseline=19.0):
 @pytest.fixture
 def mnist(tmp_path):
     """A folder of data that are not worth a fit."""
-    pictures = np.zeros((4, 28, 28), dtype=np.uint8)
-    np.savez(tmp_path / "mnist.npz", x_train=pictures, x_test=pictures)
+    images = np.zeros((4, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "mnist.npz", x_train=images, x_test=images)
     return tmp_path
 
 
@@ -81,32 +81,32 @@ def test_linear_filter_is_the_best_affine_estimate():
     """No other gain or offset has a smaller error over many draws of the noise."""
     rng = np.random.default_rng(0)
     shape = rng.uniform(0, 255, size=(6, 4))
-    pictures = (rng.uniform(size=(20_000, 6)) @ shape / 6).reshape(-1, 2, 2)
+    images = (rng.uniform(size=(20_000, 6)) @ shape / 6).reshape(-1, 2, 2)
     case = Case("gaussian", 0.2)
-    noisy = restoration.corrupt(pictures, case)
+    noisy = restoration.corrupt(images, case)
 
-    estimate = restoration.linear_filter(noisy, pictures, case)
+    estimate = restoration.linear_filter(noisy, images, case)
 
     known = np.column_stack([np.ones(len(noisy)), noisy.reshape(len(noisy), -1)])
-    fitted = known @ np.linalg.lstsq(known, pictures.reshape(len(noisy), -1))[0]
-    best = np.square(fitted - pictures.reshape(len(noisy), -1)).mean()
-    assert np.square(estimate - pictures).mean() == pytest.approx(best, rel=2e-3)
+    fitted = known @ np.linalg.lstsq(known, images.reshape(len(noisy), -1))[0]
+    best = np.square(fitted - images.reshape(len(noisy), -1)).mean()
+    assert np.square(estimate - images).mean() == pytest.approx(best, rel=2e-3)
 
 
 def test_noise_is_in_units_of_the_value_range_and_not_clipped():
     """The same draws in every run."""
-    pictures = np.full((50, 20, 20), 255, dtype=np.uint8)
+    images = np.full((50, 20, 20), 255, dtype=np.uint8)
 
-    noisy = restoration.corrupt(pictures, CASES["noise-0.3"])
+    noisy = restoration.corrupt(images, CASES["noise-0.3"])
 
     assert noisy.dtype == np.float32
     assert np.std(noisy) == pytest.approx(0.3 * 255, rel=0.02)
     assert noisy.max() > 400
-    np.testing.assert_array_equal(restoration.corrupt(pictures, CASES["noise-0.3"]), noisy)
+    np.testing.assert_array_equal(restoration.corrupt(images, CASES["noise-0.3"]), noisy)
 
 
 def test_mosaics_are_means_of_tiles_and_bicubic_starts_from_them():
-    """A picture of even tiles is not changed; up-scaling keeps the size and an even picture."""
+    """An image of even tiles is not changed; up-scaling keeps the size and an even image."""
     even = np.kron(np.arange(4).reshape(1, 2, 2) * 50, np.ones((1, 4, 4))).astype(np.uint8)
     case = CASES["mosaic-4"]
 

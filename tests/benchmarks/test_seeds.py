@@ -34,7 +34,7 @@ def test_quick_run_fits_what_is_missing(tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own backup
 def test_a_stopped_row_goes_on_after_its_last_epoch(tmp_path, monkeypatch):
     """Its losses and seconds are those of all epochs."""
-    row = seeds.Row("rowwise", "mnist-pictures", 3)
+    row = seeds.Row("rowwise", "mnist-images", 3)
     samples = np.random.default_rng(0).uniform(size=(64, 28, 28)).astype(np.float32)
 
     class Stop(seeds._Record):
@@ -67,7 +67,7 @@ def test_data_that_are_not_there_are_named(tmp_path, capsys):
 
 
 def test_the_page_of_models_has_the_figures_of_the_benchmark():
-    """Every row, as it was measured, and a picture of every preset."""
+    """Every row, as it was measured, and an image of every preset."""
     page = (REPOSITORY / "docs" / "models.md").read_text()
     rows = json.loads((REPOSITORY / "benchmarks" / "results" / "seeds.json").read_text())["rows"]
 

@@ -1,7 +1,7 @@
 """What the clients of other servers get from this service; runs in an environment of theirs.
 
-Usage: ask.py URL SAMPLES.npz. The file holds `samples`, pictures of the model digits, and the PNG files
-`pictures`; the answer, on stdout, is a JSON object of scores by the way in which they were asked for.
+Usage: ask.py URL SAMPLES.npz. The file holds `samples`, images of the model digits, and the PNG files
+`images`; the answer, on stdout, is a JSON object of scores by the way in which they were asked for.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ def triton_input(samples, datatype="FP32", binary=True):
     return given
 
 
-def ask_triton(url, samples, pictures):
+def ask_triton(url, samples, images):
     """Scores by tritonclient over HTTP, JSON and binary each way."""
     client = triton.InferenceServerClient(urlsplit(url).netloc)
     assert client.is_server_live()
@@ -60,9 +60,9 @@ def ask_triton(url, samples, pictures):
     )
     for datatype, form in (("FP16", "f2"), ("UINT8", "u1"), ("INT64", "i8"), ("FP64", "f8")):
         found[f"triton {datatype}"] = client.infer(MODEL, [triton_input(samples.astype(form), datatype)])
-    given = triton.InferInput("samples", [len(pictures)], "BYTES")
-    given.set_data_from_numpy(np.array(pictures, dtype=object))
-    found["triton pictures"] = client.infer(MODEL, [given])
+    given = triton.InferInput("samples", [len(images)], "BYTES")
+    given.set_data_from_numpy(np.array(images, dtype=object))
+    found["triton images"] = client.infer(MODEL, [given])
     everything = found["triton version"]
     for tensor in metadata["outputs"]:
         array = everything.as_numpy(tensor["name"])
@@ -138,8 +138,8 @@ def main():
     """Ask in every way."""
     url, path = sys.argv[1:]
     with np.load(path) as arrays:
-        samples, pictures = arrays["samples"], [bytes(picture) for picture in arrays["pictures"]]
-    found = ask_triton(url, samples, pictures)
+        samples, images = arrays["samples"], [bytes(image) for image in arrays["images"]]
+    found = ask_triton(url, samples, images)
     found |= asyncio.run(ask_triton_async(url, samples)) | asyncio.run(ask_kserve(url, samples))
     json.dump(found, sys.stdout)
 

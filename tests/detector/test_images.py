@@ -1,4 +1,4 @@
-"""The one place that decodes and encodes pictures: linear mapping, exact round trips, precise refusals."""
+"""The one place that decodes and encodes images: linear mapping, exact round trips, precise refusals."""
 
 import io
 import struct
@@ -18,10 +18,10 @@ RANGES = [(0.0, 16.0), (0.0, 1.0), (0.0, 255.0), (-1.0, 1.0), (20.0, 20.5)]
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9)) | st.tuples(
     st.integers(1, 9), st.integers(1, 9), st.just(3)
 )
-pictures = hnp.arrays(np.uint8, shapes)
+images = hnp.arrays(np.uint8, shapes)
 
 
-def picture_file(pixels: np.ndarray, form: str = "PNG", mode: str | None = None, **options: object) -> bytes:
+def image_file(pixels: np.ndarray, form: str = "PNG", mode: str | None = None, **options: object) -> bytes:
     """A file of these pixels, in another mode where one is given."""
     image = Image.fromarray(pixels)
     buffer = io.BytesIO()
@@ -45,10 +45,10 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, size=shape, dtype=np.uint8)
 
 
-@given(pixels=pictures)
+@given(pixels=images)
 def test_read_image_returns_the_pixels_of_a_png(pixels):
     """Grey without a channel axis, RGB with three channels, 8 bits as they were written."""
-    answer = read_image(picture_file(pixels))
+    answer = read_image(image_file(pixels))
 
     assert answer.dtype == np.uint8
     assert answer.shape == pixels.shape
@@ -61,7 +61,7 @@ def test_read_image_reads_jpeg(shape):
     pixels = np.broadcast_to(np.linspace(0, 255, 16).astype(np.uint8).reshape(1, 16, 1), (24, 16, 3))
     pixels = np.ascontiguousarray(pixels if len(shape) == 3 else pixels[..., 0])
 
-    answer = read_image(picture_file(pixels, "JPEG", quality=100))
+    answer = read_image(image_file(pixels, "JPEG", quality=100))
 
     assert answer.shape == shape
     assert np.abs(answer.astype(int) - pixels).max() <= 3
@@ -74,7 +74,7 @@ def test_decode_image_maps_linearly_onto_the_value_range(value_range, shape):
     low, high = value_range
     pixels = np.resize(np.arange(256, dtype=np.uint8), shape)
 
-    sample = decode_image(picture_file(pixels.squeeze()), shape, value_range)
+    sample = decode_image(image_file(pixels.squeeze()), shape, value_range)
 
     assert (sample.dtype, sample.shape) == (np.float32, shape)
     assert sample.min() == np.float32(low)
@@ -82,10 +82,10 @@ def test_decode_image_maps_linearly_onto_the_value_range(value_range, shape):
     np.testing.assert_allclose(sample, low + pixels / 255 * (high - low), rtol=1e-6, atol=1e-7 * (high - low))
 
 
-@given(pixels=pictures, value_range=st.sampled_from(RANGES))
+@given(pixels=images, value_range=st.sampled_from(RANGES))
 def test_encode_image_is_the_inverse_of_decode_image(pixels, value_range):
-    """Every 8-bit picture comes back as the same picture, and every sample of one as the same sample."""
-    sample = decode_image(picture_file(pixels), pixels.shape, value_range)
+    """Every 8-bit image comes back as the same image, and every sample of one as the same sample."""
+    sample = decode_image(image_file(pixels), pixels.shape, value_range)
 
     content = encode_image(sample, value_range)
 
@@ -94,7 +94,7 @@ def test_encode_image_is_the_inverse_of_decode_image(pixels, value_range):
 
 
 def test_encode_image_clips_what_lies_beyond_the_range():
-    """A reconstruction may leave the range; its picture cannot."""
+    """A reconstruction may leave the range; its image cannot."""
     sample = np.array([[-1e30, -0.1, 0.0, 8.0, 16.0, 16.1, 1e30]], dtype=np.float32)
 
     assert read_image(encode_image(sample, (0.0, 16.0))).tolist() == [[0, 0, 0, 128, 255, 255, 255]]
@@ -112,22 +112,22 @@ def test_encode_image_answers_png(shape, mode):
     [
         (
             noise(8, 9),
-            "the picture must be 8 pixels wide, 8 high and grey, got 9 pixels wide, 8 high and grey",
+            "the image must be 8 pixels wide, 8 high and grey, got 9 pixels wide, 8 high and grey",
         ),
         (
             noise(9, 8),
-            "the picture must be 8 pixels wide, 8 high and grey, got 8 pixels wide, 9 high and grey",
+            "the image must be 8 pixels wide, 8 high and grey, got 8 pixels wide, 9 high and grey",
         ),
         (
             noise(8, 8, 3),
-            "the picture must be 8 pixels wide, 8 high and grey, got 8 pixels wide, 8 high and RGB",
+            "the image must be 8 pixels wide, 8 high and grey, got 8 pixels wide, 8 high and RGB",
         ),
     ],
 )
 def test_decode_image_refuses_another_size_or_colour(pixels, sentence):
-    """A picture is never resized or converted: that would be another sample."""
+    """An image is never resized or converted: that would be another sample."""
     with pytest.raises(InputError) as caught:
-        decode_image(picture_file(pixels), (8, 8), (0.0, 16.0))
+        decode_image(image_file(pixels), (8, 8), (0.0, 16.0))
 
     assert str(caught.value) == sentence
 
@@ -135,53 +135,53 @@ def test_decode_image_refuses_another_size_or_colour(pixels, sentence):
 def test_decode_image_refuses_grey_for_a_coloured_model():
     """The other way round as well."""
     with pytest.raises(InputError, match=r"must be 8 pixels wide, 8 high and RGB, got .* and grey"):
-        decode_image(picture_file(noise(8, 8)), (8, 8, 3), (0.0, 16.0))
+        decode_image(image_file(noise(8, 8)), (8, 8, 3), (0.0, 16.0))
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "I;16"])
 def test_read_image_refuses_other_modes_by_name(mode):
     """Black and white, palette, alpha and deep grey would need a choice that the sender must make."""
     pixels = noise(4, 4).astype(np.uint16) if mode == "I;16" else noise(4, 4)
-    content = picture_file(pixels, mode=None if mode == "I;16" else mode)
+    content = image_file(pixels, mode=None if mode == "I;16" else mode)
 
-    with pytest.raises(InputError, match=r"^a picture must be 8-bit grey \(mode L\) or RGB, got mode "):
+    with pytest.raises(InputError, match=r"^an image must be 8-bit grey \(mode L\) or RGB, got mode "):
         read_image(content)
 
 
 def test_read_image_refuses_cmyk():
     """A JPEG for a printing press."""
     with pytest.raises(InputError, match="got mode CMYK"):
-        read_image(picture_file(noise(4, 4, 3), "JPEG", mode="CMYK"))
+        read_image(image_file(noise(4, 4, 3), "JPEG", mode="CMYK"))
 
 
 def test_read_image_refuses_16_bits_a_channel():
-    """Pillow would drop every low byte of such a picture without a word."""
+    """Pillow would drop every low byte of such an image without a word."""
     deep = png_with_header(2, 1, depth=16, colour=2, rows=b"\0" + bytes(range(12)))
 
-    with pytest.raises(InputError, match="a picture must have 8 bits a channel, got 16"):
+    with pytest.raises(InputError, match="an image must have 8 bits a channel, got 16"):
         read_image(deep)
 
 
 @pytest.mark.parametrize("form", ["GIF", "BMP", "TIFF", "WEBP", "PPM"])
 def test_read_image_refuses_other_formats(form):
     """Fewer decoders are fewer holes."""
-    with pytest.raises(InputError, match=r"^the picture is neither PNG nor JPEG$"):
-        read_image(picture_file(noise(8, 8, 3), form))
+    with pytest.raises(InputError, match=r"^the image is neither PNG nor JPEG$"):
+        read_image(image_file(noise(8, 8, 3), form))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"[[1, 2]]"])
-def test_read_image_refuses_bytes_that_are_no_picture(content):
+def test_read_image_refuses_bytes_that_are_no_image(content):
     """Too short, or something else."""
-    with pytest.raises(InputError, match="the picture"):
+    with pytest.raises(InputError, match="the image"):
         read_image(content)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
-def test_read_image_refuses_half_a_picture(form):
+def test_read_image_refuses_half_an_image(form):
     """What is missing is never filled with grey."""
-    content = picture_file(noise(64, 64, 3), form)
+    content = image_file(noise(64, 64, 3), form)
 
-    with pytest.raises(InputError, match=r"the picture cannot be decoded: .*truncated"):
+    with pytest.raises(InputError, match=r"the image cannot be decoded: .*truncated"):
         read_image(content[: len(content) // 2])
 
 
@@ -198,7 +198,7 @@ def test_read_image_refuses_a_huge_header_before_decoding(side):
 @given(data=st.data())
 def test_read_image_survives_damaged_files(form, data):
     """Whatever a few wrong bytes do, the answer is pixels or one sentence."""
-    content = bytearray(picture_file(noise(12, 9, 3), form))
+    content = bytearray(image_file(noise(12, 9, 3), form))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     kept = data.draw(st.integers(0, len(content)) | st.just(len(content)))
@@ -215,7 +215,7 @@ def colours(content: bytes) -> np.ndarray:
 
 
 def test_heat_map_has_one_colour_for_one_error():
-    """Black without an error, red where it is as usual, light yellow from four times that, in any picture."""
+    """Black without an error, red where it is as usual, light yellow from four times that, in any image."""
     error = np.array([[0, 1, 2], [4, 100, 1e30]], dtype=np.float32)
 
     pixels = colours(encode_heat_map(error, usual_error=1.0))

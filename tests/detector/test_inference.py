@@ -200,7 +200,7 @@ def test_other_outputs_have_the_same_bits_in_any_batch(detector):
 
 
 def test_large_samples_run_in_chunks_of_bounded_size():
-    """Pictures of a million values run one by one, and their scores are still the known ones."""
+    """Images of a million values run one by one, and their scores are still the known ones."""
     side = int(CHUNK_VALUES**0.5)
     shape = (side, side)
     outputs = {"score": (), "reconstruction": shape, "feature_error": shape, "latent": (2,)}
@@ -445,10 +445,10 @@ def test_explanation_of_equal_contributions_keeps_the_order_of_the_features(tmp_
 
 def test_explanation_names_pixels_by_position(tmp_path):
     """A pixel has an index and no name."""
-    picture = np.zeros((1, 8, 8))
-    picture[0, 3, 4] = 5
+    image = np.zeros((1, 8, 8))
+    image[0, 3, 4] = 5
 
-    (explanation,) = load_shape(tmp_path, (8, 8)).explain(picture, 1)
+    (explanation,) = load_shape(tmp_path, (8, 8)).explain(image, 1)
 
     assert (explanation[0].feature, explanation[0].index) == ("[3, 4]", (3, 4))
 

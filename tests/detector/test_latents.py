@@ -94,7 +94,7 @@ def test_compress_measures_what_it_answers(packing, dtype, ratio):
 
 
 def test_compress_counts_a_byte_for_a_pixel(tmp_path):
-    """A picture is compared with its 8-bit file, whatever dtype it is posted in."""
+    """An image is compared with its 8-bit file, whatever dtype it is posted in."""
     write_model_folder(tmp_path, sample_shape=(4, 5))
 
     compressed = Detector.load(tmp_path).compress(np.ones((3, 4, 5)))

@@ -230,7 +230,7 @@ def test_a_series_may_be_a_data_frame(make):
     assert framed.score.tolist() == detector.score(series).score.tolist()
 
 
-def test_pictures_are_no_table(make):
+def test_images_are_no_table(make):
     """Pixels have no names."""
     detector = make(sample_shape=(4, 5))
 

@@ -82,7 +82,7 @@ class Stack:
         return answer["data"]["result"]
 
     def score(self, path: str = "/score", **options: object) -> requests.Response:
-        """The answer to one blank picture, through the proxy."""
+        """The answer to one blank image, through the proxy."""
         return requests.post(f"{self.url}{path}", json={"instances": [BLANK], **options}, timeout=30)
 
 

@@ -29,13 +29,13 @@ class KeepAlive(WSGIRequestHandler):
 
 @pytest.fixture(scope="package")
 def store(tmp_path_factory):
-    """`tiny`: three named features, 8-bit latents, classes; `pictures`, `mixed`, and windows of `pulse`."""
+    """`tiny`: three named features, 8-bit latents, classes; `images`, `mixed`, and windows of `pulse`."""
     store = ModelStore(tmp_path_factory.mktemp("client") / "models")
     publish_model(store, "tiny", latent_int8=LATENT_INT8, classifier=CLASSIFIER)
     publish_model(store, "tiny")
     store.set_label("tiny", "stable", 1)
     store.set_label("tiny", "canary", 2)
-    publish_model(store, "pictures", sample_shape=(4, 5))
+    publish_model(store, "images", sample_shape=(4, 5))
     publish_model(store, "mixed", **MIXED)
     publish_model(store, "pulse", sample_shape=(4, 1), kind="sequence")
     return store

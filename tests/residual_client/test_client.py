@@ -196,15 +196,15 @@ def test_series_stays_in_one_piece(connect, url, detectors):
 
 
 @pytest.mark.parametrize("max_rows", [10, 2])
-def test_pictures_are_sent_as_files(connect, url, detectors, tmp_path, max_rows):
+def test_images_are_sent_as_files(connect, url, detectors, tmp_path, max_rows):
     """Paths and bytes, in order."""
     pixels = np.random.default_rng(2).integers(0, 256, (5, 4, 5), dtype=np.uint8)
     paths = [tmp_path / f"{number}.png" for number in range(5)]
-    for path, picture in zip(paths, pixels, strict=True):
-        Image.fromarray(picture).save(path)
-    client = connect(url, model="pictures", max_rows=max_rows)
+    for path, image in zip(paths, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    client = connect(url, model="images", max_rows=max_rows)
 
-    expected = detectors["pictures"].score((pixels * (16 / 255)).astype(np.float32))
+    expected = detectors["images"].score((pixels * (16 / 255)).astype(np.float32))
     assert_same(client.score(paths), expected)
     assert_same(client.score([path.read_bytes() for path in paths]), expected)
     assert client.denoise(paths).shape == (5, 4, 5)
@@ -240,7 +240,7 @@ def test_wrong_key_is_unauthorized(connect, narrow_url, key):
 def test_models_and_readiness(client):
     """As the service lists them."""
     assert client.ready() is True
-    assert [model["name"] for model in client.models()] == ["mixed", "pictures", "pulse", "tiny"]
+    assert [model["name"] for model in client.models()] == ["mixed", "images", "pulse", "tiny"]
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,8 @@ def test_models_and_readiness(client):
         ([["a", 2, 3]], BadRequest, "/instances/0/0: must be a number, got text"),
         (np.array([[1e300, 0, 0]]), BadRequest, "got 1e+300 in row 0, a"),
         (np.array([[True, False, True]]), BadRequest, "must be a number, got a boolean"),
-        (None, RequestError, "samples must be an array, a table or a list of pictures, got one NoneType"),
-        ("rows.csv", RequestError, "samples must be an array, a table or a list of pictures, got one str"),
+        (None, RequestError, "samples must be an array, a table or a list of images, got one NoneType"),
+        ("rows.csv", RequestError, "samples must be an array, a table or a list of images, got one str"),
         (np.zeros((1, 3), dtype=complex), RequestError, "a value must be a number, text or missing, got 0j"),
         ({"a": [1], "b": [2]}, RequestError, "it lacks 'c'"),
         ({"a": [1], "b": [2], "c": [3], "d": [4]}, RequestError, "it has the unknown 'd'"),

@@ -33,7 +33,7 @@ def values():
 def narrow(monkeypatch):
     """Every file of these tests comes in several chunks."""
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 64)
-    monkeypatch.setattr(chunks, "CHUNK_PICTURES", 3)
+    monkeypatch.setattr(chunks, "CHUNK_IMAGES", 3)
 
 
 @pytest.fixture
@@ -218,22 +218,22 @@ def test_series_is_scored_in_one_piece(both, detectors, tmp_path):
     assert both("encode", array, "pulse").decode().startswith("window,latent_0,latent_1\n0,")
 
 
-def test_pictures_are_named(both, tmp_path):
+def test_images_are_named(both, tmp_path):
     """Of a folder in order of their names, its sub-folders included; or as they are given."""
     pixels = np.random.default_rng(7).integers(0, 256, (7, 4, 5), dtype=np.uint8)
     (tmp_path / "in" / "deep").mkdir(parents=True)
     paths = [tmp_path / "in" / ("deep" if number % 2 else "") / f"{number}.png" for number in range(7)]
-    for path, picture in zip(paths, pixels, strict=True):
-        Image.fromarray(picture).save(path)
-    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    for path, image in zip(paths, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
 
-    folder = both("score", tmp_path / "in", "pictures").decode().splitlines()
-    some = both("score", [paths[2], paths[0]], "pictures").decode().splitlines()
+    folder = both("score", tmp_path / "in", "images").decode().splitlines()
+    some = both("score", [paths[2], paths[0]], "images").decode().splitlines()
 
     assert [line.split(",")[0] for line in folder[1:]] == sorted(map(str, paths))
     assert [line.split(",")[0] for line in some[1:]] == [str(paths[2]), str(paths[0])]
     assert some[1] in folder
-    both("denoise", tmp_path / "in", "pictures", out="out.npy")
+    both("denoise", tmp_path / "in", "images", out="out.npy")
     assert np.load(tmp_path / "url-out.npy").shape == (7, 4, 5)
 
 
@@ -312,9 +312,9 @@ def test_fault_of_a_file_is_one_sentence(ways, tmp_path, capsys, way, fault):
         (["rows.npy", "--url", "URL", "--model", "tiny/one"], 1, "must be NAME, NAME@LABEL or NAME/VERSION"),
         (["rows.npy", "--url", "URL", "--model", "tiny/9"], 1, "has no version 9"),
         (["rows.npy", "--url", "nowhere"], 1, "the URL must be like"),
-        (["rows.npy", "--url", "URL", "--model", "pictures"], 1, "rows.npy: samples must have shape"),
+        (["rows.npy", "--url", "URL", "--model", "images"], 1, "rows.npy: samples must have shape"),
         (["nope.npy", "--url", "URL"], 1, "there is no file"),
-        (["rows.npy", "rows.npy", "--url", "URL"], 1, "each must be a picture"),
+        (["rows.npy", "rows.npy", "--url", "URL"], 1, "each must be an image"),
         (["rows.npy", "--url", "URL", "--keep", "a"], 1, "--keep is for columns of a table"),
         (["rows.npy", "--url", "URL", "--array", "X"], 1, "--array is for .npz files"),
         (["rows.npy", "--url", "URL", "--format", "npy"], 1, "say --out FILE"),
@@ -322,7 +322,7 @@ def test_fault_of_a_file_is_one_sentence(ways, tmp_path, capsys, way, fault):
         (["rows.npy", "--url", "URL", "--alpha", "2"], 1, "alpha"),
         (["rows.npy", "--model", "STORE/tiny", "--alpha", "2"], 1, "alpha"),
         (["rows.npy", "--model", "STORE/tiny", "--key-file", "rows.npy"], 1, "--key-file is for a service"),
-        (["empty", "--url", "URL", "--model", "pictures"], 1, "must hold pictures"),
+        (["empty", "--url", "URL", "--model", "images"], 1, "must hold images"),
         (["two.npz", "--url", "URL"], 1, "has the arrays u, v: choose one with --array"),
         (["two.npz", "--url", "URL", "--array", "w"], 1, "has no array 'w', only u, v"),
     ],

@@ -79,9 +79,9 @@ def test_one_bad_cell_is_named(connect, url, frame):
 
 
 def test_frame_for_a_model_without_names_is_refused(connect, url, frame):
-    """Pictures have none."""
+    """Images have none."""
     with pytest.raises(RequestError, match="takes arrays, not a table"):
-        connect(url, model="pictures").score(frame)
+        connect(url, model="images").score(frame)
 
 
 def test_series_of_a_frame_keeps_its_index(connect, url, detectors, frame):

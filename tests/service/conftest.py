@@ -16,10 +16,10 @@ from tests.model_folder import CLASSIFIER, LATENT_INT8, publish_model
 
 @pytest.fixture
 def store(tmp_path) -> ModelStore:
-    """`tiny`: three named features, 8-bit latents, classes; `pictures`: 4 x 5 grey; `flat`: no latent."""
+    """`tiny`: three named features, 8-bit latents, classes; `images`: 4 x 5 grey; `flat`: no latent."""
     store = ModelStore(tmp_path / "models")
     publish_model(store, "tiny", latent_int8=LATENT_INT8, classifier=CLASSIFIER)
-    publish_model(store, "pictures", sample_shape=(4, 5))
+    publish_model(store, "images", sample_shape=(4, 5))
     publish_model(store, "flat", latent_shape=None)
     return store
 

@@ -13,7 +13,7 @@ OPTIONS = ("alpha", "fdr", "explain", "dtype")
 KINDS = {
     "row": Expected((3,), ("a", "b", "c"), rows=True),
     "latent": Expected((2,)),
-    "picture": Expected((2, 3), value_range=(0.0, 16.0)),
+    "image": Expected((2, 3), value_range=(0.0, 16.0)),
     "colour": Expected((2, 2, 3), value_range=(0.0, 255.0)),
     "series": Expected((4, 2), ("a", "b"), series=True, timestamps=True),
     "pulse": Expected((4, 1), ("a",), series=True, timestamps=True),

@@ -28,10 +28,10 @@ OWN = {"date", "server", "connection", "transfer-encoding", "keep-alive"}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Vectors with all verbs, pictures, a series, and a model without a latent."""
+    """Vectors with all verbs, images, a series, and a model without a latent."""
     store = ModelStore(tmp_path_factory.mktemp("differential") / "models")
     publish_model(store, "tiny", latent_int8=LATENT_INT8, classifier=CLASSIFIER)
-    publish_model(store, "pictures", sample_shape=(4, 5))
+    publish_model(store, "images", sample_shape=(4, 5))
     publish_model(store, "flat", latent_shape=None)
     store.set_label("tiny", "canary", 1)
     return store
@@ -103,7 +103,7 @@ class Draw:
         """Requests of one head, but for the length: what the front may answer as one."""
         target = self.one(
             "/score", "/score", "/score", "/score?alpha=0.1", "/score?explain=1", "/denoise", "/encode",
-            "/classify", "/models/flat/score", "/models/pictures/score", "/v2/models/tiny/infer",
+            "/classify", "/models/flat/score", "/models/images/score", "/v2/models/tiny/infer",
         )  # fmt: skip
         form = self.random.randrange(13)
         accept = self.one(None, None, None, "application/x-npy", "text/csv")
@@ -138,7 +138,7 @@ class Draw:
             (self.one("/v2/models/tiny/infer", "/v2/models/tiny/versions/1/infer"), tensor),
             ("/v1/models/tiny:predict", bodies[0]),
             (
-                self.one("/models/pictures/score", "/models/pictures/denoise"),
+                self.one("/models/images/score", "/models/images/denoise"),
                 self.one(bodies[3], *bodies[11:]),
             ),
         )
@@ -146,7 +146,7 @@ class Draw:
 
     def target(self) -> str:
         """A path with a query."""
-        model = self.one("tiny", "tiny", "pictures", "flat", "none", "T%C3%A4", "..", "")
+        model = self.one("tiny", "tiny", "images", "flat", "none", "T%C3%A4", "..", "")
         prefix = self.one(
             "", f"/models/{model}", f"/models/{model}/versions/{self.one(1, 2, '01', 'x')}",
             f"/models/{model}/labels/{self.one('canary', 'stable')}",
@@ -188,12 +188,12 @@ class Draw:
     def bodies(self, samples: np.ndarray) -> Iterator[tuple[str, bytes]]:
         """The same samples in every form, and bodies of other kinds."""
         rows = samples.tolist()
-        picture = self.rng.integers(0, 256, size=(4, 5)).astype(float)
+        image = self.rng.integers(0, 256, size=(4, 5)).astype(float)
         json_types = ("application/json", "application/json; charset=utf-8", "APPLICATION/JSON")
         yield self.one(*json_types), json.dumps({"instances": rows}).encode()
         yield "application/json", json.dumps({"instances": rows, "alpha": self.one(0.1, 2, "x")}).encode()
         yield "application/json", json.dumps([dict(zip("abc", row, strict=True)) for row in rows]).encode()
-        yield "application/json", json.dumps({"instances": [picture.tolist()]}).encode()
+        yield "application/json", json.dumps({"instances": [image.tolist()]}).encode()
         yield "application/json", json.dumps({"instances": self.rng.normal(size=(2, 2)).tolist()}).encode()
         tensor = {"name": "samples", "shape": list(samples.shape), "datatype": "FP32", "data": rows}
         yield "application/json", json.dumps({"inputs": [tensor], "id": "x"}).encode()
@@ -202,10 +202,10 @@ class Draw:
         yield "application/octet-stream", samples.astype("<f4").tobytes()
         yield "text/csv", b"a,b,c\n" + "".join(",".join(map(str, row)) + "\n" for row in rows).encode()
         yield "application/x-ndjson", "".join(json.dumps(row) + "\n" for row in rows).encode()
-        yield "image/png", encode_image(picture, (0, 255))
+        yield "image/png", encode_image(image, (0, 255))
         form = b'--B\r\nContent-Disposition: form-data; name="f"; filename="p.png"\r\n'
         form += b"Content-Type: image/png\r\n\r\n"
-        yield "multipart/form-data; boundary=B", form + encode_image(picture, (0, 255)) + b"\r\n--B--\r\n"
+        yield "multipart/form-data; boundary=B", form + encode_image(image, (0, 255)) + b"\r\n--B--\r\n"
 
     def damage(self, body: bytes) -> bytes:
         """With bytes changed, cut off, doubled or put in."""

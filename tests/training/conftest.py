@@ -9,11 +9,11 @@ from training import fit
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
-    """A store with two models that were fitted through the command line: rows and pictures."""
+    """A store with two models that were fitted through the command line: rows and images."""
     store = tmp_path_factory.mktemp("fitted") / "models"
     rows = ["--data", "breast-cancer", "--name", "rows", "--epochs", "8"]
-    pictures = ["--data", "digits", "--name", "pictures", "--preset", "conv", "--epochs", "3"]
-    for arguments in (rows, pictures):
+    images = ["--data", "digits", "--name", "images", "--preset", "conv", "--epochs", "3"]
+    for arguments in (rows, images):
         assert fit.main([*arguments, "--store", str(store)]) == 0
     return store
 
@@ -25,6 +25,6 @@ def rows_folder(store) -> Path:
 
 
 @pytest.fixture
-def pictures_folder(store) -> Path:
-    """The published model of pictures."""
-    return store / "pictures" / "1"
+def images_folder(store) -> Path:
+    """The published model of images."""
+    return store / "images" / "1"

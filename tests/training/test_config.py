@@ -139,7 +139,7 @@ def test_latent_size_follows_the_data_where_none_is_given(preset, shape, latent_
     ],
 )
 def test_noise_follows_number_and_size_where_none_is_given(preset, shape, n_train, noise):
-    """Few or small pictures get less."""
+    """Few or small images get less."""
     config = FitConfig.from_preset(preset).for_training(shape, n_train)
 
     assert config.corruption_level == pytest.approx(noise)

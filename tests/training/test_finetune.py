@@ -113,16 +113,16 @@ def test_many_labels_are_split(store, tmp_path):
     """From 2,000 on the figures are those of a test split, and nothing of it was fitted on."""
     shutil.copytree(store, tmp_path / "models")
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 8, size=(2100, 8, 8)).astype(np.uint8)
+    images = rng.integers(0, 8, size=(2100, 8, 8)).astype(np.uint8)
     bright = np.arange(2100) % 2 == 1
-    pictures[bright] += 8
+    images[bright] += 8
     path = tmp_path / "two.npz"
-    np.savez(path, X=pictures, y=np.where(bright, "bright", "dark"))
+    np.savez(path, X=images, y=np.where(bright, "bright", "dark"))
 
-    arguments = ["--model", str(tmp_path / "models" / "pictures"), "--data", str(path), "--epochs", "1"]
+    arguments = ["--model", str(tmp_path / "models" / "images"), "--data", str(path), "--epochs", "1"]
     assert finetune.main(arguments) == 0
 
-    classifier = Detector.load(tmp_path / "models" / "pictures" / "2").manifest.classifier
+    classifier = Detector.load(tmp_path / "models" / "images" / "2").manifest.classifier
     assert classifier.evaluation["method"] == "test split"
     assert classifier.evaluation["n_samples"] == pytest.approx(0.15 * 2100, abs=3)
     assert classifier.evaluation["accuracy"]["value"] > 0.95

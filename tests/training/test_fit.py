@@ -39,9 +39,9 @@ def rows_csv(tmp_path):
     return path
 
 
-def test_published_folders_load_and_are_complete(rows_folder, pictures_folder):
+def test_published_folders_load_and_are_complete(rows_folder, images_folder):
     """Both kinds hold every file, hashed, and pass their self-test."""
-    for folder in (rows_folder, pictures_folder):
+    for folder in (rows_folder, images_folder):
         manifest = Detector.load(folder).manifest
 
         assert manifest.files == describe_files(folder)
@@ -80,9 +80,9 @@ def test_evaluation_is_that_of_the_published_model(rows_folder):
     assert detector.manifest.evaluation["recall"]["value"] == flagged.mean()
 
 
-def test_digits_without_labels_report_false_alarms_only(pictures_folder):
+def test_digits_without_labels_report_false_alarms_only(images_folder):
     """All ten digits are normal: there is nothing to recall."""
-    evaluation = Detector.load(pictures_folder).manifest.evaluation
+    evaluation = Detector.load(images_folder).manifest.evaluation
 
     assert evaluation["n_anomalies"] == 0
     assert evaluation["roc_auc"] is None
@@ -181,7 +181,7 @@ def test_every_loss_trains(tmp_path, loss):
 
 
 def test_no_samples_publishes_no_row_of_the_data(tmp_path):
-    """The golden samples are drawn, and the report shows no picture of a sample."""
+    """The golden samples are drawn, and the report shows no image of a sample."""
     from sklearn.datasets import load_digits
 
     arguments = ["--data", "digits", "--name", "secret", "--epochs", "1", "--rows", "600", "--no-samples"]
@@ -200,22 +200,22 @@ def draw_ring(rng, scratched):
     """A bright ring of varying place, size and width on a dark ground, 24x24; a scratch is a bright line."""
     rows, columns = np.mgrid[:24, :24]
     distance = np.hypot(rows - rng.normal(11.5, 0.6), columns - rng.normal(11.5, 0.6))
-    picture = 40 + 150 * np.exp(-np.square((distance - rng.normal(7.5, 0.5)) / rng.uniform(1.2, 2)))
-    picture += rng.normal(0, 6, size=picture.shape)
+    image = 40 + 150 * np.exp(-np.square((distance - rng.normal(7.5, 0.5)) / rng.uniform(1.2, 2)))
+    image += rng.normal(0, 6, size=image.shape)
     if scratched:
         angle, middle = rng.uniform(0, np.pi), rng.uniform(6, 18, size=2)
         for step in np.linspace(-6, 6, 40):
             row, column = np.rint(middle + step * np.array([np.sin(angle), np.cos(angle)])).astype(int)
-            picture[np.clip(row, 0, 23), np.clip(column, 0, 23)] = 240
-    return picture.clip(0, 255).astype(np.uint8)
+            image[np.clip(row, 0, 23), np.clip(column, 0, 23)] = 240
+    return image.clip(0, 255).astype(np.uint8)
 
 
-def test_few_pictures_of_good_parts_make_a_useful_detector(tmp_path):
-    """A hundred training pictures and default settings: scratched rings rank above whole ones."""
+def test_few_images_of_good_parts_make_a_useful_detector(tmp_path):
+    """A hundred training images and default settings: scratched rings rank above whole ones."""
     rng = np.random.default_rng(0)
     is_scratched = np.arange(260) >= 220
-    pictures = np.stack([draw_ring(rng, scratched) for scratched in is_scratched])
-    np.savez(tmp_path / "rings.npz", X=pictures, y=is_scratched.astype(int))
+    images = np.stack([draw_ring(rng, scratched) for scratched in is_scratched])
+    np.savez(tmp_path / "rings.npz", X=images, y=is_scratched.astype(int))
 
     assert fit.main(["--data", str(tmp_path / "rings.npz"), "--store", str(tmp_path)]) == 0
 

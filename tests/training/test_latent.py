@@ -93,9 +93,9 @@ def test_unlabelled_data_are_one_group(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_decoded_pictures_inside_hulls_pass_for_normal(pictures_folder, tmp_path):
+def test_decoded_images_inside_hulls_pass_for_normal(images_folder, tmp_path):
     """A fitted model of digits: inside is below the threshold, far scores higher."""
-    figures = draw(pictures_folder, "digits", tmp_path / "out")
+    figures = draw(images_folder, "digits", tmp_path / "out")
 
     assert figures["inside"]["share_flagged"] < 0.05
     assert figures["far"]["median_score"] > 3 * figures["inside"]["median_score"]

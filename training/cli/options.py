@@ -165,7 +165,7 @@ def configure(
     config = FitConfig.from_preset(preset, given | dict(overrides or {}))
     if arguments.value_range and config.scaled_range is None:
         raise ConfigError(
-            "--value-range needs samples that are scaled from it: pictures, or --output-activation sigmoid "
+            "--value-range needs samples that are scaled from it: images, or --output-activation sigmoid "
             f"or tanh; preset {preset} standardises features of kind {dataset.kind}"
         )
     return config.for_samples(dataset.sample_shape)

@@ -17,7 +17,7 @@ class Dataset:
     Attributes
     ----------
     samples : ndarray, or Windows, of shape (n_samples, *sample_shape)
-        float32, or uint8 for 8-bit pictures. Of a series its steps, until `cutting.cut_series` makes windows.
+        float32, or uint8 for 8-bit images. Of a series its steps, until `cutting.cut_series` makes windows.
     is_anomaly : ndarray of shape (n_samples,), bool
     labels : ndarray of shape (n_samples,), str, or None
         As the data have them; they colour reports.
@@ -26,7 +26,7 @@ class Dataset:
     kind : str
         `vector`, `image` or `sequence`.
     value_range : tuple of float, or None
-        Lowest and highest raw value, of pictures always and of other samples where it is known.
+        Lowest and highest raw value, of images always and of other samples where it is known.
     feature_names : tuple of str, or None
     source : str
         File or built-in name, without folders.

@@ -129,12 +129,12 @@ def _as_samples(detector: Detector, dataset: Dataset, is_anomaly: np.ndarray | N
     return dataset
 
 
-def _in_range(pictures: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Decoded pictures in the model's units, as the service maps them."""
+def _in_range(images: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Decoded images in the model's units, as the service maps them."""
     low, high = manifest.value_range
     if (low, high) == (0, 255):
-        return pictures
-    return (low + pictures.astype(np.float64) * ((high - low) / 255)).astype(np.float32)
+        return images
+    return (low + images.astype(np.float64) * ((high - low) / 255)).astype(np.float32)
 
 
 def _anomalies(dataset: Dataset, manifest: Manifest) -> tuple[np.ndarray | None, tuple[str, ...]]:

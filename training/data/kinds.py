@@ -20,7 +20,7 @@ def choose_kind(samples: np.ndarray, value_range: tuple[float, float] | None, ki
     else:
         raise DataError(
             f"name the kind with --kind: samples of shape {samples.shape[1:]} and type {samples.dtype} could "
-            "be pictures or sequences"
+            "be images or sequences"
         )
     return own if own in kinds else kinds[0]
 
@@ -53,10 +53,10 @@ def check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float] 
         check_range(samples, value_range)
         return
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
-        raise DataError(f"a picture has shape (height, width) or (height, width, 3), got {shape}")
+        raise DataError(f"an image has shape (height, width) or (height, width, 3), got {shape}")
     if min(shape[:2]) < 2:
         raise DataError(
-            f"a picture must have at least 2 x 2 pixels, got shape {shape}: fit it as --kind vector"
+            f"an image must have at least 2 x 2 pixels, got shape {shape}: fit it as --kind vector"
         )
     check_range(samples, value_range)
 
@@ -80,11 +80,11 @@ def check_range(samples: np.ndarray, value_range: tuple[float, float] | None) ->
 
 
 def assumed_range(samples: np.ndarray) -> tuple[tuple[float, float], tuple[str, ...]]:
-    """The value range of pictures that came without one, and the note that it was assumed."""
+    """The value range of images that came without one, and the note that it was assumed."""
     if samples.dtype == np.uint8:
         return (0.0, 255.0), ()
     low, high = float(samples.min()), float(samples.max())
     if low == high:
-        raise DataError("every pixel of every picture has the same value: there is nothing to learn")
+        raise DataError("every pixel of every image has the same value: there is nothing to learn")
     note = f"black and white are the values {low:g} and {high:g} of the data; name others with --value-range"
     return (low, high), (note,)

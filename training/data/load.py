@@ -18,7 +18,7 @@ from training.data.series import Timeline, time_text
 from training.data.tables import TABLE_SUFFIXES, Table, label_texts, missing_labels, read_table, row_words
 from training.errors import DataError
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 NORMAL, ANOMALY = "0", "1"
 
 
@@ -34,7 +34,7 @@ def load_dataset(
     entity_column: str | None = None,
     cells: Cells | None = None,
 ) -> Dataset:
-    """Load a file, a folder of pictures or a built-in data set.
+    """Load a file, a folder of images or a built-in data set.
 
     A table or an `.npy` of one or two dimensions that is not taken as rows, but as kind `sequence`, is a
     series: its samples are steps, and it has a timeline.
@@ -47,14 +47,14 @@ def load_dataset(
     kinds : sequence of str
         What the samples may be taken as, the preferred kind first. The data's own kind decides where it is
         among them: two-dimensional data is `vector`, 8-bit three- or four-dimensional data is `image`. The
-        first one else: pictures and windows are then taken as rows, pictures as steps of their rows.
+        first one else: images and windows are then taken as rows, images as steps of their rows.
     columns, label_column : optional
         Of a table.
     normal_label : str, optional
         Samples of this label are normal, all others anomalies. Without it labels 0 and 1 mean normal and
         anomaly, and with any other labels every sample counts as normal.
     value_range : tuple of float, optional
-        Raw values of black and white. Where not given 0 and 255 for 8-bit pictures, and for others the least
+        Raw values of black and white. Where not given 0 and 255 for 8-bit images, and for others the least
         and the largest value of the samples that are not held out, with a note.
     time_column, entity_column : optional
         Of a table that is a series.
@@ -168,7 +168,7 @@ def _read_source(
 ) -> Source:
     path = Path(data)
     if path.is_dir():
-        return _read_pictures(path)
+        return _read_images(path)
     if path.is_file():
         if _suffix(path) in TABLE_SUFFIXES:
             table = read_table(path, columns, label_column, cells=cells)
@@ -182,7 +182,7 @@ def _read_source(
         if _suffix(path) in (".npy", ".npz"):
             return _read_arrays(path, is_series=is_series)
         known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))
-        raise DataError(f"{path.name} must be one of {known} or a folder of pictures, got {path.suffix!r}")
+        raise DataError(f"{path.name} must be one of {known} or a folder of images, got {path.suffix!r}")
     if data in BUILT_IN:
         return BUILT_IN[data]()
     raise DataError(
@@ -280,25 +280,25 @@ def _labels(arrays: Mapping[str, np.ndarray], name: str, samples_name: str, path
     return labels
 
 
-def _read_pictures(folder: Path) -> Source:
+def _read_images(folder: Path) -> Source:
     """Every PNG and JPEG below a folder, in order of their paths; the first sub-folder is the label."""
-    paths = sorted(path for path in folder.rglob("*") if _suffix(path) in PICTURE_SUFFIXES and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if _suffix(path) in IMAGE_SUFFIXES and path.is_file())
     if not paths:
-        raise DataError(f"{folder.name} holds no {', '.join(PICTURE_SUFFIXES)} file")
+        raise DataError(f"{folder.name} holds no {', '.join(IMAGE_SUFFIXES)} file")
     labels = _folder_labels([path.relative_to(folder) for path in paths])
-    pictures = []
+    images = []
     for path in paths:
         try:
-            picture = read_image(path.read_bytes())
+            image = read_image(path.read_bytes())
         except InputError as error:
             raise DataError(f"{path.relative_to(folder)}: {error}") from error
-        if pictures and picture.shape != pictures[0].shape:
+        if images and image.shape != images[0].shape:
             raise DataError(
-                f"pictures must have one size and mode: {paths[0].relative_to(folder)} has shape "
-                f"{pictures[0].shape}, {path.relative_to(folder)} has {picture.shape}"
+                f"images must have one size and mode: {paths[0].relative_to(folder)} has shape "
+                f"{images[0].shape}, {path.relative_to(folder)} has {image.shape}"
             )
-        pictures.append(picture)
-    return Source(np.stack(pictures), labels)
+        images.append(image)
+    return Source(np.stack(images), labels)
 
 
 def _folder_labels(paths: Sequence[Path]) -> np.ndarray | None:
@@ -307,7 +307,7 @@ def _folder_labels(paths: Sequence[Path]) -> np.ndarray | None:
     if outside and len(outside) < len(paths):
         inside = next(path for path in paths if len(path.parts) > 1)
         raise DataError(
-            "pictures must all lie in sub-folders, whose names are their labels, or none of them: "
+            "images must all lie in sub-folders, whose names are their labels, or none of them: "
             f"got {outside[0]} beside {inside}"
         )
     return None if outside else np.array([path.parts[0] for path in paths])
@@ -336,7 +336,7 @@ def _anomalies(
 
 
 def _as_float32(samples: np.ndarray, source: str, cells: Cells) -> np.ndarray:
-    """Samples as the graph will see them; 8-bit pictures stay as they are, a quarter of the memory."""
+    """Samples as the graph will see them; 8-bit images stay as they are, a quarter of the memory."""
     if samples.dtype == np.uint8:
         return samples
     with np.errstate(over="ignore"):

@@ -121,7 +121,7 @@ def fit_scaling(
     if layout is not None:
         return _fit_columns(dataset, layout, samples, scaled_range)
     if dataset.value_range is not None and np.ptp(samples) == 0:
-        raise DataError("every pixel of every training picture has the same value: there is nothing to learn")
+        raise DataError("every pixel of every training image has the same value: there is nothing to learn")
     if dataset.value_range is not None and scaled_range is not None:
         low, high = dataset.value_range
         return _range_scaling(np.float64(low), np.float64(high), scaled_range)

@@ -3,7 +3,7 @@
 import numpy as np
 
 FACTORS = (1.25, 3.0)
-SHARES = (1 / 8, 1 / 2)  # of each side of a picture
+SHARES = (1 / 8, 1 / 2)  # of each side of an image
 
 
 def make_pseudo_anomalies(
@@ -21,7 +21,7 @@ def make_pseudo_anomalies(
         At least two.
     kind : str
         Rows and windows are exaggerated: what sets a sample apart from the mean is made 1.25 to 3 times as
-        large. Pictures get a box of an eighth to half of each side from another place of another picture
+        large. Images get a box of an eighth to half of each side from another place of another image
         (CutPaste: Li, Sohn, Yoon, Pfister (2021), CVPR).
     mean : ndarray of shape sample_shape
         Of normal samples.
@@ -43,10 +43,10 @@ def make_pseudo_anomalies(
     return copies
 
 
-def _with_foreign_boxes(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    n_pictures = len(pictures)
-    donors = pictures[(np.arange(n_pictures) + rng.integers(1, n_pictures, size=n_pictures)) % n_pictures]
-    copies = pictures.copy()
+def _with_foreign_boxes(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    n_images = len(images)
+    donors = images[(np.arange(n_images) + rng.integers(1, n_images, size=n_images)) % n_images]
+    copies = images.copy()
     for copy, donor in zip(copies, donors, strict=True):
         (rows, from_rows), (columns, from_columns) = (_two_stretches(side, rng) for side in copy.shape[:2])
         copy[rows, columns] = donor[from_rows, from_columns]

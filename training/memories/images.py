@@ -1,6 +1,6 @@
-"""What a memory autoencoder of pictures remembers: typical pictures of normal brightness and contrast.
+"""What a memory autoencoder of images remembers: typical images of normal brightness and contrast.
 
-A picture is rebuilt from the remembered ones that it resembles when both are looked at from afar: brightness
+An image is rebuilt from the remembered ones that it resembles when both are looked at from afar: brightness
 and contrast taken out, blurred. What differs is blurred, too, so that a stroke that lies a pixel off counts
 little and one that is missing counts in full. Nothing here knows Keras; `images_keras` makes
 the network of it.
@@ -18,42 +18,42 @@ import numpy as np
 
 from training.memories.prototypes import LEAST_WEIGHT, attention_width, find_prototypes, nearest_prototypes
 
-# Standard deviations of the two Gaussians, in sides of the picture. Chosen on MNIST's digits 2, 3, 5 and 8 as
+# Standard deviations of the two Gaussians, in sides of the image. Chosen on MNIST's digits 2, 3, 5 and 8 as
 # the normal one, where half as much of the first and half or twice of the second cost up to 0.01 ROC AUC; on
 # magnetic tiles of 96 pixels the same shares were the best of those tried.
 SEARCH_BLUR = 1 / 14
 RESIDUAL_BLUR = 1 / 25
-LEAST_CONTRAST = 1e-3  # of the scaled range: flat pictures differ by rounding
-MARGIN = 0.5  # of the training pictures' range of brightness; contrast may double or halve
-MOST_VALUES = 2**24  # of all remembered pictures together: 64 MB in the model's file
-UNIT_PICTURES = 1000
+LEAST_CONTRAST = 1e-3  # of the scaled range: flat images differ by rounding
+MARGIN = 0.5  # of the training images' range of brightness; contrast may double or halve
+MOST_VALUES = 2**24  # of all remembered images together: 64 MB in the model's file
+UNIT_IMAGES = 1000
 LEAST_UNIT = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureMemory:
-    """All constants of a memory autoencoder of pictures.
+class ImageMemory:
+    """All constants of a memory autoencoder of images.
 
     Attributes
     ----------
-    pictures : ndarray of shape (n_prototypes, *sample_shape), float32
-        Standardised: mean 0, standard deviation 1 over all values of a picture.
+    images : ndarray of shape (n_prototypes, *sample_shape), float32
+        Standardised: mean 0, standard deviation 1 over all values of an image.
     keys : ndarray of shape (n_prototypes, n_keys), float32
         The same, blurred and thinned out, less `centre`.
     centre : ndarray of shape (n_keys,), float32
     neighbours : int
-        How many prototypes a picture attends to.
+        How many prototypes an image attends to.
     width : float
         Standard deviation of the Gaussian over distances of keys whose values are the weights.
     brightness, contrast : tuple of float
-        Least and most that is taken out of a picture; what lies beyond counts as a difference.
+        Least and most that is taken out of an image; what lies beyond counts as a difference.
     residual_blur : float
         Standard deviation, in pixels, of the Gaussian that blurs what differs.
     unit : float
-        Mean squared difference of a usual training picture.
+        Mean squared difference of a usual training image.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     keys: np.ndarray
     centre: np.ndarray
     neighbours: int
@@ -64,35 +64,35 @@ class PictureMemory:
     unit: float
 
 
-def fit_picture_memory(
-    pictures: np.ndarray,
+def fit_image_memory(
+    images: np.ndarray,
     n_prototypes: int,
     neighbours: int,
     seed: int,
     least_rows: int = 1,
     residual_blur: float = 0.0,
-) -> PictureMemory:
-    """Take prototypes, width and unit from normal pictures.
+) -> ImageMemory:
+    """Take prototypes, width and unit from normal images.
 
     Parameters
     ----------
-    pictures : ndarray of shape (n_samples, height, width) or (n_samples, height, width, channels), float32
+    images : ndarray of shape (n_samples, height, width) or (n_samples, height, width, channels), float32
         Scaled; at least two.
     n_prototypes : int
-        At most so many; all pictures where they are no more.
+        At most so many; all images where they are no more.
     neighbours : int
     seed : int
-        Of the prototypes' start, and of the pictures that the unit is taken from.
+        Of the prototypes' start, and of the images that the unit is taken from.
     least_rows : int
-        Each prototype is the mean of at least so many pictures.
+        Each prototype is the mean of at least so many images.
     residual_blur : float
         In pixels; 0 takes a share of the side.
     """
-    shape = pictures.shape[1:]
-    brightness, contrast = _levels(pictures)
+    shape = images.shape[1:]
+    brightness, contrast = _levels(images)
     brightness_range = _widened(brightness)
     contrast_range = (max(contrast.min() / 2, LEAST_CONTRAST), max(contrast.max() * 2, LEAST_CONTRAST))
-    standard = standardise(pictures, brightness_range, contrast_range)
+    standard = standardise(images, brightness_range, contrast_range)
     keys = look_from_afar(standard)
     centre = keys.mean(axis=0)
     keys = keys - centre
@@ -100,8 +100,8 @@ def fit_picture_memory(
     prototypes = find_prototypes(keys, n_prototypes, seed, least_rows)
     means = _means_of_nearest(standard, keys, prototypes)
     prototypes = look_from_afar(means) - centre
-    memory = PictureMemory(
-        pictures=means,
+    memory = ImageMemory(
+        images=means,
         keys=prototypes,
         centre=centre,
         neighbours=min(neighbours, len(prototypes)),
@@ -115,28 +115,28 @@ def fit_picture_memory(
 
 
 def standardise(
-    pictures: np.ndarray, brightness_range: tuple[float, float], contrast_range: tuple[float, float]
+    images: np.ndarray, brightness_range: tuple[float, float], contrast_range: tuple[float, float]
 ) -> np.ndarray:
     """Take brightness and contrast out, as far as they lie in their ranges."""
-    brightness, contrast = _levels(pictures)
-    each = (-1, *(1,) * (pictures.ndim - 1))
+    brightness, contrast = _levels(images)
+    each = (-1, *(1,) * (images.ndim - 1))
     offset = np.clip(brightness, *brightness_range).astype(np.float32).reshape(each)
     scale = np.clip(contrast, *contrast_range).astype(np.float32).reshape(each)
-    return (pictures - offset) / scale
+    return (images - offset) / scale
 
 
 def look_from_afar(standard: np.ndarray) -> np.ndarray:
-    """Standardised pictures -> keys, shape (n, n_keys): blurred, and as few values as that leaves apart."""
+    """Standardised images -> keys, shape (n, n_keys): blurred, and as few values as that leaves apart."""
     rows, columns = search_matrices(standard.shape[1:])
     return blurred(standard, rows, columns).reshape(len(standard), -1)
 
 
-def blurred(pictures: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Pictures times a matrix for their rows and one for their columns, channels kept."""
-    maps = pictures.reshape(*pictures.shape[:3], -1)  # (n, height, width, channels)
+def blurred(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Images times a matrix for their rows and one for their columns, channels kept."""
+    maps = images.reshape(*images.shape[:3], -1)  # (n, height, width, channels)
     narrow = np.tensordot(maps, columns, axes=(2, 1))  # (n, height, channels, width)
     both = np.tensordot(narrow, rows, axes=(1, 1))  # (n, channels, width, height)
-    return both.transpose(0, 3, 2, 1).reshape(len(pictures), len(rows), len(columns), *pictures.shape[3:])
+    return both.transpose(0, 3, 2, 1).reshape(len(images), len(rows), len(columns), *images.shape[3:])
 
 
 def search_matrices(sample_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -166,9 +166,9 @@ def blur_matrix(size: int, sigma: float, stride: int = 1) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _levels(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each picture, float64."""
-    values = pictures.reshape(len(pictures), -1)
+def _levels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each image, float64."""
+    values = images.reshape(len(images), -1)
     return values.mean(axis=1, dtype=np.float64), values.std(axis=1, dtype=np.float64)
 
 
@@ -179,7 +179,7 @@ def _widened(brightness: np.ndarray) -> tuple[float, float]:
 
 
 def _means_of_nearest(standard: np.ndarray, keys: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """The mean picture of those nearest to each prototype, which are its cluster."""
+    """The mean image of those nearest to each prototype, which are its cluster."""
     nearest = nearest_prototypes(keys, prototypes, 1)[0][:, 0]
     order = np.argsort(nearest, kind="stable")
     first = np.unique(nearest[order], return_index=True)[1]
@@ -188,20 +188,20 @@ def _means_of_nearest(standard: np.ndarray, keys: np.ndarray, prototypes: np.nda
     return (sums / counts.reshape(-1, *(1,) * (standard.ndim - 1))).astype(np.float32)
 
 
-def _unit(standard: np.ndarray, keys: np.ndarray, memory: PictureMemory, seed: int) -> float:
-    """Mean squared difference of training pictures, each without a prototype that is itself."""
-    chosen = np.random.default_rng(seed).permutation(len(standard))[:UNIT_PICTURES]
+def _unit(standard: np.ndarray, keys: np.ndarray, memory: ImageMemory, seed: int) -> float:
+    """Mean squared difference of training images, each without a prototype that is itself."""
+    chosen = np.random.default_rng(seed).permutation(len(standard))[:UNIT_IMAGES]
     nearest, squares = nearest_prototypes(keys[chosen], memory.keys, 1)
     is_own = (squares[:, 0] < LEAST_UNIT * memory.keys.shape[1]) & (len(memory.keys) > 1)
     leave_out = np.where(is_own, nearest[:, 0], -1)
     weights = attention(keys[chosen], memory, leave_out)
-    recalled = np.tensordot(weights, memory.pictures, axes=1)
+    recalled = np.tensordot(weights, memory.images, axes=1)
     matrices = residual_matrices(standard.shape[1:], memory.residual_blur)
     residual = blurred(standard[chosen] - recalled, *matrices)
     return max(float(np.square(residual).mean()), LEAST_UNIT)
 
 
-def attention(points: np.ndarray, memory: PictureMemory, leave_out: np.ndarray | None = None) -> np.ndarray:
+def attention(points: np.ndarray, memory: ImageMemory, leave_out: np.ndarray | None = None) -> np.ndarray:
     """How much each prototype counts for each point of the space of the keys: (n, n_prototypes), float32.
 
     The weight of the last of the nearest is subtracted from all, so that a tie at the edge does not matter;

@@ -1,4 +1,4 @@
-"""Keras: attention over remembered pictures, and the blurred residual that it leaves."""
+"""Keras: attention over remembered images, and the blurred residual that it leaves."""
 
 import math
 
@@ -8,8 +8,8 @@ from keras import layers, ops
 
 from training.config import FitConfig
 from training.memories.images import (
-    PictureMemory,
-    fit_picture_memory,
+    ImageMemory,
+    fit_image_memory,
     residual_matrices,
     search_matrices,
     standardise,
@@ -19,9 +19,9 @@ from training.memories.patches import MOST_TIMES_USUAL, Details, fit_details
 from training.memories.prototypes import LEAST_WEIGHT
 
 
-def remember_pictures(samples: np.ndarray, config: FitConfig) -> keras.Model:
-    """The memory autoencoder of normal pictures: scaled, shape (n_samples, *sample_shape), float32."""
-    memory = fit_picture_memory(
+def remember_images(samples: np.ndarray, config: FitConfig) -> keras.Model:
+    """The memory autoencoder of normal images: scaled, shape (n_samples, *sample_shape), float32."""
+    memory = fit_image_memory(
         samples,
         config.prototypes,
         config.neighbours,
@@ -32,11 +32,11 @@ def remember_pictures(samples: np.ndarray, config: FitConfig) -> keras.Model:
     details = None
     if config.detail_weight > 0:
         details = fit_details(standardise(samples, memory.brightness, memory.contrast), config.seed)
-    return picture_network(memory, config.scaled_range, details, config.detail_weight)
+    return image_network(memory, config.scaled_range, details, config.detail_weight)
 
 
-def picture_network(
-    memory: PictureMemory,
+def image_network(
+    memory: ImageMemory,
     value_range: tuple[float, float] | None,
     details: Details | None = None,
     detail_weight: float = 1.0,
@@ -50,9 +50,9 @@ def picture_network(
         Reconstruction and feature error, both (batch, *sample_shape): the first in scaled units, within
         `value_range` where there is one; the second is the square of the blurred residual, with `details` its
         mean with the errors of patches, which count so many times. Its mean over the features is 1 for a
-        usual training picture.
+        usual training image.
     """
-    sample_shape = memory.pictures.shape[1:]
+    sample_shape = memory.images.shape[1:]
     samples = layers.Input(sample_shape)
     values = layers.Reshape((math.prod(sample_shape),))(samples)
     standard, brightness, contrast = _Standardised(memory)(values)
@@ -83,10 +83,10 @@ def _detail_errors(
 
 
 def _mean(values: keras.KerasTensor, n_rows: int) -> keras.KerasTensor:
-    """Mean of each picture, (batch, n_values) -> (batch, 1), by way of the means of its rows.
+    """Mean of each image, (batch, n_values) -> (batch, 1), by way of the means of its rows.
 
-    In products: their rounding does not depend on a picture's place in the batch. One product over all values
-    of a large picture would round them many times as much.
+    In products: their rounding does not depend on an image's place in the batch. One product over all values
+    of a large image would round them many times as much.
     """
     n_columns = values.shape[1] // n_rows
     rows = ops.reshape(values, (-1, n_rows, n_columns))
@@ -97,9 +97,9 @@ def _mean(values: keras.KerasTensor, n_rows: int) -> keras.KerasTensor:
 class _Standardised(layers.Layer):
     """(batch, n_values) -> the same with brightness and contrast taken out; and these, (batch, 1) each."""
 
-    def __init__(self, memory: PictureMemory) -> None:
+    def __init__(self, memory: ImageMemory) -> None:
         super().__init__(trainable=False)
-        self._n_rows = memory.pictures.shape[1]
+        self._n_rows = memory.images.shape[1]
         self._brightness, self._contrast = memory.brightness, memory.contrast
 
     def call(self, values: keras.KerasTensor) -> tuple[keras.KerasTensor, ...]:
@@ -136,35 +136,35 @@ class _Blurred(Fixed):
 
 
 class _Recalled(Fixed):
-    """`training.memories.images.attention` over the pictures: (batch, n_keys) -> (batch, n_values)."""
+    """`training.memories.images.attention` over the images: (batch, n_keys) -> (batch, n_values)."""
 
-    def __init__(self, memory: PictureMemory) -> None:
+    def __init__(self, memory: ImageMemory) -> None:
         halves = np.square(memory.keys.astype(np.float64)).sum(axis=1) / 2
         super().__init__(
             keys=np.ascontiguousarray(memory.keys.T),
             halves=halves.astype(np.float32),
             centre=memory.centre,
-            pictures=memory.pictures.reshape(len(memory.pictures), -1),
+            images=memory.images.reshape(len(memory.images), -1),
         )
         self._neighbours = memory.neighbours
         self._sharpness = np.float32(1 / memory.width**2)
-        self._sum_prototypes = np.ones((len(memory.pictures), 1), dtype=np.float32)
+        self._sum_prototypes = np.ones((len(memory.images), 1), dtype=np.float32)
 
     def call(self, keys: keras.KerasTensor) -> keras.KerasTensor:
-        """The weighted mean of the nearest pictures, in pictures' own order: most weights are 0."""
+        """The weighted mean of the nearest images, in images' own order: most weights are 0."""
         closeness = ops.matmul(keys - self.centre, self.keys) - self.halves  # (batch, n_prototypes)
         nearest, _ = ops.top_k(closeness, self._neighbours)
         weights = ops.exp((closeness - nearest[:, :1]) * self._sharpness)
         floor = ops.exp((nearest[:, -1:] - nearest[:, :1]) * self._sharpness)
         weights = ops.relu(weights - floor) + LEAST_WEIGHT * weights
         weights = weights / ops.matmul(weights, self._sum_prototypes)
-        return ops.matmul(weights, self.pictures)
+        return ops.matmul(weights, self.images)
 
 
 class _TimesUsual(Fixed):
-    """Errors of whitened patches in units of their places and pictures.
+    """Errors of whitened patches in units of their places and images.
 
-    (batch, n_values) of pictures that are thinned out -> (batch, n_places).
+    (batch, n_values) of images that are thinned out -> (batch, n_places).
     """
 
     def __init__(self, details: Details) -> None:
@@ -176,7 +176,7 @@ class _TimesUsual(Fixed):
         self._n_rows = details.map_shape[0]
 
     def call(self, values: keras.KerasTensor) -> keras.KerasTensor:
-        """Whiten, square, divide by the geometric mean of the picture, and square again."""
+        """Whiten, square, divide by the geometric mean of the image, and square again."""
         thin = ops.reshape(values, (-1, *self._thin_shape))
         white = ops.conv(thin, self.filters, padding="valid") + self.bias
         errors = ops.matmul(ops.square(white), self._sum_filters) + self._least_error

@@ -1,8 +1,8 @@
-"""What a blurred comparison of pictures leaves out: small patches that normal pictures do not have.
+"""What a blurred comparison of images leaves out: small patches that normal images do not have.
 
-A patch is whitened by the covariance of normal patches, so that the grain that all pictures have counts
-little in every direction; its squared length is held against what is usual at its place and in its picture. A
-scratch or a hole stands out of its picture, however rough the surface. Nothing here knows Keras.
+A patch is whitened by the covariance of normal patches, so that the grain that all images have counts
+little in every direction; its squared length is held against what is usual at its place and in its image. A
+scratch or a hole stands out of its image, however rough the surface. Nothing here knows Keras.
 """
 
 import dataclasses
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
 
-SIDE, THINNING = 5, 2  # of a patch, in pixels of a picture of half the side
-LEAST_SIDE = 20  # smaller pictures are not thinned out
+SIDE, THINNING = 5, 2  # of a patch, in pixels of an image of half the side
+LEAST_SIDE = 20  # smaller images are not thinned out
 COVARIANCE_PATCHES, MOST_PATCHES = 20_000, 200_000
 LEAST_VARIANCE, LEAST_ERROR = 1e-4, 1e-2  # shares of the whole variance, and of a usual error
-FLAT_VARIANCE = 1e-6  # of whole patches; flat pictures have less, and a scratch in one must stay finite
+FLAT_VARIANCE = 1e-6  # of whole patches; flat images have less, and a scratch in one must stay finite
 PLACE_BLUR = 1.0
 MOST_TIMES_USUAL = 100.0
 
@@ -27,7 +27,7 @@ class Details:
     Attributes
     ----------
     rows, columns : ndarray of shape (n_rows, height) and (n_columns, width), float32
-        Averages that thin a picture out.
+        Averages that thin an image out.
     filters : ndarray of shape (SIDE, SIDE, channels, n_filters), float32
         Whitening of a patch, its mean taken out.
     bias : ndarray of shape (n_filters,), float32
@@ -37,7 +37,7 @@ class Details:
     up_rows, up_columns : ndarray of shape (height, ...) and (width, ...), float32
         Interpolation from places to pixels.
     unit : float
-        Mean over pixels of normal pictures.
+        Mean over pixels of normal images.
     """
 
     rows: np.ndarray
@@ -56,18 +56,18 @@ class Details:
 
     @property
     def least_error(self) -> float:
-        """Added to every squared length: in flat pictures all places are alike."""
+        """Added to every squared length: in flat images all places are alike."""
         return LEAST_ERROR * self.filters.shape[-1]
 
 
 def fit_details(standard: np.ndarray, seed: int) -> Details | None:
-    """Take filters and usual errors from standardised normal pictures; None where they are too small.
+    """Take filters and usual errors from standardised normal images; None where they are too small.
 
     Parameters
     ----------
     standard : ndarray of shape (n_samples, height, width) or (n_samples, height, width, channels), float32
     seed : int
-        Of the pictures and patches that are drawn.
+        Of the images and patches that are drawn.
     """
     height, width = standard.shape[1:3]
     thinning = THINNING if min(height, width) >= LEAST_SIDE else 1
@@ -98,7 +98,7 @@ def fit_details(standard: np.ndarray, seed: int) -> Details | None:
 def details_map(standard: np.ndarray, details: Details) -> np.ndarray:
     """Square of how many times the usual each pixel's surroundings err: (n, height, width).
 
-    1 on average over normal pictures; squared so that the rare patch counts more than the common ones.
+    1 on average over normal images; squared so that the rare patch counts more than the common ones.
     """
     logs = np.log(patch_errors(thinned(standard, details.rows, details.columns), details)) - details.usual
     times = np.exp(logs - logs.mean(axis=1, keepdims=True)).clip(max=MOST_TIMES_USUAL)
@@ -110,9 +110,9 @@ def patch_errors(thin: np.ndarray, details: Details) -> np.ndarray:
     """Squared lengths of whitened patches: (n, n_places)."""
     patches = patches_of(thin)
     errors = np.empty(patches.shape[:2], dtype=np.float32)
-    for picture, own in enumerate(patches):
+    for image, own in enumerate(patches):
         white = own @ details.filters.reshape(own.shape[1], -1) + details.bias
-        errors[picture] = np.square(white).sum(axis=1)
+        errors[image] = np.square(white).sum(axis=1)
     return errors + details.least_error
 
 

@@ -26,7 +26,7 @@ def remember(samples: np.ndarray, config: FitConfig) -> keras.Model:
     if flat.shape[1] > MOST_VALUES:
         raise ConfigError(
             f"architecture memory takes samples of at most {MOST_VALUES} values, got {flat.shape[1]}: take "
-            "--preset memory-image for pictures, memory-window for windows, dense for rows"
+            "--preset memory-image for images, memory-window for windows, dense for rows"
         )
     memory = fit_memory(flat, config.prototypes, config.neighbours, config.seed, least_rows_of(config))
     return memory_network(memory, samples.shape[1:])

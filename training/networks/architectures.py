@@ -92,7 +92,7 @@ def _dense(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
 
 
 def _rows(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """The same dense layers for every row of a picture or step of a window; latent (rows, latent_dim)."""
+    """The same dense layers for every row of an image or step of a window; latent (rows, latent_dim)."""
     return _dense_over(_grid(sample_shape), config, sample_shape)
 
 
@@ -137,7 +137,7 @@ def _dense_layer(hidden: keras.KerasTensor, width: int, config: FitConfig) -> ke
 
 
 def _grid(sample_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Rows of a picture, its channels side by side; steps of a window."""
+    """Rows of an image, its channels side by side; steps of a window."""
     return (sample_shape[0], math.prod(sample_shape[1:]))
 
 
@@ -150,12 +150,12 @@ def _beside_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoenco
     return Autoencoder(None, None) if config.latent_dim == 0 else _dense(config, sample_shape)
 
 
-def _beside_picture_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
+def _beside_image_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
     """The same of convolutions."""
     return Autoencoder(None, None) if config.latent_dim == 0 else _conv(config, sample_shape)
 
 
-# --- pictures -----------------------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------------------
 
 
 def _conv(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
@@ -180,7 +180,7 @@ def _strided(
 ) -> Autoencoder:
     """Convolutions over the first axes of `map_shape`, the last one being channels.
 
-    The last transposed convolution makes the picture, in place of mirroring the first; with `extra_output`
+    The last transposed convolution makes the image, in place of mirroring the first; with `extra_output`
     all are mirrored and one more makes it.
     """
     strides = config.strides or (2,) * len(config.widths)
@@ -210,7 +210,7 @@ def _strided(
 
 
 def _conv_map(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """5x5 convolution of stride 2, 5x5 maximum and a dense layer to a picture of half the side; and back."""
+    """5x5 convolution of stride 2, 5x5 maximum and a dense layer to an image of half the side; and back."""
     height, width, channels = _at_least(10, config, sample_shape)
     (filters,) = _one_width(config)
     half = (math.ceil(height / 2), math.ceil(width / 2), 1)
@@ -223,7 +223,7 @@ def _conv_map(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
 
     latent = layers.Input(half)
     hidden = _convolved(layers.Conv2DTranspose(filters, 4, strides=2, padding="same"), latent, config)
-    return Autoencoder(encoder, _picture(latent, hidden, 4, config, sample_shape))
+    return Autoencoder(encoder, _image(latent, hidden, 4, config, sample_shape))
 
 
 def _conv_pool(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
@@ -248,11 +248,11 @@ def _conv_pool(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
         padding = "valid" if is_last and min(excess) >= 4 else "same"
         hidden = _convolved(layers.Conv2D(filters, 3, padding=padding), hidden, config)
         hidden = layers.UpSampling2D(2)(hidden)
-    return Autoencoder(encoder, _picture(latent, hidden, 3, config, sample_shape))
+    return Autoencoder(encoder, _image(latent, hidden, 3, config, sample_shape))
 
 
 def _conv_denoise(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """A 3x3 convolution and a 2x2 maximum of stride 1; back by another. The latent has the picture's size."""
+    """A 3x3 convolution and a 2x2 maximum of stride 1; back by another. The latent has the image's size."""
     height, width, channels = (*sample_shape, 1)[:3]
     (filters,) = _one_width(config)
     samples = layers.Input(sample_shape)
@@ -263,7 +263,7 @@ def _conv_denoise(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencod
 
     latent = layers.Input(encoder.output_shape[1:])
     hidden = _convolved(layers.Conv2DTranspose(filters, 3, padding="same"), latent, config)
-    return Autoencoder(encoder, _picture(latent, hidden, 3, config, sample_shape))
+    return Autoencoder(encoder, _image(latent, hidden, 3, config, sample_shape))
 
 
 def _conv_restore(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
@@ -289,7 +289,7 @@ def _conv_restore(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencod
     for filters, size in zip(config.widths[-2::-1], sizes[::-1], strict=True):
         hidden = _convolved(layers.Conv2DTranspose(filters, 4, strides=2, padding="same"), hidden, config)
         hidden = _residual(_crop(hidden, size), config)
-    return Autoencoder(encoder, _picture(latent, hidden, 3, config, sample_shape))
+    return Autoencoder(encoder, _image(latent, hidden, 3, config, sample_shape))
 
 
 def _residual(hidden: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
@@ -305,14 +305,14 @@ def _residual(hidden: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor
     return layers.Activation(config.activation)(layers.Add()([hidden, change]))
 
 
-def _picture(
+def _image(
     latent: keras.KerasTensor,
     hidden: keras.KerasTensor,
     kernel: int,
     config: FitConfig,
     sample_shape: tuple[int, ...],
 ) -> keras.Model:
-    """A decoder whose last convolution turns feature maps into the picture."""
+    """A decoder whose last convolution turns feature maps into the image."""
     height, width, channels = (*sample_shape, 1)[:3]
     hidden = layers.Conv2D(channels, kernel, padding="same", activation=config.settled_output)(hidden)
     hidden = _crop(hidden, (height, width))
@@ -336,10 +336,10 @@ def _crop(maps: keras.KerasTensor, size: tuple[int, ...]) -> keras.KerasTensor:
 
 
 def _at_least(side: int, config: FitConfig, sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Height, width and channels of a picture that is large enough."""
+    """Height, width and channels of an image that is large enough."""
     if min(sample_shape[:2]) < side:
         raise ConfigError(
-            f"architecture {config.architecture} with {len(config.widths)} widths needs pictures of at least "
+            f"architecture {config.architecture} with {len(config.widths)} widths needs images of at least "
             f"{side} x {side} pixels, got shape {sample_shape}"
         )
     return (*sample_shape, 1)[:3]
@@ -465,7 +465,7 @@ def _dropout(hidden: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
 _BUILDERS: dict[str, Callable[[FitConfig, tuple[int, ...]], Autoencoder]] = {
     "dense": _dense,
     "memory": _beside_memory,
-    "memory-image": _beside_picture_memory,
+    "memory-image": _beside_image_memory,
     "memory-window": _beside_memory,
     "rows": _rows,
     "two-head": _two_head,

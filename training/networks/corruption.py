@@ -108,17 +108,17 @@ def _mosaic(samples: keras.KerasTensor, level: float, limits: Range, seeds: Seed
     """Tiles of `level` x `level` pixels, each of its mean colour; smaller at the right and lower edge."""
     height, width, channels = (*samples.shape[1:], 1)[:3]
     rows, columns = _tiles(height, int(level)), _tiles(width, int(level))
-    pictures = ops.reshape(samples, (-1, height, width, channels))
-    tiled = ops.einsum("ij,bjkc,kl->bilc", rows, pictures, columns.T)
+    images = ops.reshape(samples, (-1, height, width, channels))
+    tiled = ops.einsum("ij,bjkc,kl->bilc", rows, images, columns.T)
     return ops.reshape(tiled, ops.shape(samples))
 
 
 def _blur(samples: keras.KerasTensor, level: float, limits: Range, seeds: Seeds) -> keras.KerasTensor:
-    """A Gaussian of standard deviation `level` pixels; beyond its edge a picture goes on as its mirror."""
+    """A Gaussian of standard deviation `level` pixels; beyond its edge an image goes on as its mirror."""
     height, width, channels = (*samples.shape[1:], 1)[:3]
-    pictures = ops.reshape(samples, (-1, height, width, channels))
+    images = ops.reshape(samples, (-1, height, width, channels))
     rows, columns = _gaussian(height, level), _gaussian(width, level)
-    blurred = ops.einsum("ij,bjkc,kl->bilc", rows, pictures, columns.T)
+    blurred = ops.einsum("ij,bjkc,kl->bilc", rows, images, columns.T)
     return ops.reshape(blurred, ops.shape(samples))
 
 

@@ -12,7 +12,7 @@ from keras import layers
 
 from training.config import FitConfig
 from training.errors import TrainingError
-from training.memories.images_keras import remember_pictures
+from training.memories.images_keras import remember_images
 from training.memories.rows_keras import remember
 from training.memories.windows_keras import remember_windows
 from training.networks.architectures import Autoencoder
@@ -24,9 +24,9 @@ _OPTIMIZERS = {
     "adadelta": keras.optimizers.Adadelta,
     "sgd": functools.partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
 }
-_MEMORIES = {"memory": remember, "memory-image": remember_pictures, "memory-window": remember_windows}
+_MEMORIES = {"memory": remember, "memory-image": remember_images, "memory-window": remember_windows}
 MOST_BESIDE_MEMORY = 20_000  # samples: more change nothing for so small a network but the time
-SSIM_WINDOW = 11  # pixels; of the Gaussian that weighs neighbours, smaller for smaller pictures
+SSIM_WINDOW = 11  # pixels; of the Gaussian that weighs neighbours, smaller for smaller images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +217,7 @@ def _loss(name: str, config: FitConfig) -> Callable[[tf.Tensor, tf.Tensor], tf.T
 
 
 def _structural_dissimilarity(samples: tf.Tensor, decoded: tf.Tensor, span: float) -> tf.Tensor:
-    """1 - SSIM of each picture, in [0, 2].
+    """1 - SSIM of each image, in [0, 2].
 
     References
     ----------
@@ -225,8 +225,8 @@ def _structural_dissimilarity(samples: tf.Tensor, decoded: tf.Tensor, span: floa
     similarity. IEEE Transactions on Image Processing 13(4), 600-612.
     """
     height, width, channels = (*samples.shape[1:], 1)[:3]
-    pictures = [tf.reshape(batch, (-1, height, width, channels)) for batch in (samples, decoded)]
-    return 1 - tf.image.ssim(*pictures, max_val=span, filter_size=min(SSIM_WINDOW, height, width))
+    images = [tf.reshape(batch, (-1, height, width, channels)) for batch in (samples, decoded)]
+    return 1 - tf.image.ssim(*images, max_val=span, filter_size=min(SSIM_WINDOW, height, width))
 
 
 class _Warmup(keras.optimizers.schedules.LearningRateSchedule):

@@ -176,7 +176,7 @@ def _crowded(places: np.ndarray, span: np.ndarray) -> bool:
     return bool(np.triu(apart.all(axis=-1), 1).any())
 
 
-def picture_chart(
+def image_chart(
     samples: np.ndarray,
     latents: np.ndarray | None,
     reconstructions: np.ndarray,
@@ -184,9 +184,9 @@ def picture_chart(
     titles: Sequence[str],
     **limits: float,
 ) -> str:
-    """Pictures above their latents, their reconstructions and their error maps, a column for each.
+    """Images above their latents, their reconstructions and their error maps, a column for each.
 
-    All error maps share one colour scale, so that a clean picture looks clean; so do all latents.
+    All error maps share one colour scale, so that a clean image looks clean; so do all latents.
     """
     errors = errors if errors.ndim == 3 else errors.mean(axis=-1)
     rows = {
@@ -198,10 +198,10 @@ def picture_chart(
     rows = {words: row for words, row in rows.items() if row[0] is not None}
     figure = Figure(figsize=(1.15 * len(samples), 1.3 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), len(samples), squeeze=False)
-    for axes_of_row, (words, (pictures, colours)) in zip(grid, rows.items(), strict=True):
+    for axes_of_row, (words, (images, colours)) in zip(grid, rows.items(), strict=True):
         axes_of_row[0].set_ylabel(words, fontsize=8)
-        for axes, picture in zip(axes_of_row, pictures, strict=True):
-            axes.imshow(picture, **colours)
+        for axes, image in zip(axes_of_row, images, strict=True):
+            axes.imshow(image, **colours)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=7)
     for axes in grid.flat:
@@ -212,7 +212,7 @@ def picture_chart(
 def restoration_chart(
     originals: np.ndarray, corrupted: np.ndarray, restored: np.ndarray, *, low: float, high: float
 ) -> str:
-    """Pictures, what they were corrupted to and what became of that, a column for each; raw units."""
+    """Images, what they were corrupted to and what became of that, a column for each; raw units."""
     figure = Figure(figsize=(1.25 * len(originals) + 0.4, 3.9), layout="constrained")
     grid = figure.subplots(3, len(originals), squeeze=False)
     for axes, words in zip(grid[:, 0], ("original", "corrupted", "restored"), strict=True):
@@ -230,7 +230,7 @@ def side_chart(
     titles: Sequence[str],
     limits: tuple[float, float],
     *,
-    pictures: bool,
+    images: bool,
     names: Sequence[str] = (),
 ) -> str:
     """Samples, their latents and what is decoded from these, a column for each.
@@ -242,7 +242,7 @@ def side_chart(
     titles : sequence of str
     limits : tuple of float
         Values of black and white, or the lower and the upper edge of lines.
-    pictures : bool
+    images : bool
         Else the samples are rows or windows, drawn as lines.
     names : sequence of str
         Of the lines of a window, for the legend, which has none where they are many.
@@ -255,7 +255,7 @@ def side_chart(
         grid[1, column].imshow(latent, **colours)
     for axes, words in zip(grid[:, 0], ("original", "latent", "decoded"), strict=True):
         axes.set_ylabel(words, fontsize=8)
-    _draw_samples([*grid[0], *grid[2]], np.concatenate([samples, decoded]), limits, pictures)
+    _draw_samples([*grid[0], *grid[2]], np.concatenate([samples, decoded]), limits, images)
     if 1 < len(names) <= MOST_LINES:
         words = [printable(name) for name in names]
         figure.legend(grid[0, 0].lines, words, loc="outside lower center", ncols=len(words), fontsize=7)
@@ -269,15 +269,15 @@ def sample_chart(
     titles: Sequence[str],
     limits: tuple[float, float],
     *,
-    pictures: bool,
+    images: bool,
     columns: int = 10,
 ) -> str:
-    """Samples in rows of `columns`; `limits` and `pictures` as in `side_chart`."""
+    """Samples in rows of `columns`; `limits` and `images` as in `side_chart`."""
     columns = min(columns, len(samples))
     rows = -(-len(samples) // columns)
     figure = Figure(figsize=(1.25 * columns + 0.2, 1.5 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    _draw_samples(grid[: len(samples)], samples, limits, pictures)
+    _draw_samples(grid[: len(samples)], samples, limits, images)
     for axes, title in zip(grid, titles, strict=False):
         axes.set_title(title, fontsize=7)
     for axes in grid:
@@ -288,11 +288,11 @@ def sample_chart(
 
 
 def _draw_samples(
-    grid: Sequence[Axes], samples: np.ndarray, limits: tuple[float, float], pictures: bool
+    grid: Sequence[Axes], samples: np.ndarray, limits: tuple[float, float], images: bool
 ) -> None:
-    if pictures:
-        for axes, picture in zip(grid, _pixels(samples, *limits), strict=True):
-            axes.imshow(picture, **_GREY)
+    if images:
+        for axes, image in zip(grid, _pixels(samples, *limits), strict=True):
+            axes.imshow(image, **_GREY)
         return
     margin = 0.1 * (limits[1] - limits[0]) or 1.0
     for axes, sample in zip(grid, samples, strict=True):
@@ -304,7 +304,7 @@ _GREY = {"cmap": "gray", "vmin": 0, "vmax": 1}
 
 
 def _latent_maps(latents: np.ndarray) -> np.ndarray:
-    """Latents as pictures: a vector in rows of one length, the channels of a map as tiles."""
+    """Latents as images: a vector in rows of one length, the channels of a map as tiles."""
     if latents.ndim == 3:
         return latents
     maps = latents.reshape(len(latents), *(latents.shape[1:-1] or (1, 1)), latents.shape[-1])

@@ -32,7 +32,7 @@ class TestRun:
     run : StepRun, or None
         Of a series the steps of the test split.
     restored : tuple of ndarray, or None
-        Of a network that restores a few normal pictures, the same corrupted as for the fit, and what the
+        Of a network that restores a few normal images, the same corrupted as for the fit, and what the
         model makes of these; each of shape (n_shown, *sample_shape), raw units.
     """
 
@@ -65,7 +65,7 @@ def write_report(
     -------
     dict of file name to bytes
     """
-    pictures = {
+    images = {
         "losses": _loss_chart(figures, history) if history else None,
         "scores": charts.score_chart(
             calibration_scores,
@@ -81,7 +81,7 @@ def write_report(
     }
     return {
         FIGURES_FILE: to_json(figures),
-        REPORT_FILE: render("report.html.jinja", figures, pictures),
+        REPORT_FILE: render("report.html.jinja", figures, images),
         CARD_FILE: render("card.md.jinja", figures),
     }
 
@@ -106,7 +106,7 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
     if dataset.kind == "image":
         low, high = dataset.value_range
         latents = test.outputs[LATENT][rows] if LATENT in test.outputs else None
-        return charts.picture_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
+        return charts.image_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
     shown = (scaling.shown(samples), scaling.shown(reconstructions), errors, titles, dataset.feature_names)
     if dataset.kind == "sequence":
         return charts.window_chart(*shown)

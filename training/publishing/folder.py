@@ -40,7 +40,7 @@ from training.publishing.quantize import SELF_TEST_TOLERANCE as INT8_TOLERANCE
 from training.publishing.quantize import quantize
 
 N_GOLDEN = 8
-N_RESTORED = 7  # pictures shown in the report of a network that restores
+N_RESTORED = 7  # images shown in the report of a network that restores
 SELF_TEST_TOLERANCES = {"none": 1e-4, "int8": INT8_TOLERANCE}  # relative: another CPU rounds differently
 _TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 

@@ -68,7 +68,7 @@ def export_graphs(
     autoencoder : Autoencoder
     scaling : Scaling
     residual_smoothing : float
-        Standard deviation, in pixels, of the Gaussian that smooths a picture's residual; 0 is none.
+        Standard deviation, in pixels, of the Gaussian that smooths an image's residual; 0 is none.
     scored_steps : int, optional
         Newest steps of a window whose error counts; all if not given.
 
@@ -231,8 +231,8 @@ def describe_score(config: FitConfig) -> str:
 def _describe_score(config: FitConfig) -> str:
     if config.architecture == "memory-image":
         return (
-            "mean over the pixels of the squared difference between the picture and what the memory makes of "
-            f"it from {config.neighbours} pictures, brightness and contrast taken out and the difference "
+            "mean over the pixels of the squared difference between the image and what the memory makes of "
+            f"it from {config.neighbours} images, brightness and contrast taken out and the difference "
             "smoothed" + (", averaged with how unusual its small patches are" if config.detail_weight else "")
         )
     if config.has_memory:

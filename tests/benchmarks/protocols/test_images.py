@@ -1,4 +1,4 @@
-"""The benchmark of pictures deals them out as documented and refuses files of another form."""
+"""The benchmark of images deals them out as documented and refuses files of another form."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ def surfaces():
     return images.spotted_tiles()
 
 
-def test_pictures_under_other_lights_are_the_same_part():
-    """Twenty normal parts are told apart, each by its three pictures."""
+def test_images_under_other_lights_are_the_same_part():
+    """Twenty normal parts are told apart, each by its three images."""
     drawn = surfaces()
 
     parts = images.same_parts(drawn.test[~drawn.is_anomaly])
@@ -22,7 +22,7 @@ def test_pictures_under_other_lights_are_the_same_part():
 
 
 def test_no_part_is_on_both_sides():
-    """Half of the normal pictures are fitted on, all three of a part or none."""
+    """Half of the normal images are fitted on, all three of a part or none."""
     drawn = surfaces()
 
     dealt = images.half_of_parts(drawn, seed=0)
@@ -33,11 +33,11 @@ def test_no_part_is_on_both_sides():
     assert not set(parts[:30]) & set(parts[30:])
 
 
-def test_half_of_the_normal_pictures_is_drawn():
-    """As T2 does with rows; masks stay with their pictures."""
+def test_half_of_the_normal_images_is_drawn():
+    """As T2 does with rows; masks stay with their images."""
     drawn = surfaces()
 
-    dealt = images.half_of_pictures(drawn, seed=3)
+    dealt = images.half_of_images(drawn, seed=3)
 
     normal = np.random.RandomState(3).permutation(np.flatnonzero(~drawn.is_anomaly))
     np.testing.assert_array_equal(dealt.train, drawn.test[normal[:30]])
@@ -63,7 +63,7 @@ def test_every_class_of_a_file_is_a_set(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"X": np.zeros((4, 8, 8))}, "X must hold 8-bit pictures"),
+        ({"X": np.zeros((4, 8, 8))}, "X must hold 8-bit images"),
         ({"y": np.zeros(4)}, "y must hold 0 and 1 of shape (4,)"),
         ({"mask": np.zeros((4, 8))}, "mask must have shape (4, 8, 8), got (4, 8)"),
     ],
@@ -80,7 +80,7 @@ def test_another_form_is_refused(tmp_path, change, words):
     assert words in str(error.value)
 
 
-def test_pixels_are_ranked_over_all_pictures_and_within_each():
+def test_pixels_are_ranked_over_all_images_and_within_each():
     """A map that is the mask is perfect; a method without a map has no figure."""
     mask = np.zeros((2, 3, 3), dtype=bool)
     mask[1, 1, 1] = True

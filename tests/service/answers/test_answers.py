@@ -102,7 +102,7 @@ def client(tmp_path_factory) -> Iterator[FlaskClient]:
     """A client of one service for all tests that only ask."""
     store = ModelStore(tmp_path_factory.mktemp("answers"))
     publish_model(store, "tiny", latent_int8=LATENT_INT8, classifier=CLASSIFIER)
-    publish_model(store, "pictures", sample_shape=(4, 5))
+    publish_model(store, "images", sample_shape=(4, 5))
     settings = Settings.from_environ(
         {
             "RESIDUAL_STORE": str(store.root),
@@ -306,33 +306,33 @@ def digits(settings, make_app) -> FlaskClient:
 
 
 @pytest.mark.parametrize("path", ["/score", "/score?explain=1", "/score?fdr=0.1"])
-def test_score_of_one_picture_is_drawn_as_its_error_map(digits, path):
-    """On one scale for all pictures, the calibration's."""
-    picture = np.eye(8, dtype=np.float32)[None] * 16
+def test_score_of_one_image_is_drawn_as_its_error_map(digits, path):
+    """On one scale for all images, the calibration's."""
+    image = np.eye(8, dtype=np.float32)[None] * 16
     detector = Detector.load(Path(__file__).parents[3] / "models" / "digits" / "1")
 
-    drawn = digits.post(path, data=to_npy(picture), content_type=NPY, headers={"Accept": PNG})
+    drawn = digits.post(path, data=to_npy(image), content_type=NPY, headers={"Accept": PNG})
 
     assert drawn.mimetype == PNG
-    (error,) = detector.score(picture, explain="map").explanation
+    (error,) = detector.score(image, explain="map").explanation
     assert drawn.data == encode_heat_map(error, detector.usual_error)
 
 
-def test_only_one_picture_of_a_calibrated_model_is_drawn(digits, client):
-    """Of two there is no picture, and without quantiles of the errors no scale."""
+def test_only_one_image_of_a_calibrated_model_is_drawn(digits, client):
+    """Of two there is no image, and without quantiles of the errors no scale."""
     two, one = np.zeros((2, 8, 8), dtype=np.float32), np.zeros((1, 4, 5), dtype=np.float32)
     headers = {"Accept": "image/*"}
 
     for answer in (
         digits.post("/score", data=to_npy(two), content_type=NPY, headers=headers),
-        client.post("/models/pictures/score", data=to_npy(one), content_type=NPY, headers=headers),
+        client.post("/models/images/score", data=to_npy(one), content_type=NPY, headers=headers),
         digits.post("/encode", data=to_npy(two[:1]), content_type=NPY, headers=headers),
     ):
         assert_problem(answer, 406, "not-acceptable")
 
 
-def test_latent_of_a_picture_is_decoded_to_a_picture(digits):
-    """As a picture is denoised to one."""
+def test_latent_of_an_image_is_decoded_to_an_image(digits):
+    """As an image is denoised to one."""
     latent = digits.post(
         "/encode",
         data=to_npy(np.zeros((1, 8, 8), dtype=np.float32)),

@@ -202,18 +202,18 @@ def test_sandbox_without_niceness_has_a_pool_all_the_same(make_front, monkeypatc
     assert make_front().pool.executor.submit(int, "1").result() == 1
 
 
-def test_pace_of_small_pictures_is_not_that_of_large_bodies(front):
+def test_pace_of_small_images_is_not_that_of_large_bodies(front):
     """Else a few of them make a large body look like minutes of work, and all others are refused."""
     rows = np.random.default_rng(0).normal(size=(45, 4, 5)).tolist()
     body = json.dumps({"instances": rows}).encode()
-    picture = encode_image(np.zeros((4, 5), np.float32), (0.0, 16.0))
+    image = encode_image(np.zeros((4, 5), np.float32), (0.0, 16.0))
     learned = []
     front.pool.byte_pace.learn = lambda kind, *_: learned.append(kind)
 
     answers = post(
         front,
-        ("/models/pictures/score", picture, {"content-type": "image/png"}),
-        ("/models/pictures/score", gzip.compress(body), {"content-encoding": "gzip"}),
+        ("/models/images/score", image, {"content-type": "image/png"}),
+        ("/models/images/score", gzip.compress(body), {"content-encoding": "gzip"}),
     )
 
     assert [answer.status for answer in answers] == [200, 200]

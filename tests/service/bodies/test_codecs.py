@@ -23,7 +23,7 @@ from tests.service.responses import to_npy
 
 LIMITS = Limits(max_rows=10, max_bytes=100)
 ROW = Expected((3,), ("a", "b", "c/d"))
-PICTURE = Expected((4, 5), value_range=(0.0, 16.0))
+PNG_IMAGE = Expected((4, 5), value_range=(0.0, 16.0))
 
 
 SCORE_OPTIONS = ("alpha", "fdr", "explain")
@@ -155,7 +155,7 @@ def test_json_options_are_unknown_to_verbs_without_options():
     assert detail == "the body: has the unknown member 'alpha', known are instances"
 
 
-def test_json_of_a_picture_points_into_its_rows():
+def test_json_of_an_image_points_into_its_rows():
     """Ragged rows are found at any depth."""
     problem = refusal(b'{"instances": [[[1, 2], [3]]]}', Expected((2, 2)))
 
@@ -260,7 +260,7 @@ def test_bodies_with_too_many_rows_are_refused(content, content_type):
     assert problem.detail == "a body may hold 10 samples, got 11"
 
 
-def picture(value: int = 8) -> bytes:
+def image(value: int = 8) -> bytes:
     """A PNG of 4 x 5 pixels of one raw value."""
     return encode_image(np.full((4, 5), value, dtype=np.float32), (0.0, 16.0))
 
@@ -271,38 +271,38 @@ def multipart(*files: bytes, head: bytes = b'form-data; name="a"; filename="a.pn
     return parts + b"--XX--\r\n", "multipart/form-data; boundary=XX"
 
 
-def test_picture_is_one_sample_in_raw_units():
+def test_image_is_one_sample_in_raw_units():
     """0 to 255 maps onto the model's value range."""
-    samples = decode(picture(16), PICTURE, PNG).samples
+    samples = decode(image(16), PNG_IMAGE, PNG).samples
 
     np.testing.assert_array_equal(samples, np.full((1, 4, 5), 16, dtype=np.float32))
 
 
-def test_multipart_pictures_keep_their_order():
+def test_multipart_images_keep_their_order():
     """One sample for each part, whatever its name."""
-    content, content_type = multipart(picture(0), picture(16), picture(0))
+    content, content_type = multipart(image(0), image(16), image(0))
 
-    samples = decode(content, PICTURE, content_type).samples
+    samples = decode(content, PNG_IMAGE, content_type).samples
 
     assert samples[:, 0, 0].tolist() == [0, 16, 0]
 
 
-def test_picture_of_another_size_is_refused_by_its_row():
-    """The sentence names the picture and both sizes."""
+def test_image_of_another_size_is_refused_by_its_row():
+    """The sentence names the image and both sizes."""
     other = encode_image(np.zeros((5, 5), dtype=np.float32), (0.0, 16.0))
-    content, content_type = multipart(picture(), other)
+    content, content_type = multipart(image(), other)
 
-    problem = refusal(content, PICTURE, content_type)
+    problem = refusal(content, PNG_IMAGE, content_type)
 
-    assert "picture 1: the picture must be 5 pixels wide, 4 high and grey" in problem.detail
+    assert "image 1: the image must be 5 pixels wide, 4 high and grey" in problem.detail
     assert problem.errors[0]["row"] == 1
 
 
-def test_pictures_above_the_pixel_limit_are_refused_before_they_are_decoded():
-    """Small files of large pictures do not fill the memory."""
-    content, content_type = multipart(*[b"not even a picture"] * 6)
+def test_images_above_the_pixel_limit_are_refused_before_they_are_decoded():
+    """Small files of large images do not fill the memory."""
+    content, content_type = multipart(*[b"not even an image"] * 6)
 
-    assert refusal(content, PICTURE, content_type).type == "body-too-large"
+    assert refusal(content, PNG_IMAGE, content_type).type == "body-too-large"
 
 
 @pytest.mark.parametrize(
@@ -316,16 +316,16 @@ def test_pictures_above_the_pixel_limit_are_refused_before_they_are_decoded():
         (multipart(b"GIF89a"), "invalid-input"),
     ],
 )
-def test_multipart_that_holds_no_pictures_is_refused(body, type_):
+def test_multipart_that_holds_no_images_is_refused(body, type_):
     """Broken, empty, with form fields, or with other files."""
     content, content_type = body
 
-    assert refusal(content, PICTURE, content_type).type == type_
+    assert refusal(content, PNG_IMAGE, content_type).type == type_
 
 
 def test_multipart_without_a_boundary_is_told_so():
     """Who sets the header by hand forgets it."""
-    problem = refusal(b"nothing", PICTURE, "multipart/form-data")
+    problem = refusal(b"nothing", PNG_IMAGE, "multipart/form-data")
 
     assert problem.detail == "the Content-Type of a multipart body must name its boundary, got none"
 
@@ -334,19 +334,19 @@ def test_multipart_files_are_limited_while_they_are_found():
     """As rows are, whatever they hold."""
     content, content_type = multipart(*[b""] * 11)
 
-    assert refusal(content, PICTURE, content_type).type == "too-many-rows"
+    assert refusal(content, PNG_IMAGE, content_type).type == "too-many-rows"
 
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_pictures_with_any_bytes_changed_are_read_or_refused(data):
+def test_images_with_any_bytes_changed_are_read_or_refused(data):
     """Alone and in parts: nothing but a problem is raised."""
-    content, content_type = data.draw(st.sampled_from([(picture(), PNG), multipart(picture(), picture(0))]))
+    content, content_type = data.draw(st.sampled_from([(image(), PNG), multipart(image(), image(0))]))
     changed = bytearray(content)
     for _ in range(data.draw(st.integers(1, 3))):
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
     try:
-        samples = decode(bytes(changed), PICTURE, content_type).samples
+        samples = decode(bytes(changed), PNG_IMAGE, content_type).samples
     except Problem as problem:
         assert problem.type in ("malformed-body", "invalid-input")  # noqa: PT017
     else:
@@ -355,7 +355,7 @@ def test_pictures_with_any_bytes_changed_are_read_or_refused(data):
 
 @pytest.mark.parametrize("content_type", ["", "text/html", PNG, "application/x-www-form-urlencoded", "\xe9"])
 def test_other_media_types_are_refused_with_those_that_are_read(content_type):
-    """A vector model takes no pictures either."""
+    """A vector model takes no images either."""
     problem = refusal(b"x", content_type=content_type)
 
     assert problem.type == "unsupported-media-type"

@@ -447,12 +447,12 @@ def test_answer_that_cannot_be_sent_closes_the_connection(front, monkeypatch, ta
 
 
 def infer(data: list, **tensor: Any) -> bytes:
-    """A POST of one tensor for `pictures`, padded to one length."""
+    """A POST of one tensor for `images`, padded to one length."""
     document = {"inputs": [{"name": "samples", **tensor, "data": data}]}
-    return request("/v2/models/pictures/infer", json.dumps(document).encode().ljust(1000), headers=[JSON])
+    return request("/v2/models/images/infer", json.dumps(document).encode().ljust(1000), headers=[JSON])
 
 
-def test_pictures_under_a_known_head_are_read_in_the_pool(front, monkeypatch):
+def test_images_under_a_known_head_are_read_in_the_pool(front, monkeypatch):
     """Whatever came under it before, and however the datatype is written; numbers stay in the loop."""
     threads = []
     decode = open_inference.decode
@@ -464,11 +464,11 @@ def test_pictures_under_a_known_head_are_read_in_the_pool(front, monkeypatch):
     monkeypatch.setattr(open_inference, "decode", record)
     png = base64.b64encode(encode_image(np.full((4, 5), 16), (0.0, 16.0))).decode()
     numbers = infer([16.0] * 20, shape=[1, 4, 5], datatype="FP32")
-    picture = infer([png], shape=[1], datatype="BYTES")
-    escaped = picture.replace(b'"BYTES"', rb'"\u0042YTES"')[: len(picture)]  # less padding
+    image = infer([png], shape=[1], datatype="BYTES")
+    escaped = image.replace(b'"BYTES"', rb'"\u0042YTES"')[: len(image)]  # less padding
 
     async def conversation(client: Client) -> None:
-        answers = [await client.ask(each) for each in (picture, numbers, numbers, escaped, picture)]
+        answers = [await client.ask(each) for each in (image, numbers, numbers, escaped, image)]
 
         assert [answer.status for answer in answers] == [200] * 5
         assert len({str(answer.document["outputs"][0]["data"]) for answer in answers}) == 1

@@ -31,10 +31,10 @@ def detector(tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Grey pictures, 4 high and 5 wide."""
-    write_model_folder(tmp_path / "pictures", sample_shape=(4, 5))
-    return Detector.load(tmp_path / "pictures")
+def images(tmp_path):
+    """Grey images, 4 high and 5 wide."""
+    write_model_folder(tmp_path / "images", sample_shape=(4, 5))
+    return Detector.load(tmp_path / "images")
 
 
 @pytest.fixture(scope="module")
@@ -168,15 +168,15 @@ def test_fdr_adds_an_output(detector):
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_pictures_come_as_bytes(pictures, binary):
+def test_images_come_as_bytes(images, binary):
     """As elements of a BYTES tensor: base64 within the JSON, behind their lengths beside it."""
     sample = np.arange(20, dtype=np.float32).reshape(4, 5) / 20 * 16
-    picture = encode_image(sample, (0.0, 16.0))
-    request = document((2,), "BYTES", [base64.b64encode(picture).decode()] * 2)
-    elements = (len(picture).to_bytes(4, "little") + picture) * 2
+    image = encode_image(sample, (0.0, 16.0))
+    request = document((2,), "BYTES", [base64.b64encode(image).decode()] * 2)
+    elements = (len(image).to_bytes(4, "little") + image) * 2
     if binary:
         request["inputs"][0] |= {"data": None, "parameters": {"binary_data_size": len(elements)}}
-    samples = decode(pictures, request, elements if binary else None).decoded.samples
+    samples = decode(images, request, elements if binary else None).decoded.samples
 
     assert samples.shape == (2, 4, 5)
     assert np.abs(samples - sample).max() < 16 / 255
@@ -330,15 +330,15 @@ def test_binary_data_are_exactly_as_long_as_they_say(detector, request_, binary,
         (b"\1\0\0\0a", "the shape has 2 elements, the data hold 1"),
         (b"\1\0\0\0a" * 3, "the shape has 2 elements, the data hold more"),
         (b"\xff\xff\xff\xff" + bytes(8), "element 0 is cut off"),
-        (b"\1\0\0\0a" * 2, "picture 0: the picture is neither PNG nor JPEG"),
+        (b"\1\0\0\0a" * 2, "image 0: the image is neither PNG nor JPEG"),
     ],
 )
-def test_elements_are_as_many_as_the_shape_says(pictures, elements, message):
+def test_elements_are_as_many_as_the_shape_says(images, elements, message):
     """And each as long as its length."""
     request = document((2,), "BYTES", None)
     request["inputs"][0]["parameters"] = {"binary_data_size": len(elements)}
     with pytest.raises(Problem) as caught:
-        decode(pictures, request, elements)
+        decode(images, request, elements)
 
     assert message in caught.value.detail
 

@@ -34,7 +34,7 @@ def test_server_and_models_are_described(client):
     assert "binary_tensor_data" in client.get("/v2").json["extensions"]
     assert client.get("/v2/health/live").json == {"live": True}
     assert client.get("/v2/health/ready").json == {"ready": True, "live": True}
-    assert client.get("/v2/models").json == {"models": ["flat", "pictures", "tiny"]}
+    assert client.get("/v2/models").json == {"models": ["flat", "images", "tiny"]}
     assert (metadata["versions"], metadata["platform"]) == (["1"], "onnx_onnxv1")
     assert metadata["inputs"] == [{"name": "samples", "datatype": "FP32", "shape": [-1, 3]}]
     assert metadata["outputs"][-1] == {"name": "latent", "datatype": "FP32", "shape": [-1, 2]}
@@ -249,7 +249,7 @@ def test_place_of_a_value_is_told(client):
 
 @pytest.mark.parametrize("path", ["/v2/models/tiny/infer", "/v1/models/tiny:predict"])
 def test_other_bodies_are_not_read(client, path):
-    """No array, no picture, no form, and not nothing."""
+    """No array, no image, no form, and not nothing."""
     assert_problem(
         client.post(path, data=b"x", content_type="application/x-npy"), 415, "unsupported-media-type"
     )
@@ -315,7 +315,7 @@ def test_predict_of_a_label(settings, make_app, store):
         for version in ("2", "1")
     ]
     assert client.get("/v2/models/tiny").json["versions"] == ["1", "2"]
-    assert client.get("/v1/models").json == {"models": ["flat", "pictures", "tiny"]}
+    assert client.get("/v1/models").json == {"models": ["flat", "images", "tiny"]}
 
 
 def test_predict_of_a_series_is_an_object_for_each_step(settings, make_app, store):
@@ -361,7 +361,7 @@ def test_requests_of_both_protocols_are_counted(client):
     assert statistics["last_inference"] > 1.7e12
     assert client.get("/v2/models/tiny/versions/1/stats").json["model_stats"] == [statistics]
     everything = client.get("/v2/models/stats").json["model_stats"]
-    assert [each["name"] for each in everything] == ["flat", "pictures", "tiny"]
+    assert [each["name"] for each in everything] == ["flat", "images", "tiny"]
     assert everything[0]["inference_count"] == 0
     assert_problem(client.get("/v2/models/none/stats"), 404, "no-such-model")
     assert_problem(client.get("/v2/models/tiny/versions/2/stats"), 404, "no-such-model")

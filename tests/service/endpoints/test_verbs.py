@@ -32,8 +32,8 @@ def samples() -> np.ndarray:
     return np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
 
 
-def picture() -> bytes:
-    """A PNG for `pictures`."""
+def image() -> bytes:
+    """A PNG for `images`."""
     return encode_image(np.arange(20, dtype=np.float32).reshape(4, 5) % 17, (0.0, 16.0))
 
 
@@ -113,11 +113,11 @@ def test_score_takes_its_options_from_query_or_body(client, detector, send):
 
 
 def test_score_explains_by_the_whole_map(client):
-    """The error of every pixel, in the picture's shape; more features than there are means all."""
+    """The error of every pixel, in the image's shape; more features than there are means all."""
     body = {"instances": np.ones((2, 4, 5)).tolist()}
 
-    by_map = client.post("/models/pictures/score?explain=map", json=body).json["explanation"]
-    by_features = client.post("/models/pictures/score?explain=1000", json=body).json["explanation"]
+    by_map = client.post("/models/images/score?explain=map", json=body).json["explanation"]
+    by_features = client.post("/models/images/score?explain=1000", json=body).json["explanation"]
 
     assert np.shape(by_map) == (2, 4, 5)
     assert [len(row) for row in by_features] == [20, 20]
@@ -201,50 +201,48 @@ def test_latent_verbs_are_a_conflict_without_a_latent(client, verb):
     assert_problem(client.post(f"/models/flat/{verb}", data=b"anything"), 409, "no-latent")
 
 
-def test_decode_takes_no_pictures_and_no_names(client):
+def test_decode_takes_no_images_and_no_names(client):
     """A latent vector has neither."""
-    response = client.post("/models/pictures/decode", data=picture(), content_type="image/png")
+    response = client.post("/models/images/decode", data=image(), content_type="image/png")
     assert_problem(response, 415, "unsupported-media-type")
 
     response = client.post("/decode", json={"instances": [{"a": 1, "b": 2}]})
     assert_problem(response, 422, "invalid-input")
 
 
-def test_denoise_gives_a_picture_for_a_picture(client):
+def test_denoise_gives_an_image_for_an_image(client):
     """When it is asked for, and there is exactly one."""
     headers = {"Accept": "image/png"}
 
-    response = client.post(
-        "/models/pictures/denoise", data=picture(), content_type="image/png", headers=headers
-    )
+    response = client.post("/models/images/denoise", data=image(), content_type="image/png", headers=headers)
 
     assert response.content_type == "image/png"
-    sent = client.post("/models/pictures/denoise", data=picture(), content_type="image/png").json
+    sent = client.post("/models/images/denoise", data=image(), content_type="image/png").json
     assert response.data == encode_image(np.float32(sent["reconstruction"][0]), (0.0, 16.0))
 
 
 @pytest.mark.parametrize(
     ("path", "instances"),
     [
-        ("/models/pictures/denoise", np.ones((2, 4, 5)).tolist()),
-        ("/models/pictures/score", np.ones((1, 4, 5)).tolist()),
+        ("/models/images/denoise", np.ones((2, 4, 5)).tolist()),
+        ("/models/images/score", np.ones((1, 4, 5)).tolist()),
         ("/denoise", [NORMAL]),
     ],
 )
-def test_other_answers_are_no_pictures(client, path, instances):
+def test_other_answers_are_no_images(client, path, instances):
     """Two samples, scores and vectors cannot be drawn."""
     response = client.post(path, json={"instances": instances}, headers={"Accept": "image/png"})
 
     assert_problem(response, 406, "not-acceptable")
 
 
-def test_pictures_score_like_the_samples_that_they_are(client):
+def test_images_score_like_the_samples_that_they_are(client):
     """PNG raw, PNG in a form and numbers are one thing."""
-    raw = client.post("/models/pictures/score", data=picture(), content_type="image/png").json["score"]
-    form = {"one": (io.BytesIO(picture()), "1.png"), "two": (io.BytesIO(picture()), "2.png")}
-    parts = client.post("/models/pictures/score", data=form, content_type="multipart/form-data").json["score"]
+    raw = client.post("/models/images/score", data=image(), content_type="image/png").json["score"]
+    form = {"one": (io.BytesIO(image()), "1.png"), "two": (io.BytesIO(image()), "2.png")}
+    parts = client.post("/models/images/score", data=form, content_type="multipart/form-data").json["score"]
     numbers = np.rint(np.arange(20).reshape(1, 4, 5) % 17 / 16 * 255) / 255 * 16
-    by_json = client.post("/models/pictures/score", json={"instances": numbers.tolist()}).json["score"]
+    by_json = client.post("/models/images/score", json={"instances": numbers.tolist()}).json["score"]
 
     assert parts == raw * 2
     assert raw == pytest.approx(by_json, rel=1e-6)
@@ -459,9 +457,9 @@ def test_int8_of_a_model_without_it_is_a_conflict(client, verb):
     shape = (4, 5) if verb == "encode" else (2,)
     body = {"instances": np.zeros((1, *shape)).tolist(), "dtype": "int8"}
 
-    problem = assert_problem(client.post(f"/models/pictures/{verb}", json=body), 409, "no-integer-latent")
+    problem = assert_problem(client.post(f"/models/images/{verb}", json=body), 409, "no-integer-latent")
 
-    assert "model pictures version 1 has no 8-bit form of its latent" in problem["detail"]
+    assert "model images version 1 has no 8-bit form of its latent" in problem["detail"]
 
 
 def test_dtype_is_one_of_three(client):
@@ -511,6 +509,6 @@ def test_classify_of_a_model_without_a_classifier_is_a_conflict(client):
     """The path is right, the model cannot."""
     body = {"instances": np.zeros((1, 4, 5)).tolist()}
 
-    problem = assert_problem(client.post("/models/pictures/classify", json=body), 409, "no-classifier")
+    problem = assert_problem(client.post("/models/images/classify", json=body), 409, "no-classifier")
 
-    assert problem["detail"] == "model pictures version 1 has no classifier"
+    assert problem["detail"] == "model images version 1 has no classifier"

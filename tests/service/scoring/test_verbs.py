@@ -26,7 +26,7 @@ RNG_SEED = 7
 
 @pytest.fixture
 def detectors(tmp_path) -> list[Detector]:
-    """One with 8-bit latents and a classifier, one for pictures, one without a latent, one for series."""
+    """One with 8-bit latents and a classifier, one for images, one without a latent, one for series."""
     write_model_folder(tmp_path / "a", latent_int8=LATENT_INT8, classifier=CLASSIFIER)
     write_model_folder(tmp_path / "b", sample_shape=(4, 5))
     write_model_folder(tmp_path / "c", latent_shape=None)

@@ -103,7 +103,7 @@ def test_models_lists_versions_and_labels(client, store, registry):
     answer = client.get("/models").json
 
     assert answer["default_model"] == "tiny"
-    assert [model["name"] for model in answer["models"]] == ["flat", "pictures", "tiny"]
+    assert [model["name"] for model in answer["models"]] == ["flat", "images", "tiny"]
     tiny = answer["models"][2]
     assert (tiny["version"], tiny["labels"]) == (1, {"stable": 1})
     assert [(entry["version"], entry["state"], entry["reason"]) for entry in tiny["versions"]] == [

@@ -93,15 +93,15 @@ def test_only_the_test_split_is_kept(rows, tmp_path):
     assert "only that is looked at" in " ".join(data.notes)
 
 
-def test_pictures_of_a_folder_are_mapped_onto_the_value_range(tmp_path):
+def test_images_of_a_folder_are_mapped_onto_the_value_range(tmp_path):
     """As the service does it: 255 is white, here 16."""
     store = ModelStore(tmp_path / "store")
     graphs = linear_graphs((2, 2))
     detector = Detector.load(publish_model(store, graphs=graphs, sample_shape=(2, 2)))
-    (tmp_path / "pictures").mkdir()
-    Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).save(tmp_path / "pictures" / "a.png")
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).save(tmp_path / "images" / "a.png")
 
-    data = load_for(detector, str(tmp_path / "pictures"))
+    data = load_for(detector, str(tmp_path / "images"))
 
     assert data.samples.tolist() == [[[0, 16], [16, 0]]]
 
@@ -176,10 +176,10 @@ def test_evaluate_needs_no_tensorflow():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=120)
 
 
-def test_a_folder_of_pictures_for_a_model_of_rows_is_rows_of_pixels(store, tmp_path):
-    """As in the fit: they are mapped onto the value range for models of pictures alone."""
-    (tmp_path / "pictures").mkdir()
-    Image.fromarray(np.array([[0, 100, 255]], dtype=np.uint8)).save(tmp_path / "pictures" / "a.png")
+def test_a_folder_of_images_for_a_model_of_rows_is_rows_of_pixels(store, tmp_path):
+    """As in the fit: they are mapped onto the value range for models of images alone."""
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.array([[0, 100, 255]], dtype=np.uint8)).save(tmp_path / "images" / "a.png")
     rows = Detector.load(publish_model(store, "pixels", feature_names=None))
 
-    assert load_for(rows, str(tmp_path / "pictures")).samples.tolist() == [[0, 100, 255]]
+    assert load_for(rows, str(tmp_path / "images")).samples.tolist() == [[0, 100, 255]]

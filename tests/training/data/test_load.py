@@ -22,7 +22,7 @@ def archive(tmp_path):
     return write
 
 
-def test_digits_are_pictures_of_values_0_to_16():
+def test_digits_are_images_of_values_0_to_16():
     """All ten digits are normal unless one is named."""
     dataset = load_dataset("digits")
 
@@ -83,7 +83,7 @@ def test_npy_of_bytes_in_three_dimensions_is_an_image(tmp_path):
     assert dataset.samples.dtype == np.uint8
 
 
-def test_pictures_of_floats_take_their_range_from_what_is_not_held_out(archive):
+def test_images_of_floats_take_their_range_from_what_is_not_held_out(archive):
     """Assumed with a note; a held-out pixel beyond it is no fault."""
     x_train = np.linspace(0, 16, 32).reshape(2, 4, 4)
     dataset = load_dataset(archive(x_train=x_train, x_test=x_train * 2), kinds=["image"])
@@ -92,7 +92,7 @@ def test_pictures_of_floats_take_their_range_from_what_is_not_held_out(archive):
     assert "name others with --value-range" in dataset.notes[0]
 
 
-def test_folder_of_pictures_takes_sub_folders_as_labels(tmp_path):
+def test_folder_of_images_takes_sub_folders_as_labels(tmp_path):
     """Grey PNG and JPEG, in the order of their paths."""
     for label, name in (("good", "a.png"), ("good", "b.jpg"), ("scratch", "c.png")):
         (tmp_path / label).mkdir(exist_ok=True)
@@ -115,8 +115,8 @@ def test_folder_without_sub_folders_has_no_labels(tmp_path):
     assert dataset.labels is None
 
 
-def test_folder_with_pictures_beside_sub_folders_is_refused(tmp_path):
-    """Labels for some of the pictures are labels for none: all would count as normal."""
+def test_folder_with_images_beside_sub_folders_is_refused(tmp_path):
+    """Labels for some of the images are labels for none: all would count as normal."""
     (tmp_path / "scratch").mkdir()
     for name in ("top.png", "scratch/a.png"):
         Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / name)
@@ -126,14 +126,14 @@ def test_folder_with_pictures_beside_sub_folders_is_refused(tmp_path):
 
 
 def test_folder_takes_files_only(tmp_path):
-    """A folder that is called like a picture is not one."""
+    """A folder that is called like an image is not one."""
     (tmp_path / "folder.png").mkdir()
     Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / "a.png")
 
     assert load_dataset(str(tmp_path)).samples.shape == (1, 4, 4)
 
 
-def test_folder_names_the_picture_of_another_size(tmp_path):
+def test_folder_names_the_image_of_another_size(tmp_path):
     """Nothing is resized silently."""
     Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / "a.png")
     Image.fromarray(np.zeros((4, 5), dtype=np.uint8)).save(tmp_path / "b.png")
@@ -142,11 +142,11 @@ def test_folder_names_the_picture_of_another_size(tmp_path):
         load_dataset(str(tmp_path))
 
 
-def test_folder_names_the_broken_picture(tmp_path):
+def test_folder_names_the_broken_image(tmp_path):
     """One bad file is named, with what is wrong with it."""
-    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    (tmp_path / "broken.png").write_bytes(b"not an image")
 
-    with pytest.raises(DataError, match=r"broken\.png: the picture is neither PNG nor JPEG"):
+    with pytest.raises(DataError, match=r"broken\.png: the image is neither PNG nor JPEG"):
         load_dataset(str(tmp_path))
 
 
@@ -167,7 +167,7 @@ def test_folder_names_the_broken_picture(tmp_path):
         ({"X": np.array([[1.0, np.nan]])}, {}, "got nan in row 0, position [1]"),
         ({"X": np.array([[1.0, 1e39]])}, {}, "finite float32"),
         ({"X": np.zeros((3, 4, 4))}, {}, "name the kind with --kind"),
-        ({"X": np.zeros((3, 4, 4))}, {"kinds": ["image"]}, "every pixel of every picture has the same value"),
+        ({"X": np.zeros((3, 4, 4))}, {"kinds": ["image"]}, "every pixel of every image has the same value"),
         ({"X": np.full((3, 4, 4), np.nan)}, {"kinds": ["image"]}, "finite float32 values, got nan"),
         ({"X": np.ones((3, 4, 4))}, {"kinds": ["image"], "value_range": (1, 0)}, "two ascending numbers"),
         (
@@ -191,7 +191,7 @@ def test_folder_names_the_broken_picture(tmp_path):
             "float32 can tell apart",
         ),
         ({"X": np.full((3, 2), 7)}, {"value_range": (0, 1)}, "samples must lie within the value range"),
-        ({"X": np.zeros((3, 4))}, {"kinds": ["image"]}, "a picture has shape"),
+        ({"X": np.zeros((3, 4))}, {"kinds": ["image"]}, "an image has shape"),
         ({"X": np.zeros((3, 1, 16), np.uint8)}, {}, "at least 2 x 2 pixels, got shape (1, 16)"),
         ({"X": np.zeros((3, 1))}, {"kinds": ["sequence"]}, "a window has shape (steps, channels)"),
         ({"X": np.zeros((3, 2))}, {"normal_label": "0"}, "the data have none"),

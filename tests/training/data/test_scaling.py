@@ -31,7 +31,7 @@ def test_vectors_get_mean_0_and_standard_deviation_1():
     np.testing.assert_allclose(scaled.std(axis=0), 1, atol=1e-5)
 
 
-def test_pictures_go_from_their_value_range_to_0_and_1():
+def test_images_go_from_their_value_range_to_0_and_1():
     """The range decides, not the pixels that happen to be there."""
     samples = np.random.default_rng(0).integers(3, 9, size=(200, 4, 4)).astype(np.float32)
     dataset = dataclasses.replace(make_dataset(200), samples=samples, kind="image", value_range=(0.0, 16.0))
@@ -87,8 +87,8 @@ def test_fit_scaling_refuses_what_cannot_be_learned_from(columns, sentence):
     assert sentence in str(caught.value)
 
 
-def test_pictures_of_one_colour_are_refused():
-    """There is nothing to learn from 200 black pictures."""
+def test_images_of_one_colour_are_refused():
+    """There is nothing to learn from 200 black images."""
     dataset = dataclasses.replace(
         make_dataset(200), samples=np.zeros((200, 4, 4), np.uint8), kind="image", value_range=(0.0, 255.0)
     )

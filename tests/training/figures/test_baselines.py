@@ -42,7 +42,7 @@ def test_training_rows_that_are_all_the_same_are_no_fault():
 
 
 def test_samples_of_any_shape_are_compared_and_figures_have_intervals():
-    """Pictures are rows of pixels."""
+    """Images are rows of pixels."""
     comparison = compare_baselines(TRAIN.reshape(-1, 2, 2), TEST.reshape(-1, 2, 2), IS_ANOMALY, PERFECT, 0)
 
     assert (comparison["n_train"], comparison["n_test"]) == (200, 100)

@@ -12,14 +12,14 @@ def numbered(shape, n_samples=200):
 
 
 @pytest.mark.parametrize("shape", [(8, 10), (9, 9, 3)])
-def test_pictures_get_a_box_of_another_one(shape):
-    """Of all channels and of many sizes, up to half of each side; the pictures themselves stay."""
-    pictures = numbered(shape)
+def test_images_get_a_box_of_another_one(shape):
+    """Of all channels and of many sizes, up to half of each side; the images themselves stay."""
+    images = numbered(shape)
 
-    copies = make_pseudo_anomalies(pictures, "image", pictures.mean(axis=0), np.random.default_rng(0))
+    copies = make_pseudo_anomalies(images, "image", images.mean(axis=0), np.random.default_rng(0))
 
-    np.testing.assert_array_equal(pictures, numbered(shape))
-    differs = copies != pictures
+    np.testing.assert_array_equal(images, numbered(shape))
+    differs = copies != images
     for number, (copy, changed) in enumerate(zip(copies, differs, strict=True)):
         places = [np.unique(axis) for axis in np.nonzero(changed)]
         assert len(set(np.unique(copy)) - {number}) == 1

@@ -1,4 +1,4 @@
-"""The memory of pictures: brightness and contrast aside, blurred, and the network made of it."""
+"""The memory of images: brightness and contrast aside, blurred, and the network made of it."""
 
 import dataclasses
 
@@ -12,55 +12,55 @@ from detector.files import MODEL_FILE
 from training.config import FitConfig
 from training.data.scaling import Scaling
 from training.memories.images import (
-    PictureMemory,
+    ImageMemory,
     attention,
     blur_matrix,
     blurred,
-    fit_picture_memory,
+    fit_image_memory,
     look_from_afar,
     residual_matrices,
     standardise,
 )
-from training.memories.images_keras import picture_network, remember_pictures
+from training.memories.images_keras import image_network, remember_images
 from training.networks.architectures import Autoencoder
 from training.publishing.graphs import check_parity, export_graphs
 
 
-def bars(n_pictures: int = 60, shape: tuple[int, ...] = (12, 16), seed: int = 0) -> np.ndarray:
+def bars(n_images: int = 60, shape: tuple[int, ...] = (12, 16), seed: int = 0) -> np.ndarray:
     """Soft bright bars at any height on a dark ground, of any brightness and contrast, in [0, 1]."""
     rng = np.random.default_rng(seed)
-    places = np.arange(shape[0]) - rng.uniform(shape[0] / 4, shape[0] * 3 / 4, size=(n_pictures, 1))
+    places = np.arange(shape[0]) - rng.uniform(shape[0] / 4, shape[0] * 3 / 4, size=(n_images, 1))
     profile = np.exp(-0.5 * np.square(places / 1.5))
     levels, contrasts = (
-        rng.uniform(0.1, 0.3, size=(n_pictures, 1)),
-        rng.uniform(0.3, 0.6, size=(n_pictures, 1)),
+        rng.uniform(0.1, 0.3, size=(n_images, 1)),
+        rng.uniform(0.3, 0.6, size=(n_images, 1)),
     )
     rows = levels + contrasts * profile
-    pictures = np.broadcast_to(rows.reshape(n_pictures, -1, *(1,) * (len(shape) - 1)), (n_pictures, *shape))
-    return (pictures + rng.normal(scale=0.01, size=pictures.shape)).clip(0, 1).astype(np.float32)
+    images = np.broadcast_to(rows.reshape(n_images, -1, *(1,) * (len(shape) - 1)), (n_images, *shape))
+    return (images + rng.normal(scale=0.01, size=images.shape)).clip(0, 1).astype(np.float32)
 
 
-def answers_by_hand(memory: PictureMemory, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def answers_by_hand(memory: ImageMemory, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Reconstruction and feature error as the module's words have them."""
-    standard = standardise(pictures, memory.brightness, memory.contrast)
+    standard = standardise(images, memory.brightness, memory.contrast)
     weights = attention(look_from_afar(standard) - memory.centre, memory)
-    recalled = np.tensordot(weights, memory.pictures, axes=1)
-    matrices = residual_matrices(pictures.shape[1:], memory.residual_blur)
-    scale = (pictures.max(axis=(1, 2)) - pictures.min(axis=(1, 2))) / np.ptp(standard, axis=(1, 2))
-    each = (-1, *(1,) * (pictures.ndim - 1))
-    offset = pictures.mean(axis=(1, 2)) - scale * standard.mean(axis=(1, 2))
+    recalled = np.tensordot(weights, memory.images, axes=1)
+    matrices = residual_matrices(images.shape[1:], memory.residual_blur)
+    scale = (images.max(axis=(1, 2)) - images.min(axis=(1, 2))) / np.ptp(standard, axis=(1, 2))
+    each = (-1, *(1,) * (images.ndim - 1))
+    offset = images.mean(axis=(1, 2)) - scale * standard.mean(axis=(1, 2))
     rebuilt = recalled * scale.reshape(each) + offset.reshape(each)
     return rebuilt, np.square(blurred(standard - recalled, *matrices)) / memory.unit
 
 
-def scores(memory: PictureMemory, pictures: np.ndarray) -> np.ndarray:
-    _, error = picture_network(memory, (0.0, 1.0))(tf.constant(pictures), training=False)
-    return np.mean(error.numpy().reshape(len(pictures), -1), axis=1)
+def scores(memory: ImageMemory, images: np.ndarray) -> np.ndarray:
+    _, error = image_network(memory, (0.0, 1.0))(tf.constant(images), training=False)
+    return np.mean(error.numpy().reshape(len(images), -1), axis=1)
 
 
 @pytest.mark.parametrize("stride", [1, 3])
 def test_blur_is_an_average(stride):
-    """A flat picture stays as it is, up to its edges."""
+    """A flat image stays as it is, up to its edges."""
     matrix = blur_matrix(10, 2.0, stride)
 
     np.testing.assert_allclose(matrix @ np.ones(10), np.ones(len(range(0, 10, stride))), rtol=1e-6)
@@ -69,10 +69,10 @@ def test_blur_is_an_average(stride):
 @pytest.mark.parametrize("n_prototypes", [3000, 10])
 def test_network_answers_as_the_memory_by_hand(n_prototypes):
     """Products in Keras give what the definitions give in NumPy."""
-    memory = fit_picture_memory(bars(), n_prototypes, 4, seed=0)
+    memory = fit_image_memory(bars(), n_prototypes, 4, seed=0)
     others = bars(20, seed=1)
 
-    reconstruction, error = picture_network(memory, (0.0, 1.0))(tf.constant(others), training=False)
+    reconstruction, error = image_network(memory, (0.0, 1.0))(tf.constant(others), training=False)
 
     rebuilt, expected = answers_by_hand(memory, others)
     np.testing.assert_allclose(reconstruction, rebuilt.clip(0, 1), atol=1e-3)
@@ -80,8 +80,8 @@ def test_network_answers_as_the_memory_by_hand(n_prototypes):
 
 
 def test_brightness_and_contrast_do_not_count_within_the_usual():
-    """A picture under another light is the same picture."""
-    memory = fit_picture_memory(bars(), 3000, 4, seed=0)
+    """An image under another light is the same image."""
+    memory = fit_image_memory(bars(), 3000, 4, seed=0)
     others = bars(20, seed=1)
 
     np.testing.assert_allclose(scores(memory, others * 0.8 + 0.05), scores(memory, others), rtol=1e-2)
@@ -89,16 +89,16 @@ def test_brightness_and_contrast_do_not_count_within_the_usual():
 
 @pytest.mark.parametrize("change", [lambda p: p * 100, lambda p: p - 50, lambda p: 0 * p, lambda p: 1 - p])
 def test_brightness_and_contrast_beyond_the_usual_count(change):
-    """What no light explains scores above every normal picture."""
-    memory = fit_picture_memory(bars(), 3000, 4, seed=0)
+    """What no light explains scores above every normal image."""
+    memory = fit_image_memory(bars(), 3000, 4, seed=0)
     others = bars(20, seed=1)
 
     assert scores(memory, change(others)).min() > scores(memory, others).max()
 
 
-def test_a_flat_picture_far_out_has_no_contrast_by_rounding():
-    """The mean of 12,288 values of a million is off by more than a normal picture's contrast."""
-    memory = fit_picture_memory(bars(20, (64, 64, 3)), 3000, 4, seed=0)
+def test_a_flat_image_far_out_has_no_contrast_by_rounding():
+    """The mean of 12,288 values of a million is off by more than a normal image's contrast."""
+    memory = fit_image_memory(bars(20, (64, 64, 3)), 3000, 4, seed=0)
     flat = np.full((1, 64, 64, 3), 1e6 / 3, dtype=np.float32)
     standard = standardise(flat, memory.brightness, memory.contrast)
 
@@ -107,12 +107,12 @@ def test_a_flat_picture_far_out_has_no_contrast_by_rounding():
 
 def test_the_error_lies_where_the_defect_is():
     """A dark spot is found by its score, and the map is highest at it."""
-    memory = fit_picture_memory(bars(200), 3000, 4, seed=0)
+    memory = fit_image_memory(bars(200), 3000, 4, seed=0)
     others = bars(20, seed=1)
     spoiled = others.copy()
     spoiled[:, 2:5, 10:13] = 0.9
 
-    _, error = picture_network(memory, (0.0, 1.0))(tf.constant(spoiled), training=False)
+    _, error = image_network(memory, (0.0, 1.0))(tf.constant(spoiled), training=False)
 
     assert scores(memory, spoiled).min() > scores(memory, others).max()
     rows, columns = np.unravel_index(error.numpy().reshape(20, -1).argmax(axis=1), (12, 16))
@@ -121,64 +121,64 @@ def test_the_error_lies_where_the_defect_is():
 
 
 @pytest.mark.parametrize("shape", [(12, 9), (9, 12, 1), (12, 12, 3), (5, 5)])
-def test_pictures_of_any_shape_are_remembered(shape):
+def test_images_of_any_shape_are_remembered(shape):
     """Grey with and without a channel, in colour, small and oblong."""
-    memory = fit_picture_memory(bars(30, shape), 3000, 16, seed=0)
+    memory = fit_image_memory(bars(30, shape), 3000, 16, seed=0)
 
-    reconstruction, error = picture_network(memory, None)(tf.zeros((3, *shape)), training=False)
+    reconstruction, error = image_network(memory, None)(tf.zeros((3, *shape)), training=False)
 
     assert reconstruction.shape == error.shape == (3, *shape)
     assert np.isfinite(error).all()
 
 
-def test_no_prototype_is_a_picture_where_each_must_be_a_mean():
+def test_no_prototype_is_an_image_where_each_must_be_a_mean():
     """What `--no-samples` asks for."""
-    pictures = bars(90)
+    images = bars(90)
 
-    memory = fit_picture_memory(pictures, 3000, 16, seed=0, least_rows=3)
+    memory = fit_image_memory(images, 3000, 16, seed=0, least_rows=3)
 
-    standard = standardise(pictures, memory.brightness, memory.contrast)
-    distances = np.square(standard[:, None] - memory.pictures).sum(axis=(2, 3))
-    assert 2 <= len(memory.pictures) <= 30
+    standard = standardise(images, memory.brightness, memory.contrast)
+    distances = np.square(standard[:, None] - memory.images).sum(axis=(2, 3))
+    assert 2 <= len(memory.images) <= 30
     assert distances.min() > 0.1
 
 
-def test_equal_pictures_are_one_prototype():
+def test_equal_images_are_one_prototype():
     """Copies add nothing, and what is like them still scores finite."""
-    pictures = np.repeat(bars(2), 10, axis=0)
+    images = np.repeat(bars(2), 10, axis=0)
 
-    memory = fit_picture_memory(pictures, 3000, 16, seed=0)
+    memory = fit_image_memory(images, 3000, 16, seed=0)
 
-    assert len(memory.pictures) == 2
+    assert len(memory.images) == 2
     assert np.isfinite(scores(memory, bars(5, seed=1))).all()
 
 
 @pytest.mark.parametrize("kind", ["flat", "copies"])
-def test_pictures_that_are_one_prototype_leave_finite_scores(kind):
-    """Without brightness flat pictures are all the same; whatever comes then has a finite score."""
+def test_images_that_are_one_prototype_leave_finite_scores(kind):
+    """Without brightness flat images are all the same; whatever comes then has a finite score."""
     levels = np.linspace(0.1, 0.9, 20, dtype=np.float32)[:, np.newaxis, np.newaxis]
-    pictures = np.broadcast_to(levels, (20, 12, 12)) if kind == "flat" else np.repeat(bars(1), 20, axis=0)
+    images = np.broadcast_to(levels, (20, 12, 12)) if kind == "flat" else np.repeat(bars(1), 20, axis=0)
     config = FitConfig.from_preset("memory-image", {"latent_dim": 0})
-    far = np.random.default_rng(0).choice([-1e6, 0, 1e6], size=(20, *pictures.shape[1:])).astype(np.float32)
+    far = np.random.default_rng(0).choice([-1e6, 0, 1e6], size=(20, *images.shape[1:])).astype(np.float32)
 
-    network = remember_pictures(pictures, config)
+    network = remember_images(images, config)
 
-    for samples in (pictures, far):
+    for samples in (images, far):
         error = network(samples, training=False)[1]
         assert np.isfinite(np.mean(error, axis=(1, 2))).all()
 
 
-def test_a_usual_picture_scores_about_one():
-    """The unit of the score is the mean over training pictures, each without itself."""
-    memory = fit_picture_memory(bars(200), 3000, 16, seed=0)
+def test_a_usual_image_scores_about_one():
+    """The unit of the score is the mean over training images, each without itself."""
+    memory = fit_image_memory(bars(200), 3000, 16, seed=0)
 
     assert 0.3 < np.median(scores(memory, bars(50, seed=1))) < 2
 
 
-def textures(n_pictures: int, shape: tuple[int, ...], contrast: float) -> np.ndarray:
+def textures(n_images: int, shape: tuple[int, ...], contrast: float) -> np.ndarray:
     """Bright surfaces with a grain and soft stains of so many grey levels, in whole levels up to 255."""
     rng = np.random.default_rng(0)
-    grain, stains = rng.normal(size=(2, n_pictures, *shape))
+    grain, stains = rng.normal(size=(2, n_images, *shape))
     sigma = shape[0] / 12
     stains = gaussian_filter(stains, (0, sigma, sigma, 0)[: stains.ndim])
     values = 200 + contrast * (0.7 * grain + stains / stains.std())
@@ -199,16 +199,16 @@ class _Draft:
 )
 def test_the_exported_memory_answers_as_the_network_at_any_size(shape, contrast):
     """Also where the brightness of many pixels is a hundred times their contrast; alone as in a batch."""
-    pictures, scaling = textures(20, shape, contrast), Scaling(np.float32(0), np.float32(255))
+    images, scaling = textures(20, shape, contrast), Scaling(np.float32(0), np.float32(255))
     config = FitConfig.from_preset("memory-image", {"latent_dim": 0})
-    memory = remember_pictures(scaling.apply(pictures[:13]), config)
+    memory = remember_images(scaling.apply(images[:13]), config)
     graphs = export_graphs(Autoencoder(None, None, memory=memory), scaling)
 
-    differences = check_parity(graphs, _Draft(shape), pictures[13:], scaling, 1.0)
+    differences = check_parity(graphs, _Draft(shape), images[13:], scaling, 1.0)
 
     assert differences.pop(f"{MODEL_FILE}:score (extreme inputs)") < 5e-5
     assert max(differences.values()) < 2e-5
     session = open_sessions({MODEL_FILE: graphs[MODEL_FILE].onnx}, _Draft(shape))[MODEL_FILE]
-    together = session.run(pictures[13:], ["score"])["score"]
-    alone = [session.run(picture[np.newaxis], ["score"])["score"][0] for picture in pictures[13:]]
+    together = session.run(images[13:], ["score"])["score"]
+    alone = [session.run(image[np.newaxis], ["score"])["score"][0] for image in images[13:]]
     np.testing.assert_array_equal(together, np.array(alone))

@@ -200,7 +200,7 @@ def test_a_usual_sample_scores_about_one():
 
 
 def test_samples_of_any_shape_are_remembered():
-    """Pictures and windows are flattened on the way in and shaped on the way out."""
+    """Images and windows are flattened on the way in and shaped on the way out."""
     memory = fit_memory(rows(), 100, 16, seed=0)
 
     reconstruction, error = memory_network(memory, (2, 3))(tf.zeros((5, 2, 3)), training=False)

@@ -55,8 +55,8 @@ def test_reference_preset_has_its_number_of_parameters(preset):
 @pytest.mark.parametrize(
     "preset", [name for name in REFERENCES if name.startswith("dense") and name != "dense-reduce"]
 )
-def test_dense_presets_take_pictures_as_they_are(preset):
-    """The same network, whether pixels come as a row or as a picture."""
+def test_dense_presets_take_images_as_they_are(preset):
+    """The same network, whether pixels come as a row or as an image."""
     _, n_encoder, n_decoder, _ = REFERENCES[preset]
 
     assert build(preset, (28, 28), kind="image").n_parameters == n_encoder + n_decoder
@@ -67,8 +67,8 @@ def test_dense_presets_take_pictures_as_they_are(preset):
     "preset",
     [name for name, preset in PRESETS.items() if "image" in preset.kinds and name != "conv-rgb-deep"],
 )
-def test_every_picture_preset_takes_pictures_of_any_size(preset, shape):
-    """What a decoder gives has the size of the picture, odd ones included."""
+def test_every_image_preset_takes_images_of_any_size(preset, shape):
+    """What a decoder gives has the size of the image, odd ones included."""
     network = build(preset, shape, kind="image")
 
     samples = np.random.default_rng(0).uniform(size=(2, *shape)).astype(np.float32)
@@ -81,12 +81,12 @@ def test_every_picture_preset_takes_pictures_of_any_size(preset, shape):
         (
             "conv-map",
             (9, 30),
-            "architecture conv-map with 1 widths needs pictures of at least 10 x 10 pixels",
+            "architecture conv-map with 1 widths needs images of at least 10 x 10 pixels",
         ),
-        ("conv-pool", (7, 7), "architecture conv-pool with 3 widths needs pictures of at least 8 x 8 pixels"),
+        ("conv-pool", (7, 7), "architecture conv-pool with 3 widths needs images of at least 8 x 8 pixels"),
     ],
 )
-def test_pictures_too_small_for_a_network_are_refused(preset, shape, sentence):
+def test_images_too_small_for_a_network_are_refused(preset, shape, sentence):
     """By their size, before anything is fitted."""
     with pytest.raises(ConfigError, match=sentence):
         build(preset, shape)

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from training.config import FitConfig
 from training.networks.corruption import CHUNK, corrupt, corrupted_copy
 
-PICTURES = np.random.default_rng(0).uniform(0.2, 0.8, size=(50, 20, 21)).astype(np.float32)
+IMAGES = np.random.default_rng(0).uniform(0.2, 0.8, size=(50, 20, 21)).astype(np.float32)
 WAYS = {
     "gaussian": 0.3,
     "gaussian-clipped": 0.3,
@@ -20,7 +20,7 @@ WAYS = {
 }
 
 
-def corruption(way, level=None, shape=PICTURES.shape[1:], **overrides):
+def corruption(way, level=None, shape=IMAGES.shape[1:], **overrides):
     """A model that corrupts, as it stands before an encoder."""
     level = WAYS[way] if level is None else level
     config = FitConfig.from_preset("conv", {"corruption": way, "corruption_level": level, **overrides})
@@ -28,7 +28,7 @@ def corruption(way, level=None, shape=PICTURES.shape[1:], **overrides):
     return keras.Model(samples, corrupt(samples, config))
 
 
-def corrupted(way, level=None, samples=PICTURES, **overrides):
+def corrupted(way, level=None, samples=IMAGES, **overrides):
     """Samples as the network would see them in one step of a fit."""
     return corruption(way, level, samples.shape[1:], **overrides)(samples, training=True).numpy()
 
@@ -36,14 +36,14 @@ def corrupted(way, level=None, samples=PICTURES, **overrides):
 @pytest.mark.parametrize("way", WAYS)
 def test_corruption_is_for_fitting_only(way):
     """What is scored is never corrupted."""
-    np.testing.assert_array_equal(corruption(way)(PICTURES, training=False), PICTURES)
-    assert np.abs(corrupted(way) - PICTURES).mean() > 0.01
+    np.testing.assert_array_equal(corruption(way)(IMAGES, training=False), IMAGES)
+    assert np.abs(corrupted(way) - IMAGES).mean() > 0.01
 
 
 @pytest.mark.parametrize("way", ["gaussian", "gaussian-clipped", "salt-and-pepper", "masking"])
 def test_draws_are_fresh_for_every_sample_and_step_and_follow_the_seed(way):
     """Two equal samples, and two steps, are corrupted differently; the same seed repeats both."""
-    same = np.repeat(PICTURES[:1], 2, axis=0)
+    same = np.repeat(IMAGES[:1], 2, axis=0)
     first, again, other = corruption(way), corruption(way), corruption(way, seed=1)
 
     steps = [first(same, training=True).numpy() for _ in range(2)]
@@ -61,7 +61,7 @@ def test_gaussian_noise_has_its_standard_deviation_and_may_leave_the_range(way):
     noisy = corrupted(way, 0.3)
 
     if way == "gaussian":
-        assert np.std(noisy - PICTURES) == pytest.approx(0.3, rel=0.02)
+        assert np.std(noisy - IMAGES) == pytest.approx(0.3, rel=0.02)
         assert noisy.min() < 0 < 1 < noisy.max()
     else:
         assert (noisy.min(), noisy.max()) == (0, 1)
@@ -74,7 +74,7 @@ def test_salt_and_pepper_are_black_and_white_in_equal_shares():
     assert np.mean(noisy == 0) == pytest.approx(0.1, rel=0.1)
     assert np.mean(noisy == 1) == pytest.approx(0.1, rel=0.1)
     rest = (noisy != 0) & (noisy != 1)
-    np.testing.assert_array_equal(noisy[rest], PICTURES[rest])
+    np.testing.assert_array_equal(noisy[rest], IMAGES[rest])
 
 
 def test_masked_pixels_are_as_dark_as_can_be():
@@ -82,30 +82,30 @@ def test_masked_pixels_are_as_dark_as_can_be():
     masked = corrupted("masking", 0.25, output_activation="tanh")
 
     assert np.mean(masked == -1) == pytest.approx(0.25, rel=0.05)
-    np.testing.assert_array_equal(masked[masked != -1], PICTURES[masked != -1])
+    np.testing.assert_array_equal(masked[masked != -1], IMAGES[masked != -1])
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_a_mosaic_has_the_mean_of_each_tile(channels):
     """Tiles at the edge are cut off, 1 wide where the width is 21 and tiles are 4."""
-    pictures = np.random.default_rng(1).uniform(size=(3, 20, 21, *channels)).astype(np.float32)
-    expected = np.empty_like(pictures)
+    images = np.random.default_rng(1).uniform(size=(3, 20, 21, *channels)).astype(np.float32)
+    expected = np.empty_like(images)
     for top in range(0, 20, 4):
         for left in range(0, 21, 4):
             tile = np.s_[:, top : top + 4, left : left + 4]
-            expected[tile] = pictures[tile].mean(axis=(1, 2), keepdims=True)
+            expected[tile] = images[tile].mean(axis=(1, 2), keepdims=True)
 
-    np.testing.assert_allclose(corrupted("mosaic", 4.0, pictures), expected, atol=1e-6)
+    np.testing.assert_allclose(corrupted("mosaic", 4.0, images), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_a_blur_is_a_gaussian(channels):
     """As SciPy has it, mirrored at the edges, ending at three standard deviations."""
-    pictures = np.random.default_rng(1).uniform(size=(3, 20, 21, *channels)).astype(np.float32)
-    sigma = (0, 1.5, 1.5, 0)[: pictures.ndim]
-    expected = gaussian_filter(pictures.astype(np.float64), sigma, radius=5, mode="reflect")
+    images = np.random.default_rng(1).uniform(size=(3, 20, 21, *channels)).astype(np.float32)
+    sigma = (0, 1.5, 1.5, 0)[: images.ndim]
+    expected = gaussian_filter(images.astype(np.float64), sigma, radius=5, mode="reflect")
 
-    np.testing.assert_allclose(corrupted("blur", 1.5, pictures), expected, atol=1e-5)
+    np.testing.assert_allclose(corrupted("blur", 1.5, images), expected, atol=1e-5)
 
 
 def test_a_corrupted_copy_is_the_same_for_a_seed():

@@ -77,22 +77,22 @@ def test_two_heads_are_fitted_to_two_losses():
     seed_everything(0)
     config = FitConfig.from_preset("two-head", {"epochs": 30, "learning_rate": 0.01})
     config = config.for_samples((5, 6)).for_training((5, 6), 100)
-    pictures = np.random.default_rng(0).uniform(size=(100, 1, 6)).astype(np.float32).repeat(5, axis=1)
+    images = np.random.default_rng(0).uniform(size=(100, 1, 6)).astype(np.float32).repeat(5, axis=1)
     autoencoder = build_autoencoder(config, (5, 6))
 
     def errors():
-        heads = autoencoder.reconstructions(autoencoder.encoder(pictures))
-        return [float(np.square(head - pictures).mean()) for head in heads]
+        heads = autoencoder.reconstructions(autoencoder.encoder(images))
+        return [float(np.square(head - images).mean()) for head in heads]
 
     before = errors()
-    history = fit_autoencoder(autoencoder, pictures, pictures, config, [])
+    history = fit_autoencoder(autoencoder, images, images, config, [])
 
     assert all(after < earlier for after, earlier in zip(errors(), before, strict=True))
     bce, mse = (
-        float(loss(pictures, head))
+        float(loss(images, head))
         for loss, head in zip(
             (keras.losses.BinaryCrossentropy(), keras.losses.MeanSquaredError()),
-            autoencoder.reconstructions(autoencoder.encoder(pictures)),
+            autoencoder.reconstructions(autoencoder.encoder(images)),
             strict=True,
         )
     )

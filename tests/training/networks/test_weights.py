@@ -11,7 +11,7 @@ from training.errors import ConfigError, ExportError
 from training.networks.weights import restore
 
 
-@pytest.mark.parametrize("name", ["rows_folder", "pictures_folder"])
+@pytest.mark.parametrize("name", ["rows_folder", "images_folder"])
 def test_restored_network_encodes_and_decodes_as_the_published_one(request, name):
     """Weights, scaling and configuration lead to the same function."""
     folder = request.getfixturevalue(name)
@@ -68,9 +68,9 @@ def test_restore_refuses_weights_that_do_not_fit(rows_folder, tmp_path):
         restore(tmp_path, detector)
 
 
-def test_folder_tells_what_compression_costs(pictures_folder):
+def test_folder_tells_what_compression_costs(images_folder):
     """64 pixels to 8 components: the ratio by dtype, and an error that 8 bits hardly change."""
-    detector = Detector.load(pictures_folder)
+    detector = Detector.load(images_folder)
 
     costs = detector.manifest.evaluation["compression"]
 
@@ -78,4 +78,4 @@ def test_folder_tells_what_compression_costs(pictures_folder):
     assert costs["int8"]["error"] == pytest.approx(costs["float32"]["error"], rel=0.02)
     assert detector.encode(np.zeros((1, 8, 8)), dtype="int8").dtype == np.int8
     for page in ("README.md", "report.html", "report.json"):
-        assert "int8" in (pictures_folder / page).read_text()
+        assert "int8" in (images_folder / page).read_text()

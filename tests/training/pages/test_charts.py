@@ -58,7 +58,7 @@ def test_logarithmic_axes_are_labelled_with_plain_numbers():
         ((14, 14, 1), (14, 14)),
     ],
 )
-def test_latents_of_any_shape_are_drawn_as_pictures(shape, shown):
+def test_latents_of_any_shape_are_drawn_as_images(shape, shown):
     """Vectors in rows, maps with their channels as tiles, no value lost."""
     latents = np.random.default_rng(0).normal(size=(3, *shape))
 
@@ -81,7 +81,7 @@ def test_a_few_channels_have_a_legend(n_names):
     names = [f"channel {number}" for number in range(n_names)]
     windows = np.random.default_rng(0).normal(size=(3, 8, n_names))
 
-    chart = charts.side_chart(windows, windows[:, 0], windows, "abc", (-1, 1), pictures=False, names=names)
+    chart = charts.side_chart(windows, windows[:, 0], windows, "abc", (-1, 1), images=False, names=names)
 
     assert ("channel 1" in texts(chart)) is (n_names == 2)
 

@@ -21,7 +21,7 @@ class _Tags(HTMLParser):
         self.sources += [value for name, value in attrs if name in ("src", "href", "srcset")]
 
 
-@pytest.fixture(params=["rows_folder", "pictures_folder"])
+@pytest.fixture(params=["rows_folder", "images_folder"])
 def folder(request):
     """Reports of both kinds."""
     return request.getfixturevalue(request.param)
@@ -59,7 +59,7 @@ def test_report_json_is_the_manifest_s_evaluation(folder):
     assert len(figures["fit"]["train_loss"]) == manifest.training["epochs"]
 
 
-def test_report_and_card_show_baselines_where_there_are_anomalies(rows_folder, pictures_folder):
+def test_report_and_card_show_baselines_where_there_are_anomalies(rows_folder, images_folder):
     """On the whole test split of a small set, so the model's own figures are those of the evaluation."""
     evaluation = Detector.load(rows_folder).manifest.evaluation
     comparison = evaluation["baselines"]
@@ -69,13 +69,13 @@ def test_report_and_card_show_baselines_where_there_are_anomalies(rows_folder, p
     shown = render.figure(comparison["methods"]["nearest neighbours"]["roc_auc"])
     for name in ("report.html", "README.md"):
         assert shown in (rows_folder / name).read_text()
-        assert "nearest neighbours" not in (pictures_folder / name).read_text()
-    assert Detector.load(pictures_folder).manifest.evaluation["baselines"] is None
+        assert "nearest neighbours" not in (images_folder / name).read_text()
+    assert Detector.load(images_folder).manifest.evaluation["baselines"] is None
 
 
-def test_card_of_the_digits_names_source_and_licence(pictures_folder):
+def test_card_of_the_digits_names_source_and_licence(images_folder):
     """Sample rows of foreign data are never without their licence."""
-    card = (pictures_folder / "README.md").read_text()
+    card = (images_folder / "README.md").read_text()
 
     assert "Alpaydin" in card
     assert "CC BY 4.0" in card

@@ -220,7 +220,7 @@ def test_tensors_have_one_free_batch_dimension(exported):
     assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx.ml"}
 
 
-def test_parity_holds_for_large_pictures():
+def test_parity_holds_for_large_images():
     """Sums over 100,000 equal, extreme errors are no reason to refuse a graph that is right."""
     exported = _export("conv", {"widths": (4, 8), "latent_dim": 4}, (320, 320))
 

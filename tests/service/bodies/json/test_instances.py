@@ -62,7 +62,7 @@ def test_numbers_are_rounded_alike(number):
         )
 
 
-@pytest.mark.parametrize("kind", ["row", "latent", "picture", "colour", "series", "pulse"])
+@pytest.mark.parametrize("kind", ["row", "latent", "image", "colour", "series", "pulse"])
 def test_plain_bodies_are_read_by_the_fast_reader(kind):
     """In the forms that `json` and orjson write, with options or without."""
     expected = KINDS[kind]
