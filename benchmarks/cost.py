@@ -70,8 +70,8 @@ def measure(preset: str, samples: np.ndarray, repeats: int) -> dict[str, Any]:
         seconds = _times(lambda: subprocess.run(command, check=True, capture_output=True), repeats)
         detector = Detector.load(Path(folder) / "cost" / str(repeats))
     bulk = _times(lambda: detector.score(samples), BULK_REPEATS)
-    one = detector.check_samples(samples[:1])
-    single = _times(lambda: detector.run(one, (SCORE,)), SINGLE_REPEATS)
+    one = detector.engine.check_samples(samples[:1])
+    single = _times(lambda: detector.engine.run(one, (SCORE,)), SINGLE_REPEATS)
     return {
         "preset": preset,
         "n_rows": len(samples),

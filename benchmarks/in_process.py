@@ -40,8 +40,10 @@ class Fit:
         DetectorError
             If samples do not fit the model, or a score is not finite.
         """
-        checked = self.detector.check_samples(samples)
-        return self.detector.finite(self.detector.run(checked, (SCORE,))[SCORE]).astype(np.float64)
+        checked = self.detector.engine.check_samples(samples)
+        return self.detector.engine.finite(self.detector.engine.run(checked, (SCORE,))[SCORE]).astype(
+            np.float64
+        )
 
     def keras_scores(self, samples: np.ndarray) -> np.ndarray:
         """The same by the network that was exported, float64."""

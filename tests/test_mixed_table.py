@@ -127,7 +127,7 @@ def test_every_way_in_gives_the_same_bits(client, detector, table):
         from_npy(
             client.post(
                 "/score",
-                data=to_npy(detector.check_samples(rows)),
+                data=to_npy(detector.engine.check_samples(rows)),
                 headers={"Content-Type": "application/x-npy", "Accept": "application/x-npy"},
             ).data
         ),

@@ -105,7 +105,7 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
             "fingerprint": data.fingerprint,
             "n_samples": len(data.samples),
         },
-        "threshold": dataclasses.asdict(detector.threshold(alpha)),
+        "threshold": dataclasses.asdict(detector.engine.threshold(alpha)),
         "evaluation": evaluate(scores, data.is_anomaly, SEED) if known else None,
         "groups": [
             {

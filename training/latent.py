@@ -153,7 +153,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ConfigError(f"--out must be a folder, got the file {arguments.out}")
     detector = Detector.load(find_folder(arguments.model))
-    detector.require_latent()
+    detector.engine.require_latent()
     data = load_for(
         detector,
         arguments.data,
@@ -230,7 +230,7 @@ def _figures(
     detector: Detector, data: Labelled, encoded: Encoded, inside: Drawn, far: Drawn
 ) -> dict[str, Any]:
     """The content of `latent.json`."""
-    squares = detector.mean_squares(data.samples, encoded.decoded)
+    squares = detector.engine.mean_squares(data.samples, encoded.decoded)
     return {
         "model": {
             "name": detector.manifest.name,
@@ -294,7 +294,7 @@ def _draw_inside(
 
 def _decode(detector: Detector, groups: list[str], latent: np.ndarray) -> Drawn:
     latent = latent.astype(np.float32)
-    decoded = detector.decode(latent.reshape(-1, *detector.require_latent()))
+    decoded = detector.decode(latent.reshape(-1, *detector.engine.require_latent()))
     scores = detector.score(decoded)
     return Drawn(groups, latent, decoded, scores.score, scores.is_anomaly)
 

@@ -250,11 +250,11 @@ class Judge:
         """The figures of one row."""
         fitted = trained.fitted
         detector = draft_detector(trained)
-        outputs = detector.run(detector.check_samples(self._samples), (SCORE, RECONSTRUCTION))
-        spoiled = detector.run(detector.check_samples(self._pseudo), (SCORE,))
+        outputs = detector.engine.run(detector.engine.check_samples(self._samples), (SCORE, RECONSTRUCTION))
+        spoiled = detector.engine.run(detector.engine.check_samples(self._pseudo), (SCORE,))
         latent_size = math.prod(fitted.autoencoder.encoder.output_shape[1:])
-        difference = self._flat(self._samples) - self._flat(detector.finite(outputs[RECONSTRUCTION]))
-        detection = roc_auc(detector.finite(outputs[SCORE]), detector.finite(spoiled[SCORE]))
+        difference = self._flat(self._samples) - self._flat(detector.engine.finite(outputs[RECONSTRUCTION]))
+        detection = roc_auc(detector.engine.finite(outputs[SCORE]), detector.engine.finite(spoiled[SCORE]))
         return {
             "latent_size": latent_size,
             "parameters": fitted.autoencoder.n_parameters,

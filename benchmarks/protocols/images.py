@@ -256,8 +256,8 @@ def run_ours(method: str, images: Images, seed: int) -> Answer:
     """The house's own detector, fitted on all training images and scored through its exported graph."""
     fit = fit_ours(method, images.train, seed)
     start = time.perf_counter()
-    outputs = fit.detector.run(fit.detector.check_samples(images.test), (SCORE, FEATURE_ERROR))
-    scores = fit.detector.finite(outputs[SCORE]).astype(np.float64)
+    outputs = fit.detector.engine.run(fit.detector.engine.check_samples(images.test), (SCORE, FEATURE_ERROR))
+    scores = fit.detector.engine.finite(outputs[SCORE]).astype(np.float64)
     return Answer(scores, outputs[FEATURE_ERROR], fit.seconds, time.perf_counter() - start)
 
 

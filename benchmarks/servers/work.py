@@ -66,8 +66,8 @@ class Work:
     def scores(self, n_rows: int) -> np.ndarray:
         """What every contender has to answer: float64, shape (n_rows,)."""
         detector = self.detector()
-        samples = detector.check_samples(self.samples(n_rows))
-        return detector.run(samples, (SCORE,))[SCORE].astype(np.float64)
+        samples = detector.engine.check_samples(self.samples(n_rows))
+        return detector.engine.run(samples, (SCORE,))[SCORE].astype(np.float64)
 
 
 def make(name: str) -> Work:

@@ -91,7 +91,7 @@ class ModelChoice:
 def check_alpha(detector: Detector, alpha: float | None) -> None:
     """Refuse, before anything is run, a rate that the model's calibration cannot promise."""
     try:
-        detector.threshold(alpha)
+        detector.engine.threshold(alpha)
     except InputError as error:
         raise codecs.bad_option("alpha", str(error)) from error
 
@@ -101,7 +101,7 @@ def check_explanation(detector: Detector, samples: np.ndarray, explain: int | st
     if not isinstance(explain, int):
         return
     shape = detector.manifest.sample_shape
-    n_features = shape[-1] if detector.is_series(samples) else math.prod(shape)
+    n_features = shape[-1] if detector.engine.is_series(samples) else math.prod(shape)
     rows, wanted = len(samples), len(samples) * min(explain, n_features)
     if wanted > MAX_CONTRIBUTIONS:
         raise codecs.bad_option(

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from detector import Compressed, Detector, InputError, Scores
-from detector.inference import ERROR_MAP
+from detector.engine.engine import ERROR_MAP
 from service import answers
 from service.answers.replies import Result, reply_to
 from service.bodies import JSON, NDJSON, PNG, Decoded, Expected, Limits, Timestamp, codecs
@@ -73,15 +73,15 @@ class Verb:
     def expected(self, detector: Detector) -> Expected:
         """What an instance must be; `NoLatent` or `NoClassifier` where the model cannot do this."""
         if self.needs_classifier:
-            detector.require_classifier()
-        latent_shape = detector.require_latent() if self.needs_latent else ()
+            detector.engine.require_classifier()
+        latent_shape = detector.engine.require_latent() if self.needs_latent else ()
         if self.takes_latent:
             return Expected.latent(latent_shape)
         return Expected.samples(detector.manifest, timestamps=self.steps)
 
     def offers(self, detector: Detector, samples: np.ndarray) -> tuple[str, ...]:
         """Forms of the answer to these samples, the default first."""
-        series = detector.is_series(samples) and not self.takes_latent
+        series = detector.engine.is_series(samples) and not self.takes_latent
         return answers.offers(self.output, detector, samples, series=series)
 
 
@@ -245,7 +245,7 @@ def _check_timestamps(detector: Detector, decoded: Decoded) -> None:
     if decoded.timestamps is None:
         return
     n_steps, n_timestamps = len(decoded.samples), len(decoded.timestamps)
-    if not detector.is_series(decoded.samples):
+    if not detector.engine.is_series(decoded.samples):
         sentence = f"/timestamps are for the steps of a series, got an array of shape {decoded.samples.shape}"
     elif n_timestamps != n_steps:
         sentence = f"/timestamps must have one element for each of the {n_steps} steps, got {n_timestamps}"

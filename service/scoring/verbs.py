@@ -12,6 +12,7 @@ import numpy as np
 
 from detector import Classes, Compressed, Detector, DetectorError, Scores
 from detector.engine.batches import Checked
+from detector.engine.engine import Engine
 from detector.engine.graphs import FEATURE_ERROR, PROBABILITY, RECONSTRUCTION, SCORE
 
 Outputs = Mapping[str, np.ndarray]
@@ -103,10 +104,10 @@ def _score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
     def run(detector: Detector, members: Sequence[ScoreRequest], parts: Sequence[Checked]) -> list[Outputs]:
         explained = any(request.explain is not None for request in members)
         names = (SCORE, RECONSTRUCTION, FEATURE_ERROR) if explained else (SCORE,)
-        return detector.run_together(parts, names)
+        return detector.engine.run_together(parts, names)
 
     def finish(request: ScoreRequest, outputs: Outputs) -> Scores:
-        return request.detector.judge(
+        return request.detector.engine.judge(
             request.samples, outputs, alpha=request.alpha, fdr=request.fdr, explain=request.explain
         )
 
@@ -118,11 +119,11 @@ def infer(requests: Sequence[InferRequest]) -> list[Inference | DetectorError]:
 
     def run(detector: Detector, members: Sequence[InferRequest], parts: Sequence[Checked]) -> list[Outputs]:
         names = dict.fromkeys([SCORE, *(name for request in members for name in request.outputs)])
-        return detector.run_together(parts, tuple(names))
+        return detector.engine.run_together(parts, tuple(names))
 
     def finish(request: InferRequest, outputs: Outputs) -> Inference:
-        scores = request.detector.judge(request.samples, outputs, alpha=request.alpha, fdr=request.fdr)
-        own = {name: request.detector.finite(outputs[name]) for name in (SCORE, *request.outputs)}
+        scores = request.detector.engine.judge(request.samples, outputs, alpha=request.alpha, fdr=request.fdr)
+        own = {name: request.detector.engine.finite(outputs[name]) for name in (SCORE, *request.outputs)}
         return Inference(**vars(scores), outputs=own)
 
     return _together(requests, _check_samples, run, finish)
@@ -132,10 +133,10 @@ def denoise(requests: Sequence[Request]) -> list[np.ndarray | DetectorError]:
     """Reconstructions in raw units, float32, shape of the samples."""
 
     def run(detector: Detector, _: Sequence[Request], parts: Sequence[Checked]) -> list[Outputs]:
-        return detector.run_together(parts, (RECONSTRUCTION,))
+        return detector.engine.run_together(parts, (RECONSTRUCTION,))
 
     def finish(request: Request, outputs: Outputs) -> np.ndarray:
-        return request.detector.finite(outputs[RECONSTRUCTION]).reshape(np.shape(request.samples))
+        return request.detector.engine.finite(outputs[RECONSTRUCTION]).reshape(np.shape(request.samples))
 
     return _together(requests, _check_samples, run, finish)
 
@@ -144,14 +145,14 @@ def encode(requests: Sequence[LatentRequest]) -> list[Compressed | DetectorError
     """Latent vectors in the dtypes asked for, of a series its windows'; `NoLatent` where there is none."""
 
     def check(request: LatentRequest) -> Checked:
-        request.detector.require_latent(request.dtype)
+        request.detector.engine.require_latent(request.dtype)
         return _check_samples(request)
 
     def run(detector: Detector, members: Sequence[LatentRequest], checked: Checked) -> Outputs:
-        return detector.run_compression(checked, {request.dtype for request in members})
+        return detector.engine.run_compression(checked, {request.dtype for request in members})
 
     def finish(request: LatentRequest, outputs: Outputs) -> Compressed:
-        return request.detector.weigh(request.samples, outputs, request.dtype)
+        return request.detector.engine.weigh(request.samples, outputs, request.dtype)
 
     return _together(requests, check, _by_rows(run), finish)
 
@@ -160,41 +161,41 @@ def decode(requests: Sequence[LatentRequest]) -> list[np.ndarray | DetectorError
     """Reconstructions of latent vectors, raw units, float32; `NoLatent` where the model has none."""
 
     def check(request: LatentRequest) -> np.ndarray:
-        return request.detector.check_latent(request.samples, request.dtype)
+        return request.detector.engine.check_latent(request.samples, request.dtype)
 
-    return _arrays(requests, check, Detector.run_decoder)
+    return _arrays(requests, check, Engine.run_decoder)
 
 
 def classify(requests: Sequence[Request]) -> list[Classes | DetectorError]:
     """Classes and their probabilities, of a series its windows'; `NoClassifier` where there is none."""
 
     def check(request: Request) -> Checked:
-        request.detector.require_classifier()
+        request.detector.engine.require_classifier()
         return _check_samples(request)
 
     def run(detector: Detector, _: Sequence[Request], checked: Checked) -> Outputs:
-        return {PROBABILITY: detector.run_classifier(checked)}
+        return {PROBABILITY: detector.engine.run_classifier(checked)}
 
     def finish(request: Request, outputs: Outputs) -> Classes:
-        return request.detector.name_classes(outputs[PROBABILITY])
+        return request.detector.engine.name_classes(outputs[PROBABILITY])
 
     return _together(requests, check, _by_rows(run), finish)
 
 
 def _check_samples(request: Request) -> Checked:
-    return request.detector.check_samples(request.samples)
+    return request.detector.engine.check_samples(request.samples)
 
 
 def _arrays(
     requests: Sequence[Request],
     check: Callable[[Request], Checked],
-    run: Callable[[Detector, Checked], np.ndarray],
+    run: Callable[[Engine, Checked], np.ndarray],
 ) -> list[np.ndarray | DetectorError]:
     return _together(
         requests,
         check,
-        _by_rows(lambda detector, _, checked: {"array": run(detector, checked)}),
-        lambda request, outputs: request.detector.finite(outputs["array"]),
+        _by_rows(lambda detector, _, checked: {"array": run(detector.engine, checked)}),
+        lambda request, outputs: request.detector.engine.finite(outputs["array"]),
     )
 
 

@@ -109,7 +109,7 @@ def test_score_on_the_threshold_is_normal(detector):
     rule = detector.manifest.threshold
     outputs = {"score": np.array([rule.value, np.nextafter(rule.value, 9)])}
 
-    result = detector.judge(np.zeros((2, 3)), outputs)
+    result = detector.engine.judge(np.zeros((2, 3)), outputs)
 
     assert result.is_anomaly.tolist() == [False, True]
     assert (result.is_anomaly == (result.p_value <= result.expected_rate)).all()

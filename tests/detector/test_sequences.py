@@ -6,7 +6,8 @@ The hand-made model keeps the first two values of a window; its score is the mea
 import numpy as np
 import pytest
 
-from detector import Detector, InputError, inference
+from detector import Detector, InputError
+from detector.engine import engine
 from detector.windows import MERGE_RULES, cut_windows, merge_scores, merge_steps, window_starts
 from tests.model_folder import expected_score, write_model_folder
 
@@ -91,7 +92,7 @@ def test_windows_score_as_samples(detector, series):
 def test_long_series_runs_in_blocks_with_the_same_bits(detector, series, monkeypatch):
     """However few windows are cut at a time."""
     whole = detector.score(series, explain=2)
-    monkeypatch.setattr(inference, "BLOCK_VALUES", 7 * WINDOW * N_CHANNELS)
+    monkeypatch.setattr(engine, "BLOCK_VALUES", 7 * WINDOW * N_CHANNELS)
 
     blocks = detector.score(series, explain=2)
 

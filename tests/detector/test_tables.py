@@ -90,8 +90,8 @@ def test_a_missing_category_among_texts_is_missing(mixed):
     """NaN in a list of texts would become the text nan in an array of them."""
     columns = {"a": [1, 2], "b": ["idle", np.nan], "c": [0, 0]}
 
-    assert np.isnan(mixed.check_samples(columns)[1, 1])
-    assert np.isnan(mixed.check_samples([[1, "idle", 0], [2, "", 0]])[1, 1])
+    assert np.isnan(mixed.engine.check_samples(columns)[1, 1])
+    assert np.isnan(mixed.engine.check_samples([[1, "idle", 0], [2, "", 0]])[1, 1])
 
 
 def test_to_cells_gives_words_back(mixed):
@@ -106,7 +106,7 @@ def test_booleans_are_the_words_of_json(make, value):
     """A column of true and false is one of two categories."""
     detector = make(categories={"b": ("false", "true")}, unknown_category="refuse")
 
-    assert detector.check_samples([[0, value, 0]]).tolist() == [[0, 1, 0]]
+    assert detector.engine.check_samples([[0, value, 0]]).tolist() == [[0, 1, 0]]
 
 
 def test_compression_counts_a_wrong_category_as_one_and_leaves_out_what_is_missing(mixed):

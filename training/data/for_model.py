@@ -125,7 +125,7 @@ def _as_samples(detector: Detector, dataset: Dataset, is_anomaly: np.ndarray | N
         dataset = dataclasses.replace(dataset, is_anomaly=is_anomaly)
     if dataset.timeline is not None:
         dataset = whole_windows(dataset, detector.manifest.window)
-    detector.check_samples(dataset.samples[:1])
+    detector.engine.check_samples(dataset.samples[:1])
     return dataset
 
 

@@ -68,9 +68,10 @@ def run_steps(
     if not parts:
         return None
     outputs = [
-        detector.run(detector.check_samples(series.samples[part]), (SCORE, RECONSTRUCTION)) for part in parts
+        detector.engine.run(detector.engine.check_samples(series.samples[part]), (SCORE, RECONSTRUCTION))
+        for part in parts
     ]
-    score = detector.finite(np.concatenate([output[SCORE] for output in outputs]))
+    score = detector.engine.finite(np.concatenate([output[SCORE] for output in outputs]))
     steps = np.concatenate([np.arange(part.start, part.stop) for part in parts])
     return StepRun(
         steps=steps,
@@ -78,7 +79,7 @@ def run_steps(
         samples=series.samples[steps],
         reconstruction=np.concatenate([output[RECONSTRUCTION] for output in outputs]),
         score=score,
-        is_flagged=score > detector.threshold(alpha).value,
+        is_flagged=score > detector.engine.threshold(alpha).value,
         is_anomaly=series.is_anomaly[steps],
         touches_anomaly=np.concatenate(
             [_touches(series.is_anomaly[part], detector.manifest) for part in parts]

@@ -62,9 +62,9 @@ def calibrate(
         sample exactly.
     """
     detector = Detector(draft, "", np.empty(0), open_sessions(graphs, draft))
-    checked = detector.check_samples(samples)
-    outputs = detector.run(checked, [SCORE, FEATURE_ERROR, *([LATENT] if draft.latent_shape else [])])
-    sample_scores = detector.finite(outputs[SCORE]).astype(np.float64)
+    checked = detector.engine.check_samples(samples)
+    outputs = detector.engine.run(checked, [SCORE, FEATURE_ERROR, *([LATENT] if draft.latent_shape else [])])
+    sample_scores = detector.engine.finite(outputs[SCORE]).astype(np.float64)
     if config.collapse_check and not config.has_memory:  # that rebuilds copies of its samples exactly
         check_spread(checked, sample_scores)
     scores = np.sort(sample_scores)

@@ -120,8 +120,8 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
     np.savez(folder / CALIBRATION_FILE, **calibration.arrays)
     if fitted.autoencoder.encoder is not None:
         np.savez(folder / WEIGHTS_FILE, **weight_arrays(fitted.autoencoder, fitted.scaling))
-    golden = detector.check_samples(_golden_samples(fitted))
-    np.savez(folder / GOLDEN_FILE, **{INPUT: golden}, **detector.golden_answers(golden))
+    golden = detector.engine.check_samples(_golden_samples(fitted))
+    np.savez(folder / GOLDEN_FILE, **{INPUT: golden}, **detector.engine.golden_answers(golden))
 
     manifest = dataclasses.replace(
         manifest,
@@ -136,7 +136,7 @@ def write_folder(folder: Path, fitted: Fitted, graphs: Mapping[str, Graph], note
 
 def _evaluate(detector: Detector, fitted: Fitted, test: TestRun) -> dict[str, Any]:
     """All figures of the test split."""
-    scores = detector.judge(test.samples, test.outputs)
+    scores = detector.engine.judge(test.samples, test.outputs)
     return evaluate(scores, test.is_anomaly, fitted.config.seed) | {
         "baselines": _compare_baselines(fitted, test, scores.score),
         "compression": _compression(detector, test.samples[~test.is_anomaly]),
@@ -230,7 +230,7 @@ def _run_test(detector: Detector, fitted: Fitted) -> TestRun:
     samples = dataset.samples[rows]
     latent = [LATENT] if detector.manifest.latent_shape else []
     names = (SCORE, RECONSTRUCTION, FEATURE_ERROR, *latent)
-    outputs = detector.run(detector.check_samples(samples), names)
+    outputs = detector.engine.run(detector.engine.check_samples(samples), names)
     labels = None if dataset.labels is None else dataset.labels[rows]
     run = run_steps(detector, dataset.cut.series, dataset.cut.test_parts) if dataset.cut else None
     normal = samples[~dataset.is_anomaly[rows]][:N_RESTORED]

@@ -13,6 +13,7 @@ import pytest
 
 from detector import Detector
 from detector.engine import session
+from detector.engine.engine import Engine
 from detector.engine.session import Session
 from detector.images import encode_image
 from service.asgi.front import LOOP_BYTES
@@ -224,7 +225,7 @@ def test_pace_of_small_images_is_not_that_of_large_bodies(front):
 def slow_runs(monkeypatch):
     """Runs of large bodies wait until they are released, or stopped; how many have begun."""
     release, begun = threading.Event(), []
-    run = Detector.run_together
+    run = Engine.run_together
 
     def wait(self, parts, names):
         stop = session._STOP.get()  # none while a model is loaded
@@ -234,7 +235,7 @@ def slow_runs(monkeypatch):
                 stop.check()
         return run(self, parts, names)
 
-    monkeypatch.setattr(Detector, "run_together", wait)
+    monkeypatch.setattr(Engine, "run_together", wait)
     yield release, begun
     release.set()
 

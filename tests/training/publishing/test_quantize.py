@@ -84,7 +84,7 @@ def test_decoding_the_latent_is_the_reconstruction(folder):
 
     decoded = detector.decode(detector.encode(samples))
 
-    assert np.abs(decoded - detector.run(samples, [RECONSTRUCTION])[RECONSTRUCTION]).max() <= 1e-5 * 16
+    assert np.abs(decoded - detector.engine.run(samples, [RECONSTRUCTION])[RECONSTRUCTION]).max() <= 1e-5 * 16
     for name, layers in ((MODEL_FILE, 2), (ENCODER_FILE, 1), (DECODER_FILE, 1)):
         nodes = onnx.load(folder / name).graph.node
         assert sum(node.op_type == "MatMulInteger" for node in nodes) == layers
