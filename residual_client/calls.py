@@ -258,9 +258,7 @@ class Calls:
         return document["labels"][self.target.label]
 
     def _get(self, path: str, *, is_resolved: bool = False) -> Steps[Answer]:
-        return (
-            yield from self._exchange(Request("GET", path, headers=self.headers, is_resolved=is_resolved))
-        )
+        return (yield from self._record(Request("GET", path, headers=self.headers, is_resolved=is_resolved)))
 
     def _verb(
         self,
@@ -308,7 +306,7 @@ class Calls:
             stop = n_rows if whole else min(n_rows, start + self._rows_at_a_time(form, most_rows))
             request = self._request(verb, target, form.body(start, stop), options, wanted.media_type)
             try:
-                answer = yield from self._exchange(request, first_row=start)
+                answer = yield from self._record(request, first_row=start)
             except Problem as problem:
                 if not problem.is_too_much or stop - start <= 1 or whole:
                     raise
@@ -335,10 +333,10 @@ class Calls:
         params = {name: value for name, value in options.items() if value is not None}
         return Request("POST", target.path(verb), params, headers, content, target.is_resolved)
 
-    def _exchange(self, request: Request, *, first_row: int = 0) -> Steps[Answer]:
+    def _record(self, request: Request, *, first_row: int = 0) -> Steps[Answer]:
         """An answer that is a success, under one request id however often it is asked for."""
         headers = {**request.headers, wire.REQUEST_ID: secrets.token_hex(16)}
-        answer = yield from self.retries.exchange(dataclasses.replace(request, headers=headers))
+        answer = yield from self.retries.record(dataclasses.replace(request, headers=headers))
         return wire.check(answer, retry_after=retry_after_seconds(answer), first_row=first_row)
 
 

@@ -43,7 +43,7 @@ class Retries:
 
     most: int = 4
 
-    def exchange(self, request: Request) -> Steps[Answer]:
+    def record(self, request: Request) -> Steps[Answer]:
         """Send a request until there is an answer that is no passing trouble, or no retry is left.
 
         Raises

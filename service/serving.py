@@ -18,7 +18,7 @@ from service.scoring.calls import Call
 from service.scoring.runner import Runner
 from service.settings import Settings
 from service.watching.metrics import Metrics
-from service.watching.pending import Ledger
+from service.watching.pending import Pending
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Serving:
     settings: Settings
     models: ModelRegistry
     metrics: Metrics
-    ledger: Ledger
+    pending: Pending
     default_model: str | None
     endpoints: Mapping[str, Endpoint]
     admission: Admission
@@ -61,8 +61,8 @@ def open_store(settings: Settings) -> Serving:
     metrics = Metrics()
     models = ModelRegistry(ModelStore(settings.store), metrics.count_reload)
     metrics.watch(models)
-    ledger = Ledger(metrics)
-    metrics.read_after(ledger.write)
+    pending = Pending(metrics)
+    metrics.read_after(pending.write)
     models.poll()
     default_model = settings.default_model or _only(list(models.models))
     limits = Limits(settings.max_rows, settings.max_body_bytes)
@@ -71,11 +71,11 @@ def open_store(settings: Settings) -> Serving:
         settings,
         models,
         metrics,
-        ledger,
+        pending,
         default_model,
         {**dict(verb_endpoints(choice, limits)), **dict(platform_endpoints(choice, limits))},
         Admission(settings, settings.pool_threads),
-        Runner(ledger, settings.deadline_seconds),
+        Runner(pending, settings.deadline_seconds),
         Readers(models),
         Heads(models),
     )

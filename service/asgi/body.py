@@ -20,7 +20,7 @@ class ClientGone(Exception):
     """The client closed its connection before it was answered."""
 
 
-def look_at(working: asyncio.Future) -> None:
+def ignore_result(working: asyncio.Future) -> None:
     """What work raises for which nobody waits any more is no fault to be logged."""
     if not working.cancelled():
         working.exception()

@@ -18,7 +18,7 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from service.asgi.body import HEAD, BodyReader, ClientGone, Receive, Send
-from service.asgi.lines import LineExchange
+from service.asgi.lines import LineAnswer
 from service.asgi.pool import Client, Pool
 from service.asgi.rounds import Rounds
 from service.bodies import NDJSON, may_inflate
@@ -29,7 +29,7 @@ from service.http import problems
 from service.http.access import check_host, check_key
 from service.http.messages import MAX_BODY_BYTES, Answer, Body, Head, to_template
 from service.http.problems import Problem
-from service.http.request_record import Exchange, open_exchange
+from service.http.request_record import RequestRecord, open_record
 from service.scoring.calls import Call
 from service.serving import Serving, open_store
 from service.settings import Settings
@@ -126,7 +126,7 @@ class Front:
     def close(self) -> None:
         """Follow the store no more, count and log what is left, and begin nothing new."""
         self.serving.models.stop()
-        self.serving.ledger.write()
+        self.serving.pending.write()
         self.pool.close()
 
     def _find(self, path: str) -> Route | None:
@@ -139,26 +139,26 @@ class Front:
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _read_headers(scope["headers"])
         client = scope.get("client")
-        exchange = open_exchange(
+        record = open_record(
             "POST", scope["path"], headers.get("x-request-id"), client and client[0], route.template
         )
-        answering = self._check_and_answer(route, scope, headers, exchange, receive, send)
-        answer = await self._settled(answering, exchange)
+        answering = self._check_and_answer(route, scope, headers, record, receive, send)
+        answer = await self._settled(answering, record)
         if answer is not None:
-            await _send(answer, exchange, send)
+            await _send(answer, record, send)
 
-    async def _settled(self, answering: Awaitable[Answer | None], exchange: Exchange) -> Answer | None:
+    async def _settled(self, answering: Awaitable[Answer | None], record: RequestRecord) -> Answer | None:
         """The answer, or that of the problem which is raised; None where nobody waits for it any more."""
         try:
             return await answering
         except (ClientGone, asyncio.CancelledError) as error:
-            self._close(exchange, CLIENT_GONE)
+            self._close(record, CLIENT_GONE)
             if isinstance(error, asyncio.CancelledError):
                 raise
             return None
         except Exception as error:
-            answer = problems.answer(error, exchange)
-            self._close(exchange, answer.status)
+            answer = problems.answer(error, record)
+            self._close(record, answer.status)
             return answer
 
     async def _check_and_answer(
@@ -166,31 +166,31 @@ class Front:
         route: Route,
         scope: Scope,
         headers: Mapping[str, str],
-        exchange: Exchange,
+        record: RequestRecord,
         receive: Receive,
         send: Send,
     ) -> Answer | None:
-        """The answer, once its exchange is closed; None where it has been sent."""
+        """The answer, once its record is closed; None where it has been sent."""
         check_host(headers, scope["http_version"])
         check_key(scope["path"], headers, self._digests)
         if route.endpoint is None:
             await self._pass_on(scope, headers, receive, send)
             return None
         models = self.serving.models.models
-        reader = self._open(route, scope, headers, exchange)
+        reader = self._open(route, scope, headers, record)
         if isinstance(reader, LineReader):
             check_protocol(scope["http_version"])
-            await self._answer_lines(reader, exchange, receive, send)
+            await self._answer_lines(reader, record, receive, send)
             return None
         body = self._open_body(headers, receive)
         sent_head = scope.get("extensions", {}).get(HEAD)
         if not body.is_small(LOOP_BYTES) or may_inflate(headers):
             if sent_head and body.length and body.length > LOOP_BYTES:
-                self.serving.heads.keep(sent_head, Known(reader, exchange, body.length), models)
-            return self._closed(await self.pool.read_and_run(reader, exchange, body), exchange)
-        answer = await self._answer_small(reader, exchange, body)
+                self.serving.heads.keep(sent_head, Known(reader, record, body.length), models)
+            return self._closed(await self.pool.read_and_run(reader, record, body), record)
+        answer = await self._answer_small(reader, record, body)
         if sent_head:
-            self.serving.heads.keep(sent_head, Known(reader, exchange, body.length), models)
+            self.serving.heads.keep(sent_head, Known(reader, record, body.length), models)
         return answer
 
     async def _pass_on(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
@@ -206,58 +206,58 @@ class Front:
         max_bytes = max_bytes or settings.max_body_bytes
         return BodyReader(receive, headers, max_bytes, settings.body_seconds, settings.deadline_seconds)
 
-    def _open(self, route: Route, scope: Scope, headers: Mapping[str, str], exchange: Exchange) -> Reader:
+    def _open(self, route: Route, scope: Scope, headers: Mapping[str, str], record: RequestRecord) -> Reader:
         readers, path, query = self.serving.readers, scope["path"], scope["query_string"]
-        reader = readers.find(path, query, headers, exchange)
+        reader = readers.find(path, query, headers, record)
         if reader is None:
-            head = Head("POST", path, query.decode("latin-1"), headers, exchange.client)
-            reader = readers.open(route.endpoint, head, exchange, route.arguments)
+            head = Head("POST", path, query.decode("latin-1"), headers, record.client)
+            reader = readers.open(route.endpoint, head, record, route.arguments)
         return reader
 
-    def _close(self, exchange: Exchange, status: int) -> None:
-        self.serving.ledger.close(exchange, status)
+    def _close(self, record: RequestRecord, status: int) -> None:
+        self.serving.pending.close(record, status)
         self._write_soon()
 
-    def _closed(self, answer: Answer, exchange: Exchange) -> Answer:
-        self._close(exchange, answer.status)
+    def _closed(self, answer: Answer, record: RequestRecord) -> Answer:
+        self._close(record, answer.status)
         return answer
 
     def _write_soon(self) -> None:
         if self._writing is None:
             self._writing = asyncio.get_running_loop().call_later(WRITE_SECONDS, self._write)
-        elif self.serving.ledger.n_requests >= WRITE_REQUESTS:
+        elif self.serving.pending.n_requests >= WRITE_REQUESTS:
             self._writing.cancel()
             self._writing = asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
         self._writing = None
-        self.serving.ledger.write()
+        self.serving.pending.write()
 
-    async def _answer_small(self, reader: Reader, exchange: Exchange, body: BodyReader) -> Answer:
+    async def _answer_small(self, reader: Reader, record: RequestRecord, body: BodyReader) -> Answer:
         """With the others of its round; alone where it takes long."""
         content, settled = await body.read(), asyncio.get_running_loop().create_future()
         if reader.is_slow(content):
-            return self._closed(await self.pool.read_and_run(reader, exchange, body, content), exchange)
-        self._rounds.join(reader, content, exchange, functools.partial(_settle, settled))
+            return self._closed(await self.pool.read_and_run(reader, record, body, content), record)
+        self._rounds.join(reader, content, record, functools.partial(_settle, settled))
         outcome = await settled
         if isinstance(outcome, Answer):
             return outcome
-        return self._closed(await self.pool.run(outcome, exchange, body), exchange)
+        return self._closed(await self.pool.run(outcome, record, body), record)
 
     async def _answer_lines(
-        self, reader: LineReader, exchange: Exchange, receive: Receive, send: Send
+        self, reader: LineReader, record: RequestRecord, receive: Receive, send: Send
     ) -> None:
-        lines = LineExchange(
+        lines = LineAnswer(
             self.serving,
             self.pool,
             reader,
-            exchange,
+            record,
             receive,
             send,
-            functools.partial(_send_lines_head, send, exchange),
+            functools.partial(_send_lines_head, send, record),
         )
         await lines.answer()
-        self._close(exchange, 200)
+        self._close(record, 200)
 
     # --- requests whose head has come before: no scope, no task, no check twice -----------------------------
 
@@ -278,36 +278,36 @@ class Front:
 
     def ask(self, repeat: Repeat, client: tuple[str, int] | None, connection: Connection) -> None:
         """Answer such a request, which came on a connection."""
-        exchange = repeat.known.exchange.again(repeat.request_id, client and client[0])
+        record = repeat.known.record.again(repeat.request_id, client and client[0])
         if repeat.refusal:
-            answer = problems.answer(repeat.refusal, exchange)
-            _send_by_hand(self._closed(answer, exchange), exchange, connection)
+            answer = problems.answer(repeat.refusal, record)
+            _send_by_hand(self._closed(answer, record), record, connection)
             return
-        hand_over = functools.partial(self._hand_over, connection, exchange)
-        self._rounds.join(repeat.known.reader, repeat.content, exchange, hand_over)
+        hand_over = functools.partial(self._hand_over, connection, record)
+        self._rounds.join(repeat.known.reader, repeat.content, record, hand_over)
 
-    def _hand_over(self, connection: Connection, exchange: Exchange, outcome: Answer | Call) -> None:
+    def _hand_over(self, connection: Connection, record: RequestRecord, outcome: Answer | Call) -> None:
         if isinstance(outcome, Answer):
-            _send_by_hand(outcome, exchange, connection)
+            _send_by_hand(outcome, record, connection)
         else:
-            task = asyncio.ensure_future(self._answer_late(outcome, exchange, connection))
+            task = asyncio.ensure_future(self._answer_late(outcome, record, connection))
             self._late.add(task)  # the loop alone would let it be collected
             task.add_done_callback(self._late.discard)
 
-    async def _answer_late(self, call: Call, exchange: Exchange, connection: Connection) -> None:
-        answer = await self._settled(self._run(call, exchange, connection), exchange)
+    async def _answer_late(self, call: Call, record: RequestRecord, connection: Connection) -> None:
+        answer = await self._settled(self._run(call, record, connection), record)
         if answer is not None:
-            _send_by_hand(answer, exchange, connection)
+            _send_by_hand(answer, record, connection)
 
-    async def _run(self, call: Call, exchange: Exchange, connection: Connection) -> Answer:
-        return self._closed(await self.pool.run(call, exchange, connection), exchange)
+    async def _run(self, call: Call, record: RequestRecord, connection: Connection) -> Answer:
+        return self._closed(await self.pool.run(call, record, connection), record)
 
     def refuse(self, problem: Problem, target: str, client: tuple[str, int] | None) -> Refusal:
         """Status, fields and body of the answer to what is no request, which is counted and logged."""
-        exchange = open_exchange("", target, None, client and client[0])
-        answer = problems.answer(problem, exchange)
-        self._close(exchange, answer.status)
-        return answer.status, _fields(answer, exchange), answer.body
+        record = open_record("", target, None, client and client[0])
+        answer = problems.answer(problem, record)
+        self._close(record, answer.status)
+        return answer.status, _fields(answer, record), answer.body
 
 
 def _with_ended_input(app: WSGIApp) -> WSGIApp:
@@ -346,7 +346,7 @@ def _settle(settled: asyncio.Future, outcome: Answer | Call) -> None:
         settled.set_result(outcome)
 
 
-def _fields(answer: Answer, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+def _fields(answer: Answer, record: RequestRecord) -> list[tuple[bytes, bytes]]:
     """Of the head of an answer, names in lower case."""
     fields = [
         (b"content-type", answer.content_type.encode("latin-1")),
@@ -354,26 +354,24 @@ def _fields(answer: Answer, exchange: Exchange) -> list[tuple[bytes, bytes]]:
     ]
     if answer.headers:
         fields += [(_lower(name), value.encode("latin-1")) for name, value in answer.headers.items()]
-    return fields + exchange.headers()
+    return fields + record.headers()
 
 
-async def _send(answer: Answer, exchange: Exchange, send: Send) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": _fields(answer, exchange)})
+async def _send(answer: Answer, record: RequestRecord, send: Send) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": _fields(answer, record)})
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _send_by_hand(answer: Answer, exchange: Exchange, connection: Connection) -> None:
+def _send_by_hand(answer: Answer, record: RequestRecord, connection: Connection) -> None:
     try:
-        connection.send(answer.status, _fields(answer, exchange), answer.body)
+        connection.send(answer.status, _fields(answer, record), answer.body)
     except Exception:
         connection.close()  # no client waits for ever for what could not be sent
         raise
 
 
-async def _send_lines_head(send: Send, exchange: Exchange) -> None:
-    await send(
-        {"type": "http.response.start", "status": 200, "headers": [*LINE_HEADERS, *exchange.headers()]}
-    )
+async def _send_lines_head(send: Send, record: RequestRecord) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [*LINE_HEADERS, *record.headers()]})
 
 
 @functools.cache  # headers that this service knows

@@ -6,19 +6,19 @@ import time
 from collections.abc import Awaitable, Callable
 
 from detector.engine.session import Stop
-from service.asgi.body import BYTES_PER_SECOND, ClientGone, Receive, Send, look_at
+from service.asgi.body import BYTES_PER_SECOND, ClientGone, Receive, Send, ignore_result
 from service.asgi.pool import Pool
 from service.endpoints import lines
 from service.endpoints.lines import Batch, LineReader
 from service.http.problems import Problem, translate
-from service.http.request_record import Exchange
+from service.http.request_record import RequestRecord
 from service.scoring.admission import Ticket
 from service.serving import Serving
 
 Start = Callable[[], Awaitable[None]]
 
 
-class LineExchange:
+class LineAnswer:
     """One body of lines and its answer.
 
     Parameters
@@ -27,7 +27,7 @@ class LineExchange:
     pool : Pool
         Where batches are run.
     reader : LineReader
-    exchange : Exchange
+    record : RequestRecord
     receive, send : callable
         Of ASGI.
     start : callable
@@ -39,16 +39,16 @@ class LineExchange:
         serving: Serving,
         pool: Pool,
         reader: LineReader,
-        exchange: Exchange,
+        record: RequestRecord,
         receive: Receive,
         send: Send,
         start: Start,
     ) -> None:
         self._serving = serving
         self._pool = pool
-        self._kind = (exchange.model, exchange.version, exchange.template, "lines")
+        self._kind = (record.model, record.version, record.template, "lines")
         self._reader = reader
-        self._exchange = exchange
+        self._record = record
         self._receive = receive
         self._send = send
         self._start = start
@@ -73,7 +73,7 @@ class LineExchange:
         except Exception as error:
             if not self._started:
                 raise
-            self._exchange.problem = translate(error).type
+            self._record.problem = translate(error).type
             last = lines.to_error_line(error)
             await self._send({"type": "http.response.body", "body": last})
         finally:
@@ -87,7 +87,7 @@ class LineExchange:
                 self._started = True
                 await self._start()
             await self._send({"type": "http.response.body", "body": content, "more_body": True})
-            self._exchange.rows = self._lines.rows
+            self._record.rows = self._lines.rows
         if not self._started:
             raise lines.no_lines()
 
@@ -138,7 +138,7 @@ class LineExchange:
             stop = Stop()
             job = self._pool.executor.submit(self._work, batch, stop, begun)
             working = asyncio.wrap_future(job)
-            working.add_done_callback(look_at)
+            working.add_done_callback(ignore_result)
             try:
                 await self._wait(working, begun)
                 return working.result()

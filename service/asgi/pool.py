@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from detector.engine.session import Stop
-from service.asgi.body import BodyReader, ClientGone, look_at
+from service.asgi.body import BodyReader, ClientGone, ignore_result
 from service.endpoints.base import Reader
 from service.http.messages import Answer, Body
-from service.http.request_record import Exchange
+from service.http.request_record import RequestRecord
 from service.scoring.admission import Ticket
 from service.scoring.calls import Call
 from service.scoring.pace import Pace
@@ -52,7 +52,7 @@ class Pool:
         """Begin nothing new."""
         self.executor.shutdown(wait=False, cancel_futures=True)
 
-    async def run(self, call: Call, exchange: Exchange, client: Client) -> Answer:
+    async def run(self, call: Call, record: RequestRecord, client: Client) -> Answer:
         """The answer to a decoded request.
 
         Raises
@@ -63,43 +63,43 @@ class Pool:
         """
         with self._serving.admission.ticket() as ticket:
             ticket.add(seconds=self._serving.runner.estimate(call))
-            work = functools.partial(self._serving.answer, call, ticket, started=exchange.started)
-            return await self._watched(work, exchange, client)
+            work = functools.partial(self._serving.answer, call, ticket, started=record.started)
+            return await self._watched(work, record, client)
 
     async def read_and_run(
-        self, reader: Reader, exchange: Exchange, body: BodyReader, content: Body | None = None
+        self, reader: Reader, record: RequestRecord, body: BodyReader, content: Body | None = None
     ) -> Answer:
         """The answer to a request whose body is to come, or is there; raises as `run` and its reader."""
         with self._serving.admission.ticket() as ticket:
             if content is None:
                 ticket.check_wait()  # before its body is taken: there is no time for it
                 content = await body.read(ticket)
-            kind = (exchange.model, exchange.version, exchange.template, *body.form)
+            kind = (record.model, record.version, record.template, *body.form)
             ticket.add(seconds=self.byte_pace.estimate(kind, len(content)))
-            work = functools.partial(self._read_and_run, reader, content, kind, ticket, exchange)
-            return await self._watched(work, exchange, body)
+            work = functools.partial(self._read_and_run, reader, content, kind, ticket, record)
+            return await self._watched(work, record, body)
 
     def _read_and_run(
-        self, reader: Reader, content: Body, kind: tuple, ticket: Ticket, exchange: Exchange, stop: Stop
+        self, reader: Reader, content: Body, kind: tuple, ticket: Ticket, record: RequestRecord, stop: Stop
     ) -> Answer:
         started = time.perf_counter()
         call = reader(content)
-        exchange.rows = call.rows
-        answer = self._serving.answer(call, ticket, stop, exchange.started)
+        record.rows = call.rows
+        answer = self._serving.answer(call, ticket, stop, record.started)
         self.byte_pace.learn(kind, len(content), time.perf_counter() - started)
         return answer
 
-    async def _watched(self, work: Callable[..., Answer], exchange: Exchange, client: Client) -> Answer:
+    async def _watched(self, work: Callable[..., Answer], record: RequestRecord, client: Client) -> Answer:
         """Work in a thread, which is stopped when its deadline is over or the client goes."""
         stop = Stop()
         job = self.executor.submit(work, stop=stop)
         working = asyncio.wrap_future(job)
-        working.add_done_callback(look_at)
+        working.add_done_callback(ignore_result)
         watching = asyncio.ensure_future(client.wait_until_gone())
         try:
             await asyncio.wait(
                 {working, watching},
-                timeout=self._serving.runner.seconds_left(exchange.started),
+                timeout=self._serving.runner.seconds_left(record.started),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if not working.done():

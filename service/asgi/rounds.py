@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from service.endpoints.base import Reader
 from service.http import problems
 from service.http.messages import Answer, Body
-from service.http.request_record import Exchange
+from service.http.request_record import RequestRecord
 from service.scoring.calls import Call
 from service.scoring.pace import Pace
 from service.serving import Serving
@@ -30,12 +30,12 @@ HandOver = Callable[[Answer | Call], None]
 class Waiting:
     """A request until its round."""
 
-    __slots__ = ("call", "content", "exchange", "hand_over", "reader")
+    __slots__ = ("call", "content", "hand_over", "reader", "record")
 
-    def __init__(self, reader: Reader, content: Body, exchange: Exchange, hand_over: HandOver) -> None:
+    def __init__(self, reader: Reader, content: Body, record: RequestRecord, hand_over: HandOver) -> None:
         self.reader = reader
         self.content = content
-        self.exchange = exchange
+        self.record = record
         self.hand_over: HandOver | None = hand_over
 
 
@@ -43,20 +43,20 @@ class Rounds:
     """Answers small requests in the event loop; `after_round` is called when some have been."""
 
     def __init__(self, serving: Serving, after_round: Callable[[], None]) -> None:
-        self._runner, self._ledger = serving.runner, serving.ledger
+        self._runner, self._pending = serving.runner, serving.pending
         self._after_round = after_round
         self._pace = Pace(FIRST_GUESS)
         self._waiting: list[Waiting] = []
         self._n_last = 0
 
-    def join(self, reader: Reader, content: Body, exchange: Exchange, hand_over: HandOver) -> None:
+    def join(self, reader: Reader, content: Body, record: RequestRecord, hand_over: HandOver) -> None:
         """Answer a request in the next round.
 
         Parameters
         ----------
         reader : Reader
         content : bytes or bytearray
-        exchange : Exchange
+        record : RequestRecord
             Is closed with the answer.
         hand_over : callable
             Gets the answer, or a `Call` that takes long; once.
@@ -65,7 +65,7 @@ class Rounds:
         if not waiting:
             loop = asyncio.get_running_loop()
             loop.call_soon(self._look_again, loop)
-        waiting.append(Waiting(reader, content, exchange, hand_over))
+        waiting.append(Waiting(reader, content, record, hand_over))
 
     def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer after one more look at the sockets: what came in the meantime is there, too.
@@ -116,7 +116,7 @@ class Rounds:
         if isinstance(replies, Exception):  # of one of them: which one, the others must not know
             return False
         for each, reply, rows in zip(group, replies, call.lengths, strict=True):
-            each.exchange.rows = rows
+            each.record.rows = rows
             self._settle(each, reply)
         return True
 
@@ -124,7 +124,7 @@ class Rounds:
         """Decode a request; whether it runs now. One that cannot, or takes long, is settled."""
         try:
             waiting.call = call = waiting.reader(waiting.content)
-            waiting.exchange.rows = call.rows
+            waiting.record.rows = call.rows
         except Exception as error:
             self._settle(waiting, error)
             return False
@@ -134,14 +134,14 @@ class Rounds:
         return True
 
     def _settle(self, waiting: Waiting, outcome: Answer | Call | Exception) -> None:
-        """Hand an outcome over, once; an answer closes the exchange."""
+        """Hand an outcome over, once; an answer closes the record."""
         hand_over, waiting.hand_over = waiting.hand_over, None
         if hand_over is None:
             return
         if isinstance(outcome, Exception):
-            outcome = problems.answer(outcome, waiting.exchange)
+            outcome = problems.answer(outcome, waiting.record)
         if isinstance(outcome, Answer):
-            self._ledger.close(waiting.exchange, outcome.status)
+            self._pending.close(waiting.record, outcome.status)
         try:
             hand_over(outcome)
         except Exception:  # whatever becomes of one answer, the others are handed over

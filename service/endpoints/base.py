@@ -11,7 +11,7 @@ from detector import Detector, InputError
 from service.bodies import Decoded, codecs
 from service.http.messages import Body, Head
 from service.http.problems import Problem
-from service.http.request_record import Exchange
+from service.http.request_record import RequestRecord
 from service.models.registry import ModelRegistry
 from service.scoring.calls import Call
 
@@ -43,14 +43,14 @@ class Reader(Protocol):
 class Endpoint(Protocol):
     """One way to ask for a verb, whatever server brings the request."""
 
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> Reader:
+    def open(self, head: Head, record: RequestRecord, **path: Any) -> Reader:
         """Refuse what the head alone condemns.
 
         Parameters
         ----------
         head : Head
             What is returned depends on its query and on the headers of `SHAPING_HEADERS`, on nothing else.
-        exchange : Exchange
+        record : RequestRecord
             Is told the model.
         **path
             The variable parts of the path.
@@ -70,12 +70,12 @@ class ModelChoice:
 
     def choose(
         self,
-        exchange: Exchange,
+        record: RequestRecord,
         name: str | None = None,
         version: int | None = None,
         label: str | None = None,
     ) -> Detector:
-        """The loaded detector; the exchange is told its name and version."""
+        """The loaded detector; the record is told its name and version."""
         name = name or self.default_model
         if name is None:
             raise Problem(
@@ -84,7 +84,7 @@ class ModelChoice:
                 "RESIDUAL_DEFAULT_MODEL",
             )
         detector = self.models.entry(name, version=version, label=label).detector
-        exchange.tell_model(detector.manifest.name, detector.manifest.version)
+        record.tell_model(detector.manifest.name, detector.manifest.version)
         return detector
 
 

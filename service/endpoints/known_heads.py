@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from service.endpoints.base import Reader
 from service.http.problems import Problem
-from service.http.request_record import Exchange, is_id
+from service.http.request_record import RequestRecord, is_id
 from service.models.registry import Model, ModelRegistry
 
 MAX_HEADS = 1000
@@ -24,10 +24,10 @@ _ID, _TRACE = _ID_NAME + b" ", b"\r\ntraceparent: "
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """What a head asks for; the exchange of a request with it, and the bytes of its body."""
+    """What a head asks for; the record of a request with it, and the bytes of its body."""
 
     reader: Reader
-    exchange: Exchange
+    record: RequestRecord
     n_bytes: int
 
 
@@ -81,7 +81,7 @@ class Heads:
     def keep(self, head: bytes, known: Known, models: Mapping[str, Model]) -> None:
         """Know a head from now on, unless others than these models are loaded by now."""
         head, request_id = _split(head)
-        is_own = request_id in (None, known.exchange.request_id)  # of several no one is an id
+        is_own = request_id in (None, known.record.request_id)  # of several no one is an id
         if models is self._snapshot and is_own and _is_plain(head):
             if len(self._kept) >= MAX_HEADS:
                 self._kept.clear()

@@ -21,7 +21,7 @@ from service.endpoints.open_inference import HEADER_LENGTH
 from service.endpoints.verbs import Call
 from service.http.messages import Answer, Body, Head
 from service.http.problems import Problem
-from service.http.request_record import Exchange
+from service.http.request_record import RequestRecord
 from service.scoring import verbs
 
 # Clients of these protocols send JSON under whatever name their library or curl gives it.
@@ -38,9 +38,9 @@ class PlatformEndpoint:
     choice: ModelChoice
     limits: Limits
 
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> Reader:
+    def open(self, head: Head, record: RequestRecord, **path: Any) -> Reader:
         """See `Endpoint`."""
-        detector = self.choice.choose(exchange, **path)
+        detector = self.choice.choose(record, **path)
         _check_content_type(head)
         _refuse_query(head)
         return self.reader(detector, head.headers, self.limits)

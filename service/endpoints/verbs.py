@@ -21,7 +21,7 @@ from service.endpoints.base import Endpoint, ModelChoice, Reader, check_alpha, c
 from service.endpoints.lines import LineReader
 from service.http.messages import Answer, Body, Head
 from service.http.problems import Problem
-from service.http.request_record import Exchange
+from service.http.request_record import RequestRecord
 from service.scoring import verbs
 from service.scoring.calls import Call
 
@@ -111,9 +111,9 @@ class VerbEndpoint:
     choice: ModelChoice
     limits: Limits
 
-    def open(self, head: Head, exchange: Exchange, **path: Any) -> "Reader | LineReader":
+    def open(self, head: Head, record: RequestRecord, **path: Any) -> "Reader | LineReader":
         """See `Endpoint`; a `LineReader` where the body is lines."""
-        detector = self.choice.choose(exchange, **path)
+        detector = self.choice.choose(record, **path)
         expected = self.verb.expected(detector)
         query = parse_qs(head.query, keep_blank_values=True) if head.query else {}
         options = codecs.decode_query(query, options=self.verb.options)

@@ -9,7 +9,7 @@ import orjson
 
 from detector.errors import InputError, NoClassifier, NoInt8Latent, NoLatent, RunStopped, StoreError
 from service.http.messages import Answer
-from service.http.request_record import Exchange
+from service.http.request_record import RequestRecord
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
@@ -98,12 +98,12 @@ class Problem(Exception):
             self.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
 
 
-def answer(error: Exception, exchange: Exchange) -> Answer:
+def answer(error: Exception, record: RequestRecord) -> Answer:
     """The answer to a request that ended in an exception."""
     problem = translate(error)
-    exchange.problem = problem.type
-    document = describe(problem) | {"instance": exchange.request_id}
-    if exchange.path.startswith(_ERROR_PATHS):
+    record.problem = problem.type
+    document = describe(problem) | {"instance": record.request_id}
+    if record.path.startswith(_ERROR_PATHS):
         document["error"] = problem.detail
     return Answer(orjson.dumps(document), MEDIA_TYPE, TYPES[problem.type].status, problem.headers)
 

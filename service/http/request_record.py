@@ -16,7 +16,7 @@ _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 @dataclasses.dataclass(slots=True)
-class Exchange:
+class RequestRecord:
     """What becomes known of a request while it is answered.
 
     Attributes
@@ -62,11 +62,11 @@ class Exchange:
         """Note which model answers."""
         self.model, self.version = name, str(version)
 
-    def again(self, request_id: str | None, client: str | None) -> "Exchange":
-        """The exchange of another request with the same head, which has just come."""
-        exchange = Exchange(request_id or make_id(), self.method, self.path, client, self.template)
-        exchange.model, exchange.version = self.model, self.version
-        return exchange
+    def again(self, request_id: str | None, client: str | None) -> "RequestRecord":
+        """The record of another request with the same head, which has just come."""
+        record = RequestRecord(request_id or make_id(), self.method, self.path, client, self.template)
+        record.model, record.version = self.model, self.version
+        return record
 
     def close(self, status: int) -> None:
         """The answer is made."""
@@ -82,12 +82,12 @@ class Exchange:
         return headers
 
 
-def open_exchange(
+def open_record(
     method: str, path: str, sent_id: str | None, client: str | None, template: str = ""
-) -> Exchange:
-    """The exchange of a request that has just come, under the id that its client sent where it is one."""
+) -> RequestRecord:
+    """The record of a request that has just come, under the id that its client sent where it is one."""
     request_id = sent_id if sent_id and is_id(sent_id) else make_id()
-    return Exchange(request_id, method, path, client, template)
+    return RequestRecord(request_id, method, path, client, template)
 
 
 def is_id(text: str) -> bool:

@@ -14,7 +14,7 @@ from service.http.problems import Problem
 from service.http.request_record import Run
 from service.scoring.calls import Call
 from service.scoring.pace import Pace
-from service.watching.pending import Ledger
+from service.watching.pending import Pending
 
 ROW_SECONDS = 1e-3  # until a run has been seen
 
@@ -22,9 +22,9 @@ ROW_SECONDS = 1e-3  # until a run has been seen
 class Runner:
     """Runs calls and notes what they score."""
 
-    def __init__(self, ledger: Ledger, deadline_seconds: float) -> None:
+    def __init__(self, pending: Pending, deadline_seconds: float) -> None:
         self._pace = Pace(ROW_SECONDS)
-        self._ledger = ledger
+        self._pending = pending
         self._deadline_seconds = deadline_seconds
 
     def estimate(self, call: Call) -> float:
@@ -119,7 +119,7 @@ class Runner:
     def _note(self, detector: Detector, rows: int, seconds: float, results: Sequence[object]) -> None:
         scores = [result.score for result in results if isinstance(result, Scores)]
         together = (scores[0] if len(scores) == 1 else np.concatenate(scores)) if scores else None
-        self._ledger.note_run(Run(detector.manifest, rows, seconds, together))
+        self._pending.note_run(Run(detector.manifest, rows, seconds, together))
 
 
 def _kind(call: Call) -> tuple:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from service.http.request_record import Exchange
+    from service.http.request_record import RequestRecord
 
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 
@@ -69,31 +69,31 @@ def logging_config() -> dict[str, Any]:
     }
 
 
-def write_access(exchanges: Sequence["Exchange"]) -> None:
+def write_access(records: Sequence["RequestRecord"]) -> None:
     """Log answered requests, those of one level as one record; probes and scrapes are left out.
 
     The path is the route's template, so that no name or value of a client's stands in the log's index.
     """
-    logged = [exchange for exchange in exchanges if exchange.template not in QUIET_PATHS]
+    logged = [record for record in records if record.template not in QUIET_PATHS]
     for level, chosen in (
-        (logging.INFO, [exchange for exchange in logged if exchange.status < 500]),
-        (logging.ERROR, [exchange for exchange in logged if exchange.status >= 500]),
+        (logging.INFO, [record for record in logged if record.status < 500]),
+        (logging.ERROR, [record for record in logged if record.status >= 500]),
     ):
         if chosen and _access.isEnabledFor(level):
             _access.log(level, "request", extra={"fields": list(map(_access_fields, chosen))})
 
 
-def _access_fields(exchange: "Exchange") -> dict[str, Any]:
+def _access_fields(record: "RequestRecord") -> dict[str, Any]:
     return {
-        "time": _to_text(exchange.ended),
-        "path": exchange.template,
-        "status": exchange.status,
-        "problem": exchange.problem,
-        "request_id": exchange.request_id,
-        "method": exchange.method,
-        "duration_seconds": round(exchange.seconds, 6),
-        "model": exchange.model or None,
-        "version": exchange.version or None,
-        "rows": exchange.rows,
-        "client": exchange.client,
+        "time": _to_text(record.ended),
+        "path": record.template,
+        "status": record.status,
+        "problem": record.problem,
+        "request_id": record.request_id,
+        "method": record.method,
+        "duration_seconds": round(record.seconds, 6),
+        "model": record.model or None,
+        "version": record.version or None,
+        "rows": record.rows,
+        "client": record.client,
     }

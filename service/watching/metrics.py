@@ -24,7 +24,7 @@ from prometheus_client.samples import Sample
 from service.models.registry import ModelRegistry
 
 if TYPE_CHECKING:
-    from service.http.request_record import Exchange, Run
+    from service.http.request_record import RequestRecord, Run
 
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -190,15 +190,15 @@ class Metrics:
         """Before anything is read, call this, which counts what is noted and not counted yet."""
         self._count_rest = count_rest
 
-    def observe_requests(self, exchanges: Sequence["Exchange"]) -> None:
+    def observe_requests(self, records: Sequence["RequestRecord"]) -> None:
         """Count answered requests."""
         seconds: dict[tuple, list[float]] = {}
         reasons: Tally[str] = Tally()
-        for exchange in exchanges:
-            labels = (exchange.template, exchange.model, exchange.version, str(exchange.status))
-            seconds.setdefault(labels, []).append(exchange.seconds)
-            if exchange.problem and (400 <= exchange.status < 500 or exchange.status == 503):
-                reasons[exchange.problem] += 1
+        for record in records:
+            labels = (record.template, record.model, record.version, str(record.status))
+            seconds.setdefault(labels, []).append(record.seconds)
+            if record.problem and (400 <= record.status < 500 or record.status == 503):
+                reasons[record.problem] += 1
         for reason, count in reasons.items():
             self._child(self._rejected, reason).inc(count)
         for labels, values in seconds.items():

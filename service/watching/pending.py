@@ -5,28 +5,28 @@ Counting and logging one request takes as long as answering it; a hundred togeth
 
 from collections import deque
 
-from service.http.request_record import Exchange, Run
+from service.http.request_record import RequestRecord, Run
 from service.watching import logs
 from service.watching.metrics import Metrics
 
 
-class Ledger:
+class Pending:
     """Notes until they are written. Safe to use from several threads at once."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._exchanges: deque[Exchange] = deque()
+        self._records: deque[RequestRecord] = deque()
         self._runs: deque[Run] = deque()
 
     @property
     def n_requests(self) -> int:
         """Answered requests that are noted and not yet written."""
-        return len(self._exchanges)
+        return len(self._records)
 
-    def close(self, exchange: Exchange, status: int) -> None:
+    def close(self, record: RequestRecord, status: int) -> None:
         """Note an answered request."""
-        exchange.close(status)
-        self._exchanges.append(exchange)
+        record.close(status)
+        self._records.append(record)
 
     def note_run(self, run: Run) -> None:
         """Note a run."""
@@ -34,12 +34,12 @@ class Ledger:
 
     def write(self) -> None:
         """Count and log what has been noted."""
-        exchanges, runs = _drain(self._exchanges), _drain(self._runs)
+        records, runs = _drain(self._records), _drain(self._runs)
         if runs:
             self._metrics.observe_runs(runs)
-        if exchanges:
-            self._metrics.observe_requests(exchanges)
-            logs.write_access(exchanges)
+        if records:
+            self._metrics.observe_requests(records)
+            logs.write_access(records)
 
 
 def _drain(notes: deque) -> list:

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from service.endpoints import lines
 from service.endpoints.lines import Batch, LineReader, Lines
 from service.http.problems import Problem, translate
-from service.http.request_record import Exchange
+from service.http.request_record import RequestRecord
 from service.serving import Serving
 
 # A server such as gunicorn waits until so much has come, or all.
@@ -18,7 +18,7 @@ PIECE_BYTES = 64 * 2**10
 
 
 def answer_lines(
-    read: Callable[[int], bytes], reader: LineReader, serving: Serving, exchange: Exchange
+    read: Callable[[int], bytes], reader: LineReader, serving: Serving, record: RequestRecord
 ) -> Iterator[bytes]:
     """The answer to every line, in parts.
 
@@ -28,27 +28,27 @@ def answer_lines(
         The body's: so many bytes, fewer at its end.
     reader : LineReader
     serving : Serving
-    exchange : Exchange
+    record : RequestRecord
 
     Raises
     ------
     Problem
         Before the first part is there; afterwards it is the last one.
     """
-    parts = _Parts(read, reader, serving, exchange)
+    parts = _Parts(read, reader, serving, record)
     iterator = iter(parts)
     first = next(iterator, None)
     if first is None:
         raise lines.no_lines()
     parts.started = True
-    return itertools.chain([first], _to_the_end(iterator, exchange))
+    return itertools.chain([first], _to_the_end(iterator, record))
 
 
-def _to_the_end(parts: Iterator[bytes], exchange: Exchange) -> Iterator[bytes]:
+def _to_the_end(parts: Iterator[bytes], record: RequestRecord) -> Iterator[bytes]:
     try:
         yield from parts
     except Exception as error:
-        exchange.problem = translate(error).type
+        record.problem = translate(error).type
         yield lines.to_error_line(error)
 
 
@@ -56,12 +56,12 @@ class _Parts:
     """The answers to batches, one after the other."""
 
     def __init__(
-        self, read: Callable[[int], bytes], reader: LineReader, serving: Serving, exchange: Exchange
+        self, read: Callable[[int], bytes], reader: LineReader, serving: Serving, record: RequestRecord
     ) -> None:
         self._read = read
         self._reader = reader
         self._serving = serving
-        self._exchange = exchange
+        self._record = record
         self._lines: Lines = reader.open()
         self.started = False
 
@@ -83,7 +83,7 @@ class _Parts:
     def _answer_ready(self) -> Iterator[bytes]:
         while batch := self._lines.take():
             content = self._answer(batch)
-            self._exchange.rows = self._lines.rows
+            self._record.rows = self._lines.rows
             yield content
 
     def _answer(self, batch: Batch) -> bytes:

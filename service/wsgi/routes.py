@@ -1,4 +1,4 @@
-"""The Flask side: an exchange around every request, endpoints as routes, errors as problems."""
+"""The Flask side: a record around every request, endpoints as routes, errors as problems."""
 
 import contextlib
 import sys
@@ -17,7 +17,7 @@ from service.http import problems
 from service.http.access import check_host, check_key
 from service.http.messages import Answer, Head, to_template
 from service.http.problems import Problem
-from service.http.request_record import Exchange, open_exchange
+from service.http.request_record import RequestRecord, open_record
 from service.scoring.admission import Ticket
 from service.serving import Serving
 from service.wsgi.lines import answer_lines
@@ -48,37 +48,37 @@ class PlainNameConverter(BaseConverter):
 
 
 def register(app: Flask, serving: Serving) -> None:
-    """Open an exchange before every request, close it after its answer, and make problems of errors."""
+    """Open a record before every request, close it after its answer, and make problems of errors."""
     digests = serving.settings.api_keys_sha256
 
     @app.before_request
     def begin() -> None:
         template = to_template(request.url_rule.rule) if request.url_rule else ""
         sent_id = request.headers.get("X-Request-Id", "")
-        g.exchange = open_exchange(request.method, request.path, sent_id, request.remote_addr, template)
+        g.record = open_record(request.method, request.path, sent_id, request.remote_addr, template)
         check_host(_headers(), request.environ.get("SERVER_PROTOCOL", ""))
         check_key(request.path, _headers(), digests)
 
     @app.after_request
     def end(response: Response) -> Response:
-        exchange: Exchange = g.exchange
+        record: RequestRecord = g.record
 
         def close() -> None:
-            serving.ledger.close(exchange, response.status_code)
-            serving.ledger.write()
+            serving.pending.close(record, response.status_code)
+            serving.pending.write()
 
         if response.is_streamed:
             response.call_on_close(close)
         else:
             close()
-        response.headers.update({name.decode(): value.decode() for name, value in exchange.headers()})
+        response.headers.update({name.decode(): value.decode() for name, value in record.headers()})
         return response
 
     @app.errorhandler(Exception)
     def fail(error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.code in _HTTP_TYPES:
             error = _from_http(error)
-        return _respond(problems.answer(error, g.exchange))
+        return _respond(problems.answer(error, g.record))
 
 
 def blueprint(serving: Serving) -> Blueprint:
@@ -100,20 +100,20 @@ def blueprint(serving: Serving) -> Blueprint:
 
 
 def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answer:
-    exchange: Exchange = g.exchange
+    record: RequestRecord = g.record
     head = Head(
         request.method, request.path, request.query_string.decode("latin-1"), _headers(), request.remote_addr
     )
-    read = endpoint.open(head, exchange, **path)
+    read = endpoint.open(head, record, **path)
     if isinstance(read, LineReader):
         check_protocol(request.environ.get("SERVER_PROTOCOL", ""))
         request.max_content_length = sys.maxsize
-        parts = answer_lines(request.stream.read, read, serving, exchange)
+        parts = answer_lines(request.stream.read, read, serving, record)
         return Answer(parts, NDJSON, headers=HEADERS)
     with serving.admission.ticket() as ticket:
         call = read(read_body(serving.settings.max_body_bytes, ticket))
-        exchange.rows = call.rows
-        return serving.answer(call, ticket, None, exchange.started)
+        record.rows = call.rows
+        return serving.answer(call, ticket, None, record.started)
 
 
 def _headers() -> dict[str, str]:

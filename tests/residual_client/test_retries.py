@@ -131,7 +131,7 @@ def test_timeout_is_told_at_once(connect):
 
 def pauses_of(retries, *answers):
     """The pauses between attempts that are answered so."""
-    steps, answers, pauses = retries.exchange(Request("POST", "/score")), list(answers), []
+    steps, answers, pauses = retries.record(Request("POST", "/score")), list(answers), []
     step = next(steps)
     try:
         while True:
@@ -186,7 +186,7 @@ def test_retry_after_may_be_a_date():
 def test_version_that_a_worker_has_not_loaded_yet_is_asked_for_again():
     """Only where the client itself found it."""
     missing, found = Answer(404, {}, b""), Answer(200, {}, b"")
-    steps = Retries(4).exchange(Request("GET", "/models/a/versions/2", is_resolved=True))
+    steps = Retries(4).record(Request("GET", "/models/a/versions/2", is_resolved=True))
     next(steps)
 
     assert isinstance(steps.send(missing), Pause)

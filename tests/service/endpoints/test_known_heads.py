@@ -23,7 +23,7 @@ from service.asgi.connection import HttpProtocol
 from service.asgi.front import LOOP_BYTES, Front
 from service.endpoints import open_inference
 from service.endpoints.known_heads import HEAD_BYTES, MAX_HEADS, Heads, Known
-from service.http.request_record import open_exchange
+from service.http.request_record import open_record
 from tests.model_folder import publish_model
 from tests.raw_http import request
 from tests.service.responses import read_metrics, to_npy
@@ -392,7 +392,7 @@ def test_call_that_takes_long_is_answered_from_the_pool(front, monkeypatch):
 def test_connection_at_work_is_not_idle(front, monkeypatch):
     """However long its request takes; what was asked before counts no more."""
 
-    async def slowly(work: Any, exchange: Any, who: Any) -> Any:
+    async def slowly(work: Any, record: Any, who: Any) -> Any:
         await asyncio.sleep(0.5)
         return work(stop=None)
 
@@ -417,7 +417,7 @@ def test_lost_connection_leaves_no_timer(front, monkeypatch):
     async def conversation(client: Client) -> None:
         await client.ask(score(NORMAL))
         monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
-        monkeypatch.setattr(front.pool, "_watched", lambda work, exchange, who: asyncio.sleep(0.1))
+        monkeypatch.setattr(front.pool, "_watched", lambda work, record, who: asyncio.sleep(0.1))
         client.protocol.data_received(score(ANOMALY))
         assert client.protocol.timeout_keep_alive_task is not None
         client.protocol.connection_lost(ConnectionResetError())
@@ -488,7 +488,7 @@ def test_client_that_goes_ends_its_long_call(front, monkeypatch, is_known, n_wai
         if is_known:
             await client.ask(score(NORMAL))
         monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
-        monkeypatch.setattr(front.pool, "_watched", lambda work, exchange, who: gone(who))
+        monkeypatch.setattr(front.pool, "_watched", lambda work, record, who: gone(who))
         client.writer.write(score(ANOMALY))
         await asyncio.sleep(0.05)
         for _ in range(n_waiting):
@@ -710,9 +710,9 @@ def test_answers_are_written_when_they_are_many_or_old(front, monkeypatch):
         for _ in range(4):
             await client.ask(score(NORMAL))
             await asyncio.sleep(0)
-            waiting.append(front.serving.ledger.n_requests)
+            waiting.append(front.serving.pending.n_requests)
         await asyncio.sleep(0.3)
-        waiting.append(front.serving.ledger.n_requests)
+        waiting.append(front.serving.pending.n_requests)
 
     talk(front, conversation)
     assert waiting == [1, 2, 0, 1, 0]
@@ -742,7 +742,7 @@ def test_no_more_than_so_many_heads_are_kept(front):
     kept = Heads(front.serving.models)
     first = score(NORMAL, ("X", "0"))
     for number in range(MAX_HEADS):
-        known = Known(None, open_exchange("POST", "/score", None, None), number)
+        known = Known(None, open_record("POST", "/score", None, None), number)
         kept.keep(head_of(score(NORMAL, ("X", str(number)))), known, front.serving.models.models)
     assert kept.find(first)[0].n_bytes == 0
 

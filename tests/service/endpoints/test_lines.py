@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from detector import Detector, ModelStore
 from service.endpoints.lines import BATCH_BYTES, LINE_BYTES, LineReader, Lines
 from service.http.messages import Head
-from service.http.request_record import open_exchange
+from service.http.request_record import open_record
 from service.serving import Serving
 from service.wsgi.app import EXTENSION
 from tests.model_folder import CLASSIFIER, MIXED, publish_model
@@ -153,7 +153,7 @@ def test_answers_are_the_same_in_any_chunks(app, places):
 
 def _reader(serving: Serving) -> LineReader:
     head = Head("POST", "/score", "", {"content-type": NDJSON})
-    return serving.readers.open(serving.endpoints["/score"], head, open_exchange("POST", "", "", None), {})
+    return serving.readers.open(serving.endpoints["/score"], head, open_record("POST", "", "", None), {})
 
 
 def test_options_stand_in_the_query(post):

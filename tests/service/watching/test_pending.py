@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-from service.http.request_record import Run, open_exchange
+from service.http.request_record import Run, open_record
 from service.watching.metrics import Metrics
-from service.watching.pending import Ledger
+from service.watching.pending import Pending
 from tests.service.responses import read_metrics
 
 
@@ -24,34 +24,34 @@ def counted(metrics, name, *labels):
 
 def test_notes_are_counted_when_they_are_written(metrics):
     """Not before, and not twice."""
-    ledger = Ledger(metrics)
-    ledger.close(open_exchange("POST", "/score", None, None, "/score"), 200)
+    pending = Pending(metrics)
+    pending.close(open_record("POST", "/score", None, None, "/score"), 200)
     before = counted(metrics, "residual_requests_total", "200", "/score", "", "")
 
-    ledger.write()
-    ledger.write()
+    pending.write()
+    pending.write()
 
     assert (before, counted(metrics, "residual_requests_total", "200", "/score", "", "")) == (0, 1)
 
 
 def test_scrape_counts_what_is_noted(metrics):
     """So nobody sees an answer that is not counted in the process that gave it."""
-    ledger = Ledger(metrics)
-    metrics.read_after(ledger.write)
+    pending = Pending(metrics)
+    metrics.read_after(pending.write)
 
-    ledger.close(open_exchange("POST", "/score", None, None, "/score"), 200)
+    pending.close(open_record("POST", "/score", None, None, "/score"), 200)
 
     assert counted(metrics, "residual_requests_total", "200", "/score", "", "") == 1
 
 
 def test_runs_of_several_requests_are_counted_by_their_model(metrics, registry):
     """Rows, anomalies by the model's own threshold, and runs."""
-    ledger, manifest = Ledger(metrics), registry.entry("tiny").detector.manifest
+    pending, manifest = Pending(metrics), registry.entry("tiny").detector.manifest
     threshold = manifest.threshold.value
     for scores in ([0.0, 2 * threshold], [threshold]):
-        ledger.note_run(Run(manifest, len(scores), 0.001, np.array(scores)))
+        pending.note_run(Run(manifest, len(scores), 0.001, np.array(scores)))
 
-    ledger.write()
+    pending.write()
 
     assert counted(metrics, "residual_rows_total", "tiny", "1") == 3
     assert counted(metrics, "residual_anomalies_total", "tiny", "1") == 1
@@ -60,15 +60,15 @@ def test_runs_of_several_requests_are_counted_by_their_model(metrics, registry):
 
 def test_threads_lose_nothing(metrics):
     """While one writes, others note."""
-    ledger, stop = Ledger(metrics), threading.Event()
+    pending, stop = Pending(metrics), threading.Event()
 
     def note():
         for _ in range(500):
-            ledger.close(open_exchange("POST", "/score", None, None, "/score"), 200)
+            pending.close(open_record("POST", "/score", None, None, "/score"), 200)
 
     def write():
         while not stop.is_set():
-            ledger.write()
+            pending.write()
 
     writers, noters = [[threading.Thread(target=work) for _ in range(3)] for work in (write, note)]
     for thread in writers + noters:
@@ -78,6 +78,6 @@ def test_threads_lose_nothing(metrics):
     stop.set()
     for thread in writers:
         thread.join()
-    ledger.write()
+    pending.write()
 
     assert counted(metrics, "residual_requests_total", "200", "/score", "", "") == 1500
