@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from detector import Detector, ModelStore
 from detector.images import encode_image
-from service.endpoints import verbs
+from service.endpoints import base
 from tests.model_folder import expected_probability, publish_model
 from tests.service.responses import assert_problem, from_npy, to_npy
 
@@ -125,7 +125,7 @@ def test_score_explains_by_the_whole_map(client):
 
 def test_score_refuses_an_explanation_that_would_fill_the_memory(client, monkeypatch):
     """The number of named features is bounded."""
-    monkeypatch.setattr(verbs, "MAX_CONTRIBUTIONS", 5)
+    monkeypatch.setattr(base, "MAX_CONTRIBUTIONS", 5)
 
     response = client.post("/score?explain=3", json={"instances": [NORMAL] * 2})
 
