@@ -14,6 +14,7 @@ from werkzeug.serving import make_server
 
 from service.settings import VARIABLES, Settings
 from service.wsgi.app import create_app
+from tests.test_boundaries import LEVELS
 from training.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +115,27 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "maintaining.md"])
+def test_pages_for_maintainers_name_files_that_exist(page):
+    """Files and folders in backticks, so that a moved module shows."""
+    text = (ROOT / "docs" / page).read_text()
+    named = re.findall(
+        r"`((?:detector|training|service|residual_client|tests|benchmarks|docs|deploy)/[\w./-]*)`", text
+    )
+
+    assert len(named) > 10
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("package", ["detector", "training", "service"])
+def test_architecture_names_every_room(package):
+    """Every room of the table of levels that is not a dunder."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = {room for level in LEVELS[package] for room in level if not room.startswith("_")}
+
+    assert {room for room in rooms if f"`{room}`" not in page} == set()
 
 
 def test_readme_figures_are_those_of_the_benchmark():
