@@ -11,8 +11,10 @@ help:  ## Show this list
 
 setup: $(READY)  ## Make .venv with everything: service, training, tests
 
+CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("residual needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; name another one: make setup PYTHON=python3.12")'
+
 $(READY): pyproject.toml requirements/dev.txt requirements/uv.txt
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("residual needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; name another one: make setup PYTHON=python3.12")'
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
@@ -28,6 +30,16 @@ test: setup  ## Run the tests, e.g. make test ARGS="-m 'not docker'"
 lint: setup  ## Check formatting and lint rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+# The tools of one target, in an environment of its own: .venv-docs from requirements/docs.txt.
+.venv-%/.ready: requirements/%.txt
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+docs: .venv-docs/.ready  ## Build the documentation in build/site; a broken link or anchor is an error
+	.venv-docs/bin/sphinx-build -b html -c docs -d build/doctrees -E -q -W --keep-going . build/site
 
 fit: setup  ## Fit a model, e.g. make fit DATA=my.csv NAME=pumps ARGS="--label-column fault"
 	@$(BIN)/python -m training.fit --data $(or $(DATA),digits) --name $(or $(NAME),digits) $(ARGS)
@@ -50,10 +62,11 @@ lock: setup  ## Bring the locks up to date, e.g. make lock ARGS=--upgrade
 	$(LOCK) $(ARGS) --extra service --extra training --extra client --group dev pyproject.toml -o requirements/dev.txt
 	echo uv | $(LOCK) $(ARGS) - -o requirements/uv.txt
 	$(LOCK) --python-version 3.11 $(ARGS) requirements/clients.in -o requirements/clients.txt
+	for group in docs audit; do $(LOCK) --fork-strategy fewest $(ARGS) --group $$group -o requirements/$$group.txt || exit; done
 	for list in requirements/bench-*.in; do $(LOCKED) --python-version 3.11 $(ARGS) $$list -o $${list%.in}.txt || exit; done
 
-clean:  ## Remove .venv and what tests and builds left
-	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache build dist
+clean:  ## Remove the environments and what tests and builds left
+	rm -rf $(VENV) .venv-docs .venv-audit .pytest_cache .hypothesis .ruff_cache build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test lint fit serve image lock clean
+.PHONY: help setup demo test lint docs fit serve image lock clean
