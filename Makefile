@@ -41,6 +41,21 @@ lint: setup  ## Check formatting and lint rules
 docs: .venv-docs/.ready  ## Build the documentation in build/site; a broken link or anchor is an error
 	.venv-docs/bin/sphinx-build -b html -c docs -d build/doctrees -E -q -W --keep-going . build/site
 
+LOCKS := $(wildcard requirements/*.txt)
+
+audit: .venv-audit/.ready  ## Look up known vulnerabilities of what the locks pin, e.g. make audit LOCKS=requirements/service.txt
+	@for lock in $(LOCKS); do \
+		echo "$$lock"; \
+		.venv-audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r $$lock || failed=1; \
+	done; test -z "$$failed"
+
+sbom: .venv-audit/.ready  ## Write build/sbom/*.json: what each image installs, in CycloneDX
+	@mkdir -p build/sbom
+	for image in service service-arrow training; do \
+		.venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --validate \
+			--output-file build/sbom/$$image.json requirements/$$image.txt || exit; \
+	done
+
 fit: setup  ## Fit a model, e.g. make fit DATA=my.csv NAME=pumps ARGS="--label-column fault"
 	@$(BIN)/python -m training.fit --data $(or $(DATA),digits) --name $(or $(NAME),digits) $(ARGS)
 
@@ -69,4 +84,4 @@ clean:  ## Remove the environments and what tests and builds left
 	rm -rf $(VENV) .venv-docs .venv-audit .pytest_cache .hypothesis .ruff_cache build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test lint docs fit serve image lock clean
+.PHONY: help setup demo test lint docs audit sbom fit serve image lock clean
