@@ -81,7 +81,7 @@ lock: setup  ## Bring the locks up to date, e.g. make lock ARGS=--upgrade
 	for list in requirements/bench-*.in; do $(LOCKED) --python-version 3.11 $(ARGS) $$list -o $${list%.in}.txt || exit; done
 
 clean:  ## Remove the environments and what tests and builds left
-	rm -rf $(VENV) .venv-docs .venv-audit .pytest_cache .hypothesis .ruff_cache build dist
+	rm -rf $(VENV) .venv-docs .venv-audit .pytest_cache .hypothesis .ruff_cache .mypy_cache build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help setup demo test lint docs audit sbom fit serve image lock clean
