@@ -54,6 +54,8 @@ ENV HOME=/nonexistent \
 COPY detector detector
 COPY service service
 COPY deploy/gunicorn.conf.py deploy/gunicorn.conf.py
+# The service reads its version from there, since nothing of it is installed.
+COPY pyproject.toml pyproject.toml
 RUN python -m compileall -q detector service
 COPY --chown=residual:residual models/digits /models/digits
 USER residual
