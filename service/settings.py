@@ -1,4 +1,4 @@
-"""Settings of the service: environment variables with one prefix, read once, from one table."""
+"""Settings of the service, read once from environment variables with the prefix `RESIDUAL_`."""
 
 import dataclasses
 import difflib
@@ -15,14 +15,14 @@ from detector.errors import StoreError
 from detector.store import check_name
 
 PREFIX = "RESIDUAL_"
-# What Kubernetes injects into every container of a namespace with a Service named `residual`.
+# Kubernetes sets these in every container of a namespace that has a Service named `residual`.
 FOREIGN = (f"{PREFIX}*SERVICE_*", f"{PREFIX}*PORT*")
 NO_AUTH = "none"
 MOST_POOL_THREADS = 4
 
 
 class SettingsError(ValueError):
-    """The environment does not configure a service; the text says which variable, and what it must be."""
+    """A variable has an invalid value; the text names the variable and says what it must be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,30 +33,25 @@ class Variable:
     ----------
     name : str
     default : str
-        As it would stand in the environment; an empty value counts as not set.
-    help : str
-        One sentence for the table of the README.
+        The text used when the variable is not set or empty.
     parse : callable
-        Text to value; raises ValueError saying what the text must be.
+        Converts the text; raises ValueError saying what the text must be.
+    help : str
+        One sentence, for the table in the README.
     """
 
     name: str
     default: str
-    help: str
     parse: Callable[[str], Any]
-
-    @property
-    def field(self) -> str:
-        """The attribute of `Settings`."""
-        return self.name.removeprefix(PREFIX).lower()
+    help: str
 
     def read(self, environ: Mapping[str, str]) -> Any:
-        """The value in an environment.
+        """Return the value of the variable in an environment.
 
         Raises
         ------
         SettingsError
-            Naming the variable, what it must be and what it is.
+            If the text cannot be parsed.
         """
         text = environ.get(self.name, "").strip() or self.default
         try:
@@ -66,12 +61,12 @@ class Variable:
 
 
 def allowed_cpus(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """CPUs that this process may use: its affinity, cut to the quota of its control group.
+    """Count the CPUs that this process may use: its affinity, limited by the quota of its control group.
 
     Parameters
     ----------
     cpu_max : Path
-        "quota period" in microseconds, or "max period"; cgroup v2.
+        The file of cgroup v2 that holds "QUOTA PERIOD" in microseconds, or "max PERIOD".
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
@@ -95,7 +90,7 @@ def _pool_threads(text: str) -> int:
     return _positive_int(text) if text else min(allowed_cpus(), MOST_POOL_THREADS)
 
 
-def _positive_float(text: str) -> float:
+def _positive_seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) == 0:
         raise ValueError("a positive number of seconds")
     return float(text)
@@ -142,160 +137,120 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-VARIABLES = (
-    Variable("RESIDUAL_STORE", "models", "Folder of the model store.", Path),
-    Variable(
-        "RESIDUAL_DEFAULT_MODEL",
-        "",
-        "Model of the short paths such as `/score`; when not set, the only model in the store at start.",
-        _name,
-    ),
-    Variable(
-        "RESIDUAL_REQUIRED_MODELS",
-        "",
-        "Models, comma separated, without which the service is not ready; the default model always is one.",
-        _names,
-    ),
-    Variable("RESIDUAL_BIND", "127.0.0.1:8000", "Address to listen on: `HOST:PORT` or `unix:/PATH`.", _bind),
-    Variable(
-        "RESIDUAL_REUSE_PORT",
-        "",
-        "`1` gives each process a listening socket of its own: even connections, but a reload may lose one.",
-        _flag,
-    ),
-    Variable("RESIDUAL_WORKERS", "", "Processes; when not set, the CPUs that the service may use.", _workers),
-    Variable(
-        "RESIDUAL_THREADS",
-        "32",
-        "Threads of a process under `-k gthread`, one a connection.",
-        _positive_int,
-    ),
-    Variable(
-        "RESIDUAL_MAX_CONCURRENCY",
-        "24",
-        "Requests that one process works on at a time under `-k gthread`, fewer than its threads.",
-        _positive_int,
-    ),
-    Variable(
-        "RESIDUAL_POOL_THREADS",
-        "",
-        "Requests that one process works on at a time, where they are too large to be answered at once; "
-        f"when not set, the CPUs that the service may use, at most {MOST_POOL_THREADS}.",
-        _pool_threads,
-    ),
-    Variable(
-        "RESIDUAL_MAX_QUEUED_ROWS",
-        "200000",
-        "Samples of all requests at work in one process; a request beyond it is answered 503.",
-        _positive_int,
-    ),
-    Variable(
-        "RESIDUAL_MAX_QUEUED_BYTES",
-        str(512 * 2**20),
-        "Bytes of all bodies at work in one process; a request beyond it is answered 503.",
-        _positive_int,
-    ),
-    Variable(
-        "RESIDUAL_MAX_WAIT_SECONDS",
-        "1",
-        "A request that would wait longer than about this for those before it is answered 503 at once.",
-        _positive_float,
-    ),
-    Variable(
-        "RESIDUAL_DEADLINE_SECONDS",
-        "60",
-        "The longest that a request is worked on, from its head to its answer; then it is answered 503.",
-        _positive_float,
-    ),
-    Variable(
-        "RESIDUAL_MAX_CONNECTIONS",
-        "1000",
-        "Connections that one process keeps open; one more is answered 503 and closed.",
-        _positive_int,
-    ),
-    Variable(
-        "RESIDUAL_HEAD_SECONDS",
-        "10",
-        "Time for the whole head of a request; then it is answered 408, an empty connection just closed.",
-        _positive_float,
-    ),
-    Variable(
-        "RESIDUAL_BODY_SECONDS",
-        "15",
-        "The longest pause within a body; then a request is answered 408, an answer not taken is cut off.",
-        _positive_float,
-    ),
-    Variable(
-        "RESIDUAL_IDLE_SECONDS",
-        "75",
-        "Seconds until an idle connection is closed; more than a proxy in front keeps one.",
-        _positive_int,
-    ),
-    Variable("RESIDUAL_POLL_SECONDS", "2", "Seconds between two looks into the store.", _positive_float),
-    Variable(
-        "RESIDUAL_MAX_BODY_BYTES",
-        str(128 * 2**20),
-        "Largest request body, and largest sum of pixels of the images in one, in bytes.",
-        _positive_int,
-    ),
-    Variable(
-        "RESIDUAL_MAX_ROWS", "100000", "Most samples, or steps of a series, in one request.", _positive_int
-    ),
-    Variable(
-        "RESIDUAL_AUTH", "", "`none` lets everybody in who reaches the address; needed off loopback.", _auth
-    ),
-    Variable(
-        "RESIDUAL_API_KEYS_SHA256",
-        "",
-        "SHA-256 digests of the keys that clients may send, hex, comma separated.",
-        _digests,
-    ),
-)
+def _setting(default: str, parse: Callable[[str], Any], words: str) -> Any:
+    """One field of `Settings`: its default as text, its parser, and its sentence for the README."""
+    return dataclasses.field(metadata={"default": default, "parse": parse, "help": words})
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything the service can be told; `VARIABLES` says what each means."""
+    """The configuration of a service, one field for each variable; `VARIABLES` lists the variables."""
 
-    store: Path
-    default_model: str | None
-    required_models: tuple[str, ...]
-    bind: str
-    reuse_port: bool
-    workers: int
-    threads: int
-    max_concurrency: int
-    pool_threads: int
-    max_queued_rows: int
-    max_queued_bytes: int
-    max_wait_seconds: float
-    deadline_seconds: float
-    max_connections: int
-    head_seconds: float
-    body_seconds: float
-    idle_seconds: int
-    poll_seconds: float
-    max_body_bytes: int
-    max_rows: int
-    auth: str | None
-    api_keys_sha256: tuple[bytes, ...]
+    store: Path = _setting("models", Path, "Folder of the model store.")  # noqa: RUF009 - a field
+    default_model: str | None = _setting(
+        "",
+        _name,
+        "Model of the short paths such as `/score`; when not set, the only model in the store at start.",
+    )
+    required_models: tuple[str, ...] = _setting(
+        "",
+        _names,
+        "Models, comma separated, that must be loaded before the service is ready, besides the default model.",
+    )
+    bind: str = _setting("127.0.0.1:8000", _bind, "Address to listen on: `HOST:PORT` or `unix:/PATH`.")
+    reuse_port: bool = _setting(
+        "",
+        _flag,
+        "`1` gives each process its own listening socket: connections spread evenly, a reload may lose one.",
+    )
+    workers: int = _setting("", _workers, "Processes; when not set, the CPUs that the service may use.")
+    threads: int = _setting(
+        "32", _positive_int, "Threads of a process under `-k gthread`, one per connection."
+    )
+    max_concurrency: int = _setting(
+        "24",
+        _positive_int,
+        "Requests that one process answers at a time under `-k gthread`; must be fewer than its threads.",
+    )
+    pool_threads: int = _setting(
+        "",
+        _pool_threads,
+        "Large requests that one process answers at a time; when not set, the CPUs that the service may use, "
+        f"at most {MOST_POOL_THREADS}.",
+    )
+    max_queued_rows: int = _setting(
+        "200000",
+        _positive_int,
+        "Samples of all requests in progress in one process; a request beyond it is answered 503.",
+    )
+    max_queued_bytes: int = _setting(
+        str(512 * 2**20),
+        _positive_int,
+        "Bytes of all bodies in progress in one process; a request beyond it is answered 503.",
+    )
+    max_wait_seconds: float = _setting(
+        "1",
+        _positive_seconds,
+        "A request that would wait longer than about this for earlier ones is answered 503 at once.",
+    )
+    deadline_seconds: float = _setting(
+        "60",
+        _positive_seconds,
+        "Longest time from the head of a request to its answer; then it is answered 503.",
+    )
+    max_connections: int = _setting(
+        "1000", _positive_int, "Connections that one process keeps open; one more is answered 503 and closed."
+    )
+    head_seconds: float = _setting(
+        "10",
+        _positive_seconds,
+        "Time for the whole head of a request; then it is answered 408, an empty connection just closed.",
+    )
+    body_seconds: float = _setting(
+        "15",
+        _positive_seconds,
+        "Longest pause within a body; then a request is answered 408, an answer not taken is cut off.",
+    )
+    idle_seconds: int = _setting(
+        "75",
+        _positive_int,
+        "Seconds until an idle connection is closed; longer than a proxy in front keeps one.",
+    )
+    poll_seconds: float = _setting("2", _positive_seconds, "Seconds between two polls of the store.")
+    max_body_bytes: int = _setting(
+        str(128 * 2**20),
+        _positive_int,
+        "Largest request body, and largest sum of pixels of its images, in bytes.",
+    )
+    max_rows: int = _setting("100000", _positive_int, "Most samples, or steps of a series, in one request.")
+    auth: str | None = _setting(
+        "", _auth, "`none` lets in everybody who reaches the address; needed off loopback."
+    )
+    api_keys_sha256: tuple[bytes, ...] = _setting(
+        "", _digests, "SHA-256 digests of the keys that clients may send, hex, comma separated."
+    )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """Read the variables of an environment.
+        """Read the settings from an environment.
 
         Raises
         ------
         SettingsError
-            If a variable with our prefix is unknown or has a value it cannot have, if other machines could
-            reach the service and nobody decided who may use it, or if no thread is left to refuse requests.
+            If a variable with our prefix is unknown or invalid, if other machines can reach the service and
+            access is not configured, or if no thread is left to refuse requests.
         """
         _refuse_unknown(environ)
-        settings = cls(**{variable.field: variable.read(environ) for variable in VARIABLES})
+        settings = cls(*(variable.read(environ) for variable in VARIABLES))
         _check_access(settings)
         _check_reuse_port(settings)
         _check_concurrency(settings)
         return settings
+
+
+VARIABLES = tuple(
+    Variable(PREFIX + field.name.upper(), **field.metadata) for field in dataclasses.fields(Settings)
+)
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
@@ -315,7 +270,7 @@ def _check_access(settings: Settings) -> None:
     if not (settings.auth or settings.api_keys_sha256 or _is_local(settings.bind)):
         raise SettingsError(
             f"RESIDUAL_BIND={settings.bind} can be reached by other machines: set RESIDUAL_API_KEYS_SHA256 "
-            "to let in those with a key, or RESIDUAL_AUTH=none to let in everybody"
+            "to require a key, or RESIDUAL_AUTH=none to let in everybody"
         )
 
 
@@ -323,12 +278,12 @@ def _check_reuse_port(settings: Settings) -> None:
     if settings.reuse_port and settings.bind.startswith("unix:"):
         raise SettingsError(
             f"RESIDUAL_REUSE_PORT=1 needs RESIDUAL_BIND=HOST:PORT, got {settings.bind}: each process would "
-            "take the path from the one before"
+            "take the path from the previous one"
         )
 
 
 def _check_concurrency(settings: Settings) -> None:
-    """A request that every thread is too busy to refuse would wait without a bound."""
+    """Keep a thread free for refusals: with every thread busy, a request would wait without a bound."""
     if settings.max_concurrency >= settings.threads:
         raise SettingsError(
             "RESIDUAL_MAX_CONCURRENCY must be less than RESIDUAL_THREADS, so that probes and refusals find a "
@@ -342,5 +297,5 @@ def _is_local(bind: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a host name, whatever it resolves to
+    except ValueError:  # a host name, which may resolve to any address
         return False

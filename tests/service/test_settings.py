@@ -27,8 +27,9 @@ def test_settings_have_the_documented_defaults():
 
 
 def test_settings_have_one_field_for_each_variable():
-    """The table and the dataclass name the same things."""
-    assert {variable.field for variable in VARIABLES} == set(Settings.__dataclass_fields__)
+    """A variable has the name of its field with the prefix, and a sentence for the README."""
+    fields = list(Settings.__dataclass_fields__)
+    assert [variable.name for variable in VARIABLES] == [f"RESIDUAL_{name.upper()}" for name in fields]
     assert all(variable.help.endswith(".") for variable in VARIABLES)
 
 
