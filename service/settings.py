@@ -155,7 +155,7 @@ class Settings:
     required_models: tuple[str, ...] = _setting(
         "",
         _names,
-        "Models, comma separated, that must be loaded before the service is ready, besides the default model.",
+        "Comma-separated models that must be loaded before the service is ready, besides the default model.",
     )
     bind: str = _setting("127.0.0.1:8000", _bind, "Address to listen on: `HOST:PORT` or `unix:/PATH`.")
     reuse_port: bool = _setting(
