@@ -21,7 +21,7 @@ from detector.engine.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION,
 from service import answers, bodies
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows, codecs
 from service.bodies.images import decode_images
-from service.bodies.json.cuts import BLANKS
+from service.bodies.json.cuts import BLANKS, guess_end
 from service.bodies.json.members import check_members
 from service.bodies.json.slices import SLICE_BYTES
 from service.endpoints import tensors
@@ -197,7 +197,6 @@ def _decode_raw(content: Body, manifest: Manifest, limits: Limits) -> InferBody:
 
 # Of a long body the numbers of the input are cut out, between what is short before and after them.
 _DATA = re.compile(BLANKS.join([rb'"data"', b":", rb"\["]))
-_NO_NUMBER = re.compile(rb'["}]')
 _MOST_AROUND = 64 * 2**10
 _HOLE = b'["cut out"]'
 
@@ -227,13 +226,12 @@ def _cut(content: memoryview) -> tuple[bytes, memoryview, bytes] | None:
     if opening is None:
         return None
     start, behind = opening.end() - 1, len(content) - _MOST_AROUND
-    tail = bytes(content[behind:])
-    no_number = _NO_NUMBER.search(tail)
-    if no_number is None:
+    length = guess_end(bytes(content[behind:]))
+    if length is None:
         return None
-    end = behind + tail.rfind(b"]", 0, no_number.start()) + 1
+    end = behind + length + 1
     before, after = bytes(content[:start]), bytes(content[end:])
-    return None if end <= behind or _HOLE in before or _HOLE in after else (before, content[start:end], after)
+    return None if _HOLE in before or _HOLE in after else (before, content[start:end], after)
 
 
 def _decode_json(content: memoryview | bytes) -> _Body:

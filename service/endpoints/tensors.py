@@ -2,20 +2,19 @@
 
 import base64
 import binascii
-import contextlib
 import functools
 import math
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from service.bodies import INSTANCES, Expected, Limits
+from service.bodies import INSTANCES
 from service.bodies.json.numbers import NumberReader
-from service.bodies.json.slices import SLICE_BYTES, decode_slices
+from service.bodies.json.slices import SLICE_BYTES, decode_numbers
 from service.http.problems import Problem
 
 BYTES = "BYTES"
@@ -34,9 +33,7 @@ NUMBERS = {
     "UINT64": "<u8",
 }
 _LENGTH = struct.Struct("<I")
-_OPENING = b'{"%b":' % INSTANCES.encode()  # of what the readers of instances read
 _SPACE = b" \t\r\n"
-_NO_LIMITS = Limits(2**63, 2**63)  # those of the request are held before, by the shape
 Text = bytes | msgspec.Raw | memoryview
 
 
@@ -142,46 +139,31 @@ def numbers_from_json(
 
 
 def _read_floats(raw: Text, wanted: tuple[int, ...], pointer: str, *, gaps: bool) -> np.ndarray:
-    """The numbers as float64; a long text is read slice by slice, so that others are not kept waiting."""
-    if len(memoryview(raw)) > SLICE_BYTES and not gaps:
-        with renamed(pointer):
-            array = decode_slices(_as_body(raw), Expected(wanted[1:]), _NO_LIMITS, ()).samples
+    """Return the numbers as float64; a long text is read in slices, so that other threads need not wait."""
+    text = memoryview(raw)
+    if len(text) > SLICE_BYTES and text[:1] == b"[" and not gaps:
+        try:
+            array = decode_numbers(text, wanted)
+        except Problem as problem:
+            raise _renamed(problem, pointer) from problem
         if array.shape != wanted:
             _check_lengths(array, wanted, pointer)
         return array
-    read = NumberReader().read(b"%b%b}" % (_OPENING, raw), len(wanted) - 1)
+    read = NumberReader().read(b'{"%b":%b}' % (INSTANCES.encode(), raw), len(wanted) - 1)
     if read is not None and read[0].shape == wanted:
         return read[0]
     values = _decode(raw, _nested_type(len(wanted), float, gaps), pointer)
     return _to_array(values, wanted, np.float64, pointer)
 
 
-def _as_body(raw: Text) -> memoryview:
-    """A text as the instances of a body, copied in steps: one copy of it all would take long."""
-    text = memoryview(raw)
-    body = memoryview(np.empty(len(_OPENING) + len(text) + 1, np.uint8))  # not touched before it is written
-    body[: len(_OPENING)] = _OPENING
-    for start in range(0, len(text), SLICE_BYTES):
-        part = text[start : start + SLICE_BYTES]
-        place = len(_OPENING) + start
-        body[place : place + len(part)] = part
-    body[-1:] = b"}"
-    return body
-
-
-@contextlib.contextmanager
-def renamed(pointer: str) -> Iterator[None]:
-    """Problems of instances as those of the data at this place."""
-    try:
-        yield
-    except Problem as problem:
-        detail = problem.detail.replace(f"/{INSTANCES}", pointer, 1)
-        places = [
-            {"detail": detail, "pointer": error["pointer"].replace(f"/{INSTANCES}", pointer, 1)}
-            for error in problem.errors
-            if "pointer" in error
-        ]
-        raise Problem(problem.type, detail, places) from problem
+def _renamed(problem: Problem, pointer: str) -> Problem:
+    """Return a problem of instances as the problem of the data at this place."""
+    detail = problem.detail.replace(f"/{INSTANCES}", pointer, 1).replace("the body", pointer, 1)
+    places = [
+        {"detail": detail, "pointer": error["pointer"].replace(f"/{INSTANCES}", pointer, 1)}
+        for error in problem.errors
+    ]
+    return Problem(problem.type, detail, places)
 
 
 def _to_array(values: list, wanted: tuple[int, ...], dtype: Any, pointer: str) -> np.ndarray:

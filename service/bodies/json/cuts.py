@@ -16,6 +16,7 @@ import numpy as np
 BLANKS = rb"[ \t\n\r]*"  # of JSON, which are fewer than those of a regular expression
 _STEP = 64 * 2**10  # bytes that are looked at at a time, about 0.3 ms; two at least, for an escape has two
 _NEAR = (2**10, 32 * 2**10)  # bytes before the end of a window where a cut is looked for first
+_NO_NUMBER = re.compile(rb'["{}]')
 _QUOTE, _COMMA = ord('"'), ord(",")
 _DEPTH = np.zeros(256, dtype=np.int8)
 _DEPTH[list(b"[{")] = 1
@@ -44,9 +45,9 @@ def _end_of_instance(rank: int, *, objects: bool) -> re.Pattern[bytes]:
 
 
 def guess_end(window: bytes) -> int | None:
-    """The last closing bracket of a body, or the last before any text: options may follow the array."""
-    text = window.find(b'"')
-    end = window.rfind(b"]", 0, text if text >= 0 else len(window))
+    """Return the last closing bracket before any text or brace: members may follow an array of numbers."""
+    follows = _NO_NUMBER.search(window)
+    end = window.rfind(b"]", 0, follows.start() if follows else len(window))
     return end if end >= 0 else None
 
 
