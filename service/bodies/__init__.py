@@ -179,6 +179,11 @@ class Decoded:
     timestamps: list[Timestamp] | None = None
 
 
+def misplaced(sentence: str, **place: str | int) -> Problem:
+    """Return the problem of one value; `place` has `pointer`, `row` or `column`."""
+    return Problem("invalid-input", sentence, [{"detail": sentence, **place}])
+
+
 def check_rows(rows: int, limits: Limits) -> None:
     """Refuse a body with more samples, or steps of a series, than may be.
 

@@ -36,7 +36,7 @@ from service.http.problems import Problem
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
+class BodyFormat:
     """What a head says of its body, and what the body may be; `parameters` are those of the content type."""
 
     content_type: str
@@ -46,29 +46,29 @@ class Form:
     options: tuple[str, ...]
 
 
-def _one_image(content: Body, form: Form) -> Decoded:
+def _one_image(content: Body, form: BodyFormat) -> Decoded:
     return Decoded(decode_images([content], form.expected, form.limits))
 
 
-def _many_images(content: Body, form: Form) -> Decoded:
+def _many_images(content: Body, form: BodyFormat) -> Decoded:
     files = split_parts(content, form.parameters.get("boundary", ""), form.limits)
     return Decoded(decode_images(files, form.expected, form.limits))
 
 
-def _arrow(content: Body, form: Form) -> Decoded:
+def _arrow(content: Body, form: BodyFormat) -> Decoded:
     from service.bodies.columnar.arrow import decode_arrow
 
     return decode_arrow(content, form.expected, form.limits)
 
 
-def _parquet(content: Body, form: Form) -> Decoded:
+def _parquet(content: Body, form: BodyFormat) -> Decoded:
     from service.bodies.columnar.arrow import decode_parquet
 
     return decode_parquet(content, form.expected, form.limits)
 
 
 # Every form of body and what reads it; `Expected.media_types` says which of them a model takes.
-DECODERS: Mapping[str, Callable[[Body, Form], Decoded]] = {
+DECODERS: Mapping[str, Callable[[Body, BodyFormat], Decoded]] = {
     JSON: lambda content, form: decode_json(content, form.expected, form.limits, form.options),
     NPY: lambda content, form: Decoded(decode_npy(content, form.limits)),
     CSV: lambda content, form: decode_csv(content, form.parameters, form.expected, form.limits),
@@ -105,7 +105,7 @@ def decoder(
     media_type = media_type.lower()
     if media_type not in expected.media_types():
         raise _unread(media_type, expected)
-    form, read = Form(content_type, parameters, expected, limits, options), DECODERS[media_type]
+    form, read = BodyFormat(content_type, parameters, expected, limits, options), DECODERS[media_type]
 
     def decode(content: Body) -> Decoded:
         if not content:

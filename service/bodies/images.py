@@ -8,7 +8,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 
 from detector import InputError
 from detector.images import decode_image
-from service.bodies import Expected, Limits, check_rows
+from service.bodies import Expected, Limits, check_rows, misplaced
 from service.http.problems import Problem
 
 
@@ -32,8 +32,7 @@ def decode_images(images: Sequence[bytes], expected: Expected, limits: Limits) -
         try:
             samples[row] = decode_image(image, expected.shape, expected.value_range)
         except InputError as error:
-            sentence = f"image {row}: {error}"
-            raise Problem("invalid-input", sentence, [{"detail": sentence, "row": row}]) from error
+            raise misplaced(f"image {row}: {error}", row=row) from error
     return samples
 
 

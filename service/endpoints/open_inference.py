@@ -122,7 +122,7 @@ class _RequestedOutput(msgspec.Struct):
     parameters: _Parameters = None
 
 
-class _Body(msgspec.Struct):
+class _InferJson(msgspec.Struct):
     inputs: list[_Input]
     outputs: list[_RequestedOutput] | None = None
     id: str | None = None
@@ -201,7 +201,7 @@ _MOST_AROUND = 64 * 2**10
 _HOLE = b'["cut out"]'
 
 
-def _read_json(content: memoryview) -> _Body:
+def _read_json(content: memoryview) -> _InferJson:
     """The JSON of a request; of a long one without its numbers, which are put back unread.
 
     A reader of it all would hold the interpreter for long. The numbers are cut out from the bracket after
@@ -234,18 +234,13 @@ def _cut(content: memoryview) -> tuple[bytes, memoryview, bytes] | None:
     return None if _HOLE in before or _HOLE in after else (before, content[start:end], after)
 
 
-def _decode_json(content: memoryview | bytes) -> _Body:
-    try:
-        body = msgspec.json.decode(content, type=_Body)
-    except msgspec.ValidationError as error:
-        raise tensors.mistyped(error) from error
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Problem("malformed-body", f"the body is not JSON: {error}") from error
+def _decode_json(content: memoryview | bytes) -> _InferJson:
+    body = tensors.decode_json(content, _InferJson)
     check_members(bytes(content), _count_members(body))
     return body
 
 
-def _count_members(body: _Body) -> int:
+def _count_members(body: _InferJson) -> int:
     """How many members a body has, as far as they are known here."""
     count = 1 + (body.outputs is not None) + (body.id is not None) + _count_parameters(body.parameters)
     for given in body.inputs:
@@ -284,7 +279,7 @@ def _bad_parameter(name: str, sentence: str) -> Problem:
     return Problem("invalid-option", sentence, [{"detail": sentence, "pointer": f"/parameters/{escaped}"}])
 
 
-def _outputs(body: _Body, manifest: Manifest, options: Mapping[str, Any]) -> tuple[Output, ...]:
+def _outputs(body: _InferJson, manifest: Manifest, options: Mapping[str, Any]) -> tuple[Output, ...]:
     """The outputs asked for, all of the model where none is named; `selected` comes with the option `fdr`."""
     known = [*output_tensors(manifest), *([SELECTED] if "fdr" in options else [])]
     binary = _flag(body.parameters, "binary_data_output", "/parameters", default=False)

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from service import bodies
 from service.bodies import INSTANCES
 from service.bodies.json.numbers import NumberReader
 from service.bodies.json.slices import SLICE_BYTES, decode_numbers
+from service.bodies.json.strict import reworded
 from service.http.problems import Problem
 
 BYTES = "BYTES"
@@ -129,7 +131,7 @@ def numbers_from_json(
     is_float, nested = datatype.startswith("FP"), depth == len(shape)
     wanted = shape if nested else (math.prod(shape),)
     if datatype in ("INT64", "UINT64"):  # float64 cannot tell all of them apart
-        values = _decode(raw, _nested_type(depth, int, False), pointer)
+        values = decode_json(raw, _nested_type(depth, int, False), pointer)
         array = _to_array(values, wanted, object, pointer)
     else:
         array = _read_floats(raw, wanted, pointer, gaps=gaps and is_float)
@@ -152,7 +154,7 @@ def _read_floats(raw: Text, wanted: tuple[int, ...], pointer: str, *, gaps: bool
     read = NumberReader().read(b'{"%b":%b}' % (INSTANCES.encode(), raw), len(wanted) - 1)
     if read is not None and read[0].shape == wanted:
         return read[0]
-    values = _decode(raw, _nested_type(len(wanted), float, gaps), pointer)
+    values = decode_json(raw, _nested_type(len(wanted), float, gaps), pointer)
     return _to_array(values, wanted, np.float64, pointer)
 
 
@@ -197,7 +199,7 @@ def elements_from_json(raw: Text, n_elements: int, pointer: str) -> list[bytes]:
     Problem
         Naming the first element that is not, or how many there are.
     """
-    texts = _decode(raw, list[str], pointer)
+    texts = decode_json(raw, list[str], pointer)
     _check_lengths(texts, (n_elements,), pointer)
     elements = []
     for position, text in enumerate(texts):
@@ -227,37 +229,22 @@ def _nested_type(depth: int, value: type, gaps: bool) -> Any:
     return form
 
 
-def _decode(raw: Text, form: Any, pointer: str) -> list:
+def decode_json(raw: Text, form: Any, pointer: str = "") -> Any:
+    """Read the JSON at a place of the body, by default all of it, as a type of msgspec's.
+
+    Raises
+    ------
+    Problem
+        If the text is not JSON, or naming the first value of another type.
+    """
     try:
         return msgspec.json.decode(raw, type=form)
     except msgspec.ValidationError as error:
-        raise mistyped(error, pointer) from error
+        sentence, _, path = str(error).partition(" - at `$")
+        place = pointer + re.sub(r"[.\[]", "/", path.rstrip("`")).replace("]", "")
+        raise misplaced(place, reworded(sentence)) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Problem("malformed-body", f"{pointer} is not JSON: {error}") from error
-
-
-_MISTYPED = re.compile(r"Expected `(\w+)[^`]*`(?:, got `([^`]*)`)?")
-_MISSING = re.compile(r"Object missing required field `(.*)`")
-_WORDS = {
-    "array": "an array",
-    "bool": "a boolean",
-    "float": "a number",
-    "int": "an integer",
-    "object": "an object",
-    "str": "text",
-}
-
-
-def mistyped(error: msgspec.ValidationError, pointer: str = "") -> Problem:
-    """The problem for msgspec's "Expected `float`, got `str` - at `$.inputs[0].shape`", `$` being a place."""
-    sentence, _, path = str(error).partition(" - at `$")
-    place = pointer + re.sub(r"[.\[]", "/", path.rstrip("`")).replace("]", "")
-    if match := _MISTYPED.fullmatch(sentence):
-        wanted, got = (_WORDS.get(word, word) for word in match.groups())
-        return misplaced(place, f"must be {wanted}, got {got}" if got else f"must be {wanted}")
-    if match := _MISSING.fullmatch(sentence):
-        return misplaced(place, f"must have the member {match[1]!r}")
-    return misplaced(place, sentence.replace("`", ""))
+        raise Problem("malformed-body", f"{pointer or 'the body'} is not JSON: {error}") from error
 
 
 def _check_lengths(values: Any, shape: Sequence[int], pointer: str) -> None:
@@ -271,4 +258,4 @@ def _check_lengths(values: Any, shape: Sequence[int], pointer: str) -> None:
 def misplaced(pointer: str, sentence: str) -> Problem:
     """The problem of one place in the JSON."""
     detail = f"{pointer or 'the body'}: {sentence}"
-    return Problem("invalid-input", detail, [{"detail": detail, "pointer": pointer}])
+    return bodies.misplaced(detail, pointer=pointer)

@@ -1,5 +1,6 @@
 """A body of lines under a WSGI server: read piece by piece, and answered after each."""
 
+import contextlib
 import functools
 import itertools
 import time
@@ -44,6 +45,17 @@ def answer_lines(
     return itertools.chain([first], _to_the_end(iterator, record))
 
 
+@contextlib.contextmanager
+def check_framing() -> Iterator[None]:
+    """Turn the errors of a server that reads invalid chunks into a problem."""
+    try:
+        yield
+    except HTTPException:
+        raise
+    except Exception as error:  # each server has its own classes of errors
+        raise Problem("bad-request", "the body is not framed as HTTP/1.1 requires") from error
+
+
 def _to_the_end(parts: Iterator[bytes], record: RequestRecord) -> Iterator[bytes]:
     try:
         yield from parts
@@ -66,19 +78,15 @@ class _Parts:
         self.started = False
 
     def __iter__(self) -> Iterator[bytes]:
-        while piece := self._next_piece():
+        while piece := self._read_piece():
             self._lines.feed(piece)
             yield from self._answer_ready()
         self._lines.end()
         yield from self._answer_ready()
 
-    def _next_piece(self) -> bytes:
-        try:
+    def _read_piece(self) -> bytes:
+        with check_framing():
             return self._read(PIECE_BYTES)
-        except HTTPException:
-            raise
-        except Exception as error:  # each server has classes of its own for chunks that are none
-            raise Problem("bad-request", "the body is not framed as HTTP/1.1 has it") from error
 
     def _answer_ready(self) -> Iterator[bytes]:
         while batch := self._lines.take():

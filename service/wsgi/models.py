@@ -8,9 +8,8 @@ from typing import Any
 from flask import Blueprint, Response
 
 from detector import StoreError
-from service import bodies
-from service.bodies import codecs
 from service.models.registry import Entry, Model, ModelRegistry, check_ready
+from service.wsgi.routes import json_response
 
 # Reports are made elsewhere: no script, no request, no form, no access to this origin.
 REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
@@ -30,21 +29,21 @@ def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence
 
     @routes.get("/livez")
     def live() -> Response:
-        return _json({"status": "alive"})
+        return json_response({"status": "alive"})
 
     @routes.get("/readyz")
     def ready() -> Response:
         check_ready(models, needed)
-        return _json({"status": "ready"})
+        return json_response({"status": "ready"})
 
     @routes.get("/models")
     def all_models() -> Response:
         listed = [describe_model(model) for model in models.models.values()]
-        return _json({"default_model": default_model, "models": listed})
+        return json_response({"default_model": default_model, "models": listed})
 
     @routes.get("/models/<name>")
     def one_model(name: str) -> Response:
-        return _json(describe_model(models.model(name)))
+        return json_response(describe_model(models.model(name)))
 
     @routes.get("/models/<name>/versions/<version:version>")
     def one_version(name: str, version: int) -> Response:
@@ -52,7 +51,7 @@ def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence
         if entry is None:
             raise StoreError(f"model {name!r} has no version {version}")
         manifest = dataclasses.asdict(entry.detector.manifest) if entry.detector else None
-        return _json({"model": name, **describe_version(version, entry), "manifest": manifest})
+        return json_response({"model": name, **describe_version(version, entry), "manifest": manifest})
 
     @routes.get("/models/<name>/versions/<version:version>/report")
     def report(name: str, version: int) -> Response:
@@ -90,7 +89,3 @@ def describe_version(version: int, entry: Entry) -> dict[str, Any]:
             "loaded_at": datetime.datetime.fromtimestamp(entry.loaded_at, datetime.UTC).isoformat(),
         }
     return described
-
-
-def _json(document: Any) -> Response:
-    return Response(codecs.to_json(document), content_type=bodies.JSON)

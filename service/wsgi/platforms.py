@@ -6,17 +6,15 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response
 
-from service import bodies
-from service.bodies import codecs
 from service.bodies.json.members import check_members
 from service.endpoints.open_inference import EXTENSIONS, describe_model
-from service.endpoints.tensors import mistyped
+from service.endpoints.tensors import decode_json
 from service.http.messages import MAX_BODY_BYTES
 from service.http.problems import Problem
 from service.models.registry import Model, ModelRegistry, check_ready
 from service.version import VERSION
 from service.watching.metrics import Metrics
-from service.wsgi.routes import read_body
+from service.wsgi.routes import json_response, read_body
 from service.wsgi.statistics import describe_statistics
 
 VERSIONS = ("", "/versions/<version:version>")
@@ -45,31 +43,31 @@ def _add_server_routes(routes: Blueprint, models: ModelRegistry, needed: Sequenc
     @routes.get("/v2")
     @routes.get("/v2/")
     def server() -> Response:
-        return _json({"name": "residual", "version": VERSION, "extensions": EXTENSIONS})
+        return json_response({"name": "residual", "version": VERSION, "extensions": EXTENSIONS})
 
     @routes.get("/v2/health/live")
     def live() -> Response:
-        return _json({"live": True})
+        return json_response({"live": True})
 
     @routes.get("/v2/health/ready")
     def ready() -> Response:
         check_ready(models, needed)
-        return _json({"ready": True, "live": True})
+        return json_response({"ready": True, "live": True})
 
 
 def _add_model_routes(routes: Blueprint, models: ModelRegistry) -> None:
     @routes.get("/v2/models")
     def names() -> Response:
-        return _json({"models": [name for name in models.models if models.serves(name)]})
+        return json_response({"models": [name for name in models.models if models.serves(name)]})
 
     def metadata(name: str, version: int | None = None) -> Response:
         manifest = models.entry(name, version=version).detector.manifest
         versions = models.model(name).loaded_versions() if version is None else [version]
-        return _json(describe_model(manifest, versions))
+        return json_response(describe_model(manifest, versions))
 
     def ready(name: str, version: int | None = None) -> Response:
         _check_ready(models, name, version)
-        return _json({"name": name, "ready": True})
+        return json_response({"name": name, "ready": True})
 
     for view, path in ((metadata, ""), (ready, "/ready")):
         for position, version in enumerate(VERSIONS):
@@ -91,7 +89,7 @@ def _add_repository_routes(routes: Blueprint, models: ModelRegistry) -> None:
     def index() -> Response:
         only_ready = _asks_for_ready(read_body(MAX_BODY_BYTES))
         entries = [entry for model in models.models.values() for entry in _index(model)]
-        return _json([entry for entry in entries if entry["state"] == "READY" or not only_ready])
+        return json_response([entry for entry in entries if entry["state"] == "READY" or not only_ready])
 
     @routes.post("/v2/repository/models/<name>/load")
     @routes.post("/v2/repository/models/<name>/unload")
@@ -110,12 +108,7 @@ class _IndexBody(msgspec.Struct):
 def _asks_for_ready(content: bytes) -> bool:
     """The one member of a request for the index, whose body may be empty."""
     content = content or b"{}"
-    try:
-        body = msgspec.json.decode(content, type=_IndexBody)
-    except msgspec.ValidationError as error:
-        raise mistyped(error) from error
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Problem("malformed-body", f"the body is not JSON: {error}") from error
+    body = decode_json(content, _IndexBody)
     check_members(content, int(body.ready))
     return body.ready
 
@@ -137,7 +130,7 @@ def _add_statistics(routes: Blueprint, models: ModelRegistry, metrics: Metrics) 
         else:
             versions = models.model(name).loaded_versions() if version is None else [version]
             manifests = [models.entry(name, version=each).detector.manifest for each in versions]
-        return _json({"model_stats": describe_statistics(manifests, metrics.samples())})
+        return json_response({"model_stats": describe_statistics(manifests, metrics.samples())})
 
     for position, path in enumerate(("", *(f"/<name>{version}" for version in VERSIONS))):
         routes.add_url_rule(f"/v2/models{path}/stats", f"statistics-{position}", statistics)
@@ -146,12 +139,12 @@ def _add_statistics(routes: Blueprint, models: ModelRegistry, metrics: Metrics) 
 def _add_v1_routes(routes: Blueprint, models: ModelRegistry) -> None:
     @routes.get("/v1/models")
     def listed() -> Response:
-        return _json({"models": [name for name in models.models if models.serves(name)]})
+        return json_response({"models": [name for name in models.models if models.serves(name)]})
 
     def status(name: str, version: int | None = None) -> Response:
         _check_ready(models, name, version)
         found = models.model(name).versions if version is None else [version]
-        return _json(
+        return json_response(
             {
                 "name": name,
                 "ready": True,
@@ -174,7 +167,3 @@ def _version_status(version: int, loaded: bool) -> dict[str, Any]:
         "state": "AVAILABLE" if loaded else "END",
         "status": {"error_code": "OK", "error_message": ""} if loaded else fault,
     }
-
-
-def _json(document: Any) -> Response:
-    return Response(codecs.to_json(document), content_type=bodies.JSON)

@@ -10,7 +10,8 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from service.bodies import NDJSON
+from service.bodies import JSON, NDJSON
+from service.bodies.codecs import to_json
 from service.endpoints.base import Endpoint
 from service.endpoints.lines import HEADERS, LineReader, check_protocol
 from service.http import problems
@@ -20,7 +21,7 @@ from service.http.problems import Problem
 from service.http.request_record import RequestRecord, open_record
 from service.scoring.admission import Ticket
 from service.serving import Serving
-from service.wsgi.lines import answer_lines
+from service.wsgi.lines import answer_lines, check_framing
 
 _HTTP_TYPES = {
     400: "bad-request",
@@ -137,15 +138,16 @@ def read_body(limit: int, ticket: Ticket | None = None) -> bytes:
     request.max_content_length = limit + (request.content_length is None)
     if ticket and request.content_length is not None:
         ticket.add(n_bytes=min(request.content_length, limit))
-    try:
+    with check_framing():
         content = request.get_data(cache=False)
-    except HTTPException:
-        raise
-    except Exception as error:  # each server has classes of its own for chunks that are none
-        raise Problem("bad-request", "the body is not framed as HTTP/1.1 has it") from error
     if len(content) > limit:
         raise Problem("body-too-large", f"a body may have {limit} bytes, got more, in chunks")
     return content
+
+
+def json_response(document: Any) -> Response:
+    """Return a JSON response with status 200."""
+    return Response(to_json(document), content_type=JSON)
 
 
 def _respond(answer: Answer) -> Response:

@@ -167,13 +167,13 @@ def test_steps_of_a_series_are_counted_as_rows(client, series):
             "samples must have shape (n, 4, 2) for windows, (n_steps, 2) for a series, got (9, 3)",
             None,
         ),
-        ([1, 2, 3, 4], "/instances/0: must be an array or an object, got a number", "/instances/0"),
+        ([1, 2, 3, 4], "/instances/0: must be an array or an object, got an integer", "/instances/0"),
         ([[1, 2], [3]], "/instances/1 must have 2 elements, got 1", "/instances/1"),
         ([[1, 2], [3, None]], "/instances/1/1: must be a number, got null", "/instances/1/1"),
         ([[[1, 2]] * 4, [[1, 2]] * 3], "/instances/1 must have 4 elements, got 3", "/instances/1"),
         (
             [[[1, 2]] * 4, [1, 2]],
-            "/instances/1/0: must be an array or an object, got a number",
+            "/instances/1/0: must be an array or an object, got an integer",
             "/instances/1/0",
         ),
         (

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from detector.tables import MISSING_HINT, NUMBER
-from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows
+from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows, misplaced
 from service.bodies.columnar.flatbuffers import batch_size
 from service.bodies.columnar.parquet_outline import Outline
-from service.bodies.tables import Layout, match_columns, misplaced
+from service.bodies.tables import Layout, match_columns
 from service.http.problems import Problem
 
 _THRIFT_STRING_BYTES, _THRIFT_ITEMS = 2**20, 100_000  # of a Parquet footer
@@ -147,8 +147,7 @@ def _match_schema(schema: pa.Schema, expected: Expected) -> Layout:
 
 
 def _mistyped(name: str, wanted: str, kind: pa.DataType) -> Problem:
-    sentence = f"column {name!r} must be {wanted}, got {str(kind)[:80]}"
-    return Problem("invalid-input", sentence, [{"detail": sentence, "column": name}])
+    return misplaced(f"column {name!r} must be {wanted}, got {str(kind)[:80]}", column=name)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -167,7 +166,9 @@ def _decode_table(table: pa.Table, layout: Layout, expected: Expected, limits: L
         if column.null_count and not expected.cells:
             row = int(np.argmax(column.is_null().to_numpy()))
             hint = MISSING_HINT if expected.rows else ""
-            raise misplaced(f"{name!r} must be {NUMBER}, got nothing in row {row}{hint}", row, name)
+            raise misplaced(
+                f"{name!r} must be {NUMBER}, got nothing in row {row}{hint}", row=row, column=name
+            )
         columns.append(_values(column, limits))
     timestamps = None if layout.timestamp is None else _timestamps(table.column(layout.timestamp), limits)
     if not expected.cells:
@@ -205,5 +206,7 @@ def _timestamps(column: pa.ChunkedArray, limits: Limits) -> list[Timestamp]:
     is_absent = (value is None or value != value or value in (np.inf, -np.inf) for value in values)
     row = next((row for row, absent in enumerate(is_absent) if absent), None)
     if row is not None:
-        raise misplaced(f"{TIMESTAMP!r} must be a time, a text or a number in row {row}", row, TIMESTAMP)
+        raise misplaced(
+            f"{TIMESTAMP!r} must be a time, a text or a number in row {row}", row=row, column=TIMESTAMP
+        )
     return values

@@ -11,7 +11,7 @@ https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thr
 import struct
 from collections.abc import Iterator
 
-from service.bodies.columnar.thrift import Reader, Struct
+from service.bodies.columnar.thrift import CompactReader, Struct
 
 MAX_FOOTER_BYTES = 2**21
 MAX_PAGES = 100_000
@@ -48,7 +48,7 @@ class Outline:
         if size > min(MAX_FOOTER_BYTES, len(content) - 12):
             raise ValueError(f"its footer may have {MAX_FOOTER_BYTES} bytes, got {size}")
         self._content = content
-        footer = Reader(content, len(content) - 8 - size).read_struct()
+        footer = CompactReader(content, len(content) - 8 - size).read_struct()
         groups = _structs(footer, _ROW_GROUPS)
         self.rows = max(_integer(footer, _NUM_ROWS), sum(_integer(group, _NUM_ROWS) for group in groups))
         columns = [column for group in groups for column in _structs(group, _COLUMNS)]
@@ -65,7 +65,7 @@ class Outline:
         n_pages = 0
         for position, end in self.chunks:
             while position < end:
-                reader = Reader(self._content, position)
+                reader = CompactReader(self._content, position)
                 page = reader.read_struct()
                 position = reader.position + _integer(page, _PAGE_COMPRESSED_BYTES)
                 n_pages += 1

@@ -16,7 +16,7 @@ _MAX_VARINT_BYTES = 10
 Struct = dict[int, Any]
 
 
-class Reader:
+class CompactReader:
     """Reads structs, one behind the other.
 
     Attributes

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from detector.tables import MISSING_HINT
-from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Expected, Timestamp
+from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Expected, Timestamp, misplaced
 from service.bodies.json.members import find_repeated, repeated, to_pointer
 from service.http.problems import Problem
 
@@ -188,13 +188,10 @@ def _mistyped(
     if steps and steps[0] in OPTIONS:
         detail = f"{pointer} must be {OPTIONS[steps[0]][1]}{_got_option(content, steps[0])}"
         return Problem("invalid-option", detail, [{"detail": detail, "pointer": pointer}])
-    detail = f"{pointer or 'the body'}: {_reworded(sentence, members)}"
+    detail = f"{pointer or 'the body'}: {reworded(sentence, members)}"
     if expected.rows and not expected.cells and steps[:1] == [INSTANCES] and len(steps) > 2:
         detail += next((hint for end, hint in _HINTS.items() if sentence.endswith(end)), "")
-    place = {"detail": detail, "pointer": pointer}
-    if len(steps) > 1:
-        place["row"] = steps[1]
-    return Problem("invalid-input", detail, [place])
+    return misplaced(detail, pointer=pointer, **({"row": steps[1]} if len(steps) > 1 else {}))
 
 
 _PATH_STEP = re.compile(r"\[(\d+)\]|(\.\.\.|\w+)")
@@ -209,19 +206,22 @@ _WORDS = {
     "array": "an array",
     "bool": "a boolean",
     "bool | float | str | null": "a number, text, a boolean or null",
+    "float | null": "a number or null",
     "int | float | str": "text or a number",
     "float": "a number",
-    "int": "a number",
+    "int": "an integer",
     "object": "an object",
     "object | array": "an array or an object",
     "str": "text",
 }
 
 
-def _reworded(sentence: str, members: Sequence[str]) -> str:
-    """A sentence of msgspec in the words of JSON."""
+def reworded(sentence: str, members: Sequence[str] = ()) -> str:
+    """Return a sentence of msgspec in the words of JSON; `members` are the known ones."""
     if match := _MISTYPED.fullmatch(sentence):
-        wanted, got = (_WORDS.get(word, word) for word in match.groups())
+        wanted, got = (
+            _WORDS.get(word) or _WORDS.get(word.removesuffix(" | null"), word) for word in match.groups("")
+        )
         return f"must be {wanted}, got {got}" if got else f"must be {wanted}"
     if sentence.startswith("Expected `int` "):  # the one integer that has bounds
         return "must be text or a number of at most 64 bits"
@@ -349,6 +349,4 @@ def _first_wrong_length(values: list, shape: Sequence[int]) -> tuple[list[int], 
 
 
 def _misplaced(sentence: str, steps: Sequence[str | int]) -> Problem:
-    return Problem(
-        "invalid-input", sentence, [{"detail": sentence, "pointer": to_pointer(steps), "row": steps[1]}]
-    )
+    return misplaced(sentence, pointer=to_pointer(steps), row=steps[1])
