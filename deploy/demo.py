@@ -19,13 +19,13 @@ from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 NORMAL_DIGIT = 0
-HELD_OUT = 20  # images of each sort; 158 zeros remain, and 59 of them carry a promise of 5 %
+HELD_OUT = 20  # images of each sort; 158 zeros remain, and a promise of 5 % needs 59 for calibration
 START_SECONDS = 60
 
 
 def main() -> int:
-    """Run the demonstration; 0 if one image was called normal and the other one an anomaly."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service is stopped then, too
+    """Run the demonstration; return 0 if the service calls one image normal and the other an anomaly."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service is stopped, too
     zeros, others = split_digits()
     with tempfile.TemporaryDirectory(prefix="residual-demo-") as work:
         store = Path(work, "models")
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def split_digits() -> tuple[np.ndarray, np.ndarray]:
-    """The zeros and the other digits of scikit-learn, each shape (n, 8, 8), uint8, 0 to 16."""
+    """Return the zeros and the other digits of scikit-learn, each of shape (n, 8, 8), uint8, 0 to 16."""
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8).astype(np.uint8)
     return images[labels == NORMAL_DIGIT], images[labels != NORMAL_DIGIT]
@@ -62,13 +62,13 @@ def fit(data: Path, store: Path) -> None:
     options = ["--name", "zeros", "--kind", "image", "--value-range", "0,16", "--normal-label", "0"]
     command = [sys.executable, "-m", "training.fit", "--data", str(data), "--store", str(store), *options]
     print("$ python -m training.fit --data digits.npz", *options, flush=True)
-    environ = os.environ | {"TMPDIR": str(store.parent)}  # where TensorFlow leaves files behind
+    environ = os.environ | {"TMPDIR": str(store.parent)}  # TensorFlow leaves files there
     if subprocess.run(command, cwd=ROOT, env=environ).returncode:
         raise SystemExit("error: the fit failed")
 
 
 def start_service(store: Path, log: Path) -> tuple[subprocess.Popen, str]:
-    """Start gunicorn on a free port of loopback; the process and its address."""
+    """Start gunicorn on a free loopback port; return the process and its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -82,7 +82,7 @@ def start_service(store: Path, log: Path) -> tuple[subprocess.Popen, str]:
 
 
 def wait_until_ready(server: subprocess.Popen, url: str, log: Path) -> None:
-    """Wait for 200 from `/readyz`; a service that ends or stays silent is an error with its log."""
+    """Wait for 200 from `/readyz`; exit with the log if the service ends or is not ready in time."""
     deadline = time.monotonic() + START_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
         try:
@@ -95,10 +95,10 @@ def wait_until_ready(server: subprocess.Popen, url: str, log: Path) -> None:
 
 
 def show(url: str, title: str, images: np.ndarray) -> bool:
-    """Score the most typical of some held-out images, print the answer, return the verdict.
+    """Score the most typical of some held-out images, print the answer, return the decision.
 
-    With a promise of 5 % about one normal image in twenty is called an anomaly, so a fixed one might be it:
-    the image shown is the one with the median score of all of its sort.
+    With a promise of 5 % up to one normal image in twenty is called an anomaly, so a fixed choice could hit
+    one: the image shown has the median score of its sort.
     """
     order = np.argsort(score(url, images)["score"])
     answer = score(url, images[order[[len(order) // 2]]])
@@ -113,14 +113,14 @@ def show(url: str, title: str, images: np.ndarray) -> bool:
 
 
 def score(url: str, images: np.ndarray) -> dict:
-    """The answer of `/score` for images of shape (n, 8, 8)."""
+    """Return the answer of `/score` for images of shape (n, 8, 8)."""
     response = requests.post(f"{url}/score", json={"instances": images.tolist()}, timeout=30)
     response.raise_for_status()
     return response.json()
 
 
 def stop(server: subprocess.Popen) -> None:
-    """Stop gunicorn with its workers: asked first, killed if it does not listen."""
+    """Stop gunicorn with its workers; kill it if it does not end in time."""
     server.terminate()
     try:
         server.wait(timeout=40)

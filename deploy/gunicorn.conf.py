@@ -1,8 +1,7 @@
-"""How gunicorn runs the service: `gunicorn -c deploy/gunicorn.conf.py`, and nothing else.
+"""Configuration of gunicorn: `gunicorn -c deploy/gunicorn.conf.py` needs no other option.
 
 An installed wheel carries this file as a module: `gunicorn -c python:service.gunicorn_conf`.
-Everything an operator may want to change is a `RESIDUAL_` variable; docs/operations.md says why the rest is
-as it is.
+Operators change `RESIDUAL_` variables only; docs/operations.md gives the reasons for the other values.
 """
 
 import os
@@ -24,7 +23,7 @@ METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def read_settings() -> Settings:
-    """Settings of the environment; a mistake ends the program with its sentence, without a traceback."""
+    """Read the settings from the environment; an invalid one ends the program without a traceback."""
     try:
         settings = Settings.from_environ(os.environ)
         pin_default_model(settings)
@@ -34,7 +33,7 @@ def read_settings() -> Settings:
 
 
 def pin_default_model(settings: Settings) -> None:
-    """Name the store's only model in the environment, so that workers born later agree with the first."""
+    """Name the only model of the store in the environment, so that later workers agree with the first."""
     names = ModelStore(settings.store).names()
     if settings.default_model is None and len(names) == 1:
         os.environ["RESIDUAL_DEFAULT_MODEL"] = names[0]
@@ -43,7 +42,7 @@ def pin_default_model(settings: Settings) -> None:
 def when_ready(server: Any) -> None:
     """Give the workers' metrics an empty folder.
 
-    The address is ours by now, no worker is born yet, and a reload does not come here: counters survive it.
+    The address is bound and no worker runs yet. A reload does not call this, so counters survive it.
     """
     if METRICS_DIR in os.environ:
         for left_over in Path(os.environ[METRICS_DIR]).glob("*.db"):
@@ -59,8 +58,8 @@ def on_exit(server: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Drop the gauges of a worker that is gone, however it ended."""
-    # Imported late: prometheus_client looks for the folder when it is first imported.
+    """Drop the gauges of a worker that has ended."""
+    # Imported late: prometheus_client reads the folder's variable when it is imported.
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)
@@ -73,14 +72,14 @@ worker_class = "service.asgi.worker.Worker"
 bind = settings.bind
 reuse_port = settings.reuse_port
 workers = settings.workers
-# For `-k gthread "service.app:from_environ()"`: the Flask application alone, which answers the same.
+# For `-k gthread "service.app:from_environ()"`: the Flask application alone gives the same answers.
 threads = settings.threads
-# Sessions and metrics belong to the process that uses them, and HUP reads new code.
+# Each process has its own sessions and metrics, and HUP loads new code.
 preload_app = False
-# By default above the 60 s for which nginx keeps an idle connection, so that nginx never meets a closed one.
+# Longer than nginx keeps an idle connection, by default 60 s, so that nginx never uses a closed one.
 keepalive = settings.idle_seconds
 graceful_timeout = 30
-# The heartbeat file, nameless as soon as it is open; on a slow disk it would get healthy workers killed.
+# Heartbeat files: on a slow disk, gunicorn would kill healthy workers.
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 worker_tmp_dir = str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
 control_socket_disable = True

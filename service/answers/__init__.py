@@ -1,4 +1,11 @@
-"""Replies to response bodies: one small function for each media type, all saying the same."""
+"""Write the bodies of answers: one small function for each media type.
+
+- `replies`: content of an answer, the same for every media type
+- `arrow`: Arrow streams and Parquet files; imports pyarrow, so it is only imported when one is requested
+
+`endpoints` and `wsgi` import from here. The package knows `bodies`, results of `detector` and
+`http.messages`, but no verb, no endpoint and no server.
+"""
 
 import io
 import itertools
@@ -51,7 +58,7 @@ def answer_scores(manifest: Manifest, scores: Scores, lengths: Sequence[int]) ->
 
 
 def in_slices(values: np.ndarray | list) -> bytes:
-    """The JSON of many values, written some at a time: other threads get their turn in between."""
+    """Return the JSON of many values, written in parts so that other threads can run in between."""
     size = size_of(values)
     if size <= SLICE_VALUES:
         return to_json(values)
@@ -68,7 +75,7 @@ def _to_ndjson(reply: Reply) -> bytes:
 
 
 def to_lines(reply: Reply, numbers: Iterable[int]) -> list[bytes]:
-    """An object for each sample: its number as `row`, and its element of each array of a JSON answer."""
+    """Return a line for each sample: an object with its number as `row` and its element of each array."""
     rows = reply.rows()
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
     return [
@@ -78,7 +85,7 @@ def to_lines(reply: Reply, numbers: Iterable[int]) -> list[bytes]:
 
 
 def _elements(values: Any) -> Any:
-    """One element for each sample; Python's own where these have the same digits, which is faster."""
+    """Return one element for each sample; Python's numbers are faster if they have the same digits."""
     is_plain = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype != np.float32
     return values.tolist() if is_plain else values
 
@@ -90,7 +97,7 @@ def _to_npy(reply: Reply) -> bytes:
 
 
 def _to_csv(reply: Reply) -> bytes:
-    """A line of names and one for each sample, with the digits of JSON; LF ends a line."""
+    """Return a line of names and one for each sample, with the digits of JSON; a line ends with LF."""
     blocks = reply.blocks()
     names = [_quoted(name) for block in blocks for name in block.names]
     pieces = [b",".join(names)]
@@ -102,7 +109,7 @@ def _to_csv(reply: Reply) -> bytes:
 
 
 def _csv_cells(values: np.ndarray | list) -> list[bytes]:
-    """The cells of each row, joined where there are several."""
+    """Return the cells of each row, joined by commas."""
     if isinstance(values, list):
         return [b",".join(map(_csv_cell, row)) if isinstance(row, list) else _csv_cell(row) for row in values]
     text = to_json(np.ascontiguousarray(values))
@@ -110,14 +117,14 @@ def _csv_cells(values: np.ndarray | list) -> list[bytes]:
 
 
 def _csv_cell(cell: Any) -> bytes:
-    """A missing value is an empty cell."""
+    """Return one cell; a missing value is empty."""
     if cell is None:
         return b""
     return _quoted(cell) if isinstance(cell, str) else to_json(cell)
 
 
 def _quoted(text: str) -> bytes:
-    """RFC 4180: quotes where a text would be taken for more than one cell, or for nothing."""
+    """Quote a text that would be read as several cells or as a missing value (RFC 4180)."""
     special = not text or any(mark in text for mark in ',"\r\n')
     return ('"' + text.replace('"', '""') + '"' if special else text).encode()
 
@@ -150,7 +157,7 @@ _CONTENT_TYPES = {CSV: f"{CSV}; charset=utf-8; header=present"}
 
 
 def encode(media_type: str, reply: Reply) -> tuple[str, bytes]:
-    """The content type and the body of an answer in one of the forms that `offers` names."""
+    """Return the content type and the body of an answer, in one of the media types of `offers`."""
     body = _ENCODERS[media_type](reply)
     if media_type == RAW:
         return raw_type(reply.array()), body
@@ -158,23 +165,23 @@ def encode(media_type: str, reply: Reply) -> tuple[str, bytes]:
 
 
 def forms(output: str) -> tuple[str, ...]:
-    """Every form in which the answer of a verb can come, of one model or another."""
+    """Return every media type that answers of a verb can have, depending on the model."""
     left_out = {form for form in _ENCODERS if lacks_pyarrow(form) or (form == PNG and output not in _DRAWN)}
     return tuple(form for form in _ENCODERS if form not in left_out)
 
 
 def offers(output: str, detector: Detector, samples: np.ndarray, *, series: bool) -> tuple[str, ...]:
-    """Forms in which an answer can come, the default first.
+    """Return the media types that an answer can have, the default first.
 
     Parameters
     ----------
     output : str
-        The name of the verb's array.
+        Name of the array that the verb returns.
     detector : Detector
     samples : ndarray
-        Of the request.
+        Samples of the request.
     series : bool
-        Whether they are the steps of one.
+        Whether the samples are the steps of a series.
     """
     manifest, shape = detector.manifest, detector.manifest.latent_shape
     is_table = (

@@ -1,4 +1,4 @@
-"""Answers as Arrow streams and Parquet files. Imported where one is asked for, as `bodies.arrow` is."""
+"""Write answers as Arrow streams and Parquet files; imported late, as `bodies.columnar.arrow` is."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,7 @@ from service.bodies.codecs import to_json
 
 
 def to_arrow(reply: Reply) -> bytes:
-    """An Arrow IPC stream of one batch."""
+    """Return an Arrow IPC stream of one batch."""
     table = _to_table(reply)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
@@ -22,14 +22,14 @@ def to_arrow(reply: Reply) -> bytes:
 
 
 def to_parquet(reply: Reply) -> bytes:
-    """A Parquet file."""
+    """Return a Parquet file."""
     sink = pa.BufferOutputStream()
     pyarrow.parquet.write_table(_to_table(reply), sink)
     return sink.getvalue().to_pybytes()
 
 
 def _to_table(reply: Reply) -> pa.Table:
-    """The columns of an answer; what stands once is metadata of the schema, in JSON."""
+    """Return the columns of an answer; all other values become metadata of the schema, as JSON."""
     blocks, manifest = reply.blocks(), reply.detector.manifest
     columns = [column for block in blocks for column in _columns(block, manifest)]
     names = [name for block in blocks for name in block.names]
@@ -50,7 +50,7 @@ def _columns(block: Block, manifest: Manifest) -> Iterator[pa.Array]:
 
 
 def _same_kind(values: Sequence[str | int | float]) -> pa.Array:
-    """Labels or time stamps; where texts stand beside numbers, all as texts."""
+    """Return labels or time stamps; all as texts if they mix texts and numbers."""
     try:
         return pa.array(values)
     except pa.ArrowException:

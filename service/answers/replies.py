@@ -1,4 +1,4 @@
-"""What the results of verbs say, whatever form an answer has."""
+"""Content of answers, independent of their media type."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,23 @@ Result = Scores | Compressed | Classes | np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Columns of a table that lie together: their names, and values of shape (n,) or (n, n_names)."""
+    """Columns of a table that share an array: their names, and values of shape (n,) or (n, n_names)."""
 
     names: Sequence[str]
     values: np.ndarray | list
 
 
-_CELL_VALUES = 8  # what writing a word or a contribution costs in values of an array
+_CELL_VALUES = 8  # writing a text or a contribution takes as long as this many values of an array
 
 
 class Reply:
-    """What an answer says, whatever its form.
+    """Content of an answer.
 
     Attributes
     ----------
     detector : Detector
     timestamps : list of str, int or float, or None
-        Of the steps of a series, in order.
+        One for each step of a series, in order.
     """
 
     def __init__(self, detector: Detector, timestamps: list[Timestamp] | None) -> None:
@@ -41,27 +41,27 @@ class Reply:
         self.timestamps = timestamps
 
     def head(self) -> Mapping[str, Any]:
-        """What stands once, beside model and version."""
+        """Return the values that are not per sample, except model and version."""
         return {}
 
     def rows(self) -> dict[str, Any]:
-        """What stands for each sample, by name, in order."""
+        """Return the values of each sample by name, in order."""
         return {} if self.timestamps is None else {TIMESTAMP: self.timestamps}
 
     def array(self) -> np.ndarray:
-        """The one array that stands for it where there is room for no more."""
+        """Return the main array, for media types that hold only one."""
         raise NotImplementedError
 
     def size(self) -> int:
-        """About how many values there are to write."""
+        """Estimate how many values must be written."""
         return self.array().size
 
     def blocks(self) -> list[Block]:
-        """The rows as columns of a table, for answers that can be one."""
+        """Return the rows as columns of a table, for answers that can be a table."""
         return [] if self.timestamps is None else [Block((TIMESTAMP,), self.timestamps)]
 
     def image(self) -> bytes:
-        """A PNG, for answers to one image that can be one."""
+        """Return a PNG, for answers to a single image."""
         raise NotImplementedError
 
 
@@ -138,7 +138,7 @@ class ClassReply(Reply):
 
 
 class ArrayReply(Reply):
-    """A reconstruction, or latents; a reconstruction of a mixed table in words where there is room."""
+    """A reconstruction, or latents; the rows of a reconstruction hold text for categories."""
 
     def __init__(
         self, detector: Detector, output: str, values: np.ndarray, timestamps: list[Timestamp] | None
@@ -174,16 +174,16 @@ class ArrayReply(Reply):
 def reply_to(
     output: str, detector: Detector, result: Result, timestamps: list[Timestamp] | None = None
 ) -> Reply:
-    """What a verb's result says.
+    """Return the content of the answer to a verb.
 
     Parameters
     ----------
     output : str
-        The name of the verb's array.
+        Name of the array that the verb returns.
     detector : Detector
     result : Scores, Compressed, Classes or ndarray
     timestamps : list of str, int or float, optional
-        Of the steps of a series, in order.
+        One for each step of a series, in order.
     """
     if isinstance(result, Scores):
         return ScoreReply(detector, result, timestamps)
@@ -194,7 +194,7 @@ def reply_to(
 
 
 def size_of(values: np.ndarray | list) -> int:
-    """Values in an array or a list; the rows of a list have one length, and what is in them costs more."""
+    """Estimate the values of an array or a list, whose rows have one length and take longer to write."""
     if isinstance(values, np.ndarray):
         return values.size
     return len(values) * (_CELL_VALUES * len(values[0]) if values and isinstance(values[0], list) else 1)

@@ -165,4 +165,4 @@ class BodyReader:
     def _check(self, n_bytes: int) -> None:
         if n_bytes > self._max_bytes:
             got = "more, in chunks" if self.length is None else n_bytes
-            raise Problem("body-too-large", f"a body may have {self._max_bytes} bytes, got {got}")
+            raise Problem("body-too-large", f"a body may have at most {self._max_bytes} bytes, got {got}")

@@ -1,4 +1,16 @@
-"""What a request body may hold, and what it held: the vocabulary of `codecs` and of all that read bodies."""
+"""Types that describe request bodies: what a model accepts (`Expected`) and what was read (`Decoded`).
+
+- `codecs`: table of media types and their readers, options of a query, content negotiation, JSON of answers
+- `arrays`: `.npy` files and raw tensors
+- `tables`: columns matched by name; CSV
+- `images`: PNG, JPEG and multipart bodies
+- `encodings`: gzip
+- `json`: JSON bodies (package)
+- `columnar`: Arrow streams and Parquet files (package)
+
+`endpoints`, `answers` and `wsgi` import from here; `codecs` imports the readers, and no reader imports
+`codecs`. The package knows `detector` and `service.http`, but no verb, no endpoint and no server.
+"""
 
 import dataclasses
 import functools
@@ -26,15 +38,15 @@ JPEG = "image/jpeg"
 MULTIPART = "multipart/form-data"
 IMAGES = (PNG, JPEG, MULTIPART)
 
-# Looked for, not imported: it is needed where such a body comes, which may be never.
+# Only searched for: importing pyarrow takes time and memory, and many services never need it.
 HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None
 
 INSTANCES = "instances"
 TIMESTAMPS = "timestamps"
-TIMESTAMP = "timestamp"  # the column, of which each step has one
+TIMESTAMP = "timestamp"  # name of the column in tables and answers
 
 _Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
-# The options of verbs, the same in a query and in a JSON body: type, and the words for it.
+# Options of verbs, in a query or in a JSON body: the type of each, and its description in errors.
 OPTIONS: Mapping[str, tuple[Any, str]] = {
     "alpha": (_Rate, "a number between 0 and 1"),
     "fdr": (_Rate, "a number between 0 and 1"),
@@ -48,21 +60,22 @@ Timestamp = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | floa
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What one instance of a body must be.
+    """What a body must hold for one model and verb.
 
     Attributes
     ----------
     shape : tuple of int
+        Shape of one instance.
     feature_names : tuple of str, or None
-        Names by which a row, or a step of a sequence, may be an object.
+        Member names of a row, or of a step of a sequence, that comes as an object.
     value_range : tuple of float, or None
-        Raw values of black and white; None where images are not read.
+        Raw values of black and white; None if images are not accepted.
     series : bool
         Whether the instances may be the steps of a series instead of windows of `shape`.
     timestamps : bool
-        Whether a series may come with time stamps.
+        Whether a series may have time stamps.
     rows : bool
-        Whether an instance is a row of a table, which another model may take with words and gaps in it.
+        Whether an instance is a row of a table; errors then hint at options for text and missing values.
     cells : bool
         Whether a row may hold text, booleans and null beside numbers.
     texts : frozenset of str
@@ -80,7 +93,7 @@ class Expected:
 
     @classmethod
     def samples(cls, manifest: Manifest, *, timestamps: bool = False) -> "Expected":
-        """Samples of a model; `timestamps` where its answer has a place for them."""
+        """Describe samples of a model; `timestamps` if its answer can return them."""
         series = manifest.kind == "sequence"
         return cls(
             manifest.sample_shape,
@@ -95,31 +108,31 @@ class Expected:
 
     @classmethod
     def latent(cls, shape: tuple[int, ...]) -> "Expected":
-        """Latent vectors."""
+        """Describe latent vectors."""
         return cls(shape)
 
     def columns(self) -> Sequence[str] | None:
-        """Names of a table's columns, in order; None where instances are neither rows nor steps."""
+        """Return the columns of a table, in order; None if instances are neither rows nor steps."""
         if len(self.shape) > 1 and not self.series:
             return None
         return column_names(self.feature_names, self.shape)
 
     def media_types(self) -> tuple[str, ...]:
-        """Forms of body that are read, the first the one to recommend."""
+        """Return the media types that are accepted, the recommended one first."""
         tables = () if self.columns() is None else table_forms()
         images = () if self.value_range is None else IMAGES
         return (JSON, NPY, RAW, *tables, *images)
 
 
 def table_forms() -> tuple[str, ...]:
-    """Forms of tables, for bodies and answers: those that this process can read and write."""
+    """Return the media types of tables that this process can read and write."""
     return tuple(form for form in (CSV, ARROW, PARQUET) if not lacks_pyarrow(form))
 
 
 def may_inflate(headers: Mapping[str, str]) -> bool:
-    """Whether a body may become far more than its bytes; headers by name in lower case.
+    """Tell whether a body may need far more memory than its bytes; header names are in lower case.
 
-    An image of 60 KB may hold texts of 50 MB, which are inflated before a pixel is.
+    An image of 60 KB may hold texts of 50 MB, which are inflated before the pixels.
     """
     return "content-encoding" in headers or headers.get("content-type", "").lower().startswith(
         (ARROW, PARQUET, *IMAGES)
@@ -127,12 +140,12 @@ def may_inflate(headers: Mapping[str, str]) -> bool:
 
 
 def lacks_pyarrow(media_type: str) -> bool:
-    """Whether it is read and written by pyarrow, which is not installed."""
+    """Tell whether a media type needs pyarrow and pyarrow is not installed."""
     return media_type in (ARROW, PARQUET) and not HAS_PYARROW
 
 
 def column_names(feature_names: Sequence[str] | None, shape: Sequence[int]) -> Sequence[str]:
-    """Names of a table's columns: of the features, or where they have none their positions."""
+    """Return the names of the features, or their positions as text if they have no names."""
     return feature_names or _positions(shape[-1])
 
 
@@ -143,14 +156,14 @@ def _positions(n_columns: int) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The most that one body may hold.
+    """Upper limits for one body.
 
     Attributes
     ----------
     max_rows : int
         Samples, or steps of a series.
     max_bytes : int
-        Of the pixels of its images, one byte a value; of what it inflates to.
+        Size after decompression, and size of the pixels of its images, one byte a value.
     """
 
     max_rows: int
@@ -159,18 +172,18 @@ class Limits:
 
 @dataclasses.dataclass(slots=True)
 class Decoded:
-    """A body's content.
+    """The content of a body.
 
     Attributes
     ----------
-    samples : ndarray of any real dtype, or of dtype object where rows may hold more than numbers
-        Not yet held against the model's shape.
+    samples : ndarray of any real dtype, or of dtype object if rows may hold more than numbers
+        The shape is not checked yet.
     options : mapping
-        Members beside `instances` and `timestamps`.
+        Options given in the body.
     point : callable or None
-        Index within the samples to a JSON pointer into the body; None where the body is not JSON.
+        Converts an index within the samples to a JSON pointer; None if the body is not JSON.
     timestamps : list of str, int or float, or None
-        Of the steps of a series, in order.
+        One for each step of a series, in order.
     """
 
     samples: np.ndarray
@@ -185,12 +198,12 @@ def misplaced(sentence: str, **place: str | int) -> Problem:
 
 
 def check_rows(rows: int, limits: Limits) -> None:
-    """Refuse a body with more samples, or steps of a series, than may be.
+    """Refuse a body with too many samples, or too many steps of a series.
 
     Raises
     ------
     Problem
-        With both numbers.
+        If there are more rows than `limits.max_rows`.
     """
     if rows > limits.max_rows:
-        raise Problem("too-many-rows", f"a body may hold {limits.max_rows} samples, got {rows}")
+        raise Problem("too-many-rows", f"a body may hold at most {limits.max_rows} samples, got {rows}")

@@ -1,4 +1,4 @@
-"""Arrays as bytes: `.npy` files, and raw tensors whose media type says what they are."""
+"""Arrays as bytes: `.npy` files, and raw tensors described by their media type."""
 
 import ast
 import functools
@@ -14,21 +14,21 @@ from service.http.problems import Problem
 
 # --- .npy ---------------------------------------------------------------------------------------------------
 
-# Read by hand: np.load allocates by the declared shape, and leaks SyntaxError and TokenError.
+# Not np.load: it allocates memory for the declared shape, and raises SyntaxError and TokenError.
 _MAGIC = b"\x93NUMPY"
-_HEADER_BYTES = 1024  # parsing a header takes time that grows with it; NumPy writes 118 bytes
+_HEADER_BYTES = 1024  # limits the time to parse it; NumPy writes 118 bytes
 _DTYPES = ("<f4", "<f8", "<f2", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8")
 _HEADER_MEMBERS = {"descr", "fortran_order", "shape"}
 _MAX_AXES = 5
 
 
 def decode_npy(content: bytes, limits: Limits) -> np.ndarray:
-    """The array of a `.npy` body: format 1 or 2, little-endian real numbers, C order, exact size.
+    """Return the array of a `.npy` body: format 1 or 2, little-endian real numbers, C order, exact size.
 
     Raises
     ------
     Problem
-        Saying what it must be and what it is.
+        If the body is not such a file, or has too many rows.
     """
     header, start = _npy_header(content)
     descr, shape = header["descr"], header["shape"]
@@ -48,7 +48,7 @@ def decode_npy(content: bytes, limits: Limits) -> np.ndarray:
 
 
 def _npy_header(content: bytes) -> tuple[Mapping[str, Any], int]:
-    """The header's members and where the data begin."""
+    """Return the members of the header and the offset of the data."""
     if content[:6] != _MAGIC or content[6:8] not in (b"\1\0", b"\2\0"):
         raise Problem("malformed-body", "the body is not a .npy file of format 1 or 2")
     length_form = struct.Struct("<H" if content[6] == 1 else "<I")
@@ -65,7 +65,7 @@ def _npy_header(content: bytes) -> tuple[Mapping[str, Any], int]:
 
 @functools.lru_cache(maxsize=256)
 def _parse_npy_header(text: bytes) -> Mapping[str, Any]:
-    """The members; kept, since those of many requests are the same and parsing takes longer than a row."""
+    """Return the members of the header; cached, since parsing takes longer than a row."""
     try:
         header = ast.literal_eval(text.decode("latin-1").strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
@@ -79,25 +79,25 @@ def _parse_npy_header(text: bytes) -> Mapping[str, Any]:
 
 RAW_DTYPES = {np.dtype(descr).name: np.dtype(descr) for descr in _DTYPES}
 _SHAPE, _DTYPE = "shape", "dtype"
-_MAX_DIGITS = 12  # of a size in a shape
+_MAX_DIGITS = 12  # for one size of a shape
 
 
 def decode_raw(content: bytes, content_type: str, expected: Expected, limits: Limits) -> np.ndarray:
-    """A little-endian tensor in C order; `application/octet-stream; dtype=float32; shape=2x784`.
+    """Return a little-endian tensor in C order; `application/octet-stream; dtype=float32; shape=2x784`.
 
     Parameters
     ----------
     content : bytes
     content_type : str
-        With the parameters `dtype`, float32 where not given, and `shape`, sizes joined by x. Without a shape
-        the body is as many samples of the model's shape as there are bytes for, of a sequence model windows.
+        With the parameters `dtype`, by default float32, and `shape`, sizes joined by x. Without a shape the
+        body holds samples of the model's shape, windows for a sequence model.
     expected : Expected
     limits : Limits
 
     Raises
     ------
     Problem
-        If a parameter is none of these, or has another number of bytes.
+        If a parameter is unknown or invalid, or the number of bytes does not match.
     """
     dtype, shape = _read_type(content_type)
     if shape is None:
@@ -123,21 +123,21 @@ def decode_raw(content: bytes, content_type: str, expected: Expected, limits: Li
 
 @functools.lru_cache(maxsize=256)
 def _read_type(content_type: str) -> tuple[np.dtype, tuple[int, ...] | None]:
-    """The dtype and, where there is one, the shape that a media type says."""
+    """Return the dtype and the shape that a media type names, None for a shape that it does not name."""
     parameters = _parameters(content_type)
     dtype = RAW_DTYPES.get(parameters.get(_DTYPE, "float32"))
     if dtype is None:
-        raise _unread(f"must have a dtype out of {', '.join(RAW_DTYPES)}, got {parameters[_DTYPE][:80]!r}")
+        raise _unread(f"must have one of the dtypes {', '.join(RAW_DTYPES)}, got {parameters[_DTYPE][:80]!r}")
     return dtype, _parse_shape(parameters[_SHAPE]) if _SHAPE in parameters else None
 
 
 def _parameters(content_type: str) -> dict[str, str]:
-    """Those of a raw tensor; Werkzeug leaves out without a word what it cannot parse."""
+    """Return the parameters of a raw tensor; Werkzeug would silently drop invalid ones."""
     found: dict[str, str] = {}
     for parameter in filter(str.strip, content_type.split(";")[1:]):
         name, _, value = (part.strip() for part in parameter.partition("="))
         if name.lower() not in {_DTYPE, _SHAPE} - found.keys():
-            raise _unread(f"has the parameters {_DTYPE} and {_SHAPE}, each once, got {name[:80]!r}")
+            raise _unread(f"can have the parameters {_DTYPE} and {_SHAPE}, each once, got {name[:80]!r}")
         found[name.lower()] = value.strip('"')
     return found
 
@@ -155,7 +155,7 @@ def _unread(words: str) -> Problem:
 
 
 def raw_type(array: np.ndarray) -> str:
-    """The media type of an array's bytes, with the parameters that `decode_raw` reads."""
+    """Return the media type of the bytes of an array, with the parameters that `decode_raw` reads."""
     return (
         f"application/octet-stream; {_DTYPE}={array.dtype.name}; {_SHAPE}={'x'.join(map(str, array.shape))}"
     )

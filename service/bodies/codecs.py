@@ -1,4 +1,4 @@
-"""Media types: which reads a request body, which form an answer has; and the options of a query."""
+"""Choose the reader of a request body and the media type of an answer; read the options of a query."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ from service.http.problems import Problem
 
 @dataclasses.dataclass(frozen=True)
 class BodyFormat:
-    """What a head says of its body, and what the body may be; `parameters` are those of the content type."""
+    """The content type of a body with its parameters, and what the body may hold."""
 
     content_type: str
     parameters: Mapping[str, str]
@@ -67,7 +67,7 @@ def _parquet(content: Body, form: BodyFormat) -> Decoded:
     return decode_parquet(content, form.expected, form.limits)
 
 
-# Every form of body and what reads it; `Expected.media_types` says which of them a model takes.
+# Every media type and its reader; `Expected.media_types` lists those that a model accepts.
 DECODERS: Mapping[str, Callable[[Body, BodyFormat], Decoded]] = {
     JSON: lambda content, form: decode_json(content, form.expected, form.limits, form.options),
     NPY: lambda content, form: Decoded(decode_npy(content, form.limits)),
@@ -84,22 +84,22 @@ DECODERS: Mapping[str, Callable[[Body, BodyFormat], Decoded]] = {
 def decoder(
     content_type: str, expected: Expected, limits: Limits, *, options: tuple[str, ...]
 ) -> Callable[[Body], Decoded]:
-    """What reads the request bodies of a content type.
+    """Return the function that reads request bodies of a content type.
 
     Parameters
     ----------
     content_type : str
-        The header's value.
+        Value of the header.
     expected : Expected
     limits : Limits
     options : tuple of str
-        Names of the options that a JSON body may hold, out of `OPTIONS`.
+        Names of the options, from `OPTIONS`, that a JSON body may hold.
 
     Raises
     ------
     Problem
-        If it is not read here. What is returned raises one saying what the body must be, what it is, and
-        where; and InputError if an image does not fit the model.
+        If the content type is not accepted. The returned function raises one if the body is invalid, with
+        the place of the fault, and InputError if an image does not fit the model.
     """
     media_type, parameters = parse_options_header(content_type)
     media_type = media_type.lower()
@@ -116,13 +116,13 @@ def decoder(
 
 
 def media_type_of(headers: Mapping[str, str]) -> str:
-    """The media type of a body, by its head."""
+    """Return the media type of a body from the headers."""
     return parse_options_header(headers.get("content-type", ""))[0].lower()
 
 
 def _unread(media_type: str, expected: Expected) -> Problem:
-    hint = "; that one needs the extra arrow, which is not installed here"
-    forms = (*expected.media_types(), NDJSON)  # lines are read before there is a body to decode
+    hint = "; it needs the extra arrow, which is not installed here"
+    forms = (*expected.media_types(), NDJSON)  # lines are read without a decoder
     return Problem(
         "unsupported-media-type",
         f"the Content-Type must be one of {', '.join(forms)} here, "
@@ -134,26 +134,26 @@ def _unread(media_type: str, expected: Expected) -> Problem:
 
 
 def decode_query(query: Mapping[str, Sequence[str]], *, options: tuple[str, ...]) -> dict[str, Any]:
-    """The options of a query string.
+    """Return the options of a query string.
 
     Parameters
     ----------
     query : mapping of str to list of str
-        Every value of every parameter.
+        All values of each parameter.
     options : tuple of str
-        Names of those that are known here, out of `OPTIONS`.
+        Names of the options, from `OPTIONS`, that are accepted.
 
     Raises
     ------
     Problem
-        If a parameter is unknown, given twice, or not of its type.
+        If a parameter is unknown, given twice, or of another type.
     """
     return {name: _read_option(name, values, options) for name, values in query.items()}
 
 
 def _read_option(name: str, values: Sequence[str], known: Collection[str]) -> Any:
     if name not in known:
-        words = f"only {', '.join(known)} are known" if known else "none is known here"
+        words = f"only {', '.join(known)} are known" if known else "no option is accepted here"
         raise bad_option(name, f"the option {name[:80]!r} is unknown, {words}")
     if len(values) != 1:
         raise bad_option(name, f"the option {name} must be given once, got {len(values)} values")
@@ -172,12 +172,12 @@ def _number_or_text(text: str) -> float | int | str:
 
 
 def merge_options(query: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the query and of the body together.
+    """Merge the options of the query and of the body.
 
     Raises
     ------
     Problem
-        If one stands in both.
+        If an option is in both.
     """
     if not body:
         return dict(query)
@@ -187,7 +187,7 @@ def merge_options(query: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str
 
 
 def bad_option(name: str, sentence: str) -> Problem:
-    """The problem of one option."""
+    """Return the problem of one option."""
     return Problem("invalid-option", sentence, [{"detail": sentence, "parameter": name[:80]}])
 
 
@@ -196,12 +196,12 @@ def bad_option(name: str, sentence: str) -> Problem:
 
 @functools.lru_cache(maxsize=256)
 def negotiate(accept: str, offers: tuple[str, ...]) -> str:
-    """The offered media type that an Accept header likes best; the first one where it has no preference.
+    """Return the offered media type that an Accept header prefers, by default the first one.
 
     Raises
     ------
     Problem
-        If it accepts none of them.
+        If the header accepts none of them.
 
     References
     ----------
@@ -221,11 +221,11 @@ def negotiate(accept: str, offers: tuple[str, ...]) -> str:
     if quality(best) <= 0:
         raise Problem(
             "not-acceptable",
-            f"this answer comes as {', '.join(offers)}, the Accept header is {accept[:200]!r}",
+            f"the response can be one of {', '.join(offers)}, the Accept header is {accept[:200]!r}",
         )
     return best
 
 
 def to_json(document: Any) -> bytes:
-    """JSON, arrays included; float32 values with as many digits as a float32 has."""
+    """Return a document with arrays as JSON; float32 values have the digits of a float32."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,4 +1,4 @@
-"""`Content-Encoding` of request bodies: gzip with a bound on what it inflates to."""
+"""`Content-Encoding` of request bodies: gzip with a limit on the inflated size."""
 
 import zlib
 
@@ -6,29 +6,29 @@ from service.http.problems import Problem
 
 IDENTITY = "identity"
 GZIP = "gzip"
-# Of bgzip, whose members hold 64 KB, twice as many fit into 64 MiB; tiny ones would cost time, not memory.
+# Limits the time for tiny members. bgzip writes members of 64 KB, so 640 MB fit.
 MAX_MEMBERS = 10_000
-_PIECE_BYTES = 2**16  # what is handed to zlib at a time; it copies what a member leaves over
-_GZIP_WINDOW = 31  # zlib's word for a gzip header, the largest window and a checked trailer
+_PIECE_BYTES = 2**16  # bytes given to zlib at a time, which copies those that a member leaves over
+_GZIP_WINDOW = 31  # zlib's code for a gzip header, the largest window and a checked trailer
 
 
 def inflate(content: bytes, encoding: str, max_bytes: int) -> bytes:
-    """A body without its content encoding.
+    """Remove the content encoding of a body.
 
     Parameters
     ----------
     content : bytes
-        As it came.
+        The body as received.
     encoding : str
-        The header's value; empty where there is none.
+        Value of the header; empty if there is none.
     max_bytes : int
-        The most that it may inflate to.
+        Limit of the inflated size.
 
     Raises
     ------
     Problem
-        If the encoding is another one, the body is broken or cut off, something stands behind it, or it is
-        larger than it may be; no more than one byte beyond `max_bytes` is ever inflated.
+        If the encoding is not gzip, the body is invalid, cut off or followed by other bytes, or its inflated
+        size exceeds the limit; at most `max_bytes` + 1 bytes are ever inflated.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", IDENTITY):
@@ -46,17 +46,17 @@ def inflate(content: bytes, encoding: str, max_bytes: int) -> bytes:
 
 
 def check_identity(encoding: str) -> None:
-    """Refuse any encoding of a body that is answered while it comes."""
+    """Refuse any encoding of a body that is answered line by line as it arrives."""
     if encoding.strip().lower() not in ("", IDENTITY):
         raise Problem(
             "unsupported-media-type",
-            f"lines come without a Content-Encoding, got {encoding[:80]!r}",
+            f"lines must have no Content-Encoding, got {encoding[:80]!r}",
             headers={"Accept-Encoding": IDENTITY},
         )
 
 
 def _inflate_members(content: bytes, max_bytes: int) -> bytes:
-    """The members of a gzip body, one behind the other as RFC 1952 has them."""
+    """Inflate the consecutive members of a gzip body (RFC 1952)."""
     rest, pieces, room = memoryview(content), [], max_bytes
     for _ in range(MAX_MEMBERS):
         member = zlib.decompressobj(_GZIP_WINDOW)
@@ -67,8 +67,11 @@ def _inflate_members(content: bytes, max_bytes: int) -> bytes:
             pieces.append(member.decompress(fed, room + 1))
             room -= len(pieces[-1])
             if room < 0:
-                raise Problem("body-too-large", f"a body may have {max_bytes} bytes, got more from gzip")
+                raise Problem(
+                    "body-too-large",
+                    f"a body may have at most {max_bytes} bytes, got more after inflating it",
+                )
             rest = rest[len(fed) - len(member.unused_data) :]
         if not rest:
             return b"".join(pieces)
-    raise Problem("malformed-body", f"a gzip body may have {MAX_MEMBERS} members")
+    raise Problem("malformed-body", f"a gzip body may have at most {MAX_MEMBERS} members")

@@ -1,4 +1,4 @@
-"""Images as samples: one in a body, or the files of a multipart one."""
+"""Images as samples: a single image, or the files of a multipart body."""
 
 import math
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from service.http.problems import Problem
 
 
 def decode_images(images: Sequence[bytes], expected: Expected, limits: Limits) -> np.ndarray:
-    """One sample for each image, in order.
+    """Return one sample for each image, in order; float32.
 
     Raises
     ------
     Problem
-        If there are too many, or naming the first one that does not fit the model.
+        If there are too many images, or naming the first one that does not fit the model.
     """
     check_rows(len(images), limits)
     pixel_bytes = len(images) * math.prod(expected.shape)
     if pixel_bytes > limits.max_bytes:
         raise Problem(
             "body-too-large",
-            f"the images of a body may have {limits.max_bytes} bytes of pixels, got {pixel_bytes}",
+            f"the images of a body may have at most {limits.max_bytes} bytes of pixels, got {pixel_bytes}",
         )
     samples = np.empty((len(images), *expected.shape), dtype=np.float32)
     for row, image in enumerate(images):
@@ -37,12 +37,13 @@ def decode_images(images: Sequence[bytes], expected: Expected, limits: Limits) -
 
 
 def split_parts(content: bytes, boundary: str, limits: Limits) -> list[bytes]:
-    """The files of a multipart body, in order, kept in memory.
+    """Return the files of a multipart body, in order.
 
     Raises
     ------
     Problem
-        If it has no boundary or cannot be parsed, or holds no file, too many, or something that is none.
+        If there is no boundary, the body cannot be parsed, a part is not a file, or there are no files or too
+        many.
     """
     if not boundary:
         raise Problem(
@@ -68,5 +69,5 @@ def split_parts(content: bytes, boundary: str, limits: Limits) -> list[bytes]:
     except ValueError as error:
         raise Problem("malformed-body", f"the multipart body cannot be parsed: {error}") from error
     if not files:
-        raise Problem("malformed-body", "the multipart body holds no file")
+        raise Problem("malformed-body", "the multipart body must hold at least one file, got none")
     return [bytes(file) for file in files]

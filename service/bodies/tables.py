@@ -173,7 +173,7 @@ def _lines(text: str, max_commas: int) -> Iterator[str]:
 
 def _header_hint(header: Sequence[str]) -> str:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        return "; commas must part the columns"
+        return "; columns must be separated by commas"
     is_data = all(_number(name) is not None for name in header)
     return "; the first line must name the columns" if is_data else ""
 

@@ -1,8 +1,11 @@
-"""The Open Inference Protocol V2 over HTTP, pure: a request's body to samples, tensors to an answer's body.
+"""Read requests and write answers of the Open Inference Protocol V2, without knowing HTTP.
 
-The tensors are those of `model.onnx` and what the service makes of the score, so that a client may talk to
-Triton with the same folder, or to the service. References: the protocol's `inference_rest.md`, and Triton's
-binary tensor data extension.
+The tensors are those of `model.onnx` and the values that the service derives from the score, so a client can
+use the service or Triton with the same folder.
+
+References
+----------
+`inference_rest.md` of the protocol, and Triton's binary tensor data extension.
 """
 
 import contextlib
@@ -35,19 +38,19 @@ PLATFORM = "onnx_onnxv1"
 EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics", "parameters")
 
 RATIO, P_VALUE, IS_ANOMALY, SELECTED = "ratio", "p_value", "is_anomaly", "selected"
-# Names of the options that may stand among a request's parameters.
+# Parameters of a request that are options here.
 PARAMETERS = ("alpha", "fdr")
-# Those of Triton, and the codec of MLServer's clients: they speak of things that change no value here.
+# Parameters of Triton and of MLServer's clients that affect no value here.
 _RESERVED = {"sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "headers"}
 _RESERVED |= {"binary_data_output", "content_type"}
 _RESERVED_PREFIX = "triton_"
-# What would change the meaning of a tensor, and is not there.
+# Parameters that would change the meaning of a tensor and are not supported.
 _REFUSED = ("shared_memory_region", "shared_memory_byte_size", "shared_memory_offset", "classification")
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """One output that is asked for; `binary` where its data shall follow the JSON."""
+    """One requested output; `binary` if its data must follow the JSON."""
 
     name: str
     binary: bool
@@ -55,16 +58,16 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class InferBody:
-    """What a request holds.
+    """Content of a request.
 
     Attributes
     ----------
     id : str or None
-        Given back where it was given.
+        Returned with the answer.
     decoded : Decoded
-        The samples and the options among the parameters.
+        The samples, and the options from the parameters.
     outputs : tuple of Output
-        In the order of the answer.
+        The requested outputs in the order of the answer.
     """
 
     id: str | None
@@ -73,7 +76,7 @@ class InferBody:
 
 
 def output_tensors(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Datatype and shape, the batch left out, of every output of a model, by name."""
+    """Return datatype and shape without the batch axis of every output of a model, by name."""
     shape = manifest.sample_shape
     outputs: dict[str, tuple[str, tuple[int, ...]]] = {
         SCORE: ("FP32", ()),
@@ -89,7 +92,7 @@ def output_tensors(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]
 
 
 def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any]:
-    """The metadata of a model: its versions that serve, and its tensors, the batch as -1."""
+    """Return the metadata of a model: the versions that serve, and the tensors with -1 for the batch axis."""
     outputs = output_tensors(manifest)
     return {
         "name": manifest.name,
@@ -136,15 +139,15 @@ def decode(content: Body, header_length: str | None, manifest: Manifest, limits:
     ----------
     content : bytes or bytearray
     header_length : str or None
-        Of the header `Inference-Header-Content-Length`: how much of the body is JSON. 0 means none at all,
-        only the FP32 values of samples.
+        Value of the header `Inference-Header-Content-Length`: how many bytes of the body are JSON. 0 means
+        that the body holds only the FP32 values of samples.
     manifest : Manifest
     limits : Limits
 
     Raises
     ------
     Problem
-        Saying what the body must be, what it is, and where.
+        If the body is invalid, with the place of the fault.
     """
     if not content:
         raise Problem("malformed-body", "the body is empty")
@@ -161,7 +164,7 @@ def decode(content: Body, header_length: str | None, manifest: Manifest, limits:
 
 
 def may_hold_images(content: Body, header_length: str | None) -> bool:
-    """Whether the datatype of images may stand in the JSON, perhaps escaped; arguments as of `decode`."""
+    """Tell whether the JSON may name the datatype of images; arguments as for `decode`."""
     with contextlib.suppress(Problem):
         n_json = _json_bytes(header_length, len(content))
         return any(content.find(word, 0, n_json) >= 0 for word in (tensors.BYTES.encode(), b"\\"))
@@ -181,7 +184,7 @@ def _json_bytes(header_length: str | None, n_bytes: int) -> int:
 
 
 def _decode_raw(content: Body, manifest: Manifest, limits: Limits) -> InferBody:
-    """A body without JSON: FP32 samples, answered with every output as binary data."""
+    """Read a body without JSON: FP32 samples, answered with every output as binary data."""
     shape = manifest.sample_shape
     row_bytes = 4 * int(np.prod(shape))
     rows, rest = divmod(len(content), row_bytes)
@@ -195,19 +198,19 @@ def _decode_raw(content: Body, manifest: Manifest, limits: Limits) -> InferBody:
     return InferBody(None, Decoded(samples), tuple(Output(name, True) for name in output_tensors(manifest)))
 
 
-# Of a long body the numbers of the input are cut out, between what is short before and after them.
+# The numbers of a long body are cut out; the text before and after them is short.
 _DATA = re.compile(BLANKS.join([rb'"data"', b":", rb"\["]))
 _MOST_AROUND = 64 * 2**10
 _HOLE = b'["cut out"]'
 
 
 def _read_json(content: memoryview) -> _InferJson:
-    """The JSON of a request; of a long one without its numbers, which are put back unread.
+    """Read the JSON of a request; the numbers of a long one are not read yet.
 
-    A reader of it all would hold the interpreter for long. The numbers are cut out from the bracket after
-    `"data":` to the last bracket before the next quote or brace, and a hole is put there that occurs nowhere
-    else. If what is left is a request, and the hole is its input's data, then any value might stand there; so
-    it is the whole request if what was cut out is one, which whoever reads it as numbers will see.
+    Reading all of it would block other threads for long. The numbers are cut out, from the bracket after
+    `"data":` to the last bracket before the next quote or brace, and replaced by a text that occurs nowhere
+    else. If the rest is a valid request whose input has this text as its data, any other JSON value could be
+    there, too. So the whole request is valid if the numbers are a JSON array, which reading them will check.
     """
     cut = _cut(content) if len(content) > SLICE_BYTES else None
     if cut is not None:
@@ -221,7 +224,7 @@ def _read_json(content: memoryview) -> _InferJson:
 
 
 def _cut(content: memoryview) -> tuple[bytes, memoryview, bytes] | None:
-    """What stands before the numbers, they, and what stands after them; None where they are not found."""
+    """Return the text before the numbers, the numbers and the text after them; None if they are not found."""
     opening = _DATA.search(content, 0, _MOST_AROUND)
     if opening is None:
         return None
@@ -241,7 +244,7 @@ def _decode_json(content: memoryview | bytes) -> _InferJson:
 
 
 def _count_members(body: _InferJson) -> int:
-    """How many members a body has, as far as they are known here."""
+    """Count the known members of a body."""
     count = 1 + (body.outputs is not None) + (body.id is not None) + _count_parameters(body.parameters)
     for given in body.inputs:
         count += 3 + (given.data is not _NO_DATA) + _count_parameters(given.parameters)
@@ -255,7 +258,7 @@ def _count_parameters(parameters: _Parameters) -> int:
 
 
 def _options(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The options among the parameters of a request."""
+    """Return the options from the parameters of a request."""
     options = {}
     for name, value in parameters.items():
         if name in PARAMETERS:
@@ -280,7 +283,7 @@ def _bad_parameter(name: str, sentence: str) -> Problem:
 
 
 def _outputs(body: _InferJson, manifest: Manifest, options: Mapping[str, Any]) -> tuple[Output, ...]:
-    """The outputs asked for, all of the model where none is named; `selected` comes with the option `fdr`."""
+    """Return the requested outputs, by default all of the model; the option `fdr` adds `selected`."""
     known = [*output_tensors(manifest), *([SELECTED] if "fdr" in options else [])]
     binary = _flag(body.parameters, "binary_data_output", "/parameters", default=False)
     if not body.outputs:
@@ -311,14 +314,14 @@ def _flag(parameters: _Parameters, name: str, place: str, *, default: bool) -> b
 
 
 def _refuse(parameters: _Parameters, place: str) -> None:
-    """Parameters that would change the meaning of a tensor: to pass over them would answer something else."""
+    """Refuse parameters that would change the meaning of a tensor."""
     for name in _REFUSED:
         if name in (parameters or {}):
-            raise misplaced(f"{place}/{name}", "is not served here")
+            raise misplaced(f"{place}/{name}", "is not supported here")
 
 
 def _check_inputs(inputs: Sequence[_Input]) -> Sequence[_Input]:
-    """The one input."""
+    """Return the single input."""
     for position, given in enumerate(inputs):
         if given.name != INPUT:
             raise misplaced(f"/inputs/{position}/name", f"must be {INPUT}, got {given.name[:80]!r}")
@@ -331,7 +334,7 @@ def _check_inputs(inputs: Sequence[_Input]) -> Sequence[_Input]:
 def _samples(
     given: _Input, data: memoryview | None, manifest: Manifest, limits: Limits
 ) -> tuple[np.ndarray, Any]:
-    """The samples, and how a place within them is a place within the body."""
+    """Return the samples, and the function that makes pointers to their values."""
     place, shape = "/inputs/0", tuple(given.shape)
     images = given.datatype == tensors.BYTES and manifest.kind == "image"
     if not images and given.datatype not in tensors.NUMBERS:
@@ -356,7 +359,7 @@ def _samples(
 
 
 def _check_shape(shape: tuple[int, ...], manifest: Manifest, images: bool) -> None:
-    """Before a byte is allocated by it."""
+    """Check the shape before memory is allocated for it."""
     fits = shape[1:] in ((), (1,)) if images else shape[1:] == manifest.sample_shape
     if not shape or shape[0] < 0 or not fits:
         wanted = "[n] for images" if images else f"[n, {', '.join(map(str, manifest.sample_shape))}]"
@@ -364,12 +367,14 @@ def _check_shape(shape: tuple[int, ...], manifest: Manifest, images: bool) -> No
 
 
 def _binary_data(given: _Input, data: memoryview | None) -> memoryview | None:
-    """The bytes behind the JSON that belong to the input, which are all of them; None where it has `data`."""
+    """Return the bytes after the JSON, all of which belong to the input; None if the input has `data`."""
     place, has_data = "/inputs/0/parameters/binary_data_size", memoryview(given.data) != b"null"
     size = (given.parameters or {}).get("binary_data_size")
     if size is None:
         if data:
-            raise Problem("malformed-body", f"{len(data)} bytes follow the JSON, and no input has its size")
+            raise Problem(
+                "malformed-body", f"{len(data)} bytes follow the JSON, but no input has binary_data_size"
+            )
         if not has_data:
             raise misplaced("/inputs/0", "must have the member data, or the parameter binary_data_size")
         return None
@@ -387,7 +392,7 @@ def _images(images: Sequence[bytes], manifest: Manifest, limits: Limits) -> np.n
 
 
 def _point(pointer: str, shape: tuple[int, ...], nested: bool, index: tuple[int, ...]) -> str:
-    """The JSON pointer of one value."""
+    """Return the JSON pointer of one value."""
     steps = index if nested else (int(np.ravel_multi_index(index, shape)),)
     return "/".join((pointer, *map(str, steps)))
 
@@ -396,14 +401,14 @@ def _point(pointer: str, shape: tuple[int, ...], nested: bool, index: tuple[int,
 
 
 def graph_outputs(body: InferBody) -> tuple[str, ...]:
-    """Those outputs of the graph that a request needs beside the score."""
+    """Return the outputs of the graph that a request needs in addition to the score."""
     return tuple(
         output.name for output in body.outputs if output.name in (RECONSTRUCTION, FEATURE_ERROR, LATENT)
     )
 
 
 def encode(manifest: Manifest, body: InferBody, result: Inference) -> tuple[bytes, dict[str, str], str]:
-    """The answer to a request: body, headers beside those of every answer, and media type."""
+    """Return the body, the extra headers and the media type of an answer."""
     arrays = {
         RATIO: result.ratio,
         P_VALUE: result.p_value,

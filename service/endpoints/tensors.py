@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: data as JSON or as bytes to arrays, and back."""
+"""Tensors of the Open Inference Protocol: convert data, as JSON or as bytes, to arrays and back."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ from service.bodies.json.strict import reworded
 from service.http.problems import Problem
 
 BYTES = "BYTES"
-# Little-endian, as the binary extension lays them out. Booleans are no numbers, here as in `instances`.
+# Little-endian, as in the binary extension. Booleans are not numbers, as in `instances`.
 NUMBERS = {
     "FP16": "<f2",
     "FP32": "<f4",
@@ -40,27 +40,27 @@ Text = bytes | msgspec.Raw | memoryview
 
 
 def datatype_of(array: np.ndarray) -> str:
-    """The protocol's name for an array's dtype: a number or a boolean."""
+    """Return the protocol's name for the dtype of an array of numbers or booleans."""
     if array.dtype.kind == "b":
         return "BOOL"
     return next(name for name, form in NUMBERS.items() if np.dtype(form) == array.dtype)
 
 
 def to_bytes(array: np.ndarray) -> memoryview:
-    """The bytes of an array of numbers or booleans, row by row, little-endian; no copy where they are so."""
+    """Return the bytes of an array of numbers or booleans, little-endian and in C order; copied if needed."""
     return memoryview(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1)).cast("B")
 
 
-# --- data beside the JSON -----------------------------------------------------------------------------------
+# --- data after the JSON ------------------------------------------------------------------------------------
 
 
 def numbers_from_bytes(content: memoryview, datatype: str, shape: Sequence[int], pointer: str) -> np.ndarray:
-    """The array of exactly these bytes.
+    """Return the array of these bytes.
 
     Raises
     ------
     Problem
-        If shape and datatype need another number of them.
+        If shape and datatype need another number of bytes.
     """
     dtype = np.dtype(NUMBERS[datatype])
     wanted = math.prod(shape) * dtype.itemsize
@@ -72,12 +72,12 @@ def numbers_from_bytes(content: memoryview, datatype: str, shape: Sequence[int],
 
 
 def elements_from_bytes(content: memoryview, n_elements: int, pointer: str) -> list[bytes]:
-    """The elements of a `BYTES` tensor, each after its length of 4 bytes.
+    """Return the elements of a `BYTES` tensor, each of which follows its length in 4 bytes.
 
     Raises
     ------
     Problem
-        If an element is cut off, or there are more or fewer of them.
+        If an element is cut off, or the number of elements differs.
     """
     elements, start = [], 0
     while start < len(content) and len(elements) <= n_elements:
@@ -99,38 +99,38 @@ def elements_from_bytes(content: memoryview, n_elements: int, pointer: str) -> l
 def numbers_from_json(
     raw: Text, datatype: str, shape: tuple[int, ...], pointer: str, *, gaps: bool = False
 ) -> tuple[np.ndarray, bool]:
-    """The array of a `data` member, flat or nested.
+    """Return the array of a `data` member, flat or nested.
 
     Parameters
     ----------
     raw : bytes, msgspec.Raw or memoryview
-        The member's text.
+        Text of the member.
     datatype : str
         One of `NUMBERS`.
     shape : tuple of int
     pointer : str
-        Of the member.
+        JSON pointer of the member.
     gaps : bool
-        Whether null stands for a missing value.
+        Whether null is allowed, as a missing value.
 
     Returns
     -------
     array : ndarray of that shape
-        float64 for the floats, else of the datatype.
+        float64 for all floats, else of the datatype.
     nested : bool
-        Whether the data came nested.
+        Whether the data are nested.
 
     Raises
     ------
     Problem
-        Naming the first value that is not one, or the place where the data leave the shape.
+        Naming the first value of another type, or the first place that does not fit the shape.
     """
     depth = _depth(raw)
     if depth not in (1, len(shape)):
         raise misplaced(pointer, f"must be flat or nested as the shape {list(shape)}")
     is_float, nested = datatype.startswith("FP"), depth == len(shape)
     wanted = shape if nested else (math.prod(shape),)
-    if datatype in ("INT64", "UINT64"):  # float64 cannot tell all of them apart
+    if datatype in ("INT64", "UINT64"):  # float64 cannot represent all of them
         values = decode_json(raw, _nested_type(depth, int, False), pointer)
         array = _to_array(values, wanted, object, pointer)
     else:
@@ -174,7 +174,7 @@ def _to_array(values: list, wanted: tuple[int, ...], dtype: Any, pointer: str) -
 
 
 def _to_integers(array: np.ndarray, datatype: str, pointer: str) -> np.ndarray:
-    """Numbers, which JSON does not tell apart, as integers of a datatype."""
+    """Convert numbers to integers of a datatype."""
     limits = np.iinfo(NUMBERS[datatype])
     for faulty, words in (
         (
@@ -192,12 +192,12 @@ def _to_integers(array: np.ndarray, datatype: str, pointer: str) -> np.ndarray:
 
 
 def elements_from_json(raw: Text, n_elements: int, pointer: str) -> list[bytes]:
-    """The elements of a `BYTES` tensor of one axis, which JSON can only hold as text: base64.
+    """Return the elements of a `BYTES` tensor of one axis, which JSON holds as base64 text.
 
     Raises
     ------
     Problem
-        Naming the first element that is not, or how many there are.
+        Naming the first element that is not base64, or if the number of elements differs.
     """
     texts = decode_json(raw, list[str], pointer)
     _check_lengths(texts, (n_elements,), pointer)
@@ -211,14 +211,14 @@ def elements_from_json(raw: Text, n_elements: int, pointer: str) -> list[bytes]:
 
 
 def _depth(raw: Text) -> int:
-    """How many brackets open before the first value."""
+    """Count the brackets before the first value."""
     depth = 0
     for byte in memoryview(raw)[:64]:
         if byte == 0x5B:
             depth += 1
         elif byte not in _SPACE:
             break
-    return max(depth, 1)  # what is no array is said by whoever reads it as one
+    return max(depth, 1)  # reading it as an array reports a value that is none
 
 
 @functools.cache
@@ -230,7 +230,7 @@ def _nested_type(depth: int, value: type, gaps: bool) -> Any:
 
 
 def decode_json(raw: Text, form: Any, pointer: str = "") -> Any:
-    """Read the JSON at a place of the body, by default all of it, as a type of msgspec's.
+    """Read the JSON at a place of the body, by default the whole body, as a type of msgspec.
 
     Raises
     ------
@@ -248,7 +248,7 @@ def decode_json(raw: Text, form: Any, pointer: str = "") -> Any:
 
 
 def _check_lengths(values: Any, shape: Sequence[int], pointer: str) -> None:
-    """Nested lists have exactly this shape."""
+    """Check that nested lists have exactly this shape."""
     if len(values) != shape[0]:
         raise misplaced(pointer, f"must have {shape[0]} elements, got {len(values)}")
     for position, value in enumerate(values if len(shape) > 1 else ()):
@@ -256,6 +256,6 @@ def _check_lengths(values: Any, shape: Sequence[int], pointer: str) -> None:
 
 
 def misplaced(pointer: str, sentence: str) -> Problem:
-    """The problem of one place in the JSON."""
+    """Return the problem of one place in the JSON."""
     detail = f"{pointer or 'the body'}: {sentence}"
     return bodies.misplaced(detail, pointer=pointer)

@@ -34,7 +34,7 @@ TYPES: Mapping[str, ProblemType] = {
     "no-such-model": ProblemType(404, "There is no such model, version or label"),
     "no-default-model": ProblemType(404, "There is no default model"),
     "method-not-allowed": ProblemType(405, "The path does not know this method"),
-    "not-acceptable": ProblemType(406, "The answer has no form that was asked for"),
+    "not-acceptable": ProblemType(406, "None of the requested response formats is available"),
     "no-latent": ProblemType(409, "The model has no latent"),
     "no-integer-latent": ProblemType(409, "The model's latent has no 8-bit form"),
     "no-classifier": ProblemType(409, "The model has no classifier"),

@@ -1,12 +1,12 @@
-"""Gives memory that was freed back to the system, where the C library can."""
+"""Return freed memory to the system, if the C library can."""
 
 import ctypes
 
-# glibc's; other C libraries have none.
+# Only glibc has it.
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def give_back() -> None:
-    """Give back what is free between what is used, which `free` alone does not; takes milliseconds."""
+    """Return free memory between used blocks, which `free` keeps; takes milliseconds."""
     if _trim is not None:
         _trim(0)

@@ -1,4 +1,4 @@
-"""The models that serve: the store polled, versions loaded and verified, one snapshot swapped at a time."""
+"""Poll the store, load and verify versions, and swap in one snapshot of all models at a time."""
 
 import dataclasses
 import functools
@@ -28,9 +28,9 @@ class Entry:
     Attributes
     ----------
     signature : tuple
-        What the folder looked like before the attempt.
+        State of the folder before the attempt.
     detector : Detector or None
-        What serves: from this attempt, or from an earlier one when this one failed.
+        The detector that serves: from this attempt, or from an earlier one if this one failed.
     loaded_at : float or None
         Seconds since 1970.
     reason : str or None
@@ -45,23 +45,23 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """The versions and labels of one model; never changed, only replaced."""
+    """The versions and labels of one model; immutable."""
 
     name: str
     versions: Mapping[int, Entry]
     labels: Mapping[str, int]
 
     def loaded_versions(self) -> list[int]:
-        """Versions that can serve, ascending."""
+        """Return the versions that can serve, ascending."""
         return sorted(version for version, entry in self.versions.items() if entry.detector is not None)
 
     def choose(self, *, version: int | None = None, label: str | None = None) -> int:
-        """The loaded version that a request means.
+        """Return the loaded version for a request, by default that of the bare name.
 
         Raises
         ------
         StoreError
-            If it is not there, or not loaded.
+            If the version or label does not exist or is not loaded.
         """
         if version is None and label is None and self.serving_version is not None:
             return self.serving_version
@@ -69,7 +69,7 @@ class Model:
 
     @functools.cached_property
     def serving_version(self) -> int | None:
-        """The version that the bare name means; None where none serves."""
+        """The version that requests for the bare name get; None if no version serves them."""
         try:
             return choose_version(self.name, self.loaded_versions(), self.labels)
         except StoreError:
@@ -78,7 +78,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What one look into the store asks for."""
+    """The changes that a poll of the store requires."""
 
     load: tuple[Key, ...]
     keep: tuple[Key, ...]
@@ -86,7 +86,7 @@ class Plan:
 
 
 def make_plan(found: Mapping[Key, Signature], known: Mapping[Key, Signature]) -> Plan:
-    """Load what is new or has changed since the last attempt, keep what has not, unload what is gone."""
+    """Load versions that are new or changed since the last attempt, keep the others, unload removed ones."""
     keep = tuple(sorted(key for key in found if known.get(key) == found[key]))
     return Plan(
         load=tuple(sorted(found.keys() - set(keep))),
@@ -98,10 +98,10 @@ def make_plan(found: Mapping[Key, Signature], known: Mapping[Key, Signature]) ->
 def settle_labels(
     wanted: Mapping[str, int], former: Mapping[str, int], loaded: Collection[int]
 ) -> dict[str, int]:
-    """Labels as they serve: one that points at a version which is not loaded keeps its former target.
+    """Return the labels to serve: a label keeps its former target if the wanted version is not loaded.
 
-    Where that is not loaded either, the label stands as wanted and answers nothing, rather than something
-    that nobody asked for.
+    If the former target is not loaded either, the label gets the wanted version, and requests for it fail
+    rather than being answered by another version.
     """
     return {
         label: former[label] if version not in loaded and former.get(label) in loaded else version
@@ -110,18 +110,18 @@ def settle_labels(
 
 
 class ModelRegistry:
-    """The models of a store, as they serve. Reading needs no lock; one poll runs at a time.
+    """The models of a store that serve requests. Reading needs no lock; one poll runs at a time.
 
     Parameters
     ----------
     store : ModelStore
     on_load : callable
-        Called with model name and `loaded` or `failed` after every attempt to load a version.
+        Called with the model name and `loaded` or `failed` after every attempt to load a version.
 
     Attributes
     ----------
     unread : str or None
-        Why the store could not be read yet; None once it was, whatever becomes of it later.
+        Why the store could not be read so far; None once it was read, even if later polls fail.
     """
 
     def __init__(self, store: ModelStore, on_load: Callable[[str, str], None]) -> None:
@@ -131,20 +131,20 @@ class ModelRegistry:
         self._polling = threading.Lock()
         self._stopped = threading.Event()
         self._complaints: dict[str, str] = {}
-        self.unread: str | None = "nobody has looked into it"
+        self.unread: str | None = "it was not polled"
 
     @property
     def models(self) -> Mapping[str, Model]:
-        """The snapshot of this moment, by name."""
+        """The current snapshot, by name."""
         return self._models
 
     def loaded(self) -> Iterator[Entry]:
-        """Every version that can serve."""
+        """Yield every version that can serve."""
         for model in self._models.values():
             yield from (model.versions[version] for version in model.loaded_versions())
 
     def entry(self, name: str, *, version: int | None = None, label: str | None = None) -> Entry:
-        """The loaded version that a request means.
+        """Return the loaded version for a request; arguments as for `Model.choose`.
 
         Raises
         ------
@@ -155,67 +155,67 @@ class ModelRegistry:
         return model.versions[model.choose(version=version, label=label)]
 
     def model(self, name: str) -> Model:
-        """A model of the store, loaded or refused.
+        """Return a model of the store, loaded or refused.
 
         Raises
         ------
         StoreError
-            If there is none of that name.
+            If the store has no such model.
         """
         if name not in self._models:
             raise StoreError(f"there is no model {name!r}")
         return self._models[name]
 
     def serves(self, name: str) -> bool:
-        """Whether requests for a bare name are answered."""
+        """Tell whether requests for a bare name are answered."""
         return name in self._models and self._models[name].serving_version is not None
 
     def report(self, name: str, version: int) -> bytes:
-        """The HTML report of a loaded version, exactly the bytes that its manifest names.
+        """Return the HTML report of a loaded version, exactly the bytes whose hash is in the manifest.
 
         Raises
         ------
         StoreError
             If no such version is loaded.
         IntegrityError
-            If the file is no longer what it was when the version was loaded.
+            If the file has changed since the version was loaded.
         """
         manifest = self.entry(name, version=version).detector.manifest
         return read_file(self._store.folder(name, version), REPORT_FILE, manifest.files[REPORT_FILE])
 
     def start(self, seconds: float) -> None:
-        """Poll every so many seconds in a thread that ends with the process."""
+        """Poll at this interval in a daemon thread."""
 
         def run() -> None:
             while not self._stopped.wait(seconds):
                 try:
                     self.poll()
-                except Exception:  # the thread must outlive whatever one poll meets
+                except Exception:  # the thread must survive any error of a poll
                     logger.exception("poll failed")
 
         threading.Thread(target=run, name="registry", daemon=True).start()
 
     def stop(self) -> None:
-        """Poll no more."""
+        """Stop polling."""
         self._stopped.set()
 
     def poll(self) -> None:
-        """Look into the store once and swap in what has changed; keep everything where it cannot be read."""
+        """Read the store once and swap in a new snapshot if it changed; keep all models if reading fails."""
         with self._polling:
             try:
-                found = self._look()
+                found = self._scan()
             except (StoreError, OSError) as error:
-                self._complain("store", f"the store cannot be read, what is loaded goes on: {error}")
+                self._complain("store", f"the store cannot be read, loaded models stay: {error}")
                 self.unread = self.unread and str(error)
                 return
             self._complaints.pop("store", None)
             models = self._arrange(self._renew(found))
-            if models != self._models:  # else the snapshot stays, and all that is kept for as long as it does
+            if models != self._models:  # caches of readers and heads live as long as a snapshot
                 self._models = models
             self.unread = None
 
-    def _look(self) -> dict[Key, Signature]:
-        """Every version of the store and what its folder looks like."""
+    def _scan(self) -> dict[Key, Signature]:
+        """Return every version of the store with the state of its folder."""
         root = self._store.root
         if not root.is_dir():
             raise StoreError(f"{root} is not a folder")
@@ -224,7 +224,7 @@ class ModelRegistry:
             try:
                 versions = self._store.versions(name)
             except StoreError as error:
-                self._complain(f"folder of {name}", f"{name} stays as it is: {error}")
+                self._complain(f"folder of {name}", f"{name} is not updated: {error}")
                 found |= self._signatures(name)
                 continue
             self._complaints.pop(f"folder of {name}", None)
@@ -232,7 +232,7 @@ class ModelRegistry:
         return found
 
     def _signatures(self, name: str) -> dict[Key, Signature]:
-        """What is known of one model already."""
+        """Return the known signatures of one model."""
         versions = self._models[name].versions if name in self._models else {}
         return {(name, version): entry.signature for version, entry in versions.items()}
 
@@ -248,16 +248,16 @@ class ModelRegistry:
         entries = {key: known[key] for key in plan.keep}
         entries |= {key: self._attempt(key, found[key], known.get(key)) for key in plan.load}
         if plan.load or plan.unload:
-            give_back()  # files as they were read, and weights before they were packed
+            give_back()  # memory of the files, and of weights before ONNX Runtime packed them
         return entries
 
     def _attempt(self, key: Key, signature: Signature, former: Entry | None) -> Entry:
-        """Load one version; where that fails, what served before goes on."""
+        """Load one version; if that fails, keep the detector that served before."""
         name, version = key
         fields = {"model": name, "version": version}
         try:
             detector = _load(self._store.folder(name, version), key)
-        except Exception as error:  # a model must not take the others down, whatever its graph raises
+        except Exception as error:  # a graph may raise anything, and must not affect other models
             reason = str(error) if isinstance(error, DetectorError) else f"{type(error).__name__}: {error}"
             logger.error("not loaded", extra={"fields": {**fields, "reason": reason}})
             self._on_load(name, FAILED)
@@ -281,7 +281,7 @@ class ModelRegistry:
         try:
             labels = self._store.labels(name)
         except StoreError as error:
-            self._complain(name, f"the labels of {name} stay as they were: {error}")
+            self._complain(name, f"the labels of {name} are not updated: {error}")
             return former
         self._complaints.pop(name, None)
         return labels
@@ -294,7 +294,7 @@ class ModelRegistry:
 
 
 def _load(folder: Path, key: Key) -> Detector:
-    """A verified detector; its self-test ran every graph, so it is warm."""
+    """Load and verify a detector; its self-test runs every graph, so it is warmed up."""
     detector = Detector.load(folder)
     named = (detector.manifest.name, detector.manifest.version)
     if named != key:
@@ -306,7 +306,7 @@ def _load(folder: Path, key: Key) -> Detector:
 
 
 def _signature(folder: Path) -> Signature:
-    """What changes when a folder's content does; empty where the folder cannot be read."""
+    """Return the state of a folder, which changes with its content; empty if it cannot be read."""
     try:
         stats = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     except OSError:
@@ -315,7 +315,7 @@ def _signature(folder: Path) -> Signature:
 
 
 def check_ready(models: ModelRegistry, needed: Sequence[str]) -> None:
-    """Raise the problem of a store that was never read, or of needed models that do not serve."""
+    """Raise a problem if the store was never read or a needed model does not serve."""
     if models.unread:
         raise Problem("not-ready", f"the store has not been read yet: {models.unread}")
     missing = [name for name in needed if not models.serves(name)]

@@ -1,4 +1,4 @@
-"""The Flask application: every route, under any WSGI server."""
+"""Build the Flask application."""
 
 import os
 
@@ -13,12 +13,12 @@ EXTENSION = "residual"
 
 
 def from_environ() -> Flask:
-    """The application that the environment describes, for any WSGI server: `service.app:from_environ()`."""
+    """Return the application configured by the environment, for any WSGI server."""
     return create_app(Settings.from_environ(os.environ))
 
 
 def create_app(settings: Settings) -> Flask:
-    """The application, every model of the store loaded and followed from now on.
+    """Load every model of the store, keep following the store, and return the application.
 
     `app.extensions["residual"]` is its `Serving`.
     """
@@ -26,7 +26,7 @@ def create_app(settings: Settings) -> Flask:
 
 
 def build_app(serving: Serving) -> Flask:
-    """The application of models that are open already."""
+    """Return the application for models that are already loaded."""
     settings = serving.settings
     app = _bare_app(settings)
     app.extensions[EXTENSION] = serving
@@ -40,7 +40,7 @@ def build_app(serving: Serving) -> Flask:
 
 
 def _bare_app(settings: Settings) -> Flask:
-    """Flask with nothing that answers by itself: no files, no OPTIONS, no redirects."""
+    """Return Flask without its own answers: no static files, no OPTIONS, no redirects."""
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False

@@ -1,4 +1,4 @@
-"""A body of lines under a WSGI server: read piece by piece, and answered after each."""
+"""Answer a body of lines under a WSGI server: read it in pieces, and answer after each."""
 
 import contextlib
 import functools
@@ -14,19 +14,19 @@ from service.http.problems import Problem, translate
 from service.http.request_record import RequestRecord
 from service.serving import Serving
 
-# A server such as gunicorn waits until so much has come, or all.
+# A server such as gunicorn waits until this many bytes or the whole body have arrived.
 PIECE_BYTES = 64 * 2**10
 
 
 def answer_lines(
     read: Callable[[int], bytes], reader: LineReader, serving: Serving, record: RequestRecord
 ) -> Iterator[bytes]:
-    """The answer to every line, in parts.
+    """Return the answers to all lines, in parts.
 
     Parameters
     ----------
     read : callable
-        The body's: so many bytes, fewer at its end.
+        Reads this many bytes of the body, fewer at its end.
     reader : LineReader
     serving : Serving
     record : RequestRecord
@@ -34,7 +34,7 @@ def answer_lines(
     Raises
     ------
     Problem
-        Before the first part is there; afterwards it is the last one.
+        If a fault comes before the first part; a later one becomes the last part.
     """
     parts = _Parts(read, reader, serving, record)
     iterator = iter(parts)
@@ -65,7 +65,7 @@ def _to_the_end(parts: Iterator[bytes], record: RequestRecord) -> Iterator[bytes
 
 
 class _Parts:
-    """The answers to batches, one after the other."""
+    """Iterates over the answers to batches."""
 
     def __init__(
         self, read: Callable[[int], bytes], reader: LineReader, serving: Serving, record: RequestRecord
@@ -101,7 +101,7 @@ class _Parts:
                 try:
                     ticket.add(rows=len(batch.lines), n_bytes=batch.n_bytes)
                     break
-                except Problem:  # too much is at work
+                except Problem:  # the service is overloaded
                     if not self.started or self._serving.runner.seconds_left(begun) < 0:
                         raise
                 time.sleep(lines.RETRY_SECONDS)

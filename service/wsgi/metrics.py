@@ -1,15 +1,13 @@
 """The route `/metrics`."""
 
 from flask import Blueprint, Response
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-)
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.watching.metrics import Metrics
 
 
 def blueprint(metrics: Metrics) -> Blueprint:
-    """The route that Prometheus scrapes."""
+    """Return the route that Prometheus scrapes."""
     routes = Blueprint("metrics", __name__)
 
     @routes.get("/metrics")

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, and what has it loaded."""
+"""Routes for liveness, readiness, and the list of models."""
 
 import dataclasses
 import datetime
@@ -11,19 +11,19 @@ from detector import StoreError
 from service.models.registry import Entry, Model, ModelRegistry, check_ready
 from service.wsgi.routes import json_response
 
-# Reports are made elsewhere: no script, no request, no form, no access to this origin.
+# Reports come with a model folder: allow no script, no request, no form, and no access to this origin.
 REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
 
 
 def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence[str]) -> Blueprint:
-    """The routes about the service itself.
+    """Return the routes for probes and the models.
 
     Parameters
     ----------
     models : ModelRegistry
     default_model : str or None
     needed : sequence of str
-        Models without which the service is not ready.
+        Models that must serve before the service is ready.
     """
     routes = Blueprint("health", __name__)
 
@@ -63,7 +63,7 @@ def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence
 
 
 def describe_model(model: Model) -> dict[str, Any]:
-    """A model as `/models` lists it; `version` is what the bare name means, None where none serves."""
+    """Return a model as `/models` lists it; `version` is that of the bare name, None if no version serves."""
     return {
         "name": model.name,
         "version": model.serving_version,
@@ -73,7 +73,7 @@ def describe_model(model: Model) -> dict[str, Any]:
 
 
 def describe_version(version: int, entry: Entry) -> dict[str, Any]:
-    """One version; `reason` says why the last attempt to load it failed."""
+    """Return one version; `reason` tells why the last attempt to load it failed."""
     described: dict[str, Any] = {
         "version": version,
         "state": "refused" if entry.detector is None else "loaded",

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description of every route, made from one table."""
+"""The OpenAPI 3.1 description of every route, generated from one table."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -27,17 +27,20 @@ _PARAMETERS: Mapping[str, dict[str, Any]] = {
 }
 _RATE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 _OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "alpha": ("Another false-alarm rate than the model's own.", _RATE),
+    "alpha": ("False-alarm rate to use instead of the model's own.", _RATE),
     "fdr": ("False-discovery rate of a Benjamini-Hochberg selection over the batch.", _RATE),
     "explain": (
         "How many features to name for each sample, or `map` for the whole error map.",
         {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "map"}]},
     ),
     "dtype": (
-        "How latent vectors are written; `int8` by the offset and scale of the manifest.",
+        "Dtype of latent vectors; `int8` uses the offset and scale of the manifest.",
         {"enum": list(DTYPES), "default": DTYPES[0]},
     ),
-    "signature_name": ("Of TensorFlow Serving's clients; there is one.", {"enum": ["serving_default", ""]}),
+    "signature_name": (
+        "Sent by clients of TensorFlow Serving; there is only one.",
+        {"enum": ["serving_default", ""]},
+    ),
 }
 _REQUESTS = {
     "score": "ScoreRequest",
@@ -48,18 +51,18 @@ _REQUESTS = {
 _HEADER_LENGTH = {
     "name": HEADER_LENGTH,
     "in": "header",
-    "description": "How many bytes of the body are JSON, where tensors follow it; 0 for FP32 samples alone.",
+    "description": "Bytes of JSON, if tensors follow it; 0 if the body holds only FP32 samples.",
     "schema": {"type": "integer", "minimum": 0},
 }
 _BINARY: dict[str, Any] = {}  # OpenAPI 3.1: a media type without a schema is bytes
 
-# Problem statuses that a route can answer, beside 401, 405 and 500, which all of them can.
+# Status codes of problems that a route can return; all routes can return 401, 405 and 500, too.
 _VERB_STATUSES = (400, 404, 406, 413, 415, 422, 503)
 
 
 @dataclasses.dataclass(frozen=True)
 class Route:
-    """One line of the table."""
+    """One route with one method."""
 
     path: str
     method: str
@@ -67,8 +70,8 @@ class Route:
     answer: str = "application/json"
     statuses: tuple[int, ...] = ()
     verb: str | None = None
-    request: str | None = None  # the schema of its JSON body
-    schema: str | None = None  # that of its JSON answer
+    request: str | None = None  # schema of the JSON body
+    schema: str | None = None  # schema of the JSON answer
 
 
 _VERBS = {
@@ -77,11 +80,11 @@ _VERBS = {
         "Scores",
         _VERB_STATUSES,
     ),
-    "denoise": ("What the model expected to see instead, in raw units.", "Reconstruction", _VERB_STATUSES),
+    "denoise": ("The reconstruction of each sample, in raw units.", "Reconstruction", _VERB_STATUSES),
     "encode": ("The latent vector of each sample.", "Latent", (*_VERB_STATUSES, 409)),
     "decode": ("The reconstruction of each latent vector.", "Reconstruction", (*_VERB_STATUSES, 409)),
     "classify": (
-        "The class of each sample, of a model with a classifier.",
+        "The class of each sample, for models with a classifier.",
         "Classes",
         (*_VERB_STATUSES, 409),
     ),
@@ -93,7 +96,7 @@ _PLATFORM_STATUSES = (400, 404, 413, 415, 422, 503)
 
 
 def _platform_routes() -> Iterator[Route]:
-    """The Open Inference Protocol V2, and V1 of KServe and TensorFlow Serving."""
+    """Yield the routes of the Open Inference Protocol V2, and of V1 of KServe and TensorFlow Serving."""
     for path in ("/v2", "/v2/"):
         yield Route(path, "get", "Name, version and extensions of the server.", schema="ServerMetadata")
     yield Route("/v2/health/live", "get", "Whether the process answers.", schema="Live")
@@ -107,7 +110,7 @@ def _platform_routes() -> Iterator[Route]:
         yield Route(
             f"{path}/ready", "get", "Whether a model serves.", statuses=(404, 503), schema="ModelReady"
         )
-        yield Route(f"{path}/stats", "get", "Its statistics.", statuses=(404,), schema="Statistics")
+        yield Route(f"{path}/stats", "get", "Statistics of a model.", statuses=(404,), schema="Statistics")
         yield Route(
             f"{path}/infer",
             "post",
@@ -126,7 +129,7 @@ def _platform_routes() -> Iterator[Route]:
     )
     for word in ("load", "unload"):
         path = f"/v2/repository/models/{{name}}/{word}"
-        yield Route(path, "post", "Refused: the store decides what is loaded.", statuses=(409,))
+        yield Route(path, "post", "Refused: models are loaded from the store.", statuses=(409,))
     yield Route("/v1/models", "get", "Names of the models that serve.", schema="ModelNames")
     for path in _V1:
         yield Route(path, "get", "Whether a model serves.", statuses=(404, 503), schema="ModelStatus")
@@ -147,7 +150,7 @@ ROUTES = (
         for prefix in _PREFIXES
         for verb, (summary, _, statuses) in _VERBS.items()
     ),
-    Route("/models", "get", "Every model of the store: what is loaded, what was refused and why."),
+    Route("/models", "get", "Every model of the store: loaded versions, and refused ones with the reason."),
     Route("/models/{name}", "get", "One model.", statuses=(404,)),
     Route("/models/{name}/versions/{version}", "get", "One version, with its manifest.", statuses=(404,)),
     Route("/models/{name}/versions/{version}/report", "get", "The HTML report.", "text/html", (404,)),
@@ -172,7 +175,7 @@ def blueprint(*, with_keys: bool) -> Blueprint:
 
 
 def describe(*, with_keys: bool) -> dict[str, Any]:
-    """The whole description; `with_keys` where clients must send one."""
+    """Return the whole description; `with_keys` if clients must send a key."""
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method] = _operation(route)
@@ -252,7 +255,7 @@ def _failure(status: int) -> dict[str, Any]:
 
 
 def _bodies(verb: str) -> dict[str, Any]:
-    """The forms of body; images are for image models only, and never latent vectors."""
+    """Return the media types of the body; images cannot hold latent vectors."""
     schema = _REQUESTS.get(verb, "Request")
     read = (form for form in codecs.DECODERS if not bodies.lacks_pyarrow(form))
     forms = dict.fromkeys(read, _BINARY)
@@ -284,15 +287,15 @@ def _array(items: Mapping[str, Any]) -> dict[str, Any]:
 
 _TENSOR = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"$ref": "#/components/schemas/Tensor"}]}}
 _CELL = {
-    "description": "A number; text or a boolean where the manifest has `categories` for the feature, null "
-    "where its `missing` is `median`.",
+    "description": "A number; also text or a boolean if the manifest has `categories` for the feature, and "
+    "null if its `missing` is `median`.",
     "type": ["number", "string", "boolean", "null"],
 }
 _ROW = _array(_CELL)
 _NAMED = {"type": "object", "additionalProperties": _CELL}
 _INSTANCE = {
-    "description": "An array of the sample's shape, or an object with a value for each feature name; of a "
-    "sequence model a window of such steps, or each a step of one series, where it has one channel a number.",
+    "description": "An array of the sample's shape, or an object with a value for each feature name. For a "
+    "sequence model a window of such steps, or one step of a series; a number if there is one channel.",
     "anyOf": [{"$ref": "#/components/schemas/Tensor"}, _ROW, _NAMED, _array(_NAMED), {"type": "number"}],
 }
 _INSTANCES = {"type": "array", "minItems": 1, "items": _INSTANCE}
@@ -300,14 +303,14 @@ _INSTANCES = {"type": "array", "minItems": 1, "items": _INSTANCE}
 
 _TIMESTAMP = {"anyOf": [{"type": "string"}, {"type": "number"}]}
 _TIMESTAMPS = {
-    "description": "One for each step of a series, given back as `timestamp`.",
+    "description": "One for each step of a series, returned as `timestamp`.",
     "type": "array",
     "items": _TIMESTAMP,
 }
 
 
 def _request(options: tuple[str, ...], *, timestamps: bool = False) -> dict[str, Any]:
-    """A JSON body with these options beside its instances."""
+    """Return the schema of a JSON body with instances and these options."""
     members = {"instances": _INSTANCES, **{name: _OPTIONS[name][1] for name in options}}
     return _object(members | ({"timestamps": _TIMESTAMPS} if timestamps else {}), ("instances",))
 
@@ -395,7 +398,7 @@ _SCHEMAS: dict[str, Any] = {
                     ("detail",),
                 )
             ),
-            "error": {"type": "string", "description": "The detail again, where V1 and V2 want it."},
+            "error": {"type": "string", "description": "The detail again, on the paths of V1 and V2."},
         },
         ("type", "title", "status", "detail", "instance"),
     ),

@@ -6,12 +6,12 @@ from detector.engine.graphs import INPUT
 from service.endpoints import tensors
 
 _PARAMETERS = {
-    "description": "Values by name; alpha and fdr are options of a request, Triton's own are passed over.",
+    "description": "Values by name; alpha and fdr are options of a request, those of Triton are ignored.",
     "type": "object",
     "additionalProperties": {"type": ["string", "number", "boolean"]},
 }
 _SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-_DATA = {"description": "Flat or nested, row by row; of BYTES base64 text.", "type": "array"}
+_DATA = {"description": "Flat or nested, row by row; base64 text for BYTES.", "type": "array"}
 _DATATYPES = {"enum": [*tensors.NUMBERS, tensors.BYTES]}
 _NAMES = {"type": "array", "items": {"type": "string"}}
 

@@ -1,4 +1,4 @@
-"""What platforms ask beside scores: metadata, readiness, index and statistics, of V2 and of V1."""
+"""Routes of V2 and V1 other than scoring: metadata, readiness, index and statistics."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ VERSIONS = ("", "/versions/<version:version>")
 
 
 def blueprint(models: ModelRegistry, metrics: Metrics, needed: Sequence[str]) -> Blueprint:
-    """The routes of both protocols that are no endpoints.
+    """Return the routes of both protocols that are not endpoints.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ def _add_model_routes(routes: Blueprint, models: ModelRegistry) -> None:
 
 
 def _check_ready(models: ModelRegistry, name: str, version: int | None = None) -> None:
-    """A version of the store that could not be loaded is not ready; what is not in the store is not there."""
+    """Raise a problem if no version is loaded; StoreError if the store has no such model or version."""
     known = models.model(name)
     found = known.versions if version is None else {version} & known.versions.keys()
     if found and not set(found) & set(known.loaded_versions()):
         which = f"model {name!r}" if version is None else f"version {version} of model {name!r}"
-        raise Problem("not-ready", f"{which} could not be loaded, /models/{name} says why")
+        raise Problem("not-ready", f"{which} could not be loaded, see /models/{name} for the reason")
     models.entry(name, version=version)
 
 
@@ -96,8 +96,8 @@ def _add_repository_routes(routes: Blueprint, models: ModelRegistry) -> None:
     def refuse(name: str) -> Response:
         raise Problem(
             "store-decides",
-            "models are loaded and unloaded by what is in the store, not by request: publish or remove a "
-            f"version of {name[:80]!r} there",
+            "models are loaded and unloaded by changing the store, not by request: publish or remove a "
+            f"version of {name[:80]!r} in the store",
         )
 
 
@@ -106,7 +106,7 @@ class _IndexBody(msgspec.Struct):
 
 
 def _asks_for_ready(content: bytes) -> bool:
-    """The one member of a request for the index, whose body may be empty."""
+    """Return the only member of a request for the index, whose body may be empty."""
     content = content or b"{}"
     body = decode_json(content, _IndexBody)
     check_members(content, int(body.ready))
@@ -160,8 +160,8 @@ def _add_v1_routes(routes: Blueprint, models: ModelRegistry) -> None:
 
 
 def _version_status(version: int, loaded: bool) -> dict[str, Any]:
-    """One version as TensorFlow Serving describes it."""
-    fault = {"error_code": "FAILED_PRECONDITION", "error_message": "not loaded, /models says why"}
+    """Return the status of one version as TensorFlow Serving does."""
+    fault = {"error_code": "FAILED_PRECONDITION", "error_message": "not loaded, see /models for the reason"}
     return {
         "version": str(version),
         "state": "AVAILABLE" if loaded else "END",

@@ -1,4 +1,4 @@
-"""The Flask side: a record around every request, endpoints as routes, errors as problems."""
+"""Serve the endpoints with Flask: a record of every request, a route for each, errors as problems."""
 
 import contextlib
 import sys
@@ -38,18 +38,18 @@ class VersionConverter(BaseConverter):
     regex = "[1-9][0-9]{0,9}"
 
     def to_python(self, value: str) -> int:
-        """The number."""
+        """Return the number."""
         return int(value)
 
 
 class PlainNameConverter(BaseConverter):
-    """A name that no verb of V1 follows: `name:verb` is another path."""
+    """A name without the verb of V1, which follows a colon: `name:verb`."""
 
     regex = "[^/:]+"
 
 
 def register(app: Flask, serving: Serving) -> None:
-    """Open a record before every request, close it after its answer, and make problems of errors."""
+    """Open a record before every request, close it after the answer, and turn errors into problems."""
     digests = serving.settings.api_keys_sha256
 
     @app.before_request
@@ -83,7 +83,7 @@ def register(app: Flask, serving: Serving) -> None:
 
 
 def blueprint(serving: Serving) -> Blueprint:
-    """A route for every endpoint."""
+    """Return a route for every endpoint."""
     routes = Blueprint("endpoints", __name__)
     slots = threading.BoundedSemaphore(serving.settings.max_concurrency)
     for rule, endpoint in serving.endpoints.items():
@@ -123,9 +123,9 @@ def _headers() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _slot(slots: threading.BoundedSemaphore, limit: int) -> Iterator[None]:
-    """One of the places for requests at work, so that threads are left for probes and refusals."""
+    """Limit the requests in progress, so that threads are left for probes and refusals."""
     if not slots.acquire(blocking=False):
-        raise Problem("overloaded", f"{limit} requests are at work, try again in a moment")
+        raise Problem("overloaded", f"{limit} requests are in progress, try again in a moment")
     try:
         yield
     finally:
@@ -133,15 +133,21 @@ def _slot(slots: threading.BoundedSemaphore, limit: int) -> Iterator[None]:
 
 
 def read_body(limit: int, ticket: Ticket | None = None) -> bytes:
-    """The body of the request, of at most so many bytes; a ticket takes on those that its head announces."""
-    # Chunked, Werkzeug would cut it off at the limit without a word.
+    """Return the body of the request; a ticket counts the bytes that its head announces.
+
+    Raises
+    ------
+    Problem
+        If the body has more than `limit` bytes, or its framing is invalid.
+    """
+    # Werkzeug would silently cut a chunked body off at the limit.
     request.max_content_length = limit + (request.content_length is None)
     if ticket and request.content_length is not None:
         ticket.add(n_bytes=min(request.content_length, limit))
     with check_framing():
         content = request.get_data(cache=False)
     if len(content) > limit:
-        raise Problem("body-too-large", f"a body may have {limit} bytes, got more, in chunks")
+        raise Problem("body-too-large", f"a body may have at most {limit} bytes, got more")
     return content
 
 
@@ -159,7 +165,7 @@ def _from_http(error: HTTPException) -> Problem:
     details = {
         404: f"there is nothing at {request.path[:200]!r}",
         405: f"the path takes {allowed}, got {request.method}",
-        413: f"a body may have {request.max_content_length} bytes, got {request.content_length}",
+        413: f"a body may have at most {request.max_content_length} bytes, got {request.content_length}",
     }
     detail = details.get(error.code, error.description or error.name)
     return Problem(_HTTP_TYPES[error.code], detail, headers={"Allow": allowed} if allowed else None)

@@ -1,4 +1,4 @@
-"""What was counted of a version in the form of Triton's statistics extension."""
+"""Counters of a version in the form of Triton's statistics extension."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,19 +12,19 @@ _UNMEASURED = ("queue", "compute_input", "compute_output", "cache_hit", "cache_m
 
 
 def describe_statistics(manifests: Sequence[Manifest], samples: Iterable[Sample]) -> list[dict[str, Any]]:
-    """The statistics of loaded versions.
+    """Return the statistics of loaded versions.
 
     Parameters
     ----------
     manifests : sequence of Manifest
-        Of the versions wanted.
+        The manifest of each version.
     samples : iterable of Sample
-        Of `Metrics.samples`: sums over all workers, those that have ended included.
+        From `Metrics.samples`: sums over all workers, including those that have ended.
 
     Returns
     -------
     list of dict
-        `$model_stat` of the extension. What is not measured has the count 0.
+        `$model_stat` of the extension. Quantities that are not measured have the count 0.
     """
     totals: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for sample in samples:
@@ -35,7 +35,7 @@ def describe_statistics(manifests: Sequence[Manifest], samples: Iterable[Sample]
 
 
 def _total_of(sample: Sample) -> str | None:
-    """Which total of a version a sample counts into."""
+    """Return the total of a version that a sample adds to."""
     labels, name = sample.labels, sample.name.removeprefix("residual_")
     if name == "requests_total" and labels["model"]:
         return "success" if int(labels["code"]) < 400 else "fail"

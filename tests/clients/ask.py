@@ -80,7 +80,7 @@ def check_refusals(client, samples):
     for attempt, words in (
         (lambda: client.infer(MODEL, [triton_input(samples[:, :4])]), "must be [n, 8, 8]"),
         (lambda: client.infer("none", [triton_input(samples)]), "there is no model 'none'"),
-        (lambda: client.load_model(MODEL), "by what is in the store"),
+        (lambda: client.load_model(MODEL), "by changing the store"),
         (lambda: client.infer(MODEL, [triton_input(samples)], parameters={"alfa": 1}), "'alfa' is unknown"),
     ):
         assert words in refusal(attempt)

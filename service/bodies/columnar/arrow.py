@@ -1,6 +1,6 @@
-"""Arrow streams and Parquet files as samples. Imported where one comes, since pyarrow takes time and memory.
+"""Read Arrow streams and Parquet files as samples; imported late, since pyarrow takes time and memory.
 
-What a body inflates to is known, and bounded, before any of it is inflated.
+The inflated size of a body is known and limited before any of it is inflated (docs/decisions/0023).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,26 +16,26 @@ from service.bodies.columnar.parquet_outline import Outline
 from service.bodies.tables import Layout, match_columns
 from service.http.problems import Problem
 
-_THRIFT_STRING_BYTES, _THRIFT_ITEMS = 2**20, 100_000  # of a Parquet footer
-_VALUE_BYTES = 4  # of a float32; a value that all rows share has a few bits in the file
+_THRIFT_STRING_BYTES, _THRIFT_ITEMS = 2**20, 100_000  # limits for a Parquet footer
+_VALUE_BYTES = 4  # size of a float32; in the file, a value that all rows share takes a few bits
 
 
 def decode_arrow(content: bytes, expected: Expected, limits: Limits) -> Decoded:
-    """Rows, or the steps of a series, of an Arrow IPC stream.
+    """Read the rows, or the steps of a series, of an Arrow IPC stream.
 
     Parameters
     ----------
     content : bytes
-        One schema and its batches; buffers may be compressed, columns be dictionaries of texts.
+        One schema and its batches; buffers may be compressed, and texts may be dictionary-encoded.
     expected : Expected
-        Of instances that are rows or steps.
+        Must accept rows or steps.
     limits : Limits
-        Of rows, and of the bytes of all buffers as they will be in memory.
+        Limits for rows and for the inflated size of all buffers.
 
     Raises
     ------
     Problem
-        Naming the column, with its row where there is one.
+        If the stream is invalid or too large, or naming the first column that does not fit the model.
     """
     try:
         _check_messages(content, limits)
@@ -49,12 +49,12 @@ def decode_arrow(content: bytes, expected: Expected, limits: Limits) -> Decoded:
 
 
 def decode_parquet(content: bytes, expected: Expected, limits: Limits) -> Decoded:
-    """The same of a Parquet file."""
+    """Read a Parquet file; arguments and errors as for `decode_arrow`."""
     try:
         _check_outline(content, len(expected.columns()), limits)
         schema = _open_parquet(content).schema_arrow
         layout = _match_schema(schema, expected)
-        # A text that stands in every row is there once in the file, and so it must be in memory.
+        # The file has a repeated text once; dictionaries keep it once in memory, too.
         texts = [field.name for field in schema if _is_text(field.type)]
         table = _open_parquet(content, texts).read(use_threads=False)
         table.validate(full=True)
@@ -79,7 +79,7 @@ def _check_messages(content: bytes, limits: Limits) -> None:
         more_rows, more_bytes = batch_size(
             message.metadata.to_pybytes(), memoryview(message.body), dictionary=dictionary
         )
-        rows += 1 if dictionary else max(1, more_rows)  # each takes time, be it empty
+        rows += 1 if dictionary else max(1, more_rows)  # an empty batch takes time, too
         n_bytes += more_bytes
         check_rows(rows, limits)
         _check_bytes(n_bytes, limits)
@@ -94,10 +94,10 @@ def _messages(content: bytes) -> Iterator[pa.Message]:
         except StopIteration:
             break
         if message.type not in ("schema", "dictionary", "record batch"):
-            raise ValueError(f"a message of the type {message.type} stands in it")
+            raise ValueError(f"it holds a message of the type {message.type}")
         yield message
     if source.tell() != len(content):
-        raise ValueError(f"{len(content) - source.tell()} bytes stand behind its end")
+        raise ValueError(f"{len(content) - source.tell()} bytes follow its end")
 
 
 def _open_parquet(content: bytes, dictionaries: Sequence[str] = ()) -> pyarrow.parquet.ParquetFile:
@@ -122,7 +122,8 @@ def _check_outline(content: bytes, n_columns: int, limits: Limits) -> None:
 def _check_bytes(n_bytes: int, limits: Limits) -> None:
     if n_bytes > limits.max_bytes:
         raise Problem(
-            "body-too-large", f"a table may have {limits.max_bytes} bytes in memory, got at least {n_bytes}"
+            "body-too-large",
+            f"a table may have at most {limits.max_bytes} bytes in memory, got at least {n_bytes}",
         )
 
 
@@ -130,7 +131,7 @@ def _check_bytes(n_bytes: int, limits: Limits) -> None:
 
 
 def _match_schema(schema: pa.Schema, expected: Expected) -> Layout:
-    """Where the columns are, each of a type that its place takes."""
+    """Find the columns and check their types."""
     layout = match_columns(schema.names, expected)
     for name, position in zip(expected.columns(), layout.features, strict=True):
         kind = schema.field(position).type
@@ -180,7 +181,7 @@ def _decode_table(table: pa.Table, layout: Layout, expected: Expected, limits: L
 
 
 def _values(column: pa.ChunkedArray, limits: Limits) -> np.ndarray:
-    """Numbers, NaN where one is missing, or objects, None where one is."""
+    """Return numbers with NaN for missing ones, or objects with None."""
     if _is_number(column.type):
         return column.to_numpy()
     parts = [_objects(chunk, limits) for chunk in column.chunks]
@@ -188,7 +189,7 @@ def _values(column: pa.ChunkedArray, limits: Limits) -> np.ndarray:
 
 
 def _objects(chunk: pa.Array, limits: Limits) -> np.ndarray:
-    """Texts, or booleans; a text that stands in many rows is one object, and counts in each of them."""
+    """Return texts or booleans; a text of many rows is one object, but counts for each row."""
     if not pa.types.is_dictionary(chunk.type):
         return np.array(chunk.to_pylist(), dtype=object)
     values = [*chunk.dictionary.to_pylist(), None]
@@ -199,7 +200,7 @@ def _objects(chunk: pa.Array, limits: Limits) -> np.ndarray:
 
 
 def _timestamps(column: pa.ChunkedArray, limits: Limits) -> list[Timestamp]:
-    """Numbers and texts as they are, points in time as text."""
+    """Return numbers and texts unchanged, and times as text."""
     if pa.types.is_temporal(column.type):
         column = column.cast(pa.string())
     values = _values(column, limits).tolist()

@@ -1,10 +1,10 @@
-"""What the messages of an Arrow stream say of themselves, read before anything in them is inflated.
+"""Read the sizes that the messages of an Arrow stream declare, before anything is inflated.
 
 References
 ----------
 https://github.com/apache/arrow/blob/main/format/Message.fbs, and https://flatbuffers.dev/internals: a table
-begins with the way back to its vtable, which holds two sizes and the offset of each field, 0 where it is not
-there; vectors and tables are reached by offsets of 4 bytes.
+begins with the distance back to its vtable, which holds two sizes and the offset of each field, 0 for a field
+that is absent; vectors and tables are referenced by offsets of 4 bytes.
 """
 
 import struct
@@ -17,21 +17,21 @@ _SIZE = struct.Struct("<q")
 
 
 def batch_size(metadata: bytes, body: memoryview, *, dictionary: bool) -> tuple[int, int]:
-    """Rows of a batch, and the bytes of its buffers as they will be in memory.
+    """Return the rows of a batch and the inflated size of its buffers in bytes.
 
     Parameters
     ----------
     metadata : bytes
         The flatbuffer of a message.
     body : memoryview
-        Its buffers, which may be compressed.
+        The buffers, which may be compressed.
     dictionary : bool
-        Whether it holds the values of a dictionary instead of rows.
+        Whether the batch holds the values of a dictionary instead of rows.
 
     Raises
     ------
     ValueError
-        If it contradicts itself.
+        If the message is inconsistent.
     """
     try:
         batch = _follow(metadata, _field(metadata, _follow(metadata, 0), _HEADER))
@@ -50,7 +50,7 @@ def batch_size(metadata: bytes, body: memoryview, *, dictionary: bool) -> tuple[
 
 
 def _field(data: bytes, table: int, slot: int) -> int:
-    """Where a field of a table is; 0 where it is not there."""
+    """Return the position of a field of a table, 0 if it is absent."""
     vtable = table - struct.unpack_from("<i", data, table)[0]
     entry = 4 + 2 * slot
     if entry >= struct.unpack_from("<H", data, vtable)[0]:
@@ -60,12 +60,12 @@ def _field(data: bytes, table: int, slot: int) -> int:
 
 
 def _follow(data: bytes, position: int) -> int:
-    """What an offset leads to."""
+    """Return the position that an offset refers to."""
     return position + struct.unpack_from("<I", data, position)[0]
 
 
 def _buffers(data: bytes, batch: int) -> Iterator[tuple[int, int]]:
-    """Offset and size of every buffer."""
+    """Yield the offset and size of every buffer."""
     field = _field(data, batch, _BUFFERS)
     if not field:
         return
@@ -78,10 +78,10 @@ def _buffers(data: bytes, batch: int) -> Iterator[tuple[int, int]]:
 
 
 def _inflated(body: memoryview, offset: int, size: int) -> int:
-    """A compressed buffer begins with its size in memory, or with -1 where it is not compressed after all."""
+    """Return the inflated size of a buffer, which it begins with; -1 marks one that is not compressed."""
     if size == 0:
         return 0
     (inflated,) = _SIZE.unpack_from(body, offset)
     if inflated < _NOT_COMPRESSED:
-        raise ValueError(f"a compressed buffer says that it has {inflated} bytes")
+        raise ValueError(f"a compressed buffer declares {inflated} bytes")
     return size - _SIZE.size if inflated == _NOT_COMPRESSED else inflated

@@ -1,7 +1,7 @@
-"""What a Parquet file says of itself, read before anything in it is inflated: rows, columns and pages.
+"""Read the rows, columns and page sizes that a Parquet file declares, before anything is inflated.
 
-By hand, for two reasons: a reader believes what the pages say of their sizes, whatever the footer says; and
-pyarrow 26 ends the process where `metadata.row_group(0).column(0)` is broken.
+pyarrow cannot be used for two reasons: it trusts the sizes in the page headers, whatever the footer says; and
+pyarrow 26 crashes if `metadata.row_group(0).column(0)` is invalid. See docs/decisions/0023.
 
 References
 ----------
@@ -17,7 +17,7 @@ MAX_FOOTER_BYTES = 2**21
 MAX_PAGES = 100_000
 
 _MAGIC = b"PAR1"
-# Fields of FileMetaData, RowGroup, ColumnChunk, ColumnMetaData and PageHeader.
+# Field numbers of FileMetaData, RowGroup, ColumnChunk, ColumnMetaData and PageHeader.
 _NUM_ROWS, _ROW_GROUPS = 3, 4
 _COLUMNS = 1
 _META_DATA = 3
@@ -26,19 +26,19 @@ _PAGE_BYTES, _PAGE_COMPRESSED_BYTES = 2, 3
 
 
 class Outline:
-    """A footer, and the pages that it leads to.
+    """The footer of a Parquet file, and the pages that it refers to.
 
     Attributes
     ----------
     rows : int
-        The larger one of the file's own number and the sum over its row groups.
+        The number that the file declares, or the sum over its row groups if that is larger.
     chunks : list of tuple of int
-        First byte and end of each column chunk.
+        Begin and end of each column chunk in the file.
 
     Raises
     ------
     ValueError
-        If it is no Parquet file, or its footer is too long.
+        If this is not a Parquet file, or its footer is too long.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -46,7 +46,7 @@ class Outline:
             raise ValueError("it does not begin and end with PAR1")
         (size,) = struct.unpack_from("<I", content, len(content) - 8)
         if size > min(MAX_FOOTER_BYTES, len(content) - 12):
-            raise ValueError(f"its footer may have {MAX_FOOTER_BYTES} bytes, got {size}")
+            raise ValueError(f"its footer may have at most {MAX_FOOTER_BYTES} bytes, got {size}")
         self._content = content
         footer = CompactReader(content, len(content) - 8 - size).read_struct()
         groups = _structs(footer, _ROW_GROUPS)
@@ -55,7 +55,7 @@ class Outline:
         self.chunks = [_span(_struct(column, _META_DATA), len(content)) for column in columns]
 
     def page_sizes(self) -> Iterator[int]:
-        """What each page inflates to, in bytes.
+        """Yield the inflated size of each page in bytes.
 
         Raises
         ------
@@ -70,18 +70,18 @@ class Outline:
                 position = reader.position + _integer(page, _PAGE_COMPRESSED_BYTES)
                 n_pages += 1
                 if n_pages > MAX_PAGES or position > end:
-                    raise ValueError(f"it may have {MAX_PAGES} pages, each within its column chunk")
+                    raise ValueError(f"it may have at most {MAX_PAGES} pages, each within its column chunk")
                 yield _integer(page, _PAGE_BYTES)
 
 
 def _span(column: Struct, n_bytes: int) -> tuple[int, int]:
-    """Where the pages of a column chunk lie: its dictionary, if there is one, stands in front."""
+    """Return begin and end of the pages of a column chunk; a dictionary comes first."""
     start = _integer(column, _DATA_PAGE)
     dictionary = _integer(column, _DICTIONARY_PAGE) if _DICTIONARY_PAGE in column else 0
     start = dictionary if 0 < dictionary < start else start
     end = start + _integer(column, _COMPRESSED_BYTES)
     if end > n_bytes:
-        raise ValueError(f"a column chunk is said to lie from byte {start} to {end}")
+        raise ValueError(f"a column chunk is declared from byte {start} to {end}")
     return start, end
 
 

@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, read as far as the outline of a Parquet file needs it.
+"""Read as much of Thrift's compact protocol as the outline of a Parquet file needs.
 
 References
 ----------
@@ -8,7 +8,7 @@ https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.m
 from typing import Any
 
 _STOP, _TRUE, _FALSE, _BYTE = 0, 1, 2, 3
-_INTEGERS = (4, 5, 6)  # of 16, 32 and 64 bits
+_INTEGERS = (4, 5, 6)  # with 16, 32 and 64 bits
 _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 7, 8, 9, 10, 12
 _MAX_DEPTH = 12
 _MAX_VARINT_BYTES = 10
@@ -17,12 +17,12 @@ Struct = dict[int, Any]
 
 
 class CompactReader:
-    """Reads structs, one behind the other.
+    """Reads consecutive structs.
 
     Attributes
     ----------
     position : int
-        Of the next byte.
+        Offset of the next byte.
     """
 
     def __init__(self, content: bytes, position: int) -> None:
@@ -30,15 +30,15 @@ class CompactReader:
         self.position = position
 
     def read_struct(self, depth: int = 0) -> Struct:
-        """Integers, structs and lists of one struct by field number; texts and floats as None.
+        """Return integers, structs and lists of one struct by field number; texts and floats as None.
 
         Raises
         ------
         ValueError
-            If it is cut off, or nothing that the protocol knows.
+            If the struct is cut off or invalid.
         """
         if depth > _MAX_DEPTH:
-            raise ValueError("its structs nest too deep")
+            raise ValueError("its structs are nested too deep")
         fields: Struct = {}
         field = 0
         while (head := self._byte()) != _STOP:
@@ -54,7 +54,7 @@ class CompactReader:
             return self.read_struct(depth + 1)
         if kind in (_LIST, _SET):
             return self._list(depth + 1)
-        lengths = {_TRUE: 1, _FALSE: 1, _BYTE: 1, _DOUBLE: 8}  # within a list a boolean has a byte
+        lengths = {_TRUE: 1, _FALSE: 1, _BYTE: 1, _DOUBLE: 8}  # in a list a boolean takes a byte
         length = self._varint() if kind == _BINARY else lengths.get(kind)
         if length is None:
             raise ValueError(f"it has a field of the kind {kind}")
@@ -63,7 +63,7 @@ class CompactReader:
 
     def _list(self, depth: int) -> list:
         if depth > _MAX_DEPTH:
-            raise ValueError("its lists nest too deep")
+            raise ValueError("its lists are nested too deep")
         head = self._byte()
         size, kind = head >> 4, head & 0x0F
         size = self._varint() if size == 0x0F else size
@@ -87,6 +87,6 @@ class CompactReader:
         raise ValueError("it has a number that is too long")
 
     def _integer(self) -> int:
-        """The sign is in the last bit: zigzag."""
+        """Return a zigzag-encoded integer, whose last bit is the sign."""
         value = self._varint()
         return (value >> 1) ^ -(value & 1)

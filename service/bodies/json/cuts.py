@@ -1,11 +1,9 @@
-"""Where the text of a long JSON array may be cut between two of its values.
+"""Find places where the text of a long JSON array can be cut between two of its values.
 
-A guess is as good as knowledge here, for it can be proven. Let a reader stand within an array where a value
-is due, and let A be the text up to a comma. What JSON allows next depends only on the brackets that are open
-and on what has been read since the last of them. So if `[A]` is JSON, A is values and commas, at its end a
-value is complete and no bracket is open but that of the array, and the comma after A can only be one between
-two of its values. In the same way a bracket after A can only be the one that closes it. Where `[A]` is not
-JSON, the guess was wrong or the text is; then `find_cut` goes through the text.
+A guess is enough, because it can be proven. Let A be the text from the begin of a value in an array to a
+comma. If `[A]` is JSON, then A consists of complete values and commas, and no bracket is open after it but
+that of the array. So the comma after A separates two values of the array; a bracket after A would close it.
+If `[A]` is not JSON, either the guess or the text is wrong, and `find_cut` scans the text instead.
 """
 
 import functools
@@ -13,9 +11,9 @@ import re
 
 import numpy as np
 
-BLANKS = rb"[ \t\n\r]*"  # of JSON, which are fewer than those of a regular expression
-_STEP = 64 * 2**10  # bytes that are looked at at a time, about 0.3 ms; two at least, for an escape has two
-_NEAR = (2**10, 32 * 2**10)  # bytes before the end of a window where a cut is looked for first
+BLANKS = rb"[ \t\n\r]*"  # in JSON; \s would match more
+_STEP = 64 * 2**10  # bytes scanned at a time, about 0.3 ms; at least two, the length of an escape
+_NEAR = (2**10, 32 * 2**10)  # bytes at the end of a window that are searched first
 _NO_NUMBER = re.compile(rb'["{}]')
 _QUOTE, _COMMA = ord('"'), ord(",")
 _DEPTH = np.zeros(256, dtype=np.int8)
@@ -24,9 +22,9 @@ _DEPTH[list(b"]}")] = -1
 
 
 def guess_comma(window: bytes, rank: int) -> int | None:
-    """The last comma in a window that follows as many closing brackets as an instance of that rank has.
+    """Return the last comma that follows as many closing brackets as an instance of this rank has.
 
-    The first of them may be a brace. None where there is no such comma.
+    The first bracket may be a brace. Return None if there is no such comma.
     """
     pattern = _end_of_instance(rank, objects=b"{" in window)
     for near in (*_NEAR, len(window)):
@@ -52,22 +50,22 @@ def guess_end(window: bytes) -> int | None:
 
 
 def find_cut(content: memoryview, start: int, least: int) -> int:
-    """The first comma between values at or after `least`, or the bracket that ends the array.
+    """Return the first comma between values at or after `least`, or the bracket that ends the array.
 
-    Of text that is not JSON any place may come out, but none before what is wrong with it.
+    If the text is not JSON, the result may be any place that is not before the fault.
 
     Parameters
     ----------
     content : memoryview
     start : int
-        Where a value of the array, or a member of an object, begins.
+        Begin of a value of the array, or of a member of an object.
     least : int
-        At or after `start`.
+        At least `start`.
 
     Returns
     -------
     int
-        The length of the content where it ends before.
+        The length of the content if it ends before that.
     """
     depth, in_text, at = 0, False, start
     while at < len(content):
@@ -86,6 +84,6 @@ def find_cut(content: memoryview, start: int, least: int) -> int:
 
 
 def _without_escapes(block: bytes) -> bytes:
-    """The block with blanks for escaped quotes and backslashes; a last backslash is left to the next one."""
+    """Replace escaped quotes and backslashes by blanks; leave a final backslash to the next block."""
     plain = block.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
     return plain[:-1] if plain.endswith(b"\\") and len(plain) > 1 else plain

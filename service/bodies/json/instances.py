@@ -1,4 +1,4 @@
-"""JSON bodies: instances as arrays or objects, windows or series; large ones are read slice by slice."""
+"""Read a JSON body: instances as arrays or objects, windows or a series, with options and time stamps."""
 
 import functools
 import re
@@ -12,16 +12,16 @@ from service.bodies.json.shapes import OPENING, dtype_of, instance_shape, point,
 from service.bodies.json.slices import SLICE_BYTES, decode_slices
 from service.bodies.json.strict import order_names, read_body, read_options, to_array
 
-WORTH_BYTES = 1000  # of a body: below, the second reader costs what it saves, some 2 microseconds
+WORTH_BYTES = 1000  # smaller bodies save no time by trying the fast reader first, which takes 2 microseconds
 
 
 def decode_json(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
-    """Instances, options and time stamps of a JSON body; arguments as of `codecs.decoder`.
+    """Read instances, options and time stamps of a JSON body; arguments as for `codecs.decoder`.
 
     Raises
     ------
     Problem
-        Saying what the body must be, what it is, and where.
+        If the body is invalid, with the place of the fault.
     """
     if len(content) > SLICE_BYTES:
         return decode_slices(content, expected, limits, options)
@@ -30,7 +30,7 @@ def decode_json(content: bytes, expected: Expected, limits: Limits, options: tup
 
 
 def decode_strictly(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
-    """Any body, by msgspec, whose sentence becomes the problem."""
+    """Read any body with msgspec."""
     rank = _rank(content, expected)
     members = read_body(content, rank, expected, options)
     instances = members.pop(INSTANCES)
@@ -46,7 +46,7 @@ def decode_strictly(content: bytes, expected: Expected, limits: Limits, options:
 def decode_plain(
     content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]
 ) -> Decoded | None:
-    """A body whose instances come first and are arrays of numbers, None where the strict reader decides."""
+    """Read a body whose instances come first and hold only numbers; None if the strict reader must do it."""
     if expected.cells:
         return None
     if len(expected.shape) == 1:
@@ -78,12 +78,12 @@ class _Instances(msgspec.Struct):
 
 
 def _rank(content: bytes, expected: Expected) -> int:
-    """How many axes an instance has: with series the brackets before the first value decide."""
+    """Return the number of axes of an instance; for a series the brackets before the first value decide."""
     rank = len(expected.shape)
     if not expected.series:
         return rank
     try:
         raw = msgspec.json.decode(content, type=_Instances).instances
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return rank - 1  # not JSON, or not an object: whoever reads it as a series says so
+        return rank - 1  # not JSON, or not an object: the strict reader reports it
     return rank_of(OPENING.match(raw)[0], expected)

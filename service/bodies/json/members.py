@@ -1,4 +1,4 @@
-"""No member twice: of two with one name a reader of JSON takes the last, and says nothing of the first."""
+"""Refuse objects with a repeated member, of which JSON readers silently take the last; make JSON pointers."""
 
 import json
 import re
@@ -13,49 +13,49 @@ Steps = tuple[str | int, ...]
 
 
 def find_repeated(text: bytes, n_members: int) -> tuple[Steps, str] | None:
-    """The place of an object that has a member twice, and the member's name; None where there is none.
+    """Return the place of an object with a repeated member, and the member's name; None if there is none.
 
     Parameters
     ----------
     text : bytes
-        JSON, as a reader of it has found.
+        Valid JSON.
     n_members : int
-        How many members that reader knows of, in all objects. Outside of texts there is a colon for each
-        member; so where there are as many, none was passed over.
+        Number of members of all objects that the reader has seen. Outside of texts each member has one colon,
+        so an equal number of colons proves that no member was overwritten.
 
     Raises
     ------
     Problem
-        If the text is too deep to tell.
+        If the text is nested too deep to tell.
     """
     if text.count(b":") == n_members or _TEXT.sub(b"", text).count(b":") == n_members:
         return None
     try:
         return _find(json.loads(text.decode(errors="replace"), object_pairs_hook=_to_object, parse_int=float))
     except RecursionError as error:
-        raise Problem("malformed-body", "the body has arrays or objects within too many others") from error
+        raise Problem("malformed-body", "arrays or objects of the body are nested too deep") from error
 
 
 def check_members(text: bytes, n_members: int) -> None:
-    """Refuse a body that has a member twice; arguments as of `find_repeated`."""
+    """Refuse a body with a repeated member; arguments as for `find_repeated`."""
     found = find_repeated(text, n_members)
     if found is not None:
         raise repeated(*found)
 
 
 def repeated(steps: Sequence[str | int], name: str) -> Problem:
-    """The problem of an object at this place that has a member twice."""
+    """Return the problem of a repeated member of the object at this place."""
     sentence = f"{to_pointer(steps) or 'the body'} has the member {name[:80]!r} more than once"
     return Problem("malformed-body", sentence)
 
 
 def to_pointer(steps: Sequence[str | int]) -> str:
-    """RFC 6901."""
+    """Return a JSON pointer (RFC 6901)."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 class _Repeated(str):
-    """Stands for an object that has a member of this name twice."""
+    """Replaces an object with a repeated member; the text is the name of that member."""
 
 
 def _to_object(members: Sequence[tuple[str, Any]]) -> dict[str, Any] | _Repeated:

@@ -1,8 +1,8 @@
-"""Plain JSON bodies, arrays of nothing but numbers, read fast; any other body is not read here.
+"""Read arrays of nothing but numbers fast; return None for any other JSON body.
 
-simdjson writes all numbers of an array into one buffer, whatever their nesting, and knows no type to hold
-them against. So this reader says None wherever it is not certain that the strict one would read the same;
-then the strict one reads, or refuses.
+simdjson writes all numbers of an array into one buffer, regardless of their nesting, and checks no types. So
+this reader returns None unless it is certain that the strict reader would read the same; then the strict
+reader reads the body or refuses it. See docs/decisions/0018.
 """
 
 import math
@@ -17,41 +17,42 @@ from service.bodies import INSTANCES
 
 try:
     import simdjson
-except ImportError:  # there are no wheels for this Python or this machine
+except ImportError:  # there is no wheel for this version of Python or this platform
     simdjson = None
 
 _BRACKET = ord("[")
-_VIEWS = (simdjson.Array, simdjson.Object) if simdjson else ()  # into the parser's buffers
+_VIEWS = (
+    (simdjson.Array, simdjson.Object) if simdjson else ()
+)  # values that point into the buffers of the parser
 
 
 class NumberReader(threading.local):
-    """Reads the bodies, or the slices of one body; each thread by a parser of its own.
+    """Reads bodies, or slices of one body; each thread has its own parser.
 
-    The parser keeps its buffers from one text to the next, and all that it hands out lies within them. So
-    nothing of it leaves `read`.
+    The parser reuses its buffers for the next text, and its results point into them. So none of them leaves
+    `read`.
     """
 
     def __init__(self) -> None:
         self._parser = simdjson.Parser() if simdjson else None
 
     def read(self, text: bytes, rank: int) -> tuple[np.ndarray, Mapping[str, Any]] | None:
-        """The instances of a body and its other members.
+        """Return the instances of a body and its other members.
 
         Parameters
         ----------
         text : bytes
-            Begins with a brace, for simdjson skips the byte order mark that JSON does not have.
+            Must begin with a brace: simdjson would skip a byte order mark, which JSON does not allow.
         rank : int
-            How many axes an instance has.
+            Number of axes of an instance.
 
         Returns
         -------
         ndarray of shape (n, ...), float64, with 1 + rank axes; and a mapping
-            The numbers rounded as Python rounds them. Of the members only texts, numbers, booleans and null
-            are what they are in Python.
+            Numbers are rounded as Python rounds them; members are texts, numbers, booleans or null.
         None
-            If the text is no JSON object, has a member twice, has no instances, or such that are not all
-            numbers of one shape; if an integer has more than 64 bits; if in doubt; or without simdjson.
+            If the text is not a JSON object with instances of one shape that are all numbers; if a member is
+            repeated or an integer has more than 64 bits; if in doubt; or without simdjson.
         """
         if self._parser is None:
             return None
@@ -72,23 +73,23 @@ class NumberReader(threading.local):
             return None
 
     def read_row(self, text: bytes, width: int) -> np.ndarray | None:
-        """The one instance of a body that has nothing else; see `read`.
+        """Return the single instance of a body without other members; see `read`.
 
         Parameters
         ----------
         text : bytes
             As for `read`.
         width : int
-            How many numbers the instance shall have.
+            Number of values that the instance must have.
 
         Returns
         -------
         ndarray of shape (1, width), float64
         None
-            If it is not such a body.
+            If the body has another form.
         """
-        # Between the first two brackets and the last two there is no further one, so nothing but numbers lies
-        # there, if anything makes a buffer of numbers of it; and one colon leaves room for one member.
+        # There is no other bracket between the first two and the last two, so if simdjson can make a buffer
+        # of numbers, nothing else is there; and a single colon means a single member.
         opening = _ROW.match(text)
         if opening is None or text[-3:] != b"]]}" or self._parser is None:
             return None
@@ -105,10 +106,10 @@ _ROW = re.compile(rb'\{[ \t\n\r]*"instances"[ \t\n\r]*:[ \t\n\r]*\[[ \t\n\r]*\['
 
 
 def _measure(instances: Any, rank: int) -> tuple[tuple[int, ...], int]:
-    """The shape of nested arrays, and how many there are; ValueError where lengths at one depth differ.
+    """Return the shape of nested arrays and their number; raise ValueError if lengths at one depth differ.
 
-    A text that has as many opening brackets has no further array. Where its innermost elements make a buffer
-    of numbers, they are not objects, texts, booleans or null either, so they all are numbers.
+    A text with the same number of opening brackets has no other array. If simdjson then makes a buffer of the
+    innermost elements, all of them are numbers.
     """
     shape, arrays, count = [len(instances)], [instances], 1
     for _ in range(rank):

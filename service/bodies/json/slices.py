@@ -183,7 +183,7 @@ class _Values:
         while True:
             end = self._read_slice(at)
             if self.n_read > self.most:
-                sentence = f"a body may hold {self.most} samples, got at least {self.n_read}"
+                sentence = f"a body may hold at most {self.most} samples, got at least {self.n_read}"
                 raise Problem("too-many-rows", sentence)
             if self.content[end : end + 1] != b",":
                 return end

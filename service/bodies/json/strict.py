@@ -1,4 +1,4 @@
-"""JSON by msgspec: a body of any form, held against its type, and every fault by its place in the body."""
+"""Read JSON bodies of any form with msgspec, and report every fault with its place in the body."""
 
 import functools
 import itertools
@@ -19,23 +19,23 @@ from service.http.problems import Problem
 def read_body(
     text: bytes, rank: int, expected: Expected, options: tuple[str, ...], *, byte: int = 0
 ) -> dict[str, Any]:
-    """The members of a body, instances as nested lists.
+    """Return the members of a body, instances as nested lists.
 
     Parameters
     ----------
     text : bytes
     rank : int
-        How many axes an instance has.
+        Number of axes of an instance.
     expected : Expected
     options : tuple of str
-        Names of those that may stand beside the instances.
+        Names of the options that the body may hold.
     byte : int
-        What to add to the position of a byte in the text for that in the body.
+        Offset of the text in the body, for positions in errors.
 
     Raises
     ------
     Problem
-        Saying what is no JSON, or not what it must be, and where.
+        If the text is not JSON or a value is not of its type, with the place.
     """
     form = _body_type(rank, expected.feature_names is not None, options, expected.timestamps, expected.cells)
     body = _decode(text, form, expected, form.__struct_fields__, byte=byte)
@@ -48,19 +48,19 @@ def read_body(
 
 
 def read_array(text: bytes, name: str, rank: int, expected: Expected, *, first: int, byte: int) -> list:
-    """The values of a slice of an array of a body.
+    """Return the values of a slice of an array of a body.
 
     Parameters
     ----------
     text : bytes
-        An array.
+        The slice as a JSON array.
     name : str
-        Of the member, instances or timestamps.
+        Member that has the array: instances or timestamps.
     rank : int
-        How many axes an instance has.
+        Number of axes of an instance.
     expected : Expected
     first, byte : int
-        What to add to the position of a value, or of a byte, in the text for that in the body.
+        Index of the first value and offset of the text in the body, for places in errors.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_array(text: bytes, name: str, rank: int, expected: Expected, *, first: 
 
 
 def _count_names(instances: list, rank: int, expected: Expected) -> int:
-    """How many members all rows, or steps, together have that are objects."""
+    """Count the members of all rows, or steps, that are objects."""
     if expected.feature_names is None or rank == 0:
         return 0
     rows = instances if rank == 1 else itertools.chain.from_iterable(instances)
@@ -85,7 +85,7 @@ def _count_names(instances: list, rank: int, expected: Expected) -> int:
 
 
 def _check_members(text: bytes, n_members: int, within: str | None = None, first: int = 0) -> None:
-    """Refuse what has a member twice; arguments as of `_decode`."""
+    """Refuse an object with a repeated member; arguments as for `_decode`."""
     found = find_repeated(text, n_members)
     if found is None:
         return
@@ -114,7 +114,7 @@ def _decode(
 
 
 def read_options(members: Mapping[str, Any], options: tuple[str, ...]) -> Mapping[str, Any]:
-    """Options as their types; `msgspec.ValidationError` where one is unknown or is not of its type."""
+    """Convert options to their types; raise `msgspec.ValidationError` if one is unknown or mistyped."""
     if not members:
         return {}
     given = msgspec.convert(members, _options_type(options))
@@ -128,7 +128,7 @@ _CELL = float | str | bool | None
 
 @functools.cache
 def _instance_type(rank: int, named: bool, cells: bool) -> Any:
-    """The type of an instance: an array of that rank, an object where features have names."""
+    """Return the type of an instance: an array of this rank, or an object if features have names."""
     value: Any = _CELL if cells else float
     instance = value
     for axis in range(rank):
@@ -140,7 +140,7 @@ def _instance_type(rank: int, named: bool, cells: bool) -> Any:
 def _body_type(
     rank: int, named: bool, options: tuple[str, ...], timestamps: bool, cells: bool
 ) -> type[msgspec.Struct]:
-    """The type of a body."""
+    """Return the type of a body."""
     fields: list[tuple] = [(INSTANCES, list[_instance_type(rank, named, cells)]), *_option_fields(options)]
     if timestamps:
         fields.append((TIMESTAMPS, list[Timestamp] | msgspec.UnsetType, msgspec.UNSET))
@@ -160,7 +160,7 @@ def _option_fields(options: tuple[str, ...]) -> list[tuple]:
 
 
 def _malformed(message: str, content: bytes, byte: int) -> Problem:
-    """The problem for msgspec's "JSON is malformed: invalid character (byte 16)"."""
+    """Return the problem for msgspec's "JSON is malformed: invalid character (byte 16)"."""
     sentence = _BYTE.sub(lambda match: f"(byte {int(match[1]) + byte})", message)
     hint = "; JSON has no NaN and no Infinity" if b"NaN" in content or b"Infinity" in content else ""
     return Problem("malformed-body", f"the body is not JSON: {sentence}{hint}")
@@ -177,10 +177,10 @@ def _mistyped(
     within: str | None,
     first: int,
 ) -> Problem:
-    """The problem for msgspec's "Expected `float`, got `str` - at `$.instances[3][2]`"."""
+    """Return the problem for msgspec's "Expected `float`, got `str` - at `$.instances[3][2]`"."""
     sentence, _, path = message.partition(" - at `$")
     steps: list[str | int] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
-    if steps and steps[-1] == "...":  # some value of an object: msgspec does not say which
+    if steps and steps[-1] == "...":  # a value of an object: msgspec does not say which one
         steps[-1:] = _names_of_no_value(content, steps[:-1], _CELL if expected.cells else float | int)[:1]
     if within:  # a slice of this member
         steps = [within, steps[0] + first, *steps[1:]]
@@ -223,7 +223,7 @@ def reworded(sentence: str, members: Sequence[str] = ()) -> str:
             _WORDS.get(word) or _WORDS.get(word.removesuffix(" | null"), word) for word in match.groups("")
         )
         return f"must be {wanted}, got {got}" if got else f"must be {wanted}"
-    if sentence.startswith("Expected `int` "):  # the one integer that has bounds
+    if sentence.startswith("Expected `int` "):  # the only integer with bounds
         return "must be text or a number of at most 64 bits"
     if sentence == "Number out of range":
         return "must be a number that float64 can hold, got one out of range"
@@ -235,7 +235,7 @@ def reworded(sentence: str, members: Sequence[str] = ()) -> str:
 
 
 def _got_option(content: bytes, name: str) -> str:
-    """The words for an option's value; none where a second member of that name hides it, or JSON ends."""
+    """Describe the value of an option; nothing if a repeated member hides it or the JSON ends early."""
     try:
         value = msgspec.json.decode(content)[name]
     except (msgspec.MsgspecError, ValueError, RecursionError, LookupError, TypeError):
@@ -246,10 +246,10 @@ def _got_option(content: bytes, name: str) -> str:
 
 
 def _names_of_no_value(content: bytes, steps: Sequence[str | int], value_type: Any) -> list[str]:
-    """Members of the object at this place that are not of that type, say numbers.
+    """Return the names of members of the object at this place whose values are not of that type.
 
-    None where only a strict reader sees the fault: in a number beyond float64, or before a second member of
-    the same name, which hides the first; and where a text is not UTF-8, which that reader has not come to.
+    Return no name if an untyped reader cannot see the fault: in a number beyond float64, in a member that is
+    repeated later, or if a text after the fault is not UTF-8.
     """
     try:
         place = functools.reduce(operator.getitem, steps, msgspec.json.decode(content))
@@ -272,7 +272,9 @@ def _is_value(value: Any, value_type: Any) -> bool:
 def order_names(
     instances: list, feature_names: tuple[str, ...] | None, rank: int, first: int = 0
 ) -> tuple[list, frozenset[tuple[int, ...]]]:
-    """Instances as arrays, the first one of that position, and the places of rows or steps that were objects.
+    """Return instances as arrays, and the places of rows or steps that were objects.
+
+    `first` is the index of the first instance in the body.
 
     Raises
     ------
@@ -310,18 +312,18 @@ def _check_names(instance: Mapping[str, float], known: Set[str], place: tuple[in
 
 
 def to_array(instances: list, shape: tuple[int, ...], dtype: type, first: int = 0) -> np.ndarray:
-    """Nested lists as an array, float64 or object; shapes that differ are refused where they leave `shape`.
+    """Return nested lists as an array of float64 or object.
 
     Raises
     ------
     Problem
-        As `ragged`.
+        If their lengths differ, with the first place that does not fit `shape`.
     """
     if not instances:
         return np.empty((0, *shape))
     try:
         array = np.array(instances, dtype=dtype)
-        if array.ndim != len(shape) + 1:  # objects may be lists as well
+        if array.ndim != len(shape) + 1:  # lists of different lengths became objects
             raise ValueError("rows of different lengths")
         return array
     except ValueError as error:
@@ -329,14 +331,14 @@ def to_array(instances: list, shape: tuple[int, ...], dtype: type, first: int = 
 
 
 def ragged(instances: Sequence, shape: tuple[int, ...], first: int) -> Problem:
-    """The problem of instances, the first one of that position, that have not all this shape."""
+    """Return the problem of instances that do not all have this shape; `first` is the index of the first."""
     (row, *path), wanted, got = _first_wrong_length(instances, (len(instances), *shape))
     steps = [INSTANCES, first + row, *path]
     return _misplaced(f"{to_pointer(steps)} must have {wanted} elements, got {got}", steps)
 
 
 def _first_wrong_length(values: list, shape: Sequence[int]) -> tuple[list[int], int, int] | None:
-    """Where nested lists first leave a shape, the length wanted there and the length found."""
+    """Return the first place where nested lists do not fit a shape, the wanted and the actual length."""
     if len(values) != shape[0]:
         return [], shape[0], len(values)
     if len(shape) == 1:

@@ -84,16 +84,16 @@ def test_raw_bytes_of_another_length_are_malformed(content, parameters, words):
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ("; dtype=complex64", "must have a dtype out of float32, float64,"),
-        ("; dtype=>f4", "must have a dtype out of"),
+        ("; dtype=complex64", "must have one of the dtypes float32, float64,"),
+        ("; dtype=>f4", "must have one of the dtypes"),
         ("; shape=2,3", "must have a shape such as 2x28x28"),
         ('; shape=""', "must have a shape such as"),
         ("; shape=-1x3", "must have a shape such as"),
         ("; shape=²x3", "must have a shape such as"),
         ("; shape=1x1x1x1x2x3", "at most 5 sizes"),
         ("; shape=" + "9" * 5000, "must have a shape such as"),
-        ("; dtype", "must have a dtype out of"),
-        ("; typo=1", "has the parameters dtype and shape, each once, got 'typo'"),
+        ("; dtype", "must have one of the dtypes"),
+        ("; typo=1", "can have the parameters dtype and shape, each once, got 'typo'"),
         ("; shape=2x3; shape=2x3", "each once, got 'shape'"),
     ],
 )

@@ -257,7 +257,7 @@ def test_bodies_with_too_many_rows_are_refused(content, content_type):
     problem = refusal(content, content_type=content_type)
 
     assert problem.type == "too-many-rows"
-    assert problem.detail == "a body may hold 10 samples, got 11"
+    assert problem.detail == "a body may hold at most 10 samples, got 11"
 
 
 def image(value: int = 8) -> bytes:
@@ -410,7 +410,7 @@ def test_query_options_are_refused_by_name(query, words):
 
 def test_query_options_are_unknown_to_verbs_without_options():
     """`alpha` means nothing to /denoise."""
-    with pytest.raises(Problem, match="none is known here"):
+    with pytest.raises(Problem, match="no option is accepted here"):
         decode_query({"alpha": ["0.1"]}, options=())
 
 

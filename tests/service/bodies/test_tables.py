@@ -129,7 +129,7 @@ def test_csv_cells_that_are_no_numbers_are_named(text, row, column, words):
         ("a,b,c,,d\n1,2,3,4,5\n", "it has the unknown '', 'd'"),
         ("a,b,c,a\n1,2,3,4\n", "it has more than once 'a'"),
         ("1,2,3\n4,5,6\n", "the first line must name the columns"),
-        ("a;b;c\n1;2;3\n", "commas must part the columns"),
+        ("a;b;c\n1;2;3\n", "columns must be separated by commas"),
         ("timestamp,a,b,c\n1,2,3,4\n", "has the unknown 'timestamp'"),
     ],
 )

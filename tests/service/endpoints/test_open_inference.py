@@ -248,7 +248,7 @@ def changed(**members):
         (changed(parameters={"shared_memory_region": "a"}), "/inputs/0/parameters/shared_memory_region: is"),
         (document(outputs=[{"name": "selected"}]), "'selected'; selected needs the parameter fdr"),
         (document(outputs=[{"name": "score"}] * 2), "/outputs/1/name: the output score must be named once"),
-        (document(outputs=[{"name": "score", "parameters": {"classification": 2}}]), "is not served here"),
+        (document(outputs=[{"name": "score", "parameters": {"classification": 2}}]), "is not supported here"),
         (document(outputs=[{"name": "score", "parameters": {"binary_data": 1}}]), "must be a boolean, got 1"),
         (document(parameters={"binary_data_output": "yes"}), "must be a boolean, got yes"),
         (document(id=3), "/id: must be text, got an integer"),
@@ -284,9 +284,9 @@ def test_bad_parameter_is_an_option_that_is_none(detector, parameters, message):
 def test_limit_of_rows_holds_before_anything_is_read(detector):
     """Whatever the shape declares."""
     for shape in ([51, 3], [2**70, 3]):
-        with pytest.raises(Problem, match="a body may hold 50 samples"):
+        with pytest.raises(Problem, match="a body may hold at most 50 samples"):
             decode(detector, document(shape))
-    with pytest.raises(Problem, match="a body may hold 50 samples"):
+    with pytest.raises(Problem, match="a body may hold at most 50 samples"):
         open_inference.decode(bytes(51 * 12), "0", detector.manifest, LIMITS)
 
 
@@ -302,7 +302,7 @@ BINARY = changed(data=None, parameters={"binary_data_size": 24})
         (BINARY, bytes(23), "right", "must be the 23 bytes that follow the JSON, got 24"),
         (BINARY, bytes(25), "right", "must be the 25 bytes that follow the JSON, got 24"),
         (BINARY, b"", None, "binary data need the header Inference-Header-Content-Length"),
-        (document(), bytes(3), "right", "3 bytes follow the JSON, and no input has its size"),
+        (document(), bytes(3), "right", "3 bytes follow the JSON, but no input has binary_data_size"),
         (
             changed(data=None, parameters={"binary_data_size": 20}),
             bytes(20),

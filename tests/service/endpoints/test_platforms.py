@@ -77,7 +77,7 @@ def test_index_reads_no_more_than_it_needs(make_app, settings):
     """However large the bodies of verbs may be, from either server."""
     settings = dataclasses.replace(settings, max_body_bytes=2**24)
     path, body = "/v2/repository/index", b" " * (MAX_BODY_BYTES + 1)
-    sentence = f"a body may have {MAX_BODY_BYTES} bytes, got "
+    sentence = f"a body may have at most {MAX_BODY_BYTES} bytes, got "
 
     response = make_app(settings).test_client().post(path, data=body)
     assert assert_problem(response, 413, "body-too-large")["detail"] == f"{sentence}{len(body)}"
@@ -115,7 +115,7 @@ def test_store_decides_what_is_loaded(client, word):
     """Not a request."""
     problem = assert_problem(client.post(f"/v2/repository/models/tiny/{word}"), 409, "store-decides")
 
-    assert "by what is in the store" in problem["detail"]
+    assert "by changing the store" in problem["detail"]
 
 
 def scores_of(client):

@@ -205,7 +205,7 @@ def test_poll_keeps_labels_that_cannot_be_read(models, store, caplog):
     models.poll()
 
     assert served(models) == 1
-    assert sum("labels of tiny stay" in record.message for record in caplog.records) == 1
+    assert sum("labels of tiny are not updated" in record.message for record in caplog.records) == 1
 
 
 def test_poll_unloads_a_version_that_is_gone(models, store):
@@ -323,4 +323,4 @@ def test_poll_keeps_a_model_whose_folder_cannot_be_read_and_finds_others(models,
 
     assert models.serves("first")
     assert models.serves("second")
-    assert "first stays as it is" in caplog.text
+    assert "first is not updated" in caplog.text

@@ -254,7 +254,7 @@ def test_parquet_pages_are_limited():
     outline._content = head * (MAX_PAGES + 1)
     outline.chunks = [(0, len(outline._content))]
 
-    with pytest.raises(ValueError, match="may have 100000 pages"):
+    with pytest.raises(ValueError, match="may have at most 100000 pages"):
         list(outline.page_sizes())
 
 
@@ -283,7 +283,7 @@ def test_broken_tables_are_malformed(form, content):
 
 def test_stream_with_something_behind_its_end_is_malformed():
     """What it is nobody knows."""
-    assert "3 bytes stand behind its end" in refusal(to_stream(TABLE) + b"abc", ARROW).detail
+    assert "3 bytes follow its end" in refusal(to_stream(TABLE) + b"abc", ARROW).detail
 
 
 @forms

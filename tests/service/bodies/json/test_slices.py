@@ -101,7 +101,7 @@ def test_too_many_rows_are_told_as_soon_as_there_are():
     problem = outcome(decode_json, content, KINDS["latent"], Limits(10_000, 0))
 
     assert problem.type == "too-many-rows"
-    assert re.fullmatch(r"a body may hold 10000 samples, got at least \d+", problem.detail)
+    assert re.fullmatch(r"a body may hold at most 10000 samples, got at least \d+", problem.detail)
 
 
 @pytest.mark.parametrize("kind", ["latent", "row", "cells", "series"])
