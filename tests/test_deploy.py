@@ -1,4 +1,4 @@
-"""What is deployed: gunicorn's configuration, alert rules, dashboard, proxy, compose, manifests, the demo."""
+"""Files of a deployment: gunicorn, alert rules, dashboard, proxy, compose, manifests, the demo."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ from tests.model_folder import publish_model
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana/dashboards/residual.json"
-SECONDS_UNTIL_COUNTED = 0.5  # a worker counts what it answered a tenth of a second later
+SECONDS_UNTIL_COUNTED = 0.5  # a worker counts its answers a tenth of a second later
 NORMAL, ODD = [1.0, 2.0, 0.0], [1.0, 2.0, 900.0]
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
@@ -176,7 +176,7 @@ def test_stop_leaves_no_file_and_no_process(start, tmp_path):
 
 @pytest.mark.slow
 def test_metrics_folder_from_outside_is_emptied_at_start_and_left_at_the_end(start, tmp_path):
-    """Files of an earlier life, whose counts would be added, go; the folder itself is not ours."""
+    """Files of an earlier run, whose counts would be added, are removed; the folder is kept."""
     folder = tmp_path / "metrics"
     folder.mkdir()
     (folder / "counter_1.db").write_bytes(b"left over")
@@ -233,7 +233,7 @@ def test_dashboard_and_alerts_ask_for_metrics_that_the_service_exports(start, tm
         name for text in [*panel_queries(), *alert_queries()] for name in re.findall(r"residual_\w+", text)
     }
     assert asked
-    # What was answered is counted a moment later.
+    # Answers are counted a moment later.
     wait_until(lambda: asked <= set(server.metrics()), lambda: str(asked - set(server.metrics())))
 
 
@@ -270,7 +270,7 @@ def test_alerts_fire_when_they_should_and_not_before():
 
 @needs_promtool
 def test_dashboard_queries_are_promql(tmp_path):
-    """Prometheus parses what every panel asks."""
+    """Prometheus parses the query of every panel."""
     rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(panel_queries())]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
 
@@ -331,7 +331,7 @@ def test_compose_hardens_every_container():
 
 
 def test_proxy_lets_through_what_the_service_takes():
-    """The body limit of nginx is that of the service, and nginx closes idle connections first."""
+    """The proxy has the body limit of the service, and closes idle connections first."""
     settings = Settings.from_environ({})
     nginx = (DEPLOY / "nginx/nginx.conf").read_text()
 

@@ -61,7 +61,7 @@ _VERB_STATUSES = (400, 404, 406, 413, 415, 422, 503)
 
 
 @dataclasses.dataclass(frozen=True)
-class Route:
+class Operation:
     """One route with one method."""
 
     path: str
@@ -95,23 +95,25 @@ _V1 = ("/v1/models/{name}", "/v1/models/{name}/versions/{version}")
 _PLATFORM_STATUSES = (400, 404, 413, 415, 422, 503)
 
 
-def _platform_routes() -> Iterator[Route]:
+def _platform_routes() -> Iterator[Operation]:
     """Yield the routes of the Open Inference Protocol V2, and of V1 of KServe and TensorFlow Serving."""
     for path in ("/v2", "/v2/"):
-        yield Route(path, "get", "Name, version and extensions of the server.", schema="ServerMetadata")
-    yield Route("/v2/health/live", "get", "Whether the process answers.", schema="Live")
-    yield Route(
+        yield Operation(path, "get", "Name, version and extensions of the server.", schema="ServerMetadata")
+    yield Operation("/v2/health/live", "get", "Whether the process answers.", schema="Live")
+    yield Operation(
         "/v2/health/ready", "get", "Whether every required model is loaded.", statuses=(503,), schema="Ready"
     )
-    yield Route("/v2/models", "get", "Names of the models that serve.", schema="ModelNames")
-    yield Route("/v2/models/stats", "get", "Statistics of all loaded versions.", schema="Statistics")
+    yield Operation("/v2/models", "get", "Names of the models that serve.", schema="ModelNames")
+    yield Operation("/v2/models/stats", "get", "Statistics of all loaded versions.", schema="Statistics")
     for path in _V2:
-        yield Route(path, "get", "Tensors of a model.", statuses=(404,), schema="ModelMetadata")
-        yield Route(
+        yield Operation(path, "get", "Tensors of a model.", statuses=(404,), schema="ModelMetadata")
+        yield Operation(
             f"{path}/ready", "get", "Whether a model serves.", statuses=(404, 503), schema="ModelReady"
         )
-        yield Route(f"{path}/stats", "get", "Statistics of a model.", statuses=(404,), schema="Statistics")
-        yield Route(
+        yield Operation(
+            f"{path}/stats", "get", "Statistics of a model.", statuses=(404,), schema="Statistics"
+        )
+        yield Operation(
             f"{path}/infer",
             "post",
             "Scores and other tensors of samples.",
@@ -119,7 +121,7 @@ def _platform_routes() -> Iterator[Route]:
             request="InferRequest",
             schema="InferResponse",
         )
-    yield Route(
+    yield Operation(
         "/v2/repository/index",
         "post",
         "Every version of the store and its state.",
@@ -129,12 +131,12 @@ def _platform_routes() -> Iterator[Route]:
     )
     for word in ("load", "unload"):
         path = f"/v2/repository/models/{{name}}/{word}"
-        yield Route(path, "post", "Refused: models are loaded from the store.", statuses=(409,))
-    yield Route("/v1/models", "get", "Names of the models that serve.", schema="ModelNames")
+        yield Operation(path, "post", "Refused: models are loaded from the store.", statuses=(409,))
+    yield Operation("/v1/models", "get", "Names of the models that serve.", schema="ModelNames")
     for path in _V1:
-        yield Route(path, "get", "Whether a model serves.", statuses=(404, 503), schema="ModelStatus")
+        yield Operation(path, "get", "Whether a model serves.", statuses=(404, 503), schema="ModelStatus")
     for path in (*_V1, "/v1/models/{name}/labels/{label}"):
-        yield Route(
+        yield Operation(
             f"{path}:predict",
             "post",
             "A prediction for each instance.",
@@ -146,19 +148,21 @@ def _platform_routes() -> Iterator[Route]:
 
 ROUTES = (
     *(
-        Route(f"{prefix}/{verb}", "post", summary, statuses=statuses, verb=verb)
+        Operation(f"{prefix}/{verb}", "post", summary, statuses=statuses, verb=verb)
         for prefix in _PREFIXES
         for verb, (summary, _, statuses) in _VERBS.items()
     ),
-    Route("/models", "get", "Every model of the store: loaded versions, and refused ones with the reason."),
-    Route("/models/{name}", "get", "One model.", statuses=(404,)),
-    Route("/models/{name}/versions/{version}", "get", "One version, with its manifest.", statuses=(404,)),
-    Route("/models/{name}/versions/{version}/report", "get", "The HTML report.", "text/html", (404,)),
+    Operation(
+        "/models", "get", "Every model of the store: loaded versions, and refused ones with the reason."
+    ),
+    Operation("/models/{name}", "get", "One model.", statuses=(404,)),
+    Operation("/models/{name}/versions/{version}", "get", "One version, with its manifest.", statuses=(404,)),
+    Operation("/models/{name}/versions/{version}/report", "get", "The HTML report.", "text/html", (404,)),
     *_platform_routes(),
-    Route("/livez", "get", "Whether the process answers; needs no key."),
-    Route("/readyz", "get", "Whether every required model is loaded; needs no key.", statuses=(503,)),
-    Route("/metrics", "get", "Prometheus metrics.", "text/plain"),
-    Route("/openapi.json", "get", "This description."),
+    Operation("/livez", "get", "Whether the process answers; needs no key."),
+    Operation("/readyz", "get", "Whether every required model is loaded; needs no key.", statuses=(503,)),
+    Operation("/metrics", "get", "Prometheus metrics.", "text/plain"),
+    Operation("/openapi.json", "get", "This description."),
 )
 
 
@@ -198,7 +202,7 @@ def describe(*, with_keys: bool) -> dict[str, Any]:
     return document
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Operation) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": f"{route.method} {route.path}",
@@ -222,7 +226,7 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
-def _success(route: Route) -> dict[str, Any]:
+def _success(route: Operation) -> dict[str, Any]:
     content: dict[str, Any] = {route.answer: {}}
     if route.schema:
         content = {bodies.JSON: {"schema": _reference(route.schema)}}
@@ -234,12 +238,12 @@ def _success(route: Route) -> dict[str, Any]:
     return {"description": "Answered.", "headers": _headers(route), "content": content}
 
 
-def _platform_bodies(route: Route) -> dict[str, Any]:
+def _platform_bodies(route: Operation) -> dict[str, Any]:
     forms: dict[str, Any] = {bodies.JSON: {"schema": _reference(route.request)}}
     return forms | {bodies.RAW: _BINARY} if route.request == "InferRequest" else forms
 
 
-def _headers(route: Route) -> dict[str, Any]:
+def _headers(route: Operation) -> dict[str, Any]:
     names = ["X-Request-Id", "X-Model-Version"] if route.verb else ["X-Request-Id"]
     if route.verb == "encode":
         names += ["X-Compression-Ratio", "X-Reconstruction-Error"]

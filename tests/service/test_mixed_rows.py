@@ -1,4 +1,4 @@
-"""Rows with words and missing values over HTTP: every form the same score, every fault with its place."""
+"""Rows with text and missing values over HTTP: one score in all media types, every fault with its place."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_words_score_as_the_numbers_they_stand_for(client, store, form):
 
 
 def test_explanation_answers_in_words(client):
-    """What was sent and what was expected, as the client would write it."""
+    """Actual and expected values are written as the client writes them."""
     answer = client.post("/score?explain=3", json={"instances": INSTANCES["objects"]}).json
 
     told = [{part["feature"]: part["actual"] for part in row} for row in answer["explanation"]]
@@ -79,7 +79,7 @@ def test_explanation_of_numbers_has_words_too(client):
 
 
 def test_denoise_answers_what_could_be_sent(client):
-    """JSON has words, `.npy` the numbers they stand for; nothing is missing any more."""
+    """JSON has text, `.npy` the positions of categories; no value is missing."""
     body = {"instances": INSTANCES["arrays"][:2]}
     rows = client.post("/denoise", json=body).json["reconstruction"]
     numbers = from_npy(client.post("/denoise", json=body, headers={"Accept": "application/x-npy"}).data)
@@ -114,7 +114,7 @@ def test_decode_answers_words_and_encode_says_what_it_costs(client):
     ],
 )
 def test_faults_are_named_with_their_place(client, instances, detail, pointer):
-    """Column, what it takes, what it got, and a pointer into the body."""
+    """The problem has the column, its valid values, the given one, and a pointer into the body."""
     problem = assert_problem(client.post("/score", json={"instances": instances}), 422, "invalid-input")
 
     assert detail in problem["detail"]
@@ -130,7 +130,7 @@ def test_faults_are_named_with_their_place(client, instances, detail, pointer):
 )
 @pytest.mark.parametrize("named", [False, True])
 def test_a_model_of_numbers_names_the_option_that_takes_more(client, value, hint, named):
-    """It refuses gaps and words, and says how to fit a model that does not."""
+    """It refuses missing values and text, and the error names the options of a fit."""
     instance = {"a": 1, "b": value, "c": 0} if named else [1, value, 0]
 
     problem = assert_problem(

@@ -115,7 +115,7 @@ def test_timestamps_come_back_with_the_steps(client, series, verb):
 
 
 def test_explanation_of_a_step_names_channels(client, plant, series):
-    """`actual` is the input, `expected` what /denoise answers there, the share that of the step's score."""
+    """`actual` is the input, `expected` the value of /denoise, the share that of the step's score."""
     answer = client.post("/models/plant/score?explain=2", json={"instances": series.tolist()}).json
     reconstruction = client.post("/models/plant/denoise", json={"instances": series.tolist()}).json
 
@@ -145,7 +145,7 @@ def test_denoise_and_encode_answer_a_series(client, plant, series):
 
 
 def test_steps_of_a_series_are_counted_as_rows(client, series):
-    """Rows and anomalies are those of the steps."""
+    """Rows and anomalies count steps."""
     client.post("/models/plant/score", json={"instances": series.tolist()})
 
     metrics = read_metrics(client.get("/metrics").text)
@@ -242,7 +242,7 @@ def test_refusal_of_one_channel_points_into_the_body(client, instances, detail, 
 
 @pytest.mark.parametrize("body", [b"[1, 2]", b'{"instances": 3}', b'{"instances": "[["}', b'{"a": 1}'])
 def test_body_of_another_form_is_named_as_for_all_models(client, body):
-    """The look for windows or a series does not hide what a body is."""
+    """Telling windows from a series does not hide other faults."""
     response = client.post("/models/plant/score", data=body, content_type="application/json")
 
     assert_problem(response, 422, "invalid-input")

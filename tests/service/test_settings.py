@@ -35,7 +35,7 @@ def test_settings_have_one_field_for_each_variable():
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
 def test_settings_take_an_empty_value_as_not_set(variable):
-    """What a compose file passes on without a value is the default."""
+    """A compose file passes on variables without a value."""
     assert Settings.from_environ({variable.name: " "}) == Settings.from_environ({})
 
 
@@ -69,7 +69,7 @@ def test_settings_read_lists():
     ],
 )
 def test_settings_refuse_values_by_name(name, value, words):
-    """The sentence names the variable, what it must be and what it is."""
+    """The sentence has the variable, its valid values and the given one."""
     with pytest.raises(SettingsError, match=name) as caught:
         Settings.from_environ({name: value})
 
@@ -94,7 +94,7 @@ def test_settings_ignore_what_kubernetes_injects(name):
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:80", "myhost:80"])
 def test_settings_off_loopback_need_a_decision_about_access(bind):
-    """Other machines get in only where somebody decided so."""
+    """Other machines get access only if it is configured."""
     with pytest.raises(SettingsError, match="RESIDUAL_API_KEYS_SHA256"):
         Settings.from_environ({"RESIDUAL_BIND": bind})
 
@@ -138,7 +138,7 @@ def test_allowed_cpus_follow_the_quota_of_the_control_group(tmp_path, monkeypatc
 
 
 def test_settings_keep_a_socket_file_to_one_listener():
-    """Of several that bind one path, the last would have it alone."""
+    """The last of several processes that bind one path would get all connections."""
     with pytest.raises(SettingsError, match="REUSE_PORT=1 needs RESIDUAL_BIND=HOST:PORT, got unix:/run/x"):
         Settings.from_environ({"RESIDUAL_REUSE_PORT": "1", "RESIDUAL_BIND": "unix:/run/x"})
 

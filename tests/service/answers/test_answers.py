@@ -1,4 +1,4 @@
-"""One result in every form, and the same samples in every form of body."""
+"""One result in every media type, and the same samples in every media type of bodies."""
 
 import csv
 import dataclasses
@@ -37,7 +37,7 @@ def to_csv(samples: np.ndarray) -> bytes:
 
 
 def to_table(samples: np.ndarray) -> pa.Table:
-    """Samples as a table: named columns, or where they are latents counted ones."""
+    """Samples as a table with named columns, or numbered ones for latents."""
     names = "abc" if samples.shape[1] == 3 else "01"
     return pa.table(dict(zip(names, samples.T, strict=True)))
 
@@ -58,7 +58,7 @@ def to_parquet(samples: np.ndarray) -> bytes:
 
 
 def read_tables(*responses: TestResponse) -> pa.Table:
-    """The one table of an answer as Arrow and the same answer as Parquet."""
+    """The table of an answer in Arrow, checked against the same answer in Parquet."""
     streamed, filed = (response.data for response in responses)
     table = pa.ipc.open_stream(streamed).read_all()
     assert table.equals(pyarrow.parquet.read_table(io.BytesIO(filed)), check_metadata=True)
@@ -99,7 +99,7 @@ BODIES: dict[str, Callable[[np.ndarray], bytes]] = {
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory) -> Iterator[FlaskClient]:
-    """A client of one service for all tests that only ask."""
+    """A client of one service, shared by all tests that change nothing."""
     store = ModelStore(tmp_path_factory.mktemp("answers"))
     publish_model(store, "tiny", latent_int8=LATENT_INT8, classifier=CLASSIFIER)
     publish_model(store, "images", sample_shape=(4, 5))
@@ -117,7 +117,7 @@ def client(tmp_path_factory) -> Iterator[FlaskClient]:
 
 @pytest.fixture
 def post(client) -> Callable[..., TestResponse]:
-    """Post samples in a form, and ask for one."""
+    """Post samples in one media type, and accept another."""
 
     def post(path: str, samples: np.ndarray, accept: str = JSON, form: str = NPY) -> TestResponse:
         body = BODIES[form](samples)
@@ -137,7 +137,7 @@ def test_same_samples_get_the_same_answer_in_every_form_of_body(post, verb, form
 
 @pytest.mark.parametrize("form", BODIES)
 def test_same_latents_get_the_same_answer_in_every_form_of_body(client, form):
-    """A CSV of them counts its columns, as that of an answer does."""
+    """A CSV of latents numbers its columns, as the CSV of an answer does."""
     latent = SAMPLES[:, :2].copy()
 
     answer = client.post("/decode", data=BODIES[form](latent), content_type=form).json
@@ -146,7 +146,7 @@ def test_same_latents_get_the_same_answer_in_every_form_of_body(client, form):
 
 
 def answer_floats(array: np.ndarray) -> list:
-    """An array as JSON has it."""
+    """An array as JSON writes it."""
     return orjson.loads(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
@@ -229,7 +229,7 @@ def test_answers_to_series_have_a_line_for_each_step(make_store_client):
 
 
 def test_answers_of_mixed_tables_have_words_and_gaps(make_store_client):
-    """What a CSV takes, a CSV answers."""
+    """A CSV answer can hold all values of a CSV body."""
     client = make_store_client(**MIXED)
     body = "b,a,c\nrun,1.5,0\n,,7\n"
 
@@ -247,7 +247,7 @@ def test_answers_of_mixed_tables_have_words_and_gaps(make_store_client):
 
 @pytest.fixture
 def make_store_client(tmp_path, settings, make_app) -> Callable[..., FlaskClient]:
-    """A client of a service with one model more, which is the default one."""
+    """A client of a service with another model, its default."""
 
     def make(**changes: object) -> FlaskClient:
         publish_model(ModelStore(settings.store), "other", **changes)
@@ -261,7 +261,7 @@ def make_store_client(tmp_path, settings, make_app) -> Callable[..., FlaskClient
     [("text/*", CSV), ("application/*", JSON), ("application/octet-stream, */*;q=0.1", RAW), ("*/*", JSON)],
 )
 def test_wildcards_choose_the_first_of_their_kind(post, accept, chosen):
-    """JSON where nothing else is preferred."""
+    """JSON unless another media type is preferred."""
     assert post("/score", SAMPLES, accept).mimetype == chosen
 
 
@@ -269,7 +269,7 @@ def test_wildcards_choose_the_first_of_their_kind(post, accept, chosen):
     "shape", [(3,), (40_000,), (50_000, 3), (3, 50_000), (2, 2, 40_000), (40_000, 1, 1), (0, 3), (65_536,)]
 )
 def test_long_answers_are_written_in_slices(store, shape):
-    """Which nobody can tell from the bytes, in JSON and in CSV."""
+    """The bytes are the same, in JSON and in CSV."""
     detector = Detector.load(store.folder("flat", 1))
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     cells = values.reshape(-1, 3)[: len(values)] if values.size % 3 == 0 else np.zeros((0, 3), np.float32)
@@ -284,7 +284,7 @@ def test_long_answers_are_written_in_slices(store, shape):
 
 
 def test_long_explanations_are_written_in_slices(store):
-    """As those of a few samples are, one after the other."""
+    """The bytes are those of small answers put together."""
     detector = Detector.load(store.folder("tiny", 1))
     samples = np.random.default_rng(0).normal(size=(5000, 3))
 
@@ -307,7 +307,7 @@ def digits(settings, make_app) -> FlaskClient:
 
 @pytest.mark.parametrize("path", ["/score", "/score?explain=1", "/score?fdr=0.1"])
 def test_score_of_one_image_is_drawn_as_its_error_map(digits, path):
-    """On one scale for all images, the calibration's."""
+    """All images share the scale of the calibration errors."""
     image = np.eye(8, dtype=np.float32)[None] * 16
     detector = Detector.load(Path(__file__).parents[3] / "models" / "digits" / "1")
 
@@ -319,7 +319,7 @@ def test_score_of_one_image_is_drawn_as_its_error_map(digits, path):
 
 
 def test_only_one_image_of_a_calibrated_model_is_drawn(digits, client):
-    """Of two there is no image, and without quantiles of the errors no scale."""
+    """Two samples make no image, and a scale needs quantiles of the errors."""
     two, one = np.zeros((2, 8, 8), dtype=np.float32), np.zeros((1, 4, 5), dtype=np.float32)
     headers = {"Accept": "image/*"}
 
@@ -332,7 +332,7 @@ def test_only_one_image_of_a_calibrated_model_is_drawn(digits, client):
 
 
 def test_latent_of_an_image_is_decoded_to_an_image(digits):
-    """As an image is denoised to one."""
+    """An image answer is possible, as for /denoise."""
     latent = digits.post(
         "/encode",
         data=to_npy(np.zeros((1, 8, 8), dtype=np.float32)),

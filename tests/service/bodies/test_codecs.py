@@ -61,7 +61,7 @@ def test_json_options_stand_beside_instances():
 
 
 def test_json_without_options_has_none():
-    """What is not given is not there."""
+    """Options that are not given are absent."""
     assert decode(b'{"instances": [[1, 2, 3]]}').options == {}
 
 
@@ -113,7 +113,7 @@ def test_json_faults_are_named_with_their_place(body, pointer, words):
     "body", [b"", b" ", b"{", b"instances", b"\xff\xfe", b'{"instances": [[NaN, 1, 2]]}']
 )
 def test_json_that_cannot_be_parsed_is_malformed(body):
-    """That is another fault than a wrong value."""
+    """A malformed body is another fault than an invalid value."""
     assert refusal(body).type == "malformed-body"
 
 
@@ -140,7 +140,7 @@ def test_json_of_any_depth_is_a_problem():
     ],
 )
 def test_json_options_out_of_range_are_invalid_options(member, pointer, words):
-    """They are named like those of a query, with the value that was given."""
+    """The problem names the option and its value, as for an option of a query."""
     problem = refusal(f'{{"instances": [[1, 2, 3]], {member}}}'.encode())
 
     assert problem.type == "invalid-option"
@@ -149,7 +149,7 @@ def test_json_options_out_of_range_are_invalid_options(member, pointer, words):
 
 
 def test_json_options_are_unknown_to_verbs_without_options():
-    """`alpha` means nothing to /denoise."""
+    """/denoise has no option `alpha`."""
     detail = refusal(b'{"instances": [[1, 2, 3]], "alpha": 0.1}', options=()).detail
 
     assert detail == "the body: has the unknown member 'alpha', known are instances"
@@ -324,7 +324,7 @@ def test_multipart_that_holds_no_images_is_refused(body, type_):
 
 
 def test_multipart_without_a_boundary_is_told_so():
-    """Who sets the header by hand forgets it."""
+    """Clients that set the header by hand forget the boundary."""
     problem = refusal(b"nothing", PNG_IMAGE, "multipart/form-data")
 
     assert problem.detail == "the Content-Type of a multipart body must name its boundary, got none"
@@ -364,7 +364,7 @@ def test_other_media_types_are_refused_with_those_that_are_read(content_type):
 
 
 def test_media_type_may_have_parameters():
-    """`charset=utf-8` is what many clients send."""
+    """Many clients send `charset=utf-8`."""
     assert (
         decode(b'{"instances": [[1, 2, 3]]}', content_type="Application/JSON; charset=utf-8").samples.size
         == 3
@@ -409,13 +409,13 @@ def test_query_options_are_refused_by_name(query, words):
 
 
 def test_query_options_are_unknown_to_verbs_without_options():
-    """`alpha` means nothing to /denoise."""
+    """/denoise has no option `alpha`."""
     with pytest.raises(Problem, match="no option is accepted here"):
         decode_query({"alpha": ["0.1"]}, options=())
 
 
 def test_options_must_stand_in_one_place():
-    """Which of two would count is nobody's guess."""
+    """It would be unclear which of two values counts."""
     assert merge_options({"alpha": 0.1}, {"fdr": 0.2}) == {"alpha": 0.1, "fdr": 0.2}
     with pytest.raises(Problem, match="in the query and in the body"):
         merge_options({"alpha": 0.1}, {"alpha": 0.1})
@@ -444,7 +444,7 @@ def test_accept_chooses_the_form_of_the_answer(accept, chosen):
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json;q=0", "image/jpeg", "nonsense"])
 def test_accept_of_nothing_that_is_offered_is_refused(accept):
-    """The sentence lists what there is."""
+    """The sentence lists the media types that are available."""
     with pytest.raises(Problem, match="application/json, application/x-npy") as caught:
         negotiate(accept, (JSON, NPY))
 

@@ -1,4 +1,4 @@
-"""Inflating request bodies, and the bounds of it."""
+"""Inflating request bodies, and its limits."""
 
 import gzip
 import tracemalloc

@@ -63,7 +63,7 @@ def test_csv_of_many_rows_is_read_in_slices():
 
 
 def test_csv_without_feature_names_counts_its_columns():
-    """As pandas writes an array, and as answers name what has no name."""
+    """Columns without names are numbered, as by pandas and in answers."""
     np.testing.assert_array_equal(decode("2,0,1\n3,1,2\n", Expected((3,))).samples, [[1, 2, 3]])
 
 
@@ -200,7 +200,7 @@ def test_csv_of_many_cells_is_read_in_blocks():
     expected=st.sampled_from([ROW, MIXED, SERIES]),
 )
 def test_csv_is_read_or_refused(text, expected):
-    """Nothing but a problem is raised, and the fast way reads what the other one reads."""
+    """Only problems are raised, and both readers agree."""
     head = ",".join(expected.columns()) + "\n"
     try:
         samples = decode(head + text, expected).samples

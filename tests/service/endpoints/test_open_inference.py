@@ -39,7 +39,7 @@ def images(tmp_path):
 
 @pytest.fixture(scope="module")
 def small_manifest(tmp_path_factory):
-    """That of the three features."""
+    """The manifest of the model with three features."""
     return write_model_folder(tmp_path_factory.mktemp("small") / "tiny")
 
 
@@ -49,7 +49,7 @@ def document(shape=(2, 3), datatype="FP32", data=VALUES, **members):
 
 
 def decode(detector, request, binary=None, limits=LIMITS):
-    """The request, of a document, and with bytes behind it their header."""
+    """Decode a request made of a document, and of bytes after it with the length header."""
     content = json.dumps(request).encode()
     header = None if binary is None else str(len(content))
     return open_inference.decode(content + (binary or b""), header, detector.manifest, limits)
@@ -93,7 +93,7 @@ def test_unnamed_outputs_are_all_of_the_model(detector):
 
 
 def test_id_is_given_back_only_where_it_was_given(detector):
-    """Clients made of a schema send null for what they do not send."""
+    """Clients generated from a schema send null for absent members."""
     read = answer(detector, document(id=None, outputs=None, parameters=None))
 
     assert "id" not in read
@@ -125,7 +125,7 @@ def test_every_form_of_the_data_is_the_same_samples(detector, datatype, form):
 
 
 def test_binary_answer_has_its_tensors_behind_the_json(detector):
-    """One output overrides what is said for all."""
+    """The parameter of one output overrides that of the request."""
     request = document(
         parameters={"binary_data_output": True},
         outputs=[
@@ -169,7 +169,7 @@ def test_fdr_adds_an_output(detector):
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_images_come_as_bytes(images, binary):
-    """As elements of a BYTES tensor: base64 within the JSON, behind their lengths beside it."""
+    """Images are elements of a BYTES tensor: base64 in the JSON, or bytes after their lengths."""
     sample = np.arange(20, dtype=np.float32).reshape(4, 5) / 20 * 16
     image = encode_image(sample, (0.0, 16.0))
     request = document((2,), "BYTES", [base64.b64encode(image).decode()] * 2)
@@ -273,7 +273,7 @@ def test_bad_request_is_told_what_and_where(detector, request_, message):
     ],
 )
 def test_bad_parameter_is_an_option_that_is_none(detector, parameters, message):
-    """Those of other servers, which change no value, are passed over."""
+    """Parameters of other servers that change no value are ignored."""
     with pytest.raises(Problem) as caught:
         decode(detector, document(parameters=parameters))
 
@@ -380,7 +380,7 @@ def test_damaged_requests_are_read_or_refused(small_manifest, seed, damages, hea
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70), max_size=9))
 def test_fast_reader_reads_what_the_strict_one_reads(small_manifest, values):
-    """Bit for bit: of data with a gap only the strict one is asked."""
+    """Bit for bit: data with a missing value are left to the strict reader."""
     data = json.dumps(values).encode()
     shape = (len(values),)
     fast, _ = numbers_from_json(data, "FP64", shape, "")
@@ -403,7 +403,7 @@ def long_request(data, datatype="FP32", before=b"", after=b""):
 
 @pytest.mark.parametrize("nested", [True, False])
 def test_long_request_is_read_as_a_short_one(small_manifest, nested):
-    """Wherever its other members stand, bit for bit."""
+    """The order of the other members does not matter; bit for bit."""
     data = json.dumps((LONG if nested else LONG.ravel()).tolist(), indent=0 if nested else None).encode()
     request = long_request(data, before=b'"id": "8]}", ', after=b', "outputs": [{"name": "ratio"}] ')
     body = open_inference.decode(bytearray(request), None, small_manifest, MANY)
@@ -442,7 +442,7 @@ def test_long_request_of_integers(small_manifest):
     ],
 )
 def test_long_request_is_refused_as_a_short_one(small_manifest, damage, message):
-    """With the place of the fault; what only looks like data is left alone."""
+    """The place of the fault is named; members that only look like data are not cut out."""
     values = [*([0.25] * 50_000), 0.5, 1.5, *([0.75] * 39_998)]
     request = long_request(json.dumps(values).encode()).replace(*damage, 1)
     if message is None:

@@ -43,7 +43,7 @@ def test_server_and_models_are_described(client):
 
 
 def test_readiness_is_that_of_the_service(settings, make_app, store):
-    """A version that was refused is not ready, one that is not in the store is not there."""
+    """A refused version is not ready, and a version that is not in the store is not found."""
     (store.folder("flat", 1) / "model.onnx").write_bytes(b"broken")
     app = make_app(dataclasses.replace(settings, required_models=("flat",)))
     client = app.test_client()
@@ -66,7 +66,7 @@ def test_readiness_is_that_of_the_service(settings, make_app, store):
 
 
 def test_index_says_what_its_body_must_be(client):
-    """An empty one is as good as none."""
+    """An empty body has the defaults."""
     assert client.post("/v2/repository/index", data=b"").status_code == 200
     assert_problem(client.post("/v2/repository/index", data=b"{"), 400, "malformed-body")
     problem = assert_problem(client.post("/v2/repository/index", json={"ready": 1}), 422, "invalid-input")
@@ -106,7 +106,7 @@ def test_index_reads_no_more_than_it_needs(make_app, settings):
     ],
 )
 def test_verb_of_v1_that_is_not_there_is_not_found(client, method, path, status, type_):
-    """It is no model of that name, which could only be looked at."""
+    """The path is not read as the name of a model."""
     assert_problem(client.open(f"/v1/models/{path}", method=method, json={"instances": []}), status, type_)
 
 
@@ -119,7 +119,7 @@ def test_store_decides_what_is_loaded(client, word):
 
 
 def scores_of(client):
-    """What `/score` says of the rows."""
+    """The answer of `/score` for the rows."""
     return client.post("/score", json={"instances": ROWS.tolist()}).json
 
 
@@ -285,7 +285,7 @@ def test_predict_has_the_options_of_score(client):
 
 @pytest.mark.parametrize("explain", [None, 2, "map"])
 def test_long_answers_are_written_in_slices(client, monkeypatch, explain):
-    """Which nobody can tell from the bytes."""
+    """The bytes are the same."""
     rows = np.random.default_rng(0).normal(size=(40, 3)).tolist()
     options = {} if explain is None else {"explain": explain}
 
@@ -450,7 +450,7 @@ def test_front_answers_as_flask_does(settings, make_app):
 
 @pytest.mark.parametrize("path", ["/v2/models/tiny/infer", "/v1/models/tiny:predict"])
 def test_option_in_the_query_is_refused(client, path):
-    """Both protocols have them in the body; passed over, another rule than was asked for would decide."""
+    """Both protocols have options in the body; ignoring one in the query would apply another rule."""
     response = client.post(f"{path}?alpha=0.2", json={})
 
     assert "the option 'alpha' is unknown" in assert_problem(response, 422, "invalid-option")["detail"]

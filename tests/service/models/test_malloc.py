@@ -19,7 +19,7 @@ def _resident_bytes():
     not (STATUS.exists() and hasattr(ctypes.CDLL(None), "malloc_trim")), reason="needs glibc on Linux"
 )
 def test_freed_memory_is_given_back():
-    """What lies free below something that is still used goes back, too."""
+    """Free memory below a used block is returned, too."""
     parts = [b"x" * 2**16 for _ in range(1000)]
     full = _resident_bytes()
     del parts[:-1]

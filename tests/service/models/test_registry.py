@@ -19,7 +19,7 @@ LABELS = st.dictionaries(st.sampled_from(["stable", "canary"]), st.integers(1, 5
 
 @given(found=FOLDERS, known=FOLDERS)
 def test_plan_covers_every_version_once(found, known):
-    """What is found is loaded or kept, what is known is unloaded, kept or loaded again."""
+    """Found versions are loaded or kept; known ones are unloaded, kept or loaded again."""
     plan = make_plan(found, known)
 
     assert sorted(plan.load + plan.keep) == sorted(found)
@@ -30,7 +30,7 @@ def test_plan_covers_every_version_once(found, known):
 
 @given(found=FOLDERS)
 def test_plan_of_an_unchanged_store_does_nothing(found):
-    """A poll that finds what the last one found loads and unloads nothing, what failed included."""
+    """A poll of an unchanged store loads and unloads nothing, not even failed versions."""
     plan = make_plan(found, found)
 
     assert (plan.load, plan.unload) == ((), ())
@@ -77,7 +77,7 @@ def served(models: ModelRegistry, **which: object) -> int:
 
 
 def test_poll_finds_a_new_version(models, store, loads):
-    """The highest version serves a bare name; the one before goes on for who asks for it."""
+    """The highest version serves a bare name; requests for the earlier one are still answered."""
     publish_model(store)
     assert served(models) == 1
 
@@ -98,7 +98,7 @@ def test_poll_keeps_the_detector_of_an_unchanged_version(models):
 
 
 def test_poll_keeps_the_snapshot_of_an_unchanged_store(models, store):
-    """And with it all that is kept for as long as the same models are loaded."""
+    """Caches depend on the identity of the snapshot."""
     before = models.models
     models.poll()
     assert models.models is before
@@ -286,7 +286,7 @@ def test_start_polls_until_stop(models, store):
 
 
 def test_start_outlives_a_poll_that_fails(models, store, monkeypatch, caplog):
-    """Whatever one poll meets, the next one comes."""
+    """An error in one poll does not stop the next one."""
     polls = []
 
     def broken_poll() -> None:
@@ -311,7 +311,7 @@ def wait_until(holds, seconds=10.0):
 
 
 def test_poll_keeps_a_model_whose_folder_cannot_be_read_and_finds_others(models, store, caplog):
-    """One unreadable folder stops neither what it served nor the discovery of another model."""
+    """An unreadable folder keeps its loaded versions and does not stop the discovery of other models."""
     publish_model(store, "first")
     models.poll()
     folder = store.root / "first"

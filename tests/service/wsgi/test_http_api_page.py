@@ -1,4 +1,4 @@
-"""docs/http-api.md says what the service does."""
+"""docs/http-api.md describes every route, problem, option and metric."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_page_lists_every_problem_type_with_its_status():
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_page_lists_every_path(route):
-    """Verbs of named models stand for each other."""
+    """Verbs of named models are described once."""
     path = re.sub("(?<=})/(denoise|encode|decode|classify)$", "/score", route.path)
 
     assert f"`{route.method.upper()} {path}`" in PAGE

@@ -1,4 +1,4 @@
-"""Probes, and what is loaded."""
+"""Probes, and the list of models."""
 
 import dataclasses
 import time
@@ -29,7 +29,7 @@ def test_readyz_without_any_model_is_ready(settings, make_app, tmp_path):
 
 @pytest.mark.parametrize("path", ["/readyz", "/v2/health/ready"])
 def test_readyz_names_a_store_that_is_not_there_until_it_is(settings, make_app, tmp_path, path):
-    """A wrong mount is no empty store; one that has been read may go away, what is loaded goes on."""
+    """A wrong mount is not an empty store; if a store disappears later, loaded models stay."""
     folder = tmp_path / "wrong"
     app = make_app(dataclasses.replace(settings, store=folder, default_model=None))
     client, models = app.test_client(), app.extensions["residual"].models
@@ -95,7 +95,7 @@ def test_readyz_does_not_mind_another_model_that_is_refused(settings, make_app, 
 
 
 def test_models_lists_versions_and_labels(client, store, registry):
-    """What is loaded, and which version a bare name means."""
+    """Loaded versions, and the version of a bare name."""
     publish_model(store)
     store.set_label("tiny", "stable", 1)
     registry.poll()
@@ -125,7 +125,7 @@ def test_models_follow_the_store_while_it_serves(settings, make_app, store):
 
 
 def test_version_shows_its_manifest(client, registry):
-    """The whole of it, with the digest that stands for the folder."""
+    """The whole manifest, with the digest of the folder."""
     answer = client.get("/models/tiny/versions/1").json
 
     assert answer["manifest"]["sample_shape"] == answer["sample_shape"] == [3]

@@ -1,4 +1,4 @@
-"""Arrow streams and Parquet files as samples, and what they may not inflate to."""
+"""Arrow streams and Parquet files as samples, and the limits of their inflated size."""
 
 import io
 import os
@@ -163,14 +163,14 @@ def test_time_stamps_that_are_missing_are_named(form):
 
 @forms
 def test_rows_are_limited_before_they_are_read(form):
-    """The number stands in front of them."""
+    """The declared number is checked first."""
     table = pa.table({name: pa.array([0] * 1001, pa.int8()) for name in "abc"})
 
     assert refusal(FORMS[form](table), form).type == "too-many-rows"
 
 
 def test_empty_batches_count_as_rows():
-    """Each takes time, and there could be a million of them."""
+    """Each empty batch takes time, and a stream could have a million."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, TABLE.schema) as stream:
         for _ in range(1001):
@@ -231,7 +231,7 @@ def test_bombs_are_refused_before_they_are_inflated(name):
     "options", [{}, {"data_page_size": 1000}, {"data_page_version": "2.0", "compression": "zstd"}]
 )
 def test_parquet_pages_are_counted_as_they_are(options):
-    """Their sum is what the footer says, whatever was written."""
+    """The sizes of the pages add up to the size in the footer."""
     rng = np.random.default_rng(0)
     table = pa.table({"x": rng.normal(size=5000), "y": np.arange(5000) % 7, "z": ["word"] * 5000})
     content = to_parquet(table, row_group_size=1000, **options)
@@ -248,7 +248,7 @@ def test_parquet_pages_are_counted_as_they_are(options):
 
 
 def test_parquet_pages_are_limited():
-    """A page of no bytes takes time all the same."""
+    """An empty page takes time, too."""
     head = bytes([0x15, 0, 0x15, 0, 0x15, 0, 0])
     outline = Outline(to_parquet(TABLE))
     outline._content = head * (MAX_PAGES + 1)
@@ -282,7 +282,7 @@ def test_broken_tables_are_malformed(form, content):
 
 
 def test_stream_with_something_behind_its_end_is_malformed():
-    """What it is nobody knows."""
+    """Bytes after the end are refused."""
     assert "3 bytes follow its end" in refusal(to_stream(TABLE) + b"abc", ARROW).detail
 
 

@@ -25,7 +25,7 @@ NUMBERS = st.one_of(
 
 
 def read_by_both(content: bytes, expected: Expected):
-    """What the fast reader makes of a body, None for nothing; else the strict one makes the same of it."""
+    """The content by the fast reader, None if it leaves the body to the strict one; else both agree."""
     fast = outcome(decode_plain, content, expected)
     if fast is not None:
         assert is_same(fast, outcome(decode_strictly, content, expected)), content
@@ -34,7 +34,7 @@ def read_by_both(content: bytes, expected: Expected):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fast_reader_reads_what_the_strict_one_reads(kind):
-    """Equal to the bit, or the same problem, or left to the strict one."""
+    """Both readers agree to the bit or in their problem, or the fast one returns None."""
     rng = random.Random(0)
     n_read = sum(read_by_both(draw_body(kind, rng), KINDS[kind]) is not None for _ in range(2000))
 
@@ -107,7 +107,7 @@ def test_fast_reader_leaves_other_arrays_alone(instances):
 
 
 def test_fast_reader_outlives_what_it_cannot_read():
-    """No error keeps a part of the parser alive, which could then not be used again."""
+    """An error must not keep views of the parser alive, or the parser could not be used again."""
     reader = NumberReader()
     for faulty in (
         b'{"instances":[[1,null]]}',
@@ -175,14 +175,14 @@ def test_threads_decode_at_the_same_time():
     ],
 )
 def test_text_that_is_not_utf8_does_not_hide_a_fault_before_it(row, got):
-    """The row is told, and which of its values where that can be read."""
+    """The problem names the row, and the value if it can be found."""
     problem = outcome(decode_json, b'{"instances":[%s]}' % row, KINDS["row"])
 
     assert (problem.type, problem.detail) == ("invalid-input", f"/instances/0: must be a number, got {got}")
 
 
 def test_too_many_rows_are_refused_by_both_readers():
-    """With both numbers; an option that is none comes first."""
+    """The sentence has both numbers; an unknown option is reported first."""
     expected = KINDS["latent"]
     content = b'{"instances":[' + b",".join([b"[1,2]"] * 51) + b"]"
 

@@ -1,4 +1,4 @@
-"""Members that are there twice: refused by every reader of JSON, wherever they stand."""
+"""Repeated members are refused by every reader of JSON, at every place."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_feature_that_is_there_twice_is_named_by_its_row_beyond_the_first_slice(
     ],
 )
 def test_colons_outside_of_texts_are_members(text, n_members, found):
-    """Where there are more than members known, the text is looked through."""
+    """If there are more colons than known members, the text is searched."""
     assert find_repeated(text.encode(), n_members) == found
 
 
@@ -86,7 +86,7 @@ def test_clients_are_told_on_every_route_that_takes_json(client):
 
 
 def test_infer_takes_members_that_it_does_not_know(client):
-    """They are no repetitions, and neither is a colon in an id; what is too deep to tell is refused."""
+    """Neither these nor a colon in an id are repeated members; a text nested too deep to tell is refused."""
     tensor = '{"name":"samples","shape":[1,3],"datatype":"FP32","data":[1,2,3],"more":{"name":1}}'
     for rest, statuses in (
         ('"id":"urn:a:b","x":{"id":1}', (200,)),

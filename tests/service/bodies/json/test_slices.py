@@ -30,11 +30,11 @@ def in_slices(slice_bytes):
 
 
 def is_as_good(sliced, whole, content: bytes, expected: Expected) -> bool:
-    """Whether the outcome of slices is that of the whole.
+    """Tell whether the outcome of slices is as good as the outcome of reading the whole body.
 
-    A slice does not know what follows, so a place may be named better, and a hint at NaN be left out; of an
-    option that is there twice, or before what is no JSON, another value may be told, or none. Of a series
-    that is no JSON, or has its steps twice, the whole does not know how many axes a step has.
+    A slice does not include the text after it. So the place of a fault may be more exact, the hint at NaN may
+    be missing, and the value of a repeated option, or of one before a syntax error, may differ or be missing.
+    For a series that is not JSON, or has its steps twice, the whole reader cannot tell the rank of a step.
     """
     if expected.series and (
         not is_json(content) or content.replace(b"\\u0061", b"a").count(b"instances") > 1
@@ -61,7 +61,7 @@ def is_json(content: bytes) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_slices_are_the_body(kind):
-    """Of any length, of right bodies and of wrong ones."""
+    """For slices of any length, and valid and invalid bodies."""
     rng, expected = random.Random(1), KINDS[kind]
     n_right = 0
     for _ in range(2000):
@@ -76,7 +76,7 @@ def test_slices_are_the_body(kind):
 
 
 def test_place_of_a_fault_is_that_in_the_body():
-    """Row, pointer and byte, however many slices are before."""
+    """Row, pointer and byte count from the begin of the body, not of the slice."""
     rows = [[float(row), 0.5] for row in range(40_000)]
     content = json.dumps({"instances": rows}).encode()
     limits = Limits(50_000, 0)
@@ -95,7 +95,7 @@ def test_place_of_a_fault_is_that_in_the_body():
 
 
 def test_too_many_rows_are_told_as_soon_as_there_are():
-    """What follows is not read."""
+    """The rest is not read."""
     content = b'{"instances":[' + b",".join([b"[1,2]"] * 100_000) + b", no JSON at all"
 
     problem = outcome(decode_json, content, KINDS["latent"], Limits(10_000, 0))
@@ -141,7 +141,7 @@ def test_no_step_is_longer_than_a_slice(kind, container, monkeypatch):
 
 
 def test_large_body_costs_little_more_memory_than_its_array():
-    """No Python number is made of plain ones."""
+    """Plain numbers are never converted to Python numbers."""
     samples = np.random.default_rng(0).normal(size=(5_000, 100)).round(4)
     content = json.dumps({"instances": samples.tolist()}).encode()
     expected = Expected((100,))
@@ -160,7 +160,7 @@ PIECES = st.sampled_from(["[", "]", "{", "}", ",", "1 ", '"a"', '"],"', '"{\\"["
 
 @given(st.lists(PIECES, max_size=40), st.integers(0, 70))
 def test_cut_is_at_the_first_comma_or_bracket_of_the_array(pieces, least):
-    """As found byte by byte; the steps in which it is looked for do not show."""
+    """The result is that of a scan byte by byte, for any step."""
     content = "".join(pieces)
     depth, in_text, escaped, wanted = 0, False, False, len(content)
     for position, character in enumerate(content):
