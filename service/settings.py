@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import fnmatch
+import functools
 import ipaddress
 import math
 import os
@@ -137,97 +138,84 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _setting(default: str, parse: Callable[[str], Any], words: str) -> Any:
-    """One field of `Settings`: its default as text, its parser, and its sentence for the README."""
+def _setting(parse: Callable[[str], Any], default: str, words: str) -> Any:
+    """One field of `Settings`: its parser, its default as text, and its sentence for the README."""
     return dataclasses.field(metadata={"default": default, "parse": parse, "help": words})
+
+
+_count = functools.partial(_setting, _positive_int)
+_duration = functools.partial(_setting, _positive_seconds)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The configuration of a service, one field for each variable; `VARIABLES` lists the variables."""
 
-    store: Path = _setting("models", Path, "Folder of the model store.")  # noqa: RUF009 - a field
+    store: Path = _setting(Path, "models", "Folder of the model store.")  # noqa: RUF009 - a field
     default_model: str | None = _setting(
-        "",
         _name,
+        "",
         "Model of the short paths such as `/score`; when not set, the only model in the store at start.",
     )
     required_models: tuple[str, ...] = _setting(
-        "",
         _names,
+        "",
         "Comma-separated models that must be loaded before the service is ready, besides the default model.",
     )
-    bind: str = _setting("127.0.0.1:8000", _bind, "Address to listen on: `HOST:PORT` or `unix:/PATH`.")
+    bind: str = _setting(_bind, "127.0.0.1:8000", "Address to listen on: `HOST:PORT` or `unix:/PATH`.")
     reuse_port: bool = _setting(
-        "",
         _flag,
+        "",
         "`1` gives each process its own listening socket: connections spread evenly, a reload may lose one.",
     )
-    workers: int = _setting("", _workers, "Processes; when not set, the CPUs that the service may use.")
-    threads: int = _setting(
-        "32", _positive_int, "Threads of a process under `-k gthread`, one per connection."
-    )
-    max_concurrency: int = _setting(
+    workers: int = _setting(_workers, "", "Processes; when not set, the CPUs that the service may use.")
+    threads: int = _count("32", "Threads of a process under `-k gthread`, one per connection.")
+    max_concurrency: int = _count(
         "24",
-        _positive_int,
         "Requests that one process answers at a time under `-k gthread`; must be fewer than its threads.",
     )
     pool_threads: int = _setting(
-        "",
         _pool_threads,
+        "",
         "Large requests that one process answers at a time; when not set, the CPUs that the service may use, "
         f"at most {MOST_POOL_THREADS}.",
     )
-    max_queued_rows: int = _setting(
-        "200000",
-        _positive_int,
-        "Samples of all requests in progress in one process; a request beyond it is answered 503.",
+    max_queued_rows: int = _count(
+        "200000", "Samples of all requests in progress in one process; a request beyond it is answered 503."
     )
-    max_queued_bytes: int = _setting(
+    max_queued_bytes: int = _count(
         str(512 * 2**20),
-        _positive_int,
         "Bytes of all bodies in progress in one process; a request beyond it is answered 503.",
     )
-    max_wait_seconds: float = _setting(
-        "1",
-        _positive_seconds,
-        "A request that would wait longer than about this for earlier ones is answered 503 at once.",
+    max_wait_seconds: float = _duration(
+        "1", "A request that would wait longer than about this for earlier ones is answered 503 at once."
     )
-    deadline_seconds: float = _setting(
-        "60",
-        _positive_seconds,
-        "Longest time from the head of a request to its answer; then it is answered 503.",
+    deadline_seconds: float = _duration(
+        "60", "Longest time from the head of a request to its answer; then it is answered 503."
     )
-    max_connections: int = _setting(
-        "1000", _positive_int, "Connections that one process keeps open; one more is answered 503 and closed."
+    max_connections: int = _count(
+        "1000", "Connections that one process keeps open; one more is answered 503 and closed."
     )
-    head_seconds: float = _setting(
+    head_seconds: float = _duration(
         "10",
-        _positive_seconds,
         "Time for the whole head of a request; then it is answered 408, an empty connection just closed.",
     )
-    body_seconds: float = _setting(
-        "15",
-        _positive_seconds,
-        "Longest pause within a body; then a request is answered 408, an answer not taken is cut off.",
+    body_seconds: float = _duration(
+        "15", "Longest pause within a body; then a request is answered 408, an answer not taken is cut off."
     )
-    idle_seconds: int = _setting(
-        "75",
-        _positive_int,
-        "Seconds until an idle connection is closed; longer than a proxy in front keeps one.",
+    idle_seconds: int = _count(
+        "75", "Seconds until an idle connection is closed; longer than a proxy in front keeps one."
     )
-    poll_seconds: float = _setting("2", _positive_seconds, "Seconds between two polls of the store.")
-    max_body_bytes: int = _setting(
-        str(128 * 2**20),
-        _positive_int,
-        "Largest request body, and largest sum of pixels of its images, in bytes.",
+    poll_seconds: float = _duration("2", "Seconds between two polls of the store.")
+    max_body_bytes: int = _count(
+        str(128 * 2**20), "Largest request body, and largest sum of pixels of its images, in bytes."
     )
-    max_rows: int = _setting("100000", _positive_int, "Most samples, or steps of a series, in one request.")
+    max_rows: int = _count("100000", "Most samples, or steps of a series, in one request.")
     auth: str | None = _setting(
-        "", _auth, "`none` lets in everybody who reaches the address; needed off loopback."
+        _auth, "", "`none` lets in everybody who reaches the address; needed off loopback."
     )
     api_keys_sha256: tuple[bytes, ...] = _setting(
-        "", _digests, "SHA-256 digests of the keys that clients may send, hex, comma separated."
+        _digests, "", "SHA-256 digests of the keys that clients may send, hex, comma separated."
     )
 
     @classmethod

@@ -157,9 +157,8 @@ def decode(content: Body, header_length: str | None, manifest: Manifest, limits:
     body = _read_json(memoryview(content)[:n_json])
     options = _options(body.parameters or {})
     outputs = _outputs(body, manifest, options)
-    (sample_input,) = _check_inputs(body.inputs)
     data = None if header_length is None else memoryview(content)[n_json:]
-    samples, point = _samples(sample_input, data, manifest, limits)
+    samples, point = _samples(_only_input(body.inputs), data, manifest, limits)
     return InferBody(body.id, Decoded(samples, options, point), outputs)
 
 
@@ -320,7 +319,7 @@ def _refuse(parameters: _Parameters, place: str) -> None:
             raise misplaced(f"{place}/{name}", "is not supported here")
 
 
-def _check_inputs(inputs: Sequence[_Input]) -> Sequence[_Input]:
+def _only_input(inputs: Sequence[_Input]) -> _Input:
     """Return the single input."""
     for position, given in enumerate(inputs):
         if given.name != INPUT:
@@ -328,7 +327,7 @@ def _check_inputs(inputs: Sequence[_Input]) -> Sequence[_Input]:
     if len(inputs) != 1:
         raise misplaced("/inputs", f"must hold the input {INPUT} once, got {len(inputs)} inputs")
     _refuse(inputs[0].parameters, "/inputs/0/parameters")
-    return inputs
+    return inputs[0]
 
 
 def _samples(
@@ -346,14 +345,18 @@ def _samples(
     check_rows(shape[0], limits)
     binary = _binary_data(given, data)
     pointer = f"{place}/data"
-    if images and binary is not None:
-        return _images(tensors.elements_from_bytes(binary, shape[0], place), manifest, limits), None
+    expected = Expected.samples(manifest)
     if images:
-        return _images(tensors.elements_from_json(given.data, shape[0], pointer), manifest, limits), None
+        elements = (
+            tensors.elements_from_json(given.data, shape[0], pointer)
+            if binary is None
+            else tensors.elements_from_bytes(binary, shape[0], place)
+        )
+        return decode_images(elements, expected, limits), None
     if binary is not None:
         return tensors.numbers_from_bytes(binary, given.datatype, shape, place), None
     samples, nested = tensors.numbers_from_json(
-        given.data, given.datatype, shape, pointer, gaps=Expected.samples(manifest).cells
+        given.data, given.datatype, shape, pointer, gaps=expected.cells
     )
     return samples, functools.partial(_point, pointer, shape, nested)
 
@@ -385,10 +388,6 @@ def _binary_data(given: _Input, data: memoryview | None) -> memoryview | None:
     if type(size) is not int or size != len(data):
         raise misplaced(place, f"must be the {len(data)} bytes that follow the JSON, got {str(size)[:80]}")
     return data
-
-
-def _images(images: Sequence[bytes], manifest: Manifest, limits: Limits) -> np.ndarray:
-    return decode_images(images, Expected.samples(manifest), limits)
 
 
 def _point(pointer: str, shape: tuple[int, ...], nested: bool, index: tuple[int, ...]) -> str:

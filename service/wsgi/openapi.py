@@ -14,6 +14,7 @@ from service.endpoints.verbs import VERBS
 from service.http import problems
 from service.version import VERSION
 from service.wsgi import openapi_platforms as platform_schemas
+from service.wsgi.openapi_platforms import array
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"}
@@ -285,26 +286,20 @@ def _object(properties: Mapping[str, Any], required: tuple[str, ...]) -> dict[st
     }
 
 
-def _array(items: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": dict(items)}
-
-
 _TENSOR = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"$ref": "#/components/schemas/Tensor"}]}}
 _CELL = {
     "description": "A number; also text or a boolean if the manifest has `categories` for the feature, and "
     "null if its `missing` is `median`.",
     "type": ["number", "string", "boolean", "null"],
 }
-_ROW = _array(_CELL)
+_ROW = array(_CELL)
 _NAMED = {"type": "object", "additionalProperties": _CELL}
 _INSTANCE = {
     "description": "An array of the sample's shape, or an object with a value for each feature name. For a "
     "sequence model a window of such steps, or one step of a series; a number if there is one channel.",
-    "anyOf": [{"$ref": "#/components/schemas/Tensor"}, _ROW, _NAMED, _array(_NAMED), {"type": "number"}],
+    "anyOf": [{"$ref": "#/components/schemas/Tensor"}, _ROW, _NAMED, array(_NAMED), {"type": "number"}],
 }
-_INSTANCES = {"type": "array", "minItems": 1, "items": _INSTANCE}
-
-
+_INSTANCES = array(_INSTANCE, minItems=1)
 _TIMESTAMP = {"anyOf": [{"type": "string"}, {"type": "number"}]}
 _TIMESTAMPS = {
     "description": "One for each step of a series, returned as `timestamp`.",
@@ -324,7 +319,7 @@ _MODEL = {"model": {"type": "string"}, "version": {"type": "integer"}}
 _CONTRIBUTION = _object(
     {
         "feature": {"type": "string"},
-        "index": _array({"type": "integer"}),
+        "index": array({"type": "integer"}),
         "contribution": {"type": "number", "minimum": 0, "maximum": 1},
         "actual": _CELL,
         "expected": {"type": ["number", "string"]},
@@ -336,28 +331,28 @@ _SCORES = {
     "alpha": _RATE,
     "expected_rate": _RATE,
     "threshold": {"type": "number", "exclusiveMinimum": 0},
-    "score": _array({"type": "number", "minimum": 0}),
-    "ratio": _array({"type": "number", "minimum": 0}),
-    "p_value": _array({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
-    "is_anomaly": _array({"type": "boolean"}),
+    "score": array({"type": "number", "minimum": 0}),
+    "ratio": array({"type": "number", "minimum": 0}),
+    "p_value": array({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+    "is_anomaly": array({"type": "boolean"}),
 }
 _DECISIONS = ("score", "ratio", "p_value", "is_anomaly")
 _CLASSES = {
     **_MODEL,
-    "classes": _array({"type": "string"}),
-    "label": _array({"type": "string"}),
-    "probability": _array(_array({"type": "number", "minimum": 0, "maximum": 1})),
+    "classes": array({"type": "string"}),
+    "label": array({"type": "string"}),
+    "probability": array(array({"type": "number", "minimum": 0, "maximum": 1})),
 }
-_RECONSTRUCTION = {"anyOf": [_TENSOR, _array(_array({"type": ["number", "string"]}))]}
+_RECONSTRUCTION = {"anyOf": [_TENSOR, array(array({"type": ["number", "string"]}))]}
 _PREDICTION = _object(
     {
         **{name: _SCORES[name]["items"] for name in _DECISIONS},
         "selected": {"type": "boolean"},
-        "explanation": {"anyOf": [_array(_CONTRIBUTION), {"$ref": "#/components/schemas/Tensor"}]},
+        "explanation": {"anyOf": [array(_CONTRIBUTION), {"$ref": "#/components/schemas/Tensor"}]},
     },
     _DECISIONS,
 )
-_EXPLANATION = {"anyOf": [_array(_array(_CONTRIBUTION)), {"$ref": "#/components/schemas/Tensor"}]}
+_EXPLANATION = {"anyOf": [array(array(_CONTRIBUTION)), {"$ref": "#/components/schemas/Tensor"}]}
 
 _SCHEMAS: dict[str, Any] = {
     "Tensor": _TENSOR,
@@ -368,20 +363,20 @@ _SCHEMAS: dict[str, Any] = {
     "Scores": _object(
         {
             **_SCORES,
-            "timestamp": _array(_TIMESTAMP),
-            "selected": _array({"type": "boolean"}),
+            "timestamp": array(_TIMESTAMP),
+            "selected": array({"type": "boolean"}),
             "explanation": _EXPLANATION,
         },
         tuple(_SCORES),
     ),
     "Reconstruction": _object(
-        {**_MODEL, "timestamp": _array(_TIMESTAMP), "reconstruction": _RECONSTRUCTION},
+        {**_MODEL, "timestamp": array(_TIMESTAMP), "reconstruction": _RECONSTRUCTION},
         (*_MODEL, "reconstruction"),
     ),
     "Latent": _object({**_MODEL, "latent": _TENSOR}, (*_MODEL, "latent")),
     "Classes": _object(_CLASSES, tuple(_CLASSES)),
     "PredictRequest": _request((*VERBS["score"].options, "signature_name")),
-    "Predictions": _object({"predictions": _array(_PREDICTION)}, ("predictions",)),
+    "Predictions": _object({"predictions": array(_PREDICTION)}, ("predictions",)),
     **platform_schemas.SCHEMAS,
     "Problem": _object(
         {
@@ -390,7 +385,7 @@ _SCHEMAS: dict[str, Any] = {
             "status": {"type": "integer"},
             "detail": {"type": "string"},
             "instance": {"type": "string", "description": "The request id."},
-            "errors": _array(
+            "errors": array(
                 _object(
                     {
                         "detail": {"type": "string"},

@@ -1,5 +1,6 @@
 """JSON schemas of the platforms' protocols, V2 and V1, for the OpenAPI description."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from detector.engine.graphs import INPUT
@@ -10,26 +11,26 @@ _PARAMETERS = {
     "type": "object",
     "additionalProperties": {"type": ["string", "number", "boolean"]},
 }
-_SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
 _DATA = {"description": "Flat or nested, row by row; base64 text for BYTES.", "type": "array"}
 _DATATYPES = {"enum": [*tensors.NUMBERS, tensors.BYTES]}
-_NAMES = {"type": "array", "items": {"type": "string"}}
 
 
 def _object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-def _list(items: dict[str, Any], **limits: int) -> dict[str, Any]:
+def array(items: Mapping[str, Any], **limits: int) -> dict[str, Any]:
+    """Return the schema of an array."""
     return {"type": "array", "items": items, **limits}
 
 
+_SHAPE, _NAMES = array({"type": "integer", "minimum": 0}), array({"type": "string"})
 _STRING, _FLAG = {"type": "string"}, {"type": "boolean"}
 _TENSOR = _object(
     ("name", "datatype", "shape"),
     name=_STRING,
     datatype=_STRING,
-    shape=_list({"type": "integer"}),
+    shape=array({"type": "integer"}),
 )
 _DURATION = _object(("count", "ns"), count={"type": "integer"}, ns={"type": "integer"})
 _STATISTICS = _object(
@@ -67,20 +68,20 @@ SCHEMAS: dict[str, Any] = {
         name=_STRING,
         versions=_NAMES,
         platform=_STRING,
-        inputs=_list(_TENSOR),
-        outputs=_list(_TENSOR),
+        inputs=array(_TENSOR),
+        outputs=array(_TENSOR),
     ),
     "ModelStatus": _object(
         ("name", "ready", "model_version_status"),
         name=_STRING,
         ready=_FLAG,
-        model_version_status=_list(_VERSION_STATUS),
+        model_version_status=array(_VERSION_STATUS),
     ),
     "InferRequest": _object(
         ("inputs",),
         id=_STRING,
         parameters=_PARAMETERS,
-        inputs=_list(
+        inputs=array(
             _object(
                 ("name", "shape", "datatype"),
                 name={"const": INPUT},
@@ -92,7 +93,7 @@ SCHEMAS: dict[str, Any] = {
             minItems=1,
             maxItems=1,
         ),
-        outputs=_list(_object(("name",), name=_STRING, parameters=_PARAMETERS)),
+        outputs=array(_object(("name",), name=_STRING, parameters=_PARAMETERS)),
     ),
     "InferResponse": _object(
         ("model_name", "model_version", "outputs"),
@@ -100,7 +101,7 @@ SCHEMAS: dict[str, Any] = {
         model_version=_STRING,
         id=_STRING,
         parameters=_PARAMETERS,
-        outputs=_list(
+        outputs=array(
             _object(
                 ("name", "shape", "datatype"),
                 name=_STRING,
@@ -112,7 +113,7 @@ SCHEMAS: dict[str, Any] = {
         ),
     ),
     "IndexRequest": _object((), ready=_FLAG),
-    "Index": _list(
+    "Index": array(
         _object(
             ("name", "version", "state", "reason"),
             name=_STRING,
@@ -121,5 +122,5 @@ SCHEMAS: dict[str, Any] = {
             reason=_STRING,
         )
     ),
-    "Statistics": _object(("model_stats",), model_stats=_list(_STATISTICS)),
+    "Statistics": _object(("model_stats",), model_stats=array(_STATISTICS)),
 }

@@ -36,11 +36,18 @@ def find_repeated(text: bytes, n_members: int) -> tuple[Steps, str] | None:
         raise Problem("malformed-body", "arrays or objects of the body are nested too deep") from error
 
 
-def check_members(text: bytes, n_members: int) -> None:
-    """Refuse a body with a repeated member; arguments as for `find_repeated`."""
+def check_members(text: bytes, n_members: int, within: str | None = None, first: int = 0) -> None:
+    """Refuse a repeated member; arguments as for `find_repeated`.
+
+    A text that is a slice of an array has the name of its member, and the index of its first value.
+    """
     found = find_repeated(text, n_members)
-    if found is not None:
-        raise repeated(*found)
+    if found is None:
+        return
+    steps, name = found
+    if within:
+        steps = (within, steps[0] + first, *steps[1:])
+    raise repeated(steps, name)
 
 
 def repeated(steps: Sequence[str | int], name: str) -> Problem:

@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.tables import MISSING_HINT
 from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Expected, Timestamp, misplaced
-from service.bodies.json.members import find_repeated, repeated, to_pointer
+from service.bodies.json.members import check_members, to_pointer
 from service.http.problems import Problem
 
 
@@ -43,7 +43,7 @@ def read_body(
         name: value for name in form.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET
     }
     if text.count(b":") != len(members):
-        _check_members(text, len(members) + _count_names(members[INSTANCES], rank, expected))
+        check_members(text, len(members) + _count_names(members[INSTANCES], rank, expected))
     return members
 
 
@@ -72,7 +72,7 @@ def read_array(text: bytes, name: str, rank: int, expected: Expected, *, first: 
         value = _instance_type(rank, expected.feature_names is not None, expected.cells)
     values = _decode(text, list[value], expected, within=name, first=first, byte=byte)
     if name == INSTANCES and b":" in text:
-        _check_members(text, _count_names(values, rank, expected), within=name, first=first)
+        check_members(text, _count_names(values, rank, expected), within=name, first=first)
     return values
 
 
@@ -82,17 +82,6 @@ def _count_names(instances: list, rank: int, expected: Expected) -> int:
         return 0
     rows = instances if rank == 1 else itertools.chain.from_iterable(instances)
     return sum(len(row) for row in rows if isinstance(row, dict))
-
-
-def _check_members(text: bytes, n_members: int, within: str | None = None, first: int = 0) -> None:
-    """Refuse an object with a repeated member; arguments as for `_decode`."""
-    found = find_repeated(text, n_members)
-    if found is None:
-        return
-    steps, name = found
-    if within:  # a slice of this member
-        steps = (within, steps[0] + first, *steps[1:])
-    raise repeated(steps, name)
 
 
 def _decode(
