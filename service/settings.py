@@ -23,7 +23,7 @@ MOST_POOL_THREADS = 4
 
 
 class SettingsError(ValueError):
-    """A variable has an invalid value; the text names the variable and says what it must be."""
+    """The settings are invalid; the text names the variable and its valid values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +212,7 @@ class Settings:
     )
     max_rows: int = _count("100000", "Most samples, or steps of a series, in one request.")
     auth: str | None = _setting(
-        _auth, "", "`none` lets in everybody who reaches the address; needed off loopback."
+        _auth, "", "`none` gives access without a key; off loopback, this or keys are required."
     )
     api_keys_sha256: tuple[bytes, ...] = _setting(
         _digests, "", "SHA-256 digests of the keys that clients may send, hex, comma separated."

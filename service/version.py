@@ -1,4 +1,4 @@
-"""The version of this release, which only `pyproject.toml` states."""
+"""The version of this release; `pyproject.toml` is its only source."""
 
 import tomllib
 from importlib import metadata
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def read_version() -> str:
-    """Return the version of the installed distribution, else that in `pyproject.toml` beside the packages.
+    """Return the version of the installed distribution, or that of `pyproject.toml` next to the packages.
 
-    A checkout need not be installed, and the images are not.
+    The images and some checkouts are not installed.
     """
     try:
         return metadata.version("residual")

@@ -1,4 +1,4 @@
-"""Types that describe request bodies: what a model accepts (`Expected`) and what was read (`Decoded`).
+"""Types that describe request bodies: the requirements of a model (`Expected`), the content (`Decoded`).
 
 - `codecs`: table of media types and their readers, options of a query, content negotiation, JSON of answers
 - `arrays`: `.npy` files and raw tensors
@@ -60,7 +60,7 @@ Timestamp = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | floa
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What a body must hold for one model and verb.
+    """Requirements for the bodies of one model and verb.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Expected:
     rows : bool
         Whether an instance is a row of a table; errors then hint at options for text and missing values.
     cells : bool
-        Whether a row may hold text, booleans and null beside numbers.
+        Whether a row may hold text, booleans and null in addition to numbers.
     texts : frozenset of str
         Names of the features that are categories by text.
     """
@@ -132,7 +132,7 @@ def table_forms() -> tuple[str, ...]:
 def may_inflate(headers: Mapping[str, str]) -> bool:
     """Tell whether a body may need far more memory than its bytes; header names are in lower case.
 
-    An image of 60 KB may hold texts of 50 MB, which are inflated before the pixels.
+    An image of 60 KB may hold texts of 50 MB, and they are inflated before the pixels.
     """
     return "content-encoding" in headers or headers.get("content-type", "").lower().startswith(
         (ARROW, PARQUET, *IMAGES)

@@ -67,7 +67,7 @@ def _parquet(content: Body, form: BodyFormat) -> Decoded:
     return decode_parquet(content, form.expected, form.limits)
 
 
-# Every media type and its reader; `Expected.media_types` lists those that a model accepts.
+# Every media type and its reader; `Expected.media_types` lists the ones that a model accepts.
 DECODERS: Mapping[str, Callable[[Body, BodyFormat], Decoded]] = {
     JSON: lambda content, form: decode_json(content, form.expected, form.limits, form.options),
     NPY: lambda content, form: Decoded(decode_npy(content, form.limits)),

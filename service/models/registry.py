@@ -306,7 +306,7 @@ def _load(folder: Path, key: Key) -> Detector:
 
 
 def _signature(folder: Path) -> Signature:
-    """Return the state of a folder, which changes with its content; empty if it cannot be read."""
+    """Return the state of a folder; it changes with the content, and is empty if reading fails."""
     try:
         stats = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     except OSError:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from werkzeug.exceptions import HTTPException
 
 from service.endpoints import lines
-from service.endpoints.lines import Batch, LineReader, Lines
+from service.endpoints.lines import Batch, LineReader
 from service.http.problems import Problem, translate
 from service.http.request_record import RequestRecord
 from service.serving import Serving
@@ -36,13 +36,53 @@ def answer_lines(
     Problem
         If a fault comes before the first part; a later one becomes the last part.
     """
-    parts = _Parts(read, reader, serving, record)
-    iterator = iter(parts)
-    first = next(iterator, None)
+    parts = _answer_batches(read, reader, serving, record)
+    first = next(parts, None)
     if first is None:
         raise lines.no_lines()
-    parts.started = True
-    return itertools.chain([first], _to_the_end(iterator, record))
+    return itertools.chain([first], _to_the_end(parts, record))
+
+
+def _to_the_end(parts: Iterator[bytes], record: RequestRecord) -> Iterator[bytes]:
+    try:
+        yield from parts
+    except Exception as error:
+        record.problem = translate(error).type
+        yield lines.to_error_line(error)
+
+
+def _answer_batches(
+    read: Callable[[int], bytes], reader: LineReader, serving: Serving, record: RequestRecord
+) -> Iterator[bytes]:
+    received, started, piece = reader.open(), False, b"none yet"
+    while piece:
+        with check_framing():
+            piece = read(PIECE_BYTES)
+        if piece:
+            received.feed(piece)
+        else:
+            received.end()
+        while batch := received.take():
+            content = _answer(batch, reader, serving, started)
+            record.rows = received.rows
+            yield content
+            started = True
+
+
+def _answer(batch: Batch, reader: LineReader, serving: Serving, started: bool) -> bytes:
+    """Answer a batch; if the answer has started, wait while the service is overloaded."""
+    begun = time.perf_counter()
+    with serving.admission.ticket() as ticket:
+        while True:
+            try:
+                ticket.add(rows=len(batch.lines), n_bytes=batch.n_bytes)
+                break
+            except Problem:
+                if not started or serving.runner.seconds_left(begun) < 0:
+                    raise
+            time.sleep(lines.RETRY_SECONDS)
+        run = functools.partial(serving.runner.run_in_time, stop=None, started=begun)
+        return reader.answer(batch, run)
 
 
 @contextlib.contextmanager
@@ -54,56 +94,3 @@ def check_framing() -> Iterator[None]:
         raise
     except Exception as error:  # each server has its own classes of errors
         raise Problem("bad-request", "the body is not framed as HTTP/1.1 requires") from error
-
-
-def _to_the_end(parts: Iterator[bytes], record: RequestRecord) -> Iterator[bytes]:
-    try:
-        yield from parts
-    except Exception as error:
-        record.problem = translate(error).type
-        yield lines.to_error_line(error)
-
-
-class _Parts:
-    """Iterates over the answers to batches."""
-
-    def __init__(
-        self, read: Callable[[int], bytes], reader: LineReader, serving: Serving, record: RequestRecord
-    ) -> None:
-        self._read = read
-        self._reader = reader
-        self._serving = serving
-        self._record = record
-        self._lines: Lines = reader.open()
-        self.started = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        while piece := self._read_piece():
-            self._lines.feed(piece)
-            yield from self._answer_ready()
-        self._lines.end()
-        yield from self._answer_ready()
-
-    def _read_piece(self) -> bytes:
-        with check_framing():
-            return self._read(PIECE_BYTES)
-
-    def _answer_ready(self) -> Iterator[bytes]:
-        while batch := self._lines.take():
-            content = self._answer(batch)
-            self._record.rows = self._lines.rows
-            yield content
-
-    def _answer(self, batch: Batch) -> bytes:
-        begun = time.perf_counter()
-        with self._serving.admission.ticket() as ticket:
-            while True:
-                try:
-                    ticket.add(rows=len(batch.lines), n_bytes=batch.n_bytes)
-                    break
-                except Problem:  # the service is overloaded
-                    if not self.started or self._serving.runner.seconds_left(begun) < 0:
-                        raise
-                time.sleep(lines.RETRY_SECONDS)
-            run = functools.partial(self._serving.runner.run_in_time, stop=None, started=begun)
-            return self._reader.answer(batch, run)

@@ -74,7 +74,7 @@ def decode_numbers(text: memoryview, shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclasses.dataclass
 class _SlicedBody:
-    """Reads the members of a body one after another, and those that are arrays slice by slice."""
+    """Reads the members of a body one after another, and arrays slice by slice."""
 
     content: memoryview
     expected: Expected
@@ -208,7 +208,7 @@ class _Values:
     def _read_strictly(self, start: int, end: int) -> list:
         """Return the values of a slice by the strict reader.
 
-        A filler stands for the values before and after the slice, so that the commas between are checked.
+        A filler replaces the values before and after the slice, so that the commas between are checked.
         """
         follows, closing = self.n_read > 0, bytes(self.content[end : end + 1])
         filler = b"[]" if self.rank else b"0"
