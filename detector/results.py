@@ -1,26 +1,28 @@
-"""What a detector answers: decisions with their explanation, and classes."""
+"""What a detector answers: decisions with their explanation, classes, packed latents."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
 class Contribution:
-    """One feature's part in one sample's score.
+    """How much one feature contributes to the score of one sample.
 
     Attributes
     ----------
     feature : str
-        Its name, or its position where features have none; with the step, as `name[step]`, in a window.
+        Its name, or its position where features have no names; in a window with the step, `name[step]`.
     index : tuple of int
         Position within the sample; (step, channel) in a window, (channel,) at a step of a series.
     contribution : float
         Share of the score, in [0, 1].
-    actual, expected : NumPy number, str, float or None
-        The input, in its own dtype, and the model's reconstruction of it, float32; raw units. The word of a
-        category, None for a missing value.
+    actual, expected : number, str or None
+        The input and its reconstruction, in raw units: NumPy scalars from a `Detector` (the input in its own
+        dtype, the reconstruction float32), floats from a service. The text of a category; None for a missing
+        value.
     """
 
     feature: str
@@ -32,7 +34,7 @@ class Contribution:
 
 @dataclasses.dataclass
 class Scores:
-    """What a detector says of a batch; arrays have one element for each sample, of a series each step.
+    """Decisions for a batch. Arrays have one element for each sample, or for each step of a series.
 
     Attributes
     ----------
@@ -46,10 +48,13 @@ class Scores:
         score > threshold.
     threshold, alpha, expected_rate : float
         The rule that was applied.
+    model : str
+    version : int
+        The model that answered.
     selected : ndarray of shape (n_samples,), bool, or None
-        Benjamini-Hochberg selection, where it was asked for.
+        Benjamini-Hochberg selection, if requested.
     explanation : list of list of Contribution, ndarray of the shape of the samples, or None
-        The largest contributions of each sample, or the whole error map, where asked for.
+        The largest contributions to each sample's score, or the whole error map, if requested.
     """
 
     score: np.ndarray
@@ -59,24 +64,54 @@ class Scores:
     threshold: float
     alpha: float
     expected_rate: float
+    model: str
+    version: int
     selected: np.ndarray | None = None
     explanation: list[list[Contribution]] | np.ndarray | None = None
 
-    def split(self, lengths: Iterable[int]) -> "list[Scores]":
-        """The scores of parts of the batch, one behind the other; without selection and explanation."""
-        rule = (self.threshold, self.alpha, self.expected_rate)
+    def split(self, lengths: Iterable[int]) -> list[Self]:
+        """Split the batch into consecutive parts of these lengths; they have no selection or explanation."""
+        rule = (self.threshold, self.alpha, self.expected_rate, self.model, self.version)
         arrays = (self.score, self.ratio, self.p_value, self.is_anomaly)
         parts, start = [], 0
         for length in lengths:
             end = start + length
-            parts.append(Scores(*(array[start:end] for array in arrays), *rule))
+            parts.append(type(self)(*(array[start:end] for array in arrays), *rule))
             start = end
         return parts
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Join consecutive parts, all of one model and rule; the result has no selection."""
+        if len(parts) == 1:
+            return parts[0]
+        explanations = [part.explanation for part in parts if part.explanation is not None]
+        explanation: list[list[Contribution]] | np.ndarray | None = None
+        if explanations and isinstance(explanations[0], np.ndarray):
+            explanation = np.concatenate(explanations)
+        elif explanations:
+            explanation = [sample for samples in explanations for sample in samples]
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_SAMPLE}
+        return dataclasses.replace(parts[0], **arrays, selected=None, explanation=explanation)
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Keep the samples at these positions."""
+        arrays = {name: getattr(self, name)[rows] for name in _PER_SAMPLE}
+        selected = None if self.selected is None else self.selected[rows]
+        explanation = self.explanation
+        if isinstance(explanation, np.ndarray):
+            explanation = explanation[rows]
+        elif explanation is not None:
+            explanation = [explanation[row] for row in rows]
+        return dataclasses.replace(self, **arrays, selected=selected, explanation=explanation)
+
+
+_PER_SAMPLE = ("score", "ratio", "p_value", "is_anomaly")
 
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """What a classifier says of a batch.
+    """The class of each sample of a batch.
 
     Attributes
     ----------
@@ -85,26 +120,41 @@ class Classes:
     probability : ndarray of shape (n_samples, n_classes), float32
         In the order of `classes`; a row sums to 1.
     classes : tuple of str
+    model : str
+    version : int
+        The model that answered.
     """
 
     label: np.ndarray
     probability: np.ndarray
     classes: tuple[str, ...]
+    model: str
+    version: int
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Join consecutive parts, all of one model."""
+        if len(parts) == 1:
+            return parts[0]
+        return dataclasses.replace(
+            parts[0],
+            label=np.concatenate([part.label for part in parts]),
+            probability=np.concatenate([part.probability for part in parts]),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Compressed:
-    """Latents as they are sent or stored, and what that costs.
+    """Latents as they are sent or stored, with their compression ratio and error.
 
     Attributes
     ----------
     latent : ndarray of shape (n_samples, *latent_shape), float32, float16 or int8
     ratio : float
-        Bytes of the raw samples, a pixel of an image one byte and any other value four, over bytes of the
-        latents.
+        Bytes of the raw samples over bytes of the latents; a pixel of an image counts as one byte, any other
+        value as four.
     error : float
-        Root mean squared difference, in raw units, between the samples and the decoding of exactly these
-        latents.
+        Root mean squared difference, in raw units, between the samples and the decoding of these latents.
     """
 
     latent: np.ndarray

@@ -1,8 +1,8 @@
-"""Rows of a table as the graphs take them: columns by name, categories as numbers, missing values as NaN.
+"""Convert rows of a table to the numbers that the graphs take, and back.
 
-What a row may hold beside measured values stands in the manifest: texts and numbers that are categories, and
-whether a value may be missing. A category of texts is its position in the manifest's list, one more than the
-last for a text that is not in it; a category of numbers is the number itself.
+Columns are matched by name. The manifest says which features are categories and whether values may be
+missing. A text category becomes its position in the manifest's list; a text that is not in the list becomes
+the length of the list. A numeric category is the number itself, a missing value is NaN.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from detector.columns import compare_columns, listed
 from detector.errors import InputError
-from detector.manifest import Manifest
+from detector.manifest import Categories, Manifest
 from detector.schema import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED
 
 MISSING_HINT = "; missing values are for models fitted with --missing median"
@@ -21,97 +22,97 @@ MOST_NAMED = 12  # categories in a sentence
 
 
 def holds_cells(manifest: Manifest) -> bool:
-    """Whether rows of a model may hold anything but measured values: categories, or missing values."""
+    """Whether rows of this model may hold categories or missing values besides measured values."""
     return manifest.missing == MISSING_AS_MEDIAN or manifest.categories is not None
 
 
-def text_columns(manifest: Manifest) -> frozenset[str]:
-    """Names of the features that are categories by text."""
-    return frozenset(name for name, known in (manifest.categories or {}).items() if isinstance(known[0], str))
+def text_columns(categories: Categories | None) -> frozenset[str]:
+    """Names of the features that are text categories."""
+    return frozenset(name for name, known in (categories or {}).items() if isinstance(known[0], str))
 
 
 # --- tables of other libraries ------------------------------------------------------------------------------
 
 
-def is_frame(samples: Any) -> bool:
-    """Whether samples are columns with names: a data frame of pandas or Polars, an Arrow table, a mapping."""
+def is_table(samples: Any) -> bool:
+    """Whether samples have named columns: a pandas or Polars data frame, an Arrow table, a mapping."""
     return isinstance(samples, Mapping) or (hasattr(samples, "columns") and hasattr(samples, "__getitem__"))
 
 
-def frame_rows(frame: Any, manifest: Manifest) -> np.ndarray:
-    """The rows of a data frame, its columns matched by name in any order.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_features), float64; of dtype object where rows may hold more than numbers
+def table_columns(table: Any, names: Sequence[str]) -> list[np.ndarray]:
+    """Return the columns of a table in the order of `names`: numbers as they are, anything else as objects.
 
     Raises
     ------
     InputError
-        If the model's features have no names, a column is missing or unknown, columns are not of one length,
-        or one holds no numbers.
+        If a column is missing, unknown or not one-dimensional, or the columns differ in length.
     """
-    names = manifest.feature_names
-    if names is None:
-        raise InputError(f"a model of kind {manifest.kind} without feature names takes arrays, not a table")
-    found = {str(name): name for name in _column_names(frame)}  # some count their columns
-    _check_names(list(found), names)
-    columns = [_cells(frame[found[name]]) for name in names]
+    found = {str(name): name for name in _column_names(table)}  # a data frame may number its columns
+    faults = str(compare_columns(list(found), names))
+    if faults:
+        raise InputError(f"a table must have exactly the model's features: it {faults}")
+    columns = [_cells(table[found[name]]) for name in names]
     lengths = {name: len(column) for name, column in zip(names, columns, strict=True)}
     if len(set(lengths.values())) > 1:
         raise InputError(f"columns must have one length, got {lengths}")
-    if holds_cells(manifest):
-        rows = np.empty((lengths[names[0]], len(names)), dtype=object)
-        for position, column in enumerate(columns):
-            rows[:, position] = column
-        return rows
-    return np.column_stack([_measured(column, manifest, position) for position, column in enumerate(columns)])
+    return columns
 
 
-def _column_names(frame: Any) -> Sequence[str]:
-    if isinstance(frame, Mapping):
-        return list(frame)
-    return getattr(frame, "column_names", None) or list(frame.columns)  # Arrow's own columns have no names
-
-
-def _check_names(found: Sequence[str], wanted: Sequence[str]) -> None:
-    lacking = [name for name in wanted if name not in found]
-    unknown = [name for name in found if name not in wanted]
-    words = [
-        f"{what} {', '.join(map(repr, names[:5]))}{' and others' if len(names) > 5 else ''}"
-        for what, names in (("lacks", lacking), ("has the unknown", unknown))
-        if names
-    ]
-    if words:
-        raise InputError(f"a table must have exactly the model's features: it {' and '.join(words)}")
+def _column_names(table: Any) -> Sequence[Any]:
+    if isinstance(table, Mapping):
+        return list(table)
+    return getattr(table, "column_names", None) or list(table.columns)  # Arrow's own columns have no names
 
 
 def _cells(column: Any) -> np.ndarray:
-    """One column as an array: numbers as they are, anything else as objects."""
     cells = np.asarray(column)
     if cells.ndim != 1:
         raise InputError(f"a column must have one dimension, got an array of shape {cells.shape}")
     if cells.dtype.kind in "fiu":
         return cells
-    # A list of texts with NaN among them would be an array of texts, "nan" one of them.
+    # NumPy would make a list of texts and NaN an array of texts with the text "nan".
     return np.array(column, dtype=object) if isinstance(column, list | tuple) else cells.astype(object)
+
+
+def object_rows(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack columns to rows: shape (n_rows, n_columns), dtype object."""
+    rows = np.empty((len(columns[0]), len(columns)), dtype=object)
+    for position, column in enumerate(columns):
+        rows[:, position] = column
+    return rows
+
+
+def _table_rows(table: Any, manifest: Manifest) -> np.ndarray:
+    """Rows of shape (n_rows, n_features): float64, or objects where rows may hold more than numbers."""
+    if manifest.feature_names is None:
+        raise InputError(f"a model of kind {manifest.kind} without feature names takes arrays, not a table")
+    columns = table_columns(table, manifest.feature_names)
+    if holds_cells(manifest):
+        return object_rows(columns)
+    return np.column_stack([_measured(column, manifest, position) for position, column in enumerate(columns)])
 
 
 # --- cells to numbers ---------------------------------------------------------------------------------------
 
 
 def as_rows(samples: Any, manifest: Manifest) -> np.ndarray:
-    """Samples of a caller as an array: rows that may hold words as one of dtype object.
+    """Return samples as an array, of dtype object for rows that may hold texts or missing values.
+
+    Parameters
+    ----------
+    samples : ndarray, nested lists, or a table (see `is_table`)
+    manifest : Manifest
 
     Raises
     ------
     InputError
-        As `frame_rows`.
+        If the rows differ in length, the model's features have no names, or the columns of a table do not
+        match them or hold no numbers.
     """
     if isinstance(samples, np.ndarray):
         return samples
-    if is_frame(samples):
-        return frame_rows(samples, manifest)
+    if is_table(samples):
+        return _table_rows(samples, manifest)
     try:
         return np.array(samples, dtype=object) if holds_cells(manifest) else np.asarray(samples)
     except ValueError as error:
@@ -119,38 +120,41 @@ def as_rows(samples: Any, manifest: Manifest) -> np.ndarray:
 
 
 def to_numbers(rows: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Rows of numbers, words and missing values as numbers alone; numbers as they are.
+    """Convert rows of numbers, texts and missing values to numbers.
 
     Parameters
     ----------
     rows : ndarray of shape (n_rows, n_features)
-        An array of numbers holds categories as numbers already.
+        A numeric array holds its categories as numbers already and is returned unchanged.
     manifest : Manifest
 
     Returns
     -------
     ndarray of shape (n_rows, n_features)
-        float64, missing values as NaN, where the rows held more than numbers.
+        float64, missing values as NaN.
 
     Raises
     ------
     InputError
-        Naming the first cell of a column that is not what the column takes.
+        Naming the first cell that its column does not take.
     """
     if not holds_cells(manifest) or rows.dtype.kind not in "OU":
         return rows
     if rows.ndim != 2 or rows.shape[1:] != manifest.sample_shape:
         raise InputError(f"samples must have shape (n, {manifest.sample_shape[0]}), got {rows.shape}")
-    texts = text_columns(manifest)
-    names = manifest.feature_names or [""] * rows.shape[1]
-    read = {True: _positions, False: _measured}
-    return np.column_stack(
-        [read[name in texts](rows[:, column], manifest, column) for column, name in enumerate(names)]
-    ).reshape(rows.shape)
+    categories = manifest.categories or {}
+    columns = []
+    for column, name in enumerate(manifest.feature_names or [""] * rows.shape[1]):
+        cells, known = rows[:, column], categories.get(name)
+        if known is not None and isinstance(known[0], str):
+            columns.append(_positions(cells, manifest, column, known))
+        else:
+            columns.append(_measured(cells, manifest, column))
+    return np.column_stack(columns).reshape(rows.shape)
 
 
 def _measured(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray:
-    """Numbers, and NaN for what is missing."""
+    """Read numbers; a missing value is NaN."""
     if cells.dtype.kind in "fiu":
         return cells.astype(np.float64)
 
@@ -161,9 +165,8 @@ def _measured(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray:
     return _read(cells, number, NUMBER, manifest, column)
 
 
-def _positions(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray:
-    """Positions of texts in the list of the column's categories; booleans are the texts of JSON."""
-    known = manifest.categories[manifest.feature_names[column]]
+def _positions(cells: np.ndarray, manifest: Manifest, column: int, known: Sequence[Any]) -> np.ndarray:
+    """Replace texts by their positions among the known categories; booleans count as the texts JSON has."""
     positions = {text: float(position) for position, text in enumerate(known)}
     unknown = float(len(known)) if manifest.unknown_category == OWN_CATEGORY else None
 
@@ -179,7 +182,7 @@ def _positions(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray
 def _read(
     cells: np.ndarray, number: Callable[[Any], float | None], words: str, manifest: Manifest, column: int
 ) -> np.ndarray:
-    """Cells one by one, an empty text as missing as in a CSV; None of `number` is a refusal."""
+    """Read cells one by one: an empty text is missing, as in a CSV; where `number` returns None, refuse."""
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):
         if is_missing(cell) or (isinstance(cell, str) and not cell):
@@ -195,7 +198,7 @@ def _read(
 
 
 def is_missing(cell: Any) -> bool:
-    """Whether a cell holds nothing: None, NaN, or pandas' NA and NaT, which equal nothing."""
+    """Whether a cell is missing: None, NaN, or pandas' NA and NaT, which do not equal themselves."""
     if cell is None:
         return True
     same = cell == cell
@@ -203,7 +206,7 @@ def is_missing(cell: Any) -> bool:
 
 
 def check_cells(checked: np.ndarray, manifest: Manifest) -> None:
-    """Hold numbers that stand for categories against the lists of the manifest.
+    """Check numbers that represent categories against the lists of the manifest.
 
     Parameters
     ----------
@@ -214,11 +217,12 @@ def check_cells(checked: np.ndarray, manifest: Manifest) -> None:
     Raises
     ------
     InputError
-        Naming the first value that is no category.
+        Naming the first value that is not a category.
     """
     own = manifest.unknown_category == OWN_CATEGORY
+    names = manifest.feature_names or ()
     for name, known in (manifest.categories or {}).items():
-        column = manifest.feature_names.index(name)
+        column = names.index(name)
         cells = checked[:, column]
         if isinstance(known[0], str):
             largest = len(known) - 1 + own
@@ -226,7 +230,7 @@ def check_cells(checked: np.ndarray, manifest: Manifest) -> None:
             words = f"an integer from 0 to {len(known) - 1}, the position of {_one_of(known)}"
             words += f", or {len(known)} for another" * own
         elif own:
-            continue  # any other number is unknown
+            continue  # every other number is the unknown category
         else:
             is_known = (cells[:, np.newaxis] == category_values(known)).any(axis=1)
             words = _one_of(known)
@@ -238,8 +242,7 @@ def check_cells(checked: np.ndarray, manifest: Manifest) -> None:
 
 
 def _one_of(known: Sequence[str] | Sequence[float]) -> str:
-    listed = ", ".join(map(str, known[:MOST_NAMED]))
-    return f"one of {listed}" + (f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else "")
+    return f"one of {listed(known, MOST_NAMED, quoted=False)}"
 
 
 def _misplaced(
@@ -253,23 +256,22 @@ def _misplaced(
 
 
 def category_values(known: Sequence[str] | Sequence[float]) -> np.ndarray:
-    """What categories are in the graph's input, float32: positions of texts, numbers themselves."""
+    """Return what the graph takes for categories, float32: positions for texts, the numbers themselves."""
     return np.asarray(range(len(known)) if isinstance(known[0], str) else known, dtype=np.float32)
 
 
 def to_cells(rows: np.ndarray, manifest: Manifest) -> list[list[Any]]:
-    """Rows of numbers as a client writes them: words for categories, None for what is missing."""
-    known = [
-        (manifest.categories or {}).get(name) for name in manifest.feature_names or [None] * rows.shape[1]
-    ]
+    """Convert rows of numbers to what a client writes: texts for categories, None for missing values."""
+    categories = manifest.categories or {}
+    known = [categories.get(name) for name in manifest.feature_names or [""] * rows.shape[1]]
     return [[to_cell(value, of) for value, of in zip(row, known, strict=True)] for row in rows]
 
 
 def to_cell(value: Any, known: Sequence[str] | Sequence[float] | None) -> Any:
-    """One of them; a number that is no category, and a cell that is no number, as they are."""
+    """Convert one number of a row; numbers that are no category and cells that are no number stay."""
     if is_missing(value):
         return None
     if known is None or not isinstance(value, int | float | np.number):
         return value
-    here = np.flatnonzero(category_values(known) == np.float32(value))
-    return known[here[0]] if here.size else value
+    found = np.flatnonzero(category_values(known) == np.float32(value))
+    return known[found[0]] if found.size else value

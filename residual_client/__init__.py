@@ -1,5 +1,6 @@
 """Ask a service of residual from Python: arrays and data frames in, decisions out."""
 
+from detector.results import Classes, Contribution, Scores
 from residual_client.client import AsyncClient, Client
 from residual_client.errors import (
     AnswerError,
@@ -13,7 +14,6 @@ from residual_client.errors import (
     ServiceFailed,
     Unauthorized,
 )
-from residual_client.results import Classes, Contribution, Scores
 
 __all__ = [
     "AnswerError",

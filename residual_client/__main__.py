@@ -37,12 +37,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from detector.results import Scores
 from residual_client import writing
 from residual_client.calls import Model, Target
 from residual_client.chunks import Chunk, Source, open_source
 from residual_client.client import RETRIES, TIMEOUT_SECONDS, Client
 from residual_client.errors import BadRequest, ClientError, RequestError, Unauthorized
-from residual_client.results import Scores
 
 KEY_VARIABLE = "RESIDUALCTL_API_KEY"
 

@@ -4,7 +4,6 @@ Every function here is a generator: it yields requests and pauses, and is given 
 """
 
 import dataclasses
-import re
 import secrets
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -12,16 +11,18 @@ from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
-from residual_client import tables, wire
+from detector.calibration import select_false_discovery
+from detector.errors import InputError
+from detector.results import Classes, Scores
+from detector.schema import NAME_PATTERN
+from detector.tables import is_table, table_columns, text_columns
+from residual_client import frames, wire
 from residual_client.errors import Problem, RequestError
-from residual_client.results import join_classes, join_scores
 from residual_client.retries import Retries, Steps, retry_after_seconds
 from residual_client.samples import Samples, collect, rows_of_columns
 from residual_client.wire import Answer, Request
 
 MAX_CONTRIBUTIONS = 1_000_000  # of one answer, by the service's own limit
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # as the store has it
 
 Part = TypeVar("Part")
 
@@ -64,8 +65,8 @@ class Target:
         if self.name is None and (self.version is not None or self.label is not None):
             raise RequestError("a version or a label belongs to a model: name it")
         for what, name in (("model", self.name), ("label", self.label)):
-            if name is not None and not _NAME.fullmatch(str(name)):  # a path of dots leads elsewhere
-                raise RequestError(f"a {what} must match {_NAME.pattern}, got {name!r:.80}")
+            if name is not None and not NAME_PATTERN.fullmatch(str(name)):  # a path of dots leads elsewhere
+                raise RequestError(f"a {what} must match {NAME_PATTERN.pattern}, got {name!r:.80}")
         if self.version is not None and (type(self.version) is not int or self.version < 1):
             raise RequestError(f"a version must be a positive integer, got {self.version!r:.80}")
 
@@ -129,7 +130,7 @@ class Model:
             manifest["kind"],
             tuple(manifest["sample_shape"]),
             None if names is None else tuple(names),
-            word_columns(manifest.get("categories")),
+            text_columns(manifest.get("categories")),
         )
 
     def is_series(self, samples: Any) -> bool:
@@ -174,15 +175,15 @@ class Calls:
             most_rows=most,
             keep_values=named,
         )
-        scores = join_scores(parts)
+        scores = Scores.join(parts)
         if fdr is not None and len(parts) > 1:
-            scores = dataclasses.replace(scores, selected=_select(scores.p_value, fdr))
-        return tables.scores_frame(scores, samples.index) if tables.is_pandas(samples) else scores
+            scores = dataclasses.replace(scores, selected=select_false_discovery(scores.p_value, fdr))
+        return frames.scores_frame(scores, samples.index) if frames.is_pandas(samples) else scores
 
     def classify(self, samples: Any) -> Steps[Any]:
         """Classes; as a data frame where the samples are one."""
-        classes = join_classes((yield from self._verb("classify", samples, {}, CLASSES)))
-        return tables.classes_frame(classes, samples.index) if tables.is_pandas(samples) else classes
+        classes = Classes.join((yield from self._verb("classify", samples, {}, CLASSES)))
+        return frames.classes_frame(classes, samples.index) if frames.is_pandas(samples) else classes
 
     def denoise(self, samples: Any) -> Steps[Any]:
         """Reconstructions: an array, of rows with words in them a list of lists, of a data frame one."""
@@ -190,8 +191,8 @@ class Calls:
         wanted = ARRAY if form.accepts_npy else CELLS
         parts = yield from self._send("denoise", model, samples, form, {}, wanted, None)
         rows = _joined(parts)
-        if tables.is_pandas(samples):
-            return tables.rows_frame(rows, model.feature_names, samples)
+        if frames.is_pandas(samples):
+            return frames.rows_frame(rows, model.feature_names, samples)
         return rows
 
     def encode(self, samples: Any, dtype: str) -> Steps[np.ndarray]:
@@ -274,14 +275,17 @@ class Calls:
 
     def _prepare(self, samples: Any, *, keep_values: bool) -> Steps[tuple[Model | None, Samples]]:
         """Samples in the form to send; of a table only the model can tell it."""
-        if not tables.is_table(samples):
+        if not is_table(samples):
             return None, collect(samples, keep_values=keep_values)
         model = yield from self.describe()
         if model.feature_names is None:
             raise RequestError(
                 f"a model of kind {model.kind} without feature names takes arrays, not a table"
             )
-        columns = tables.columns_of(samples, model.feature_names)
+        try:
+            columns = table_columns(samples, model.feature_names)
+        except InputError as error:
+            raise RequestError(str(error)) from error
         return model, rows_of_columns(columns, words=bool(model.word_columns), keep_values=keep_values)
 
     def _send(
@@ -341,14 +345,9 @@ class Calls:
 
 
 def _is_one_series(model: Model, samples: Any, form: Samples) -> bool:
-    if tables.is_table(samples):
+    if is_table(samples):
         return model.kind == "sequence"
     return form.accepts_npy and model.is_series(samples)
-
-
-def word_columns(categories: Mapping[str, Any] | None) -> frozenset[str]:
-    """The features that are categories of texts."""
-    return frozenset(name for name, known in (categories or {}).items() if isinstance(known[0], str))
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -358,13 +357,6 @@ def _joined(parts: list[Any]) -> Any:
     rows = [row for part in parts for row in part]
     array = np.asarray(rows)
     return array.astype(np.float32) if array.dtype.kind in "fiu" else rows
-
-
-def _select(p_values: np.ndarray, fdr: float) -> np.ndarray:
-    """Over all parts together: the detector's own rule, which `import detector` loads ONNX Runtime for."""
-    from detector.calibration import select_false_discovery
-
-    return select_false_discovery(p_values, fdr)
 
 
 def _quote(name: str) -> str:

@@ -13,9 +13,9 @@ from typing import Any, Literal, Self, TypeVar
 import httpx
 import numpy as np
 
+from detector.results import Classes, Scores
 from residual_client.calls import Calls, Limits, Target
 from residual_client.errors import RequestError
-from residual_client.results import Classes, Scores
 from residual_client.retries import Pause, Retries, Steps
 from residual_client.wire import Answer, Failure, Request
 

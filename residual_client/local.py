@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from detector import Detector, DetectorError, InputError
+from detector.results import Classes, Scores
 from detector.store import find_folder
-from detector.tables import as_rows, to_cells
-from residual_client.calls import word_columns
+from detector.tables import as_rows, text_columns, to_cells
 from residual_client.errors import BadRequest, ClientError, RequestError
-from residual_client.results import Classes, Scores
 
 
 class LocalModel:
@@ -43,30 +42,22 @@ class LocalModel:
 
     def score(self, samples: Any, *, alpha: float | None = None, explain: int | None = None) -> Scores:
         """As `Client.score`."""
-        result = self._ask(self._detector.score, samples, alpha=alpha, explain=explain)
-        members = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-        return Scores(**self._who(), **members)
+        return self._ask(self._detector.score, samples, alpha=alpha, explain=explain)
 
     def classify(self, samples: Any) -> Classes:
         """As `Client.classify`."""
-        result = self._ask(self._detector.classify, samples)
-        return Classes(
-            **self._who(), label=result.label, probability=result.probability, classes=result.classes
-        )
+        return self._ask(self._detector.classify, samples)
 
     def denoise(self, samples: Any) -> np.ndarray | list:
         """As `Client.denoise`: rows with words in them are lists."""
         manifest = self._detector.manifest
         array = self._ask(lambda rows: as_rows(rows, manifest), samples)
         clean = self._ask(self._detector.reconstruct, array)
-        return to_cells(clean, manifest) if word_columns(manifest.categories) else clean
+        return to_cells(clean, manifest) if text_columns(manifest.categories) else clean
 
     def encode(self, samples: Any, *, dtype: str = "float32") -> np.ndarray:
         """As `Client.encode`."""
         return self._ask(self._detector.encode, samples, dtype=dtype)
-
-    def _who(self) -> dict[str, Any]:
-        return {"model": self._detector.manifest.name, "version": self._detector.manifest.version}
 
     def _ask(self, verb: Any, samples: Any, **options: Any) -> Any:
         try:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from detector.tables import is_missing, object_rows
 from residual_client.errors import RequestError
 from residual_client.wire import JSON, NPY
 
@@ -169,10 +170,7 @@ def rows_of_columns(columns: Sequence[np.ndarray], *, words: bool, keep_values: 
     """The rows of a table in the model's order of columns; `words` where the model takes texts."""
     if not words and all(column.dtype.kind in "fiu" for column in columns):
         return ArraySamples(np.column_stack(columns), as_float32=not keep_values)
-    rows = np.empty((len(columns[0]), len(columns)), dtype=object)
-    for position, column in enumerate(columns):
-        rows[:, position] = column
-    return CellSamples(rows)
+    return CellSamples(object_rows(columns))
 
 
 def _halved(rows: np.ndarray) -> np.ndarray:
@@ -196,14 +194,8 @@ def _to_cell(value: Any) -> Any:
         return value
     if isinstance(value, float) and math.isinf(value):
         raise RequestError("samples must be finite, got an infinity beside words or gaps")
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if not isinstance(value, float):
         raise RequestError(f"a value must be a number, text or missing, got {value!r:.80}")
     return value
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether it is NaN, or pandas' NA and NaT, which equal nothing, not even themselves."""
-    same = value == value
-    return same is not True

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from detector.results import Classes, Contribution, Scores
 from residual_client.errors import AnswerError, problem_class
-from residual_client.results import Classes, Contribution, Scores
 
 JSON = "application/json"
 NPY = "application/x-npy"

@@ -18,7 +18,7 @@ SERVICE_ONLY = {"flask", "werkzeug", "gunicorn", "prometheus_client"}
 # sub-package, or a module at the top of a package. A new room needs its place here.
 LEVELS = {
     "detector": [
-        {"errors", "schema", "results"},
+        {"columns", "errors", "schema", "results"},
         {"windows", "files", "images"},
         {"manifest"},
         {"latents", "tables", "calibration"},
@@ -48,8 +48,8 @@ LEVELS = {
         {"asgi", "app"},
     ],
     "residual_client": [
-        {"errors", "results"},
-        {"tables", "wire", "writing"},
+        {"errors", "frames"},
+        {"wire", "writing"},
         {"retries", "samples"},
         {"calls"},
         {"chunks", "client", "local"},
@@ -66,13 +66,18 @@ LEVELS = {
 MOST_MODULES = 17  # in one folder, `__init__.py` not counted
 
 
-def loaded_by(statement: str) -> set[str]:
-    """Top-level names in `sys.modules` of a fresh interpreter after one statement."""
-    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+def modules_after(statement: str) -> set[str]:
+    """Names in `sys.modules` of a fresh interpreter after one statement."""
+    code = f"{statement}\nimport sys\nprint(*sys.modules, sep='\\n')"
     finished = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True
     )
-    return set(finished.stdout.split())
+    return set(finished.stdout.splitlines())
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Their top-level names."""
+    return {name.partition(".")[0] for name in modules_after(statement)}
 
 
 def modules_of(package: str) -> list[Path]:
@@ -133,14 +138,27 @@ def test_training_loads_nothing_of_the_service():
     assert not loaded & (SERVICE_ONLY | {"service"})
 
 
-def test_client_loads_nothing_but_numpy_and_httpx():
-    """Who only asks a service needs no ONNX Runtime, and waits for none."""
-    loaded = loaded_by("import residual_client, residual_client.__main__")
+def test_detector_loads_onnx_runtime_on_first_use_only():
+    """Its pure modules are shared by programs that run no graph."""
+    pure = "import detector, detector.calibration, detector.latents, detector.results, detector.tables"
+
+    assert "onnxruntime" not in loaded_by(pure)
+    assert "onnxruntime" in loaded_by("from detector import Detector")
+    assert "onnxruntime" in loaded_by("from detector import ModelStore")
+
+
+def test_client_loads_numpy_httpx_and_the_pure_modules_of_detector():
+    """A program that only asks a service needs no ONNX Runtime, and does not wait for it."""
+    modules = modules_after("import residual_client, residual_client.__main__")
+    loaded = {name.partition(".")[0] for name in modules}
 
     assert {"numpy", "httpx"} <= loaded
     assert not loaded & (
-        TRAINING_ONLY | SERVICE_ONLY | {"PIL", "detector", "onnxruntime", "pyarrow", "training", "service"}
+        TRAINING_ONLY | SERVICE_ONLY | {"PIL", "onnxruntime", "pyarrow", "training", "service"}
     )
+    assert {name.partition(".")[2] for name in modules if name.startswith("detector.")} == {
+        *("calibration", "columns", "errors", "files", "manifest", "results", "schema", "tables")
+    }
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,9 @@ class Engine:
         """The classes that these probabilities speak for."""
         classes = self.require_classifier().classes
         likeliest = self.finite(probability).argmax(axis=1)
-        return Classes(np.array(classes)[likeliest], probability, classes)
+        return Classes(
+            np.array(classes)[likeliest], probability, classes, self._manifest.name, self._manifest.version
+        )
 
     def pack(self, latent: np.ndarray, dtype: str) -> np.ndarray:
         """Latent vectors of the encoder in a dtype; what is beyond its range becomes its end."""
@@ -273,6 +275,8 @@ class Engine:
             threshold=rule.value,
             alpha=rule.alpha,
             expected_rate=rule.expected_rate,
+            model=self._manifest.name,
+            version=self._manifest.version,
             selected=None if fdr is None else select_false_discovery(p_value, fdr),
             explanation=None if explain is None else self._explanation(samples, outputs, explain),
         )

@@ -2,15 +2,11 @@
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import numpy as np
-
-# Full opt-out only works before the import: onnxruntime's Privacy.md.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from detector.errors import ModelError, RunStopped

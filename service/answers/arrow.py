@@ -44,7 +44,7 @@ def _columns(block: Block, manifest: Manifest) -> Iterator[pa.Array]:
     elif len(block.names) == 1 and not isinstance(block.values[0], list):
         yield _same_kind(block.values)
     else:
-        texts = text_columns(manifest)
+        texts = text_columns(manifest.categories)
         for name, cells in zip(block.names, zip(*block.values, strict=True), strict=True):
             yield _words(cells) if name in texts else pa.array(cells, pa.float32())
 

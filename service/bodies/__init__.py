@@ -103,7 +103,7 @@ class Expected:
             series and timestamps,
             rows=manifest.kind == "vector",
             cells=holds_cells(manifest),
-            texts=text_columns(manifest),
+            texts=text_columns(manifest.categories),
         )
 
     @classmethod

@@ -240,7 +240,7 @@ def test_wrong_key_is_unauthorized(connect, narrow_url, key):
 def test_models_and_readiness(client):
     """As the service lists them."""
     assert client.ready() is True
-    assert [model["name"] for model in client.models()] == ["mixed", "images", "pulse", "tiny"]
+    assert [model["name"] for model in client.models()] == ["images", "mixed", "pulse", "tiny"]
 
 
 @pytest.mark.parametrize(
