@@ -4,17 +4,16 @@ import contextlib
 import csv
 import dataclasses
 import json
-import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 
+from detector.results import Classes, Scores
 from residual_client.errors import RequestError
-from residual_client.results import Classes, Scores
 
 CSV, NDJSON, NPY = "csv", "ndjson", "npy"
 FORMS = {".csv": CSV, ".ndjson": NDJSON, ".jsonl": NDJSON, ".npy": NPY}
@@ -63,21 +62,20 @@ def open_output(out: str | None, form: str) -> Iterator[Writer]:
         sys.stdout.buffer.flush()
         return
     path = Path(out)
+    # Named before it is created: an interrupt right after its creation still removes it.
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    except OSError as error:
-        raise RequestError(f"{out} cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+        try:
+            file = temporary.open("xb")
+        except OSError as error:
+            raise RequestError(f"{out} cannot be written: {error.strerror}") from error
+        with file:
             writer = _WRITERS[form](file)
             yield writer
             writer.finish()
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 class _CsvWriter:
