@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.columns import MISSING_TEXTS, MOST_NAMES, compare_columns, listed
 from residual_client.calls import Model
 from residual_client.errors import RequestError
 
@@ -24,11 +25,6 @@ CHUNK_VALUES = 2**20  # 8 MiB of float64
 CHUNK_ROWS = 20_000  # of narrow tables; so that the progress bar moves
 CHUNK_IMAGES = 256
 
-# Of a column of numbers; what pyarrow, and so a fit, takes for missing.
-MISSING_TEXTS = (
-    *("", "#N/A", "#N/A N/A", "#NA", "N/A", "NA", "NULL", "null", "NaN", "nan", "n/a"),
-    *("-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "-NaN", "-nan"),
-)
 _NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
 _ODD = re.compile(r"[^\x00-\x5e\x60-\x7f]|[nN][aA]|[iI][nN]")  # 1_0, other digits, NaN, infinity
 
@@ -260,36 +256,30 @@ def _table_chunks(name: str, file: Any, model: Model, keep: Sequence[str], delim
         yield Chunk(samples, first_row, kept, places, file.buffer.tell())
         first_row += len(rows)
     if not first_row:
-        raise RequestError(f"{name} has no rows, only the columns {_listed(header)}")
+        raise RequestError(f"{name} has no rows, only the columns {listed(header)}")
 
 
 def _features(
     name: str, found: Sequence[str], model: Model, keep: Sequence[str]
 ) -> tuple[list[str], list[int]]:
     """The columns that are features, and where they are; a saved index, which has no name, is none."""
-    repeated = sorted({column for column in found if found.count(column) > 1})
-    if repeated:
-        raise RequestError(f"{name}: column names must differ, got {repeated[0]!r} more than once")
-    lacking = [column for column in keep if column not in found]
-    if lacking:
-        raise RequestError(f"{name} has no column {lacking[0]!r} to keep, only {', '.join(found)}"[:500])
+    faults = compare_columns(found, keep)
+    if faults.repeated:
+        raise RequestError(f"{name}: column names must differ, got {faults.repeated[0]!r} more than once")
+    if faults.missing:
+        raise RequestError(f"{name} has no column {faults.missing[0]!r} to keep, only {listed(found)}")
     features = [column for column in found if column and column not in keep]
-    missing = [column for column in model.feature_names if column not in features]
-    unknown = [column for column in features if column not in model.feature_names]
-    if missing:
+    faults = compare_columns(features, model.feature_names or ())
+    if faults.missing:
         is_data = all(map(_NUMBER.fullmatch, found))
         hint = "; the first line must name the columns" if is_data else ""
-        raise RequestError(f"{name} lacks the column {_listed(missing)} of the model's features{hint}")
-    if unknown:
+        raise RequestError(f"{name} lacks the column {listed(faults.missing)} of the model's features{hint}")
+    if faults.unknown:
         raise RequestError(
-            f"{name} has the column {_listed(unknown)}, which is no feature of the model: "
-            f"copy it to the output with --keep {','.join(unknown[:5])}"
+            f"{name} has the column {listed(faults.unknown)}, which is not a feature of the model: "
+            f"copy it to the output with --keep {','.join(faults.unknown[:MOST_NAMES])}"
         )
     return features, [found.index(column) for column in features]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _some_rows(name: str, reader: Any, width: int, most: int) -> tuple[list[list[str]], list[int]]:
@@ -358,7 +348,7 @@ def _parquet(path: Path, model: Model, keep: Sequence[str]) -> Source:
             yield Chunk(samples, first_row, kept, None, first_row + len(batch))
             first_row += len(batch)
         if not first_row:
-            raise RequestError(f"{path.name} has no rows, only the columns {_listed(found)}")
+            raise RequestError(f"{path.name} has no rows, only the columns {listed(found)}")
 
     return Source(path.name, file.metadata.num_rows, "rows", chunks())
 

@@ -1,38 +1,37 @@
-"""Tables as samples: columns matched by name, in any order, none missing and none unknown; CSV."""
+"""Read CSV, and match the columns of every kind of table by name: any order, none missing, none unknown."""
 
 import codecs
 import csv
 import dataclasses
 import io
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from detector.columns import compare_columns, listed
 from detector.tables import MISSING_HINT, NUMBER
 from service.bodies import TIMESTAMP, Decoded, Expected, Limits, check_rows
 from service.bodies.json.numbers import NumberReader
 from service.http.problems import Problem
 
-_SLICE_BYTES = 2**18  # under a millisecond, so that other threads of the process get their turn
+_SLICE_BYTES = 2**18  # takes under a millisecond, so that other threads of the process get their turn
 _BLOCK_ROWS = 1024
 _MOST_HEADER_LINES = 1000
 _COMMA, _LINE_FEED = b",\n"
-_MOST_COMMAS = 1000  # in a line, for each column that there must be: texts may hold some
-_MOST_NAMED = 5  # columns in a sentence
+_MOST_COMMAS = 1000  # in a line, for each expected column: texts may contain some
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where the columns of a table stand.
+    """The positions of the columns of a table.
 
     Attributes
     ----------
     features : tuple of int
-        The position in the table of each feature of the model, or channel of its series.
+        For each feature of the model, or channel of its series, its position in the table.
     timestamp : int or None
-        The position of the column of time stamps.
+        The position of the column of time stamps; None where there is none.
     """
 
     features: tuple[int, ...]
@@ -45,62 +44,49 @@ def match_columns(found: Sequence[str], expected: Expected, hint: str = "") -> L
     Parameters
     ----------
     found : sequence of str
-        The names of the table, in order.
+        The column names of the table, in order.
     expected : Expected
-        Of instances that are rows or steps.
+        Instances must be rows or steps.
     hint : str
-        What a refusal ends with.
+        Appended to the sentence of a refusal.
 
     Raises
     ------
     Problem
-        If one is missing, unknown or there twice.
+        If a column is missing, unknown or repeated.
     """
     wanted = expected.columns()
+    faults = str(compare_columns(found, wanted, (TIMESTAMP,) if expected.timestamps else ()))
+    if faults:
+        sentence = f"a table must have exactly the columns {listed(wanted)}: it {faults}{hint}"
+        raise Problem("invalid-input", sentence)
     positions = {name: position for position, name in enumerate(found)}
-    known = {*wanted, TIMESTAMP} if expected.timestamps else set(wanted)
-    faults = {
-        "lacks": [name for name in wanted if name not in positions],
-        "has the unknown": [name for name in positions if name not in known],
-        "has more than once": [name for name, times in Counter(found).items() if times > 1],
-    }
-    words = [f"{what} {_listed(names)}" for what, names in faults.items() if names]
-    if words:
-        raise Problem(
-            "invalid-input",
-            f"a table must have exactly the columns {_listed(wanted)}: it {' and '.join(words)}{hint}",
-        )
     timestamp = positions.get(TIMESTAMP) if TIMESTAMP not in wanted else None
     return Layout(tuple(positions[name] for name in wanted), timestamp)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(repr(name[:80]) for name in names[:_MOST_NAMED]) + more
 
 
 # --- CSV ----------------------------------------------------------------------------------------------------
 
 
 def decode_csv(content: bytes, parameters: Mapping[str, str], expected: Expected, limits: Limits) -> Decoded:
-    """Rows, or the steps of a series, of a CSV with a header line.
+    """Read rows, or the steps of a series, from a CSV with a header line.
 
-    Commas part cells, quotes may enclose them (RFC 4180); a line ends with CRLF or LF. An empty cell is a
-    missing value. Of a series a column `timestamp` may hold time stamps.
+    Cells are separated by commas and may be quoted (RFC 4180); a line ends with CRLF or LF. An empty cell is
+    a missing value. A series may have time stamps in a column `timestamp`.
 
     Parameters
     ----------
     content : bytes
         UTF-8, with or without a byte order mark.
     parameters : mapping
-        Of the media type.
+        Parameters of the media type.
     expected : Expected
     limits : Limits
 
     Raises
     ------
     Problem
-        Naming the first cell that is not what its column takes, with row and column.
+        With the row and column of the first cell that its column does not take.
     """
     _check_parameters(parameters)
     if b"\r" in content:
@@ -128,7 +114,7 @@ def _check_parameters(parameters: Mapping[str, str]) -> None:
 
 
 def _end_of_lines(content: bytes) -> int:
-    """Where the last line ends, blank ones left out; without a copy of what may be a hundred megabytes."""
+    """Find the end of the last line that is not blank, without copying a body of up to 100 MB."""
     stop = len(content)
     while stop:
         tail = content[max(0, stop - _SLICE_BYTES) : stop]
@@ -139,7 +125,7 @@ def _end_of_lines(content: bytes) -> int:
 
 
 def _end_of_header(content: bytes, begin: int, stop: int) -> int:
-    """Where the first record ends: a line feed between quotes is one of a cell."""
+    """Find the end of the first record; a line feed between quotes belongs to a cell."""
     start, quotes = begin, 0
     for _ in range(_MOST_HEADER_LINES):
         end = content.find(b"\n", start, stop)
@@ -148,11 +134,11 @@ def _end_of_header(content: bytes, begin: int, stop: int) -> int:
         if end == stop or quotes % 2 == 0:
             return end
         start = end + 1
-    raise Problem("malformed-body", f"the header of the CSV may have {_MOST_HEADER_LINES} lines")
+    raise Problem("malformed-body", f"the header of the CSV may have at most {_MOST_HEADER_LINES} lines")
 
 
 def _records(content: bytes, begin: int, stop: int, max_commas: int) -> Iterator[list[str]]:
-    """The cells of each line in a part of the body."""
+    """Parse the lines of a part of the body into cells."""
     try:
         yield from csv.reader(_lines(str(content[begin:stop], "utf-8"), max_commas), strict=True)
     except UnicodeDecodeError as error:
@@ -163,11 +149,12 @@ def _records(content: bytes, begin: int, stop: int, max_commas: int) -> Iterator
 
 
 def _lines(text: str, max_commas: int) -> Iterator[str]:
-    """Lines as the CSV reader wants them; one of a hundred million cells would fill the memory."""
+    """Split text into lines for the CSV reader; a line of a hundred million cells would fill the memory."""
     for line in io.StringIO(text, newline=""):
         commas = line.count(",")
         if commas > max_commas:
-            raise Problem("malformed-body", f"a line of the CSV may have {max_commas} commas, got {commas}")
+            sentence = f"a line of the CSV may have at most {max_commas} commas, got {commas}"
+            raise Problem("malformed-body", sentence)
         yield line
 
 
@@ -179,7 +166,7 @@ def _header_hint(header: Sequence[str]) -> str:
 
 
 def _number(text: str) -> float | None:
-    """Decimal digits alone: Python also takes 1_000, and digits of other scripts."""
+    """Read decimal digits only: `float` alone also takes 1_000, and digits of other scripts."""
     try:
         return float(text) if text.isascii() and "_" not in text else None
     except ValueError:
@@ -189,7 +176,7 @@ def _number(text: str) -> float | None:
 def _read_numbers(
     content: bytes, begin: int, stop: int, layout: Layout, n_columns: int, limits: Limits
 ) -> np.ndarray | None:
-    """A table of nothing but numbers, fast; None where a closer look must find out what is wrong."""
+    """Read a table that holds only numbers, fast; None for any other, which is then read cell by cell."""
     n_rows = content.count(b"\n", begin, stop) + 1 if begin < stop else 0
     check_rows(n_rows, limits)
     samples = np.empty((n_rows, len(layout.features)))
@@ -207,7 +194,7 @@ def _read_numbers(
 
 
 def _read_lines(lines: bytes, n_columns: int, reader: NumberReader) -> np.ndarray | None:
-    """The numbers of whole lines, of which each must have one in every column."""
+    """Read the numbers of whole lines; None unless each line has one number in every column."""
     marks = np.frombuffer(lines, np.uint8)
     ends = np.append(marks[(marks == _COMMA) | (marks == _LINE_FEED)] == _LINE_FEED, True)
     if ends.size % n_columns:
@@ -218,11 +205,11 @@ def _read_lines(lines: bytes, n_columns: int, reader: NumberReader) -> np.ndarra
     plain = reader.read(b'{"instances":[%s]}' % lines.replace(b"\n", b","), rank=0)
     if plain is not None and plain[0].size == ends.size:
         return plain[0].reshape(ends.shape)
-    try:  # what JSON does not know: +1, .5, 1., 007, nan
+    try:  # numbers that JSON does not allow: +1, .5, 1., 007, nan
         values = np.loadtxt(str(lines, "ascii").split("\n"), delimiter=",", comments=None, ndmin=2)
     except ValueError:
         return None
-    return values if values.shape == ends.shape else None  # it passes over blank lines
+    return values if values.shape == ends.shape else None  # loadtxt skips blank lines
 
 
 def _read_cells(
@@ -232,7 +219,7 @@ def _read_cells(
     expected: Expected,
     limits: Limits,
 ) -> Decoded:
-    """Any table, cell by cell."""
+    """Read any table cell by cell."""
     names, texts = expected.columns(), expected.texts
     dtype = object if expected.cells else np.float64
     blocks = [np.empty((0, len(names)), dtype)]
@@ -252,7 +239,7 @@ def _read_cells(
         )
         if timestamps is not None:
             timestamps.append(cells[layout.timestamp])
-        if len(rows) == _BLOCK_ROWS:  # numbers of Python take four times the memory
+        if len(rows) == _BLOCK_ROWS:  # Python's numbers take four times the memory of an array's
             blocks.append(np.array(rows, dtype))
             rows = []
     if rows:
@@ -272,5 +259,5 @@ def _measured(cell: str, name: str, row: int, expected: Expected) -> float | Non
 
 
 def misplaced(sentence: str, row: int, column: str) -> Problem:
-    """The problem of one cell."""
+    """Make the problem that refuses one cell."""
     return Problem("invalid-input", sentence, [{"detail": sentence, "row": row, "column": column}])

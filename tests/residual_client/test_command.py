@@ -253,7 +253,7 @@ FAULTS = {
     "lacking": ("rows.csv", "a,b\n1,2\n", "rows.csv lacks the column 'c' of the model's features"),
     "no header": ("rows.csv", "1,2,3\n", "features; the first line must name the columns"),
     "quotes": ("rows.csv", 'a,b,c\n1,"2" 2,3\n', "rows.csv cannot be read: "),
-    "unknown": ("rows.csv", "a,b,c,d\n1,2,3,4\n", "has the column 'd', which is no feature of the model: "),
+    "unknown": ("rows.csv", "a,b,c,d\n1,2,3,4\n", "has the column 'd', which is not a feature of the model: "),
     "unwritable": ("rows.csv", "a,b,c,score\n1,2,3,4\n", "the column 'score' cannot be kept beside"),
     "two rows": ("rows.csv", "a,b,c,row\n1,2,3,4\n", "the column 'row' cannot be kept beside"),
     "repeated": ("rows.csv", "a,b,c,a\n1,2,3,4\n", "column names must differ, got 'a' more than once"),

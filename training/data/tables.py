@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from detector.columns import MISSING_TEXTS, compare_columns, listed, repeated_names
 from detector.manifest import Categories
 from training.data.categories import Cells, is_measured, may_be_category, read_categories
 from training.errors import DataError
@@ -85,16 +86,16 @@ def read_table(
     special = [name for name in (label_column, time_column, entity_column) if name]
     features = [name for name in table.column_names if name not in special]
     chosen = list(columns or (name for name in features if not _INDEX.fullmatch(name)))
-    for name in [*chosen, *special]:
-        if name not in table.column_names:
-            raise DataError(f"{path.name} has no column {name!r}, only {_listed(table.column_names)}")
+    missing = compare_columns(table.column_names, [*chosen, *special]).missing
+    if missing:
+        raise DataError(f"{path.name} has no column {missing[0]!r}, only {listed(table.column_names)}")
     for name, what in ((label_column, "label"), (time_column, "time"), (entity_column, "entity")):
         if name in chosen:
             raise DataError(f"column {name!r} cannot be a feature and the {what}")
     if not chosen:
         raise DataError(f"{path.name} has no feature column")
     if table.num_rows == 0:
-        raise DataError(f"{path.name} has no rows, only the columns {_listed(table.column_names)}")
+        raise DataError(f"{path.name} has no rows, only the columns {listed(table.column_names)}")
     if cells is not None:
         cells.refuse_names(chosen)
     _refuse_text(table, path, chosen, cells)
@@ -168,7 +169,9 @@ def _read(path: Path, texts: Sequence[str] = ()) -> pa.Table:
 
 def _read_text(path: Path, texts: Sequence[str]) -> pa.Table:
     options = pyarrow.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
-    types = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
+    types = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(texts, pa.string()), null_values=MISSING_TEXTS
+    )
     try:
         return pyarrow.csv.read_csv(path, None, options, types)
     except pa.ArrowInvalid:  # once more on one thread: only there does the message have the row's number
@@ -191,19 +194,19 @@ def _refuse_delimiter(path: Path) -> None:
 
 
 def _refuse_repeated(names: Sequence[str], what: str) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = repeated_names(names)
     if repeated:
-        raise DataError(f"{what} must differ, got {_listed(repeated)} more than once")
+        raise DataError(f"{what} must differ, got {listed(repeated)} more than once")
 
 
 def _notes(features: Sequence[str], chosen: Sequence[str], path: Path) -> Iterator[str]:
     """What was assumed of columns that nobody chose."""
     index = [name for name in features if name not in chosen]
     if index:
-        yield f"{path.name}: column {_listed(map(repr, index))} is a saved index and was left out"
+        yield f"{path.name}: column {listed(index)} is a saved index and was left out"
     if path.suffix != ".parquet" and all(map(_is_number, chosen)):
         yield (
-            f"{path.name}: the first line names the columns {_listed(chosen)}: if it is a row of data, put a "
+            f"{path.name}: the first line names the columns {listed(chosen)}: if it is a row of data, put a "
             "line of names above it"
         )
 
@@ -229,8 +232,8 @@ def _refuse_text(table: pa.Table, path: Path, names: Sequence[str], cells: Cells
         name = next(name for name, kind in texts.items() if not pa.types.is_null(kind))
         example = _example(table[name], name, path)
         raise DataError(
-            f"{path.name}: columns must hold numbers, got {_listed(texts)} of type "
-            f"{_listed(sorted({str(kind) for kind in texts.values()}))}{example}; "
+            f"{path.name}: columns must hold numbers, got {listed(texts)} of type "
+            f"{listed(sorted({str(kind) for kind in texts.values()}), quoted=False)}{example}; "
             "name the columns of numbers with --columns, and the label with --label-column"
             + (_category_hint(table, texts) if cells is not None else "")
             + _time_hint(texts)
@@ -345,8 +348,3 @@ def row_words(index: int, path: Path) -> str:
     """A row as the user counts it: in a text file the header is line 1."""
     line = f" (line {index + 2})" if path.suffix != ".parquet" else ""
     return f"row {index + 1}{line}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -257,7 +257,7 @@ def test_entities_keep_their_order_of_time(write):
         (("t,v", "2024-01-01,1", ",2"), {"time_column": "t"}, "time column 't' is empty in row 2"),
         (("t,v", "soon,1", "now,2"), {"time_column": "t"}, "ISO 8601 times, got 'soon' in row 1 .line 2."),
         (("t,v", "1,1", "2,"), {"time_column": "t"}, "column 'v' has 1 missing value, the first in row 2"),
-        (("t,v", "1,1"), {"time_column": "u"}, "has no column 'u', only t, v"),
+        (("t,v", "1,1"), {"time_column": "u"}, "has no column 'u', only 't', 'v'"),
         (("t,v", "1,1"), {"time_column": "t", "columns": ["t"]}, "cannot be a feature and the time"),
         (("t,v", "2024-01-01,1"), {}, "for a series give --kind sequence --time-column t"),
     ],

@@ -59,21 +59,21 @@ def test_read_table_reads_tsv_and_parquet_alike(table, tmp_path):
         ("a,b\n1,2\n3,nan\n", {}, "column 'b' has 1 missing value"),
         ("a,b\n1,x\n", {}, "'b' for example 'x' in row 1 (line 2)"),
         ("a,b\n1,2.5\n1,n/a?\n", {}, "'b' for example 'n/a?' in row 2 (line 3)"),
-        ("a,day\n1,2026-01-01\n", {}, "got day of type date32[day]"),
-        ("a,b\n1,true\n", {}, "got b of type bool"),
-        ("a,b\n1,2\n", {"columns": ["a", "z"]}, "data.csv has no column 'z', only a, b"),
-        ("a,b\n1,2\n", {"label_column": "z"}, "data.csv has no column 'z', only a, b"),
+        ("a,day\n1,2026-01-01\n", {}, "got 'day' of type date32[day]"),
+        ("a,b\n1,true\n", {}, "got 'b' of type bool"),
+        ("a,b\n1,2\n", {"columns": ["a", "z"]}, "data.csv has no column 'z', only 'a', 'b'"),
+        ("a,b\n1,2\n", {"label_column": "z"}, "data.csv has no column 'z', only 'a', 'b'"),
         ("a,b\n1,2\n", {"columns": ["a"], "label_column": "a"}, "cannot be a feature and the label"),
         ("a\nok\n", {"label_column": "a"}, "has no feature column"),
         ("a;b\n1;2\n", {}, "separated by commas, got the one column 'a;b'"),
         ("a;b\n1,5;2,5\n", {}, "separated by commas, got the one column 'a;b'"),
         ("a;b\n1,5;2\n3;4\n", {}, "separated by commas, got the one column 'a;b'"),
-        ("a,a\n1,2\n", {}, "column names must differ, got a more than once"),
+        ("a,a\n1,2\n", {}, "column names must differ, got 'a' more than once"),
         ("a,b\n1,2,3\n", {}, "data.csv cannot be read"),
         ("a,b\n1,2\n3,4\n5\n", {}, "Row #4: Expected 2 columns, got 1: 5"),
         ("", {}, "data.csv cannot be read"),
-        ("a,b\n", {}, "data.csv has no rows, only the columns a, b"),
-        ("a,b\n1,2\n", {"columns": ["a", "b", "a"]}, "--columns must differ, got a more than once"),
+        ("a,b\n", {}, "data.csv has no rows, only the columns 'a', 'b'"),
+        ("a,b\n1,2\n", {"columns": ["a", "b", "a"]}, "--columns must differ, got 'a' more than once"),
         ("a,s\n1,ok\n2,\n", {"label_column": "s"}, "label column 's' is empty in row 2 (line 3)"),
     ],
 )
@@ -149,7 +149,7 @@ def test_read_table_leaves_a_saved_index_out(tmp_path, columns):
 
 def test_read_table_notes_names_that_look_like_data(table):
     """A file without a header line loses its first row: nobody should have to guess why."""
-    assert "1.0, 2.0: if it is a row of data" in read_table(table("1.0,2.0\n3,4\n")).notes[0]
+    assert "'1.0', '2.0': if it is a row of data" in read_table(table("1.0,2.0\n3,4\n")).notes[0]
     assert read_table(table("a,2.0\n3,4\n")).notes == ()
 
 
