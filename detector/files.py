@@ -1,9 +1,10 @@
-"""The files of a version folder: their names, their hashes, and reading them."""
+"""The files of a version folder: names, hashes, reading."""
 
 import dataclasses
 import hashlib
 from pathlib import Path
 
+from detector import schema
 from detector.errors import IntegrityError
 
 MANIFEST_FILE = "manifest.json"
@@ -12,7 +13,7 @@ MODEL_FILE = "model.onnx"
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 CLASSIFIER_FILE = "classifier.onnx"
-WEIGHTS_FILE = "weights.npz"  # for `training` alone, where it is
+WEIGHTS_FILE = "weights.npz"  # optional, read only by `training`
 CALIBRATION_FILE = "calibration.npz"
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.html"
@@ -22,19 +23,19 @@ CARD_FILE = "README.md"
 
 @dataclasses.dataclass(frozen=True)
 class FileEntry:
-    """What one file of the folder must be: `sha256`, 64 lower-case hex digits, and `size` in bytes."""
+    """The content that one file of the folder must have: `sha256` in hex digits, and `size` in bytes."""
 
-    sha256: str
-    size: int
+    sha256: str = dataclasses.field(metadata=schema.DIGEST)
+    size: int = dataclasses.field(metadata=schema.SIZE)
 
 
 def read_file(folder: Path, name: str, entry: FileEntry) -> bytes:
-    """The bytes of one listed file, exactly those that the manifest names.
+    """Read one file that the manifest lists.
 
     Raises
     ------
     IntegrityError
-        If the file is missing, of another size or with other bytes.
+        If the file is missing, or has another size or other bytes than listed.
     """
     content = read_bytes(folder, name, size=entry.size)
     digest = hashlib.sha256(content).hexdigest()
@@ -44,7 +45,7 @@ def read_file(folder: Path, name: str, entry: FileEntry) -> bytes:
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
-    """Entries for every file of a folder but the manifest and its digest."""
+    """Make the entries for every file of a folder except the manifest and its digest."""
     entries = {}
     for path in sorted(folder.iterdir()):
         if path.name not in (MANIFEST_FILE, DIGEST_FILE):
@@ -54,7 +55,7 @@ def describe_files(folder: Path) -> dict[str, FileEntry]:
 
 
 def required_files(*, latent: bool, classifier: bool = False) -> tuple[str, ...]:
-    """Names of the files that a folder holds beside its manifest and digest."""
+    """Names of the files that a folder must hold in addition to its manifest and digest."""
     files = (MODEL_FILE, CALIBRATION_FILE, GOLDEN_FILE, REPORT_FILE, FIGURES_FILE, CARD_FILE)
     return (*files, *(ENCODER_FILE, DECODER_FILE) * latent, *(CLASSIFIER_FILE,) * classifier)
 

@@ -1,71 +1,108 @@
-"""`manifest.json`: what a model folder means, read strictly and written canonically."""
+"""`manifest.json`: what a model folder means. Read strictly, written canonically.
+
+A field is declared once, with its check, in a dataclass here. To add one, give it a default and
+`metadata=schema.since(VERSION, ...)`, so that manifests of earlier schema versions still load.
+"""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from detector import schema
 from detector.errors import IntegrityError, ManifestError
 from detector.files import DIGEST_FILE, MANIFEST_FILE, FileEntry, read_bytes, required_files
-from detector.schema import (
-    CLASSIFIER_FIELDS,
-    CLASSIFY_VERB,
-    FILE_FIELDS,
-    FIRST_SCHEMA,
-    FROM_LATENT,
-    LATENT_INT8_FIELDS,
-    LATENT_VERBS,
-    MERGE_RULES,
-    NO_PROMISE,
-    READABLE_SCHEMAS,
-    REFUSED,
-    SCHEMA_VERSION,
-    THRESHOLD_FIELDS,
-    VERBS,
-    Check,
-    fields_of,
-)
+from detector.schema import Check, must, one_of, or_null, since
 
+Form = TypeVar("Form")
 Categories = Mapping[str, tuple[str, ...] | tuple[float, ...]]
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _members(form: type[Any], version: int = schema.SCHEMA_VERSION) -> dict[str, Check]:
+    """Names and checks of the members that a JSON object has in a schema version."""
+    fields = dataclasses.fields(form)
+    return {each.name: each.metadata for each in fields if each.metadata["since"] <= version}
+
+
+def _read(form: type[Form], document: Any, where: str, version: int = schema.SCHEMA_VERSION) -> Form:
+    """Make a dataclass from a JSON object that has every member, no other, each as its check says.
+
+    Raises
+    ------
+    ManifestError
+        Naming the field by its place `where`, what it must be and what it is.
+    """
+    if not isinstance(document, dict):
+        raise ManifestError(f"{MANIFEST_FILE}: {where[:-1]} must be an object, got {document!r}")
+    checks = _members(form, version)
+    for name in document.keys() - checks.keys():
+        raise ManifestError(f"{MANIFEST_FILE}: unknown field {where}{name}")
+    for name, check in checks.items():
+        if name not in document:
+            raise ManifestError(f"{MANIFEST_FILE}: field {where}{name} is missing")
+        if not check["holds"](document[name]):
+            got = str(document[name])[:80]
+            raise ManifestError(f"{MANIFEST_FILE}: {where}{name} must be {check['words']}, got {got!r}")
+    return form(**{name: check["read"](document[name], f"{where}{name}") for name, check in checks.items()})
+
+
+def _part(form: type[Any]) -> Check:
+    """Check a member that is an object with a dataclass of its own."""
+    return {**schema.OBJECT, "read": lambda value, where: _read(form, value, f"{where}.")}
+
+
+def _read_entries(document: dict[str, Any], where: str) -> dict[str, FileEntry]:
+    return {name: _read(FileEntry, entry, f"{where}[{name!r}].") for name, entry in document.items()}
+
+
+_FILE_ENTRIES = must(
+    lambda value: isinstance(value, dict) and all(map(_FILE_NAME.fullmatch, value)),
+    "an object whose keys are plain file names",
+    _read_entries,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """The decision rule `score > value`, and what it promises.
+    """The decision rule `score > value`, and its promise.
 
     Attributes
     ----------
     value : float
         Positive; the `rank`-th largest calibration score.
     alpha : float
-        The false-alarm rate on normal data that was asked for, in (0, 1).
+        The requested false-alarm rate on normal data, in (0, 1).
     promise : str
         `calibration-conditional`: the realised rate is at most `alpha` with probability `confidence`
-        over the draw of the calibration split. `none`: it is `alpha` on average only.
+        over the draw of the calibration split. `none`: it is at most `alpha` on average only.
     confidence : float or None
-        In (0, 1); None where nothing is promised.
+        In (0, 1); None without a promise.
     rank : int
         k, from 1 (the largest score) to `n_calibration`.
     n_calibration : int
-        How many calibration scores there are.
+        Number of calibration scores.
     expected_rate : float
-        rank / (n_calibration + 1), the rate to expect on normal data.
+        rank / (n_calibration + 1), the false-alarm rate to expect on normal data.
     """
 
-    value: float
-    alpha: float
-    promise: str
-    confidence: float | None
-    rank: int
-    n_calibration: int
-    expected_rate: float
+    value: float = field(metadata=schema.POSITIVE)
+    alpha: float = field(metadata=schema.FRACTION)
+    promise: str = field(metadata=one_of(schema.CONDITIONAL_PROMISE, schema.NO_PROMISE))
+    confidence: float | None = field(metadata=or_null(schema.FRACTION))
+    rank: int = field(metadata=schema.COUNT)
+    n_calibration: int = field(metadata=schema.COUNT)
+    expected_rate: float = field(metadata=schema.FRACTION)
 
 
 @dataclasses.dataclass(frozen=True)
 class LatentInt8:
-    """How a latent is written as 8-bit integers: `latent = offset + scale * q` with q in [-128, 127].
+    """How a latent is stored as 8-bit integers: `latent = offset + scale * q` with q in [-128, 127].
 
     Attributes
     ----------
@@ -73,105 +110,109 @@ class LatentInt8:
         One for each component of the latent's last axis; a scale is positive.
     """
 
-    offset: tuple[float, ...]
-    scale: tuple[float, ...]
+    offset: tuple[float, ...] = field(metadata=schema.NUMBERS)
+    scale: tuple[float, ...] = field(metadata=schema.POSITIVES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """What `classifier.onnx` tells apart.
+    """The classes that `classifier.onnx` distinguishes.
 
     Attributes
     ----------
     classes : tuple of str
         At least two, different, in the order of the probabilities.
     temperature : float
-        Positive; the logits are divided by it within the graph.
+        Positive; the graph divides the logits by it.
     n_labelled : mapping of str to int
-        Labelled samples of each class that led to it.
+        Number of labelled samples of each class that it was fitted on.
     training, evaluation : mapping
-        How it was fitted and its figures: facts for people, nothing is computed from them.
+        How it was fitted, and its test figures: for people, nothing is computed from them.
     """
 
-    classes: tuple[str, ...]
-    temperature: float
-    n_labelled: Mapping[str, int]
-    training: Mapping[str, Any]
-    evaluation: Mapping[str, Any]
+    classes: tuple[str, ...] = field(metadata=schema.CLASSES)
+    temperature: float = field(metadata=schema.POSITIVE)
+    n_labelled: Mapping[str, int] = field(metadata=schema.COUNTS)
+    training: Mapping[str, Any] = field(metadata=schema.OBJECT)
+    evaluation: Mapping[str, Any] = field(metadata=schema.OBJECT)
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """One model folder in words; `docs/model-folder.md` says what each field means.
+    """The description of one model folder; `docs/model-folder.md` explains each field.
 
     Attributes
     ----------
     sample_shape : tuple of int
-        One sample, the batch left out: (30,) for a row, (28, 28) for a grey image, (32, 32, 3) for a
-        coloured one, (window, n_channels) for a window of a series.
+        Shape of one sample, without the batch: (30,) for a row, (28, 28) for a grey image, (32, 32, 3) for a
+        colour image, (window, n_channels) for a window of a series.
     value_range : tuple of float, or None
         Lowest and highest raw value of a pixel; None for vectors and sequences.
     feature_names, units : tuple of str, or None
         One for each feature of a vector model, or channel of a sequence model.
     window, stride : int or None
-        Steps of a window of a series, and from one to the next, at most a window; None for other kinds.
+        Length of a window in steps, and steps from one window to the next, at most `window`; None unless the
+        kind is `sequence`.
     latent_shape : tuple of int, or None
-        One latent vector; None where the model has no bottleneck.
+        Shape of one latent vector; None where the model has no bottleneck.
     architecture, training, data, evaluation, tools : mapping
         Facts for people and reports; nothing is computed from them.
     merge : str or None
-        How the scores of a series' windows become one score for each step, one of `MERGE_RULES`; None for
-        other kinds.
+        How window scores become one score for each step of a series, one of `schema.MERGE_RULES`; None unless
+        the kind is `sequence`.
     latent_int8 : LatentInt8 or None
         None where the latent has no 8-bit form.
     classifier : Classifier or None
         None where there is no `classifier.onnx`.
     reconstruction : str
-        `latent`: decoding what was encoded gives the reconstruction. `memory`: `model.onnx` rebuilds a sample
-        from others that it remembers, and a latent, where there is one, stands beside it.
+        `latent`: the reconstruction is the decoded latent. `memory`: `model.onnx` rebuilds a sample from
+        samples that it remembers, and the latent, if any, belongs to a separate autoencoder.
     missing : str
-        `refuse`, or `median`: a value of a row may be missing, NaN in the graph's input.
+        `refuse`, or `median`: values of a row may be missing, NaN in the graph's input.
     categories : mapping of str to tuple of str or of float, or None
-        By feature name, of a vector model, what a category may be: texts, which are their positions in the
-        graph's input, or numbers, which are themselves. None where all features are measured.
+        For each feature of a vector model that is a category, its values: texts, which the graph takes as
+        their positions, or numbers. None where all features are measured.
     unknown_category : str or None
-        What another value of such a feature is: `own`, a category of its own, or `refuse`. None without
-        categories.
+        What happens to any other value of such a feature: `own`, it is one more category, or `refuse`. None
+        without categories.
     schema_version : int
-        1 has no `merge`, `latent_int8` and `classifier`: all None. 1 and 2 have no `reconstruction`: it is
-        `latent`; and none of `missing`, which is `refuse`, `categories` and `unknown_category`.
+        Fields that a schema version does not have keep their defaults.
     """
 
-    name: str
-    version: int
-    kind: str
-    created_at: str
-    verbs: tuple[str, ...]
-    sample_shape: tuple[int, ...]
-    dtype: str
-    value_range: tuple[float, float] | None
-    feature_names: tuple[str, ...] | None
-    units: tuple[str, ...] | None
-    window: int | None
-    stride: int | None
-    latent_shape: tuple[int, ...] | None
-    score: str
-    architecture: Mapping[str, Any]
-    training: Mapping[str, Any]
-    data: Mapping[str, Any]
-    threshold: Threshold
-    evaluation: Mapping[str, Any]
-    self_test_tolerance: float
-    tools: Mapping[str, str]
-    files: Mapping[str, FileEntry]
-    merge: str | None = None
-    latent_int8: LatentInt8 | None = None
-    classifier: Classifier | None = None
-    reconstruction: str = FROM_LATENT
-    missing: str = REFUSED
-    categories: Categories | None = None
-    unknown_category: str | None = None
-    schema_version: int = SCHEMA_VERSION
+    name: str = field(metadata=schema.NAME)
+    version: int = field(metadata=schema.COUNT)
+    kind: str = field(metadata=one_of(*schema.KINDS))
+    created_at: str = field(metadata=schema.TEXT)
+    verbs: tuple[str, ...] = field(metadata=schema.SOME_VERBS)
+    sample_shape: tuple[int, ...] = field(metadata=schema.SHAPE)
+    dtype: str = field(metadata=one_of("float32"))
+    value_range: tuple[float, float] | None = field(metadata=or_null(schema.RANGE))
+    feature_names: tuple[str, ...] | None = field(metadata=or_null(schema.STRINGS))
+    units: tuple[str, ...] | None = field(metadata=or_null(schema.STRINGS))
+    window: int | None = field(metadata=or_null(schema.COUNT))
+    stride: int | None = field(metadata=or_null(schema.COUNT))
+    latent_shape: tuple[int, ...] | None = field(metadata=or_null(schema.SHAPE))
+    score: str = field(metadata=schema.TEXT)
+    architecture: Mapping[str, Any] = field(metadata=schema.OBJECT)
+    training: Mapping[str, Any] = field(metadata=schema.OBJECT)
+    data: Mapping[str, Any] = field(metadata=schema.OBJECT)
+    threshold: Threshold = field(metadata=_part(Threshold))
+    evaluation: Mapping[str, Any] = field(metadata=schema.OBJECT)
+    self_test_tolerance: float = field(metadata=schema.FRACTION)
+    tools: Mapping[str, str] = field(metadata=schema.OBJECT)
+    files: Mapping[str, FileEntry] = field(metadata=_FILE_ENTRIES)
+    merge: str | None = field(default=None, metadata=since(2, or_null(one_of(*schema.MERGE_RULES))))
+    latent_int8: LatentInt8 | None = field(default=None, metadata=since(2, or_null(_part(LatentInt8))))
+    classifier: Classifier | None = field(default=None, metadata=since(2, or_null(_part(Classifier))))
+    reconstruction: str = field(
+        default=schema.FROM_LATENT, metadata=since(3, one_of(schema.FROM_LATENT, schema.FROM_MEMORY))
+    )
+    missing: str = field(default=schema.REFUSED, metadata=since(3, one_of(*schema.MISSING_RULES)))
+    categories: Categories | None = field(default=None, metadata=since(3, or_null(schema.CATEGORIES)))
+    unknown_category: str | None = field(
+        default=None, metadata=since(3, or_null(one_of(*schema.UNKNOWN_RULES)))
+    )
+    schema_version: int = field(default=schema.SCHEMA_VERSION, metadata=schema.COUNT)
 
     @classmethod
     def from_json(cls, content: bytes) -> Self:
@@ -190,40 +231,26 @@ class Manifest:
             raise ManifestError(f"{MANIFEST_FILE} is not JSON: {error}") from error
         if not isinstance(document, dict):
             raise ManifestError(f"{MANIFEST_FILE} must be a JSON object, got {type(document).__name__}")
-        schema = document.get("schema_version")
-        if type(schema) is not int or schema not in READABLE_SCHEMAS:
+        version = document.get("schema_version")
+        if type(version) is not int or version not in schema.READABLE_SCHEMAS:
             raise ManifestError(
-                f"{MANIFEST_FILE} has schema version {schema!r}, this release reads the versions "
-                + ", ".join(map(str, READABLE_SCHEMAS))
+                f"{MANIFEST_FILE} has schema version {version!r}, this release reads the versions "
+                + ", ".join(map(str, schema.READABLE_SCHEMAS))
             )
-        _check_members(document, fields_of(schema), where="")
-        threshold = document["threshold"]
-        _check_members(threshold, THRESHOLD_FIELDS, where="threshold.")
-        for name, entry in document["files"].items():
-            _check_members(entry, FILE_FIELDS, where=f"files[{name!r}].")
-        members = {name: _frozen(value) for name, value in document.items()}
-        members["threshold"] = Threshold(**threshold)
-        members["files"] = {name: FileEntry(**entry) for name, entry in document["files"].items()}
-        if members.get("categories") is not None:
-            members["categories"] = {name: tuple(known) for name, known in document["categories"].items()}
-        for name, (form, fields) in _PARTS.items():
-            if members.get(name) is not None:
-                _check_members(members[name], fields, where=f"{name}.")
-                members[name] = form(**{key: _frozen(value) for key, value in members[name].items()})
-        manifest = cls(**members)
+        manifest = _read(cls, document, "", version)
         _check_consistency(manifest)
         return manifest
 
     def to_json(self) -> bytes:
-        """The canonical bytes: sorted keys, two spaces, one line feed at the end.
+        """Write the canonical bytes: sorted keys, indented by two spaces, one line feed at the end.
 
         Raises
         ------
         ManifestError
-            If it holds NaN or infinity, which JSON has no words for.
+            If it holds NaN or infinity, which JSON cannot express.
         """
         document = dataclasses.asdict(self)
-        document = {name: document[name] for name in fields_of(self.schema_version)}
+        document = {name: document[name] for name in _members(Manifest, self.schema_version)}
         try:
             text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         except ValueError as error:
@@ -232,7 +259,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """The manifest of a model folder, checked against `manifest.sha256`, and its digest.
+    """Read the manifest of a model folder, checked against `manifest.sha256`, and its digest.
 
     Parameters
     ----------
@@ -242,12 +269,12 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     Returns
     -------
     tuple of Manifest and str
-        The digest is 64 lower-case hex digits: the one value that stands for the whole folder.
+        The digest is 64 lower-case hex digits; it covers the whole folder.
 
     Raises
     ------
     IntegrityError
-        If either file is missing or they do not belong together.
+        If either file is missing or the two do not match.
     ManifestError
         If the manifest cannot be read or contradicts itself.
     """
@@ -256,7 +283,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     digest = hashlib.sha256(content).hexdigest()
     if recorded != digest.encode() + b"\n":
         raise IntegrityError(
-            f"{MANIFEST_FILE} and {DIGEST_FILE} do not belong together: the manifest has SHA-256 {digest}, "
+            f"{MANIFEST_FILE} and {DIGEST_FILE} do not match: the manifest has SHA-256 {digest}, "
             f"the file says {recorded[:80].decode('ascii', 'replace')!r}"
         )
     return Manifest.from_json(content), digest
@@ -271,10 +298,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def verbs_of(*, latent: bool, classifier: bool = False) -> tuple[str, ...]:
-    """What a model can do."""
-    absent = set() if latent else set(LATENT_VERBS)
-    absent |= set() if classifier else {CLASSIFY_VERB}
-    return tuple(verb for verb in VERBS if verb not in absent)
+    """Return the verbs of a model with or without a latent and a classifier."""
+    absent = set() if latent else set(schema.LATENT_VERBS)
+    absent |= set() if classifier else {schema.CLASSIFY_VERB}
+    return tuple(verb for verb in schema.VERBS if verb not in absent)
 
 
 def _refuse_constant(name: str) -> None:
@@ -282,47 +309,20 @@ def _refuse_constant(name: str) -> None:
 
 
 def _refuse_duplicates(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's members; of two with one name, other readers may see the other."""
+    """Make an object of its members; with two of one name, readers would disagree about its value."""
     document = dict(members)
     if len(document) < len(members):
         names = [name for name, _ in members]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} stands twice in an object")
+        raise ValueError(f"an object has the member {twice!r} twice")
     return document
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-# --- what each member must be: a test, and the words for it -------------------------------------------------
-
-FIRST_SCHEMA |= dict.fromkeys(("reconstruction", "missing", "categories", "unknown_category"), 3)
-
-# Members that are objects of their own, or null.
-_PARTS: dict[str, tuple[Callable[..., Any], dict[str, Check]]] = {
-    "latent_int8": (LatentInt8, LATENT_INT8_FIELDS),
-    "classifier": (Classifier, CLASSIFIER_FIELDS),
-}
-
-
-def _check_members(document: Any, fields: Mapping[str, Check], where: str) -> None:
-    """Every field present, none unknown, each what it must be."""
-    if not isinstance(document, dict):
-        raise ManifestError(f"{MANIFEST_FILE}: {where[:-1]} must be an object, got {document!r}")
-    for name in document.keys() - fields.keys():
-        raise ManifestError(f"{MANIFEST_FILE}: unknown field {where}{name}")
-    for name, (holds, words) in fields.items():
-        if name not in document:
-            raise ManifestError(f"{MANIFEST_FILE}: field {where}{name} is missing")
-        if not holds(document[name]):
-            raise ManifestError(
-                f"{MANIFEST_FILE}: {where}{name} must be {words}, got {str(document[name])[:80]!r}"
-            )
+# --- fields that must not contradict each other -------------------------------------------------------------
 
 
 def _check_consistency(manifest: Manifest) -> None:
-    """What no single field shows: fields that contradict each other."""
+    """Refuse fields that contradict each other."""
     rules = (
         *_shape_rules(manifest),
         *_window_rules(manifest),
@@ -373,7 +373,10 @@ def _window_rules(manifest: Manifest) -> Rules:
             stride is not None and stride <= n_steps,
             "stride must be at most window, so that no step is left out",
         ),
-        (manifest.merge is not None, "a sequence model needs a merge rule, " + " or ".join(MERGE_RULES)),
+        (
+            manifest.merge is not None,
+            "a sequence model needs a merge rule, " + " or ".join(schema.MERGE_RULES),
+        ),
         (manifest.value_range is None, "a sequence has no value_range"),
     )
 
@@ -388,19 +391,22 @@ def _feature_rules(manifest: Manifest) -> Rules:
 
 
 def _cell_rules(manifest: Manifest) -> Rules:
-    """What stands in a row beside measured values."""
+    """Check categories and missing values."""
     categories, unknown = manifest.categories, manifest.unknown_category
     is_vector = manifest.kind == "vector"
     return (
-        (is_vector or manifest.missing == REFUSED, f"missing must be {REFUSED} for kind {manifest.kind}"),
+        (
+            is_vector or manifest.missing == schema.REFUSED,
+            f"missing must be {schema.REFUSED} for kind {manifest.kind}",
+        ),
         (is_vector or categories is None, f"categories are for vectors, not for kind {manifest.kind}"),
         (
             categories is None or categories.keys() <= set(manifest.feature_names or ()),
-            "categories must be of features that feature_names has",
+            "categories must be features that feature_names lists",
         ),
         (
             (categories is None) == (unknown is None),
-            "unknown_category stands with categories, and only with them",
+            "unknown_category must be given with categories, and only with them",
         ),
     )
 
@@ -413,8 +419,8 @@ def _threshold_rules(rule: Threshold) -> Rules:
             "threshold.expected_rate must be rank / (n_calibration + 1)",
         ),
         (
-            (rule.promise == NO_PROMISE) == (rule.confidence is None),
-            "threshold.confidence stands with a promise, and only with one",
+            (rule.promise == schema.NO_PROMISE) == (rule.confidence is None),
+            "threshold.confidence must be given with a promise, and only with one",
         ),
     )
 

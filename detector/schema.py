@@ -1,12 +1,16 @@
-"""The fields of `manifest.json`: what each must be, in every schema that is read."""
+"""Constants of `manifest.json`, and checks for its fields.
+
+A check is the metadata of a dataclass field, see `must`. The dataclasses in `detector.manifest` are read by
+these checks, so that each field is declared once.
+"""
 
 import re
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-SCHEMA_VERSION = 3  # what this release writes
+SCHEMA_VERSION = 3  # the version that this release writes
 READABLE_SCHEMAS = (1, 2, 3)
 KINDS = ("vector", "image", "sequence")
 LATENT_VERBS = ("encode", "decode")
@@ -26,7 +30,45 @@ MISSING_AS_MEDIAN = "median"
 MISSING_RULES = (REFUSED, MISSING_AS_MEDIAN)
 OWN_CATEGORY = "own"
 UNKNOWN_RULES = (OWN_CATEGORY, REFUSED)
-Check = tuple[Callable[[Any], bool], str]
+
+Check = Mapping[str, Any]
+
+
+def must(
+    holds: Callable[[Any], bool], words: str, read: Callable[[Any, str], Any] = lambda value, where: value
+) -> Check:
+    """Make the metadata of a dataclass field.
+
+    Parameters
+    ----------
+    holds : callable
+        Whether a JSON value is allowed.
+    words : str
+        What the value must be, for error sentences.
+    read : callable
+        From the JSON value and its place in the manifest, for errors, to the value of the field.
+    """
+    return {"holds": holds, "words": words, "read": read, "since": 1}
+
+
+def or_null(check: Check) -> Check:
+    """Allow null as well."""
+    return {
+        **check,
+        "holds": lambda value: value is None or check["holds"](value),
+        "words": f"{check['words']} or null",
+        "read": lambda value, where: None if value is None else check["read"](value, where),
+    }
+
+
+def since(schema: int, check: Check) -> Check:
+    """Name the first schema version that has the field; fields of version 1 need not say so."""
+    return {**check, "since": schema}
+
+
+def one_of(*words: str) -> Check:
+    """Allow some texts only."""
+    return must(lambda value: value in words, "one of " + ", ".join(words))
 
 
 def _is_int(value: Any, least: int = 0) -> bool:
@@ -35,7 +77,7 @@ def _is_int(value: Any, least: int = 0) -> bool:
 
 def _is_number(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) <= sys.float_info.max  # JSON also holds integers that no float can
+    return number and abs(value) <= sys.float_info.max  # a JSON integer may be larger than any float
 
 
 def _is_shape(value: Any) -> bool:
@@ -43,11 +85,15 @@ def _is_shape(value: Any) -> bool:
 
 
 def _is_range(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
+    return _is_numbers(value) and len(value) == 2 and value[0] < value[1]
 
 
 def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _are_different(value: Any, least: int = 0) -> bool:
+    return _is_strings(value) and len(set(value)) == len(value) >= least
 
 
 def _is_numbers(value: Any) -> bool:
@@ -55,7 +101,7 @@ def _is_numbers(value: Any) -> bool:
 
 
 def _is_categories(value: Any) -> bool:
-    """Lists of different texts, or of different numbers that float32 can tell apart."""
+    """Whether it holds lists of different texts, or of numbers that differ as float32."""
     if not isinstance(value, dict) or not value:
         return False
     return all(
@@ -67,117 +113,55 @@ def _is_categories(value: Any) -> bool:
     )
 
 
-def _as_float32(value: str | float) -> str | float:
+def _as_float32(value: str | float) -> Any:
     return value if isinstance(value, str) else struct.unpack("f", struct.pack("f", value))[0]
 
 
-def _is_counts(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_int(count, 1) for count in value.values())
+def _to_tuple(value: list[Any], where: str) -> tuple[Any, ...]:
+    return tuple(value)
 
 
-def _one_of(*words: str) -> Check:
-    return (lambda value: value in words, "one of " + ", ".join(words))
+def _to_tuples(value: dict[str, list[Any]], where: str) -> dict[str, tuple[Any, ...]]:
+    return {name: tuple(items) for name, items in value.items()}
 
 
-def _or_null(check: Check) -> Check:
-    return (lambda value: value is None or check[0](value), check[1] + " or null")
-
-
-_TEXT: Check = (lambda value: isinstance(value, str), "text")
-_OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
-_FRACTION: Check = (lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")
-_POSITIVE: Check = (lambda value: _is_number(value) and value > 0, "a positive number")
-_COUNT: Check = (lambda value: _is_int(value, 1), "a positive integer")
-_SIZE: Check = (lambda value: _is_int(value), "an integer of at least 0")
-_SHAPE: Check = (_is_shape, "a list of 1 to 4 positive integers")
-_STRINGS: Check = (_is_strings, "a list of texts")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-_FIELDS: dict[str, Check] = {
-    "schema_version": _COUNT,
-    "name": (
-        lambda value: isinstance(value, str) and NAME_PATTERN.fullmatch(value) is not None,
-        f"a text that matches {NAME_PATTERN.pattern}",
-    ),
-    "version": _COUNT,
-    "kind": _one_of(*KINDS),
-    "created_at": _TEXT,
-    "verbs": (
-        lambda value: _is_strings(value) and len(set(value)) == len(value) and set(value) <= set(VERBS),
-        "a list of different words out of " + ", ".join(VERBS),
-    ),
-    "sample_shape": _SHAPE,
-    "dtype": _one_of("float32"),
-    "value_range": _or_null((_is_range, "a list of two ascending numbers")),
-    "feature_names": _or_null(_STRINGS),
-    "units": _or_null(_STRINGS),
-    "window": _or_null(_COUNT),
-    "stride": _or_null(_COUNT),
-    "latent_shape": _or_null(_SHAPE),
-    "score": _TEXT,
-    "architecture": _OBJECT,
-    "training": _OBJECT,
-    "data": _OBJECT,
-    "threshold": _OBJECT,
-    "evaluation": _OBJECT,
-    "self_test_tolerance": _FRACTION,
-    "tools": _OBJECT,
-    "files": (
-        lambda value: isinstance(value, dict) and all(map(_FILE_NAME.fullmatch, value)),
-        "an object whose keys are plain file names",
-    ),
-    "merge": _or_null(_one_of(*MERGE_RULES)),
-    "latent_int8": _or_null(_OBJECT),
-    "classifier": _or_null(_OBJECT),
-    "reconstruction": _one_of(FROM_LATENT, FROM_MEMORY),
-    "missing": _one_of(*MISSING_RULES),
-    "categories": _or_null(
-        (_is_categories, "an object of lists, each of different texts or of different float32 numbers")
-    ),
-    "unknown_category": _or_null(_one_of(*UNKNOWN_RULES)),
-}
-
-# Of the later fields.
-FIRST_SCHEMA = dict.fromkeys(("merge", "latent_int8", "classifier"), 2)
-
-THRESHOLD_FIELDS: dict[str, Check] = {
-    "value": _POSITIVE,
-    "alpha": _FRACTION,
-    "promise": _one_of(CONDITIONAL_PROMISE, NO_PROMISE),
-    "confidence": _or_null(_FRACTION),
-    "rank": _COUNT,
-    "n_calibration": _COUNT,
-    "expected_rate": _FRACTION,
-}
-
-LATENT_INT8_FIELDS: dict[str, Check] = {
-    "offset": (_is_numbers, "a list of numbers"),
-    "scale": (
-        lambda value: _is_numbers(value) and all(scale > 0 for scale in value),
-        "a list of positive numbers",
-    ),
-}
-
-CLASSIFIER_FIELDS: dict[str, Check] = {
-    "classes": (
-        lambda value: _is_strings(value) and len(set(value)) == len(value) >= 2,
-        "a list of at least two different texts",
-    ),
-    "temperature": _POSITIVE,
-    "n_labelled": (_is_counts, "an object of positive integers"),
-    "training": _OBJECT,
-    "evaluation": _OBJECT,
-}
-
-FILE_FIELDS: dict[str, Check] = {
-    "sha256": (
-        lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
-        "64 lower-case hex digits",
-    ),
-    "size": _SIZE,
-}
-
-
-def fields_of(schema: int) -> dict[str, Check]:
-    """The fields of a manifest of this schema version."""
-    return {name: check for name, check in _FIELDS.items() if schema >= FIRST_SCHEMA.get(name, 1)}
+TEXT = must(lambda value: isinstance(value, str), "text")
+NAME = must(
+    lambda value: isinstance(value, str) and NAME_PATTERN.fullmatch(value) is not None,
+    f"a text that matches {NAME_PATTERN.pattern}",
+)
+DIGEST = must(
+    lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+    "64 lower-case hex digits",
+)
+OBJECT = must(lambda value: isinstance(value, dict), "an object")
+FRACTION = must(lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")
+POSITIVE = must(lambda value: _is_number(value) and value > 0, "a positive number")
+COUNT = must(lambda value: _is_int(value, 1), "a positive integer")
+SIZE = must(_is_int, "an integer of at least 0")
+COUNTS = must(
+    lambda value: isinstance(value, dict) and all(_is_int(count, 1) for count in value.values()),
+    "an object of positive integers",
+)
+SHAPE = must(_is_shape, "a list of 1 to 4 positive integers", _to_tuple)
+RANGE = must(_is_range, "a list of two ascending numbers", _to_tuple)
+STRINGS = must(_is_strings, "a list of texts", _to_tuple)
+SOME_VERBS = must(
+    lambda value: _are_different(value) and set(value) <= set(VERBS),
+    "a list of different words out of " + ", ".join(VERBS),
+    _to_tuple,
+)
+CLASSES = must(
+    lambda value: _are_different(value, least=2), "a list of at least two different texts", _to_tuple
+)
+NUMBERS = must(_is_numbers, "a list of numbers", _to_tuple)
+POSITIVES = must(
+    lambda value: _is_numbers(value) and all(number > 0 for number in value),
+    "a list of positive numbers",
+    _to_tuple,
+)
+CATEGORIES = must(
+    _is_categories,
+    "an object of lists, each of different texts or of different float32 numbers",
+    _to_tuples,
+)

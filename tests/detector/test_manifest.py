@@ -421,10 +421,13 @@ CONTRADICTIONS = [
     (SEQUENCE | {"value_range": [0, 1]}, "a sequence has no value_range"),
     (SEQUENCE | {"missing": "median"}, "missing must be refuse for kind sequence"),
     (SEQUENCE | CATEGORIES, "categories are for vectors, not for kind sequence"),
-    (CATEGORIES | {"unknown_category": None}, "unknown_category stands with categories, and only with them"),
-    ({"unknown_category": "own"}, "unknown_category stands with categories, and only with them"),
-    (CATEGORIES | {"categories": {"z": [1]}}, "categories must be of features that feature_names has"),
-    (CATEGORIES | {"feature_names": None}, "categories must be of features that feature_names has"),
+    (
+        CATEGORIES | {"unknown_category": None},
+        "unknown_category must be given with categories, and only with them",
+    ),
+    ({"unknown_category": "own"}, "unknown_category must be given with categories, and only with them"),
+    (CATEGORIES | {"categories": {"z": [1]}}, "categories must be features that feature_names lists"),
+    (CATEGORIES | {"feature_names": None}, "categories must be features that feature_names lists"),
     ({"sample_shape": [3, 1]}, "a vector has one dimension"),
     ({"kind": "image"}, "an image has two dimensions"),
     ({"kind": "image", "sample_shape": [3, 3]}, "an image model needs a value_range"),
@@ -450,8 +453,8 @@ CONTRADICTIONS = [
     ({"threshold/rank": 500}, "threshold.rank is above threshold.n_calibration"),
     ({"threshold/rank": 6}, "threshold.expected_rate must be rank / (n_calibration + 1)"),
     ({"threshold/expected_rate": 0.05}, "threshold.expected_rate must be rank / (n_calibration + 1)"),
-    ({"threshold/promise": "none"}, "threshold.confidence stands with a promise, and only with one"),
-    ({"threshold/confidence": None}, "threshold.confidence stands with a promise, and only with one"),
+    ({"threshold/promise": "none"}, "threshold.confidence must be given with a promise, and only with one"),
+    ({"threshold/confidence": None}, "threshold.confidence must be given with a promise, and only with one"),
 ]
 
 
@@ -481,7 +484,7 @@ def test_manifest_must_list_every_required_file(document, name):
         (b'{"schema_version": NaN}', "NaN is not a JSON number"),
         (b'{"schema_version": -Infinity}', "-Infinity is not a JSON number"),
         (b"[" * 100_000, "is not JSON"),
-        (b'{"version": 1, "version": 2}', "'version' stands twice"),
+        (b'{"version": 1, "version": 2}', "an object has the member 'version' twice"),
         (b"[]", "must be a JSON object, got list"),
         (b"null", "must be a JSON object, got NoneType"),
         (b"{}", "schema version None"),
@@ -509,5 +512,5 @@ def test_read_manifest_compares_the_digest_byte_for_byte(model_dir, digest):
     }
     path.write_bytes(written[1:] + b"\n" if digest is None else forms.get(digest, digest))
 
-    with pytest.raises(IntegrityError, match=r"do not belong together: .*, the file says '"):
+    with pytest.raises(IntegrityError, match=r"do not match: .*, the file says '"):
         read_manifest(model_dir)
