@@ -1,38 +1,26 @@
-"""`Detector`: one model folder, verified and ready to score, reconstruct, encode, decode, classify, explain.
-
-A sequence model takes windows, or a whole series. A series runs as its windows, and what they answer is
-merged to one answer for each step, by the rule of the manifest.
-"""
+"""`Detector`: one verified model folder that scores, reconstructs, encodes, decodes, classifies, explains."""
 
 import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from detector import files
 from detector.calibration import promised_rank
 from detector.engine.engine import Engine
-from detector.engine.graphs import (
-    FEATURE_ERROR,
-    RECONSTRUCTION,
-    SCORE,
-    open_sessions,
-)
+from detector.engine.graphs import FEATURE_ERROR, RECONSTRUCTION, SCORE, open_sessions
 from detector.engine.session import Session
-from detector.errors import (
-    IntegrityError,
-    ManifestError,
-)
+from detector.errors import IntegrityError, ManifestError
 from detector.files import read_file
 from detector.latents import FLOAT32
 from detector.manifest import Manifest, read_manifest
 from detector.results import Classes, Compressed, Contribution, Scores
 from detector.tables import as_rows
 
-USUAL_LEVEL = 0.99  # of the quantiles that `training` writes; the largest one is a single sample's
+USUAL_LEVEL = 0.99  # a quantile that `training` writes; the largest quantile is a single sample's error
 
 
 class Detector:
@@ -42,14 +30,14 @@ class Detector:
     ----------
     manifest : Manifest
     digest : str
-        SHA-256 of `manifest.json`: stands for the whole folder.
+        SHA-256 of `manifest.json`, which covers the whole folder.
     calibration_scores : ndarray of shape (n_calibration,), float64
         Ascending.
     usual_error : float or None
-        What the error of each feature stays below in 99 % of the calibration samples, the largest of the
-        features; of an image all channels of a pixel are one. None where the folder does not say it.
+        The 99 % quantile of a feature's error over the calibration samples, at its largest over the features;
+        the channels of a pixel are summed. None where the folder has no quantiles.
     engine : Engine
-        The steps of the methods here, for callers that run many requests as one batch.
+        The steps of these methods, for callers that run many requests as one batch.
     """
 
     def __init__(
@@ -68,7 +56,7 @@ class Detector:
 
     @classmethod
     def load(cls, folder: str | Path, *, threads: int = 1) -> Self:
-        """Open a version folder: verify every byte, load the graphs, run the golden self-test.
+        """Open a version folder: verify every byte, load the graphs, run the self-test.
 
         Parameters
         ----------
@@ -80,7 +68,7 @@ class Detector:
         Raises
         ------
         IntegrityError
-            If a file is missing or differs from what the manifest names.
+            If a file is missing or is not the one that the manifest lists.
         ManifestError
             If the manifest is malformed or does not fit the other files.
         ModelError
@@ -98,7 +86,7 @@ class Detector:
 
     def score(
         self,
-        samples: np.ndarray,
+        samples: Any,
         *,
         alpha: float | None = None,
         fdr: float | None = None,
@@ -112,11 +100,11 @@ class Detector:
             Raw units, at least one sample, finite. For a sequence model windows, or a series of shape
             (n_steps, n_channels), at least one window long; with one channel their last axis may be left
             out: (n_samples, window) are windows, (n_steps,) is a series. Rows, and the steps of a series, may
-            also be a data frame, an Arrow table or a mapping of columns, matched by name in any order. Where
-            the manifest has `categories` rows may hold their words (lists, or an array of dtype object), and
-            where it allows missing values NaN or None.
+            also be a data frame, an Arrow table or a mapping of columns, matched by name in any order. If the
+            manifest has `categories`, rows may hold their texts (as lists, or an array of dtype object); if
+            it allows missing values, NaN or None.
         alpha : float, optional
-            Another false-alarm rate than the model's own, in (0, 1).
+            False-alarm rate to use instead of the model's own, in (0, 1).
         fdr : float, optional
             False-discovery rate of a Benjamini-Hochberg selection over the batch, in (0, 1).
         explain : int or "map", optional
@@ -125,7 +113,7 @@ class Detector:
         Raises
         ------
         InputError
-            If the samples do not fit the model, or an option is out of its range.
+            If the samples do not fit the model, or an option is out of range.
         NonFiniteScore
             If the model answers NaN or infinity.
         """
@@ -135,54 +123,51 @@ class Detector:
         outputs = self.engine.run(checked, names)
         return self.engine.judge(samples, outputs, alpha=alpha, fdr=fdr, explain=explain)
 
-    def reconstruct(self, samples: np.ndarray) -> np.ndarray:
-        """What the model expects to see instead: raw units, shape of `samples`, float32.
+    def reconstruct(self, samples: Any) -> np.ndarray:
+        """Return what the model expects to see instead: raw units, shape of `samples`, float32.
 
-        Categories are numbers in it; `detector.tables.to_cells` gives their words. Raises as `score`.
+        Categories are numbers; `detector.tables.to_cells` converts them to texts. Raises as `score`.
         """
         samples = as_rows(samples, self.manifest)
-        reconstruction = self.engine.run(self.engine.check_samples(samples), (RECONSTRUCTION,))[
-            RECONSTRUCTION
-        ]
-        return self.engine.finite(reconstruction).reshape(np.shape(samples))
+        outputs = self.engine.run(self.engine.check_samples(samples), (RECONSTRUCTION,))
+        return self.engine.finite(outputs[RECONSTRUCTION]).reshape(np.shape(samples))
 
-    def encode(self, samples: np.ndarray, *, dtype: str = FLOAT32) -> np.ndarray:
-        """Latent vectors, shape (n_samples, *latent_shape), in a dtype out of `detector.latents.DTYPES`.
+    def encode(self, samples: Any, *, dtype: str = FLOAT32) -> np.ndarray:
+        """Return latent vectors, shape (n_samples, *latent_shape), in one of `detector.latents.DTYPES`.
 
-        Of a series they are those of its windows.
+        For a series these are the latent vectors of its windows.
 
-        Raises as `score`, `NoLatent` where the model has no bottleneck, and `NoInt8Latent` where its
-        manifest has no 8-bit form of it.
+        Raises as `score`, `NoLatent` if the model has no bottleneck, and `NoInt8Latent` if its manifest has
+        no 8-bit form of the latent.
         """
         self.engine.require_latent(dtype)
-        return self.engine.pack(
-            self.engine.finite(self.engine.run_encoder(self.engine.check_samples(samples))), dtype
-        )
+        latent = self.engine.run_encoder(self.engine.check_samples(samples))
+        return self.engine.pack(self.engine.finite(latent), dtype)
 
-    def decode(self, latent: np.ndarray, *, dtype: str = FLOAT32) -> np.ndarray:
-        """Reconstructions of latent vectors in a dtype: raw units, shape (n_samples, *sample_shape), float32.
+    def decode(self, latent: Any, *, dtype: str = FLOAT32) -> np.ndarray:
+        """Decode latent vectors of a dtype to raw units, shape (n_samples, *sample_shape), float32.
 
         Raises as `encode`.
         """
         return self.engine.finite(self.engine.run_decoder(self.engine.check_latent(latent, dtype)))
 
-    def compress(self, samples: np.ndarray, *, dtype: str = FLOAT32) -> Compressed:
-        """Latent vectors as from `encode`, with their compression ratio and reconstruction error."""
+    def compress(self, samples: Any, *, dtype: str = FLOAT32) -> Compressed:
+        """Return latent vectors as `encode` does, with their compression ratio and reconstruction error."""
         self.engine.require_latent(dtype)
         samples = as_rows(samples, self.manifest)
         checked = self.engine.check_samples(samples)
         return self.engine.weigh(samples, self.engine.run_compression(checked, (dtype,)), dtype)
 
-    def classify(self, samples: np.ndarray) -> Classes:
-        """The class of each sample, of a series each of its windows, and the probability of every class.
+    def classify(self, samples: Any) -> Classes:
+        """Return the class of each sample, or each window of a series, and the probability of every class.
 
-        Raises as `score`, and `NoClassifier` where the model has none.
+        Raises as `score`, and `NoClassifier` if the model has none.
         """
         self.engine.require_classifier()
         return self.engine.name_classes(self.engine.run_classifier(self.engine.check_samples(samples)))
 
-    def explain(self, samples: np.ndarray, features: int) -> list[list[Contribution]]:
-        """The `features` largest contributions to each sample's score, largest first. Raises as `score`."""
+    def explain(self, samples: Any, features: int) -> list[list[Contribution]]:
+        """Return the `features` largest contributions to each score, largest first. Raises as `score`."""
         return self.score(samples, explain=features).explanation
 
 
@@ -195,7 +180,7 @@ def _read_arrays(content: bytes, file_name: str) -> dict[str, np.ndarray]:
 
 
 def _calibration_scores(calibration: Mapping[str, np.ndarray], manifest: Manifest) -> np.ndarray:
-    """The ascending calibration scores, held against the threshold that they imply."""
+    """Return the ascending calibration scores, after checking that they imply the manifest's threshold."""
     file_name, rule = files.CALIBRATION_FILE, manifest.threshold
     scores = calibration.get("score")
     if scores is None or scores.dtype != np.float64 or scores.shape != (rule.n_calibration,):
@@ -216,7 +201,7 @@ def _calibration_scores(calibration: Mapping[str, np.ndarray], manifest: Manifes
 
 
 def _usual_error(calibration: Mapping[str, np.ndarray], manifest: Manifest) -> float | None:
-    """See `Detector`; the quantiles are for people, so a folder without them is whole."""
+    """Compute `Detector.usual_error`; the quantiles are optional."""
     levels, quantiles = calibration.get("levels"), calibration.get("error_quantiles")
     if levels is None or quantiles is None or quantiles.shape != (*levels.shape, *manifest.sample_shape):
         return None

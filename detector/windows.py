@@ -10,10 +10,24 @@ __all__ = [
     "Merger",
     "SeriesWindows",
     "cut_windows",
+    "is_series",
     "merge_scores",
     "merge_steps",
     "window_starts",
 ]
+
+
+def is_series(shape: tuple[int, ...], sample_shape: tuple[int, ...]) -> bool:
+    """Whether an array of this shape is one series for a model of windows, and not windows.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    sample_shape : tuple of int
+        (window, n_channels). With one channel the last axis of a series may be left out.
+    """
+    n_channels = sample_shape[-1]
+    return shape[1:] == (n_channels,) or (n_channels == 1 and len(shape) == 1)
 
 
 def window_starts(n_steps: int, window: int, stride: int) -> np.ndarray:

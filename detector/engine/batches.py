@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from detector.engine.checks import Checked
 from detector.engine.graphs import FEATURE_ERROR, SCORE
 from detector.windows import Merger, SeriesWindows
 
 # Of a series only, beside the outputs of the graph: the error of the windows that a step's score comes from.
 WINDOW_ERROR = "window_error"
-
-Checked = np.ndarray | SeriesWindows
 
 
 def run_batches(

@@ -1,41 +1,93 @@
-"""Pure: samples and latents of a caller, held against shape, dtype and range, as the graphs take them."""
+"""Check what a caller brings and what a graph answers; samples leave here as the graphs take them."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 
-from detector.errors import InputError
+from detector.errors import InputError, NonFiniteScore
 from detector.latents import FLOAT32, INT8, INT8_RANGE, LARGEST_FLOAT16
 from detector.manifest import Manifest
+from detector.schema import MISSING_AS_MEDIAN
+from detector.tables import MISSING_HINT, as_rows, check_cells, to_numbers
+from detector.windows import SeriesWindows, is_series
+
+Checked = np.ndarray | SeriesWindows
+
+
+def check_samples(samples: np.ndarray, manifest: Manifest) -> Checked:
+    """Convert samples to what the graph takes; see `detector.Detector.score` for what they may be.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, *sample_shape), float32, or SeriesWindows
+        Contiguous; finite, but NaN where a value of a row is missing and may be. The windows of a series are
+        cut when they are asked for.
+
+    Raises
+    ------
+    InputError
+        Naming the shape or dtype, the first value that is not a finite float32, or the length of a series
+        that is shorter than a window.
+    """
+    rows = as_rows(samples, manifest)
+    shape, names = manifest.sample_shape, manifest.feature_names
+    if manifest.kind == "vector":
+        checked = check_array(
+            to_numbers(rows, manifest),
+            shape,
+            "samples",
+            names,
+            missing=manifest.missing == MISSING_AS_MEDIAN,
+            hint=MISSING_HINT,
+        )
+        check_cells(checked, manifest)
+        return checked
+    if manifest.window is None or manifest.stride is None:
+        return check_array(rows, shape, "samples", names)
+    values = with_channels(rows, manifest)
+    if is_series(values.shape, shape):
+        series = check_array(values, shape[1:], "samples", names, "step")
+        return SeriesWindows(series, manifest.window, manifest.stride)
+    if values.shape[1:] != shape:
+        raise InputError(f"samples must have shape {_sequence_shapes(shape)}, got {np.shape(rows)}")
+    return check_array(values, shape, "samples", names)
+
+
+def with_channels(samples: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Add the last axis, which samples of a sequence model with one channel may leave out."""
+    values, shape = np.asarray(samples), manifest.sample_shape
+    if manifest.kind == "sequence" and shape[1] == 1 and values.shape[1:] in ((), shape[:1]):
+        return values[..., None]
+    return values
 
 
 def check_array(
     values: np.ndarray,
     shape: tuple[int, ...],
     what: str,
-    feature_name: Callable[[tuple[int, ...]], str],
+    names: Sequence[str] | None,
     row: str = "row",
     *,
     missing: bool = False,
     hint: str = "",
 ) -> np.ndarray:
-    """An array as the graphs take it: float32, contiguous, finite but for missing values.
+    """Convert an array to what the graphs take: float32, contiguous, finite except for missing values.
 
     Parameters
     ----------
     values : array of shape (n, *shape), any real dtype
-        At least one.
+        n is at least 1.
     shape : tuple of int
     what : str
-        Its name in errors.
-    feature_name : callable
-        Index within one of the n -> name.
+        What errors call the array.
+    names : sequence of str, or None
+        Feature names along the last axis, for errors.
     row : str
-        What one of the n is called.
+        What errors call one of the n.
     missing : bool
-        Whether NaN stands for a missing value.
+        Whether NaN is allowed, as a missing value.
     hint : str
-        What a refused NaN is answered beside.
+        Appended to the error about a NaN that is not allowed.
 
     Raises
     ------
@@ -50,7 +102,7 @@ def check_array(
         raise InputError(f"{what} must have shape ({wanted}), got {values.shape}")
     if len(values) == 0:
         raise InputError(f"{what} must hold at least one sample, got shape {values.shape}")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+    with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused below
         checked = np.ascontiguousarray(values, dtype=np.float32)
     finite = np.isfinite(checked)
     if missing:
@@ -59,14 +111,14 @@ def check_array(
         index = tuple(map(int, np.argwhere(~finite)[0]))
         raise InputError(
             f"{what} must be finite float32 values, got {values[index]} in {row} {index[0]}, "
-            f"{feature_name(index[1:])}{hint if np.isnan(values[index]) else ''}",
+            f"{feature_name(index[1:], names)}{hint if np.isnan(values[index]) else ''}",
             index,
         )
     return checked
 
 
 def check_packed(checked: np.ndarray, dtype: str) -> None:
-    """Every value is one that a latent of this dtype can have; 8-bit integers may come as JSON numbers.
+    """Refuse values that a latent of this dtype cannot have; 8-bit integers may arrive as JSON numbers.
 
     Parameters
     ----------
@@ -77,7 +129,7 @@ def check_packed(checked: np.ndarray, dtype: str) -> None:
     Raises
     ------
     InputError
-        Naming the first value that is not.
+        Naming the first such value.
     """
     if dtype == FLOAT32:
         return
@@ -91,19 +143,38 @@ def check_packed(checked: np.ndarray, dtype: str) -> None:
         index = tuple(map(int, np.argwhere(faulty)[0]))
         raise InputError(
             f"latent of dtype {dtype} must be {words}, got {checked[index]:g} in row {index[0]}, "
-            f"{position(index[1:])}",
+            f"{feature_name(index[1:], None)}",
             index,
         )
 
 
-def position(index: tuple[int, ...]) -> str:
-    """An index as text: [3, 1]."""
-    return "[" + ", ".join(map(str, index)) + "]"
+def check_finite(values: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Return the values that a graph answered.
+
+    Raises
+    ------
+    NonFiniteScore
+        If one of them is NaN or infinite.
+    """
+    if not np.logical_and.reduce(np.isfinite(values), axis=None):
+        row = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise NonFiniteScore(
+            f"model {manifest.name} version {manifest.version} answered a value that is not finite for "
+            f"sample {row}"
+        )
+    return values
 
 
-def sequence_shapes(manifest: Manifest) -> str:
+def feature_name(index: tuple[int, ...], names: Sequence[str] | None) -> str:
+    """Name a feature by its index in a sample: `speed`, `speed[3]` in a window, `[3, 1]` without names."""
+    if not names:
+        return str(list(index))
+    return names[index[-1]] + (str(list(index[:-1])) if len(index) > 1 else "")
+
+
+def _sequence_shapes(sample_shape: tuple[int, ...]) -> str:
     """The shapes that samples of a sequence model may have, in words."""
-    window, n_channels = manifest.sample_shape
+    window, n_channels = sample_shape
     if n_channels == 1:
         return f"(n, {window}, 1) or (n, {window}) for windows, (n_steps, 1) or (n_steps,) for a series"
     return f"(n, {window}, {n_channels}) for windows, (n_steps, {n_channels}) for a series"

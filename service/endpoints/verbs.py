@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from detector import Compressed, Detector, InputError, Scores
-from detector.engine.engine import ERROR_MAP
+from detector.engine.explanations import ERROR_MAP
 from service import answers
 from service.answers.replies import Result, reply_to
 from service.bodies import JSON, NDJSON, PNG, Decoded, Expected, Limits, Timestamp, codecs

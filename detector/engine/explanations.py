@@ -1,0 +1,89 @@
+"""Explain scores: the features that contribute most to each, or the whole error map."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from detector.engine.batches import WINDOW_ERROR
+from detector.engine.checks import check_finite, feature_name, with_channels
+from detector.engine.graphs import FEATURE_ERROR, RECONSTRUCTION
+from detector.errors import InputError
+from detector.manifest import Manifest
+from detector.results import Contribution
+from detector.tables import holds_cells, to_cell
+
+ERROR_MAP = "map"
+
+
+def explain_scores(
+    samples: np.ndarray, outputs: Mapping[str, np.ndarray], features: int | Literal["map"], manifest: Manifest
+) -> list[list[Contribution]] | np.ndarray:
+    """Explain the scores of these samples.
+
+    Parameters
+    ----------
+    samples : ndarray
+        As the caller brought them.
+    outputs : mapping of str to ndarray
+        `feature_error` and `reconstruction` of the graph; for a series also `window_error`.
+    features : int or "map"
+        How many features to name for each sample, at least 1, or the error map.
+    manifest : Manifest
+
+    Returns
+    -------
+    list of list of Contribution, largest first; or ndarray of the shape of `samples`, float32
+
+    Raises
+    ------
+    InputError
+        If `features` is neither.
+    NonFiniteScore
+        If an output is not finite.
+    """
+    errors = check_finite(outputs[FEATURE_ERROR], manifest)
+    if features == ERROR_MAP:
+        return errors.reshape(np.shape(samples))
+    if not isinstance(features, int) or isinstance(features, bool) or features < 1:
+        raise InputError(f"explain must be a positive integer or 'map', got {features!r}")
+    expected = check_finite(outputs[RECONSTRUCTION], manifest)
+    actual, errors = with_channels(samples, manifest), errors.astype(np.float64)
+    totals = outputs.get(WINDOW_ERROR, errors.reshape(len(errors), -1).sum(axis=1))
+    return [
+        _contributions(actual[row], expected[row], errors[row], totals[row], features, manifest)
+        for row in range(len(errors))
+    ]
+
+
+def _contributions(
+    actual: np.ndarray,
+    expected: np.ndarray,
+    error: np.ndarray,
+    total: float,
+    n_features: int,
+    manifest: Manifest,
+) -> list[Contribution]:
+    """The largest shares of one sample's score; equal shares in the order of the features."""
+    total = max(total, error.sum()) * (1 + 1e-12)  # so that rounded shares never sum above 1
+    shares = error / total if total > 0 else error
+    contributions = []
+    for flat in np.argsort(-shares, axis=None, kind="stable")[:n_features]:
+        index = tuple(map(int, np.unravel_index(flat, shares.shape)))
+        contributions.append(
+            Contribution(
+                feature=feature_name(index, manifest.feature_names),
+                index=index,
+                contribution=float(shares[index]),
+                actual=_cell(actual[index], index, manifest),
+                expected=_cell(expected[index], index, manifest),
+            )
+        )
+    return contributions
+
+
+def _cell(value: Any, index: tuple[int, ...], manifest: Manifest) -> Any:
+    """Write a value as a client does: the text of a category, None for a missing value."""
+    if not holds_cells(manifest):
+        return value
+    return to_cell(value, (manifest.categories or {}).get(feature_name(index, manifest.feature_names)))
