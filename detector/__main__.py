@@ -1,4 +1,4 @@
-"""Look after a model store.
+"""Manage a model store.
 
   python -m detector list
   python -m detector verify models/digits/1
@@ -9,7 +9,7 @@
 
 `verify` checks every byte of a version folder against its manifest and runs the self-test.
 A service that polls the store follows a label within seconds.
-`triton` writes `config.pbtxt` for the newest version, as publishing does by itself.
+`triton` writes `config.pbtxt` for the newest version, as publishing does.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (DetectorError, OSError) as error:  # OSError: a store that may not be written
+    except (DetectorError, OSError) as error:  # OSError: no permission to write to the store
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -55,15 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     unlabel = command("unlabel", _unlabel)
     unlabel.add_argument("label")
     retain = command("retain", _retain)
-    retain.add_argument("--keep", type=int, required=True, help="newest versions to keep")
+    retain.add_argument("--keep", type=int, required=True, help="how many of the newest versions to keep")
     triton = command("triton", _triton)
     for sub in (listing, label, unlabel, retain, triton):
-        sub.add_argument("--store", default="models", help="the store (default: models)")
+        sub.add_argument("--store", default="models", help="folder of the store (default: models)")
     return parser
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    """Print every model, its versions and labels."""
+    """Print every model with its versions and labels."""
     store = ModelStore(arguments.store)
     names = store.names()
     if not names:
@@ -85,18 +85,18 @@ def _label(arguments: argparse.Namespace) -> None:
 
 
 def _unlabel(arguments: argparse.Namespace) -> None:
-    """Take a label away."""
+    """Remove a label."""
     ModelStore(arguments.store).set_label(arguments.name, arguments.label, None)
 
 
 def _retain(arguments: argparse.Namespace) -> None:
-    """Remove all but the newest versions and those that a label names."""
+    """Remove all versions but the newest and those with a label."""
     removed = ModelStore(arguments.store).retain(arguments.name, arguments.keep)
     print(f"removed versions {removed}" if removed else "nothing to remove")
 
 
 def _triton(arguments: argparse.Namespace) -> None:
-    """Describe the newest version for Triton."""
+    """Write config.pbtxt for the newest version."""
     print(ModelStore(arguments.store).write_config(arguments.name))
 
 

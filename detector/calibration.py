@@ -1,4 +1,4 @@
-"""From calibration scores to decisions: threshold with its promise, p-values, false-discovery selection."""
+"""From calibration scores to decisions: thresholds with a promise, p-values, false-discovery selection."""
 
 import math
 
@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 
 
 def promised_rank(n_calibration: int, alpha: float, confidence: float = CONFIDENCE) -> int:
-    """Largest k whose threshold, the k-th largest calibration score, keeps its promise.
+    """Return the largest k for which the k-th largest calibration score, as threshold, keeps the promise.
 
     The realised false-alarm rate of that threshold is Beta(k, n + 1 - k) distributed over the draw of the
     calibration split, so it exceeds `alpha` with probability P(Binomial(n, alpha) <= k - 1).
@@ -29,7 +29,7 @@ def promised_rank(n_calibration: int, alpha: float, confidence: float = CONFIDEN
     Returns
     -------
     int
-        0 where n is too small to promise anything: below `smallest_calibration(alpha)`.
+        0 if n is too small for any promise: below `smallest_calibration(alpha)`.
 
     References
     ----------
@@ -47,13 +47,13 @@ def promised_rank(n_calibration: int, alpha: float, confidence: float = CONFIDEN
 
 
 def marginal_rank(n_calibration: int, alpha: float) -> int:
-    """Largest k whose expected false-alarm rate k / (n + 1) is at most `alpha`; 0 where there is none."""
-    # alpha is a decimal fraction of the user's: 0.29 * 100 is 28.999999999999996 and means 29.
+    """Return the largest k whose expected false-alarm rate k / (n + 1) is at most `alpha`, or 0."""
+    # The user writes alpha as a decimal: 0.29 * 100 is 28.999999999999996 and means 29.
     return min(n_calibration, math.floor(alpha * (n_calibration + 1) + 1e-9))
 
 
 def smallest_calibration(alpha: float, confidence: float = CONFIDENCE) -> int:
-    """Fewest calibration samples that can promise `alpha`: 59 for 5 %, 299 for 1 %, 2,995 for 0.1 %.
+    """Return how many calibration samples a promise of `alpha` needs: 59 for 5 %, 299 for 1 %.
 
     The largest of n scores is exceeded too often with probability (1 - alpha) ** n.
     """
@@ -64,33 +64,35 @@ def smallest_calibration(alpha: float, confidence: float = CONFIDENCE) -> int:
 
 
 def smallest_alpha(n_calibration: int, promise: str) -> float:
-    """Smallest false-alarm rate that `n_calibration` scores can be asked for under a promise, rounded up."""
+    """Return the smallest alpha possible with `n_calibration` scores and this promise, rounded up."""
     if promise == NO_PROMISE:
         least = 1 / (n_calibration + 1)
     else:
-        least = -math.expm1(math.log(1 - CONFIDENCE) / n_calibration) * (1 + 1e-12)  # above rounding
+        least = -math.expm1(math.log(1 - CONFIDENCE) / n_calibration) * (
+            1 + 1e-12
+        )  # more than rounding errors
     return math.ceil(least * 1e6) / 1e6
 
 
 def threshold_at(
     calibration_scores: np.ndarray, alpha: float, promise: str = CONDITIONAL_PROMISE
 ) -> Threshold:
-    """The threshold for a false-alarm rate.
+    """Compute the threshold for a false-alarm rate.
 
     Parameters
     ----------
     calibration_scores : ndarray of shape (n_calibration,), float64
-        Ascending, finite; of normal samples that the network was not fitted on.
+        Ascending, finite; scores of normal samples that the network was not fitted on.
     alpha : float
-        Wanted false-alarm rate, in (0, 1).
+        Requested false-alarm rate, in (0, 1).
     promise : str
         `calibration-conditional` (`promised_rank`) or `none` (`marginal_rank`).
 
     Raises
     ------
     InputError
-        If `alpha` is not in (0, 1), or too small for this many scores (then it names the smallest possible),
-        or so large that the threshold would be 0, where a ratio has no meaning.
+        If `alpha` is not in (0, 1), is too small for this number of scores (the error names the smallest
+        possible), or is so large that the threshold would be 0, which leaves a ratio undefined.
     """
     if not 0 < alpha < 1:
         raise InputError(f"alpha must be between 0 and 1, got {alpha}")
@@ -108,7 +110,7 @@ def threshold_at(
 
 
 def threshold_of_rank(calibration_scores: np.ndarray, rank: int, alpha: float, promise: str) -> Threshold:
-    """The threshold at the `rank`-th largest of the ascending calibration scores."""
+    """Make the threshold at the `rank`-th largest of the ascending calibration scores."""
     n_calibration = calibration_scores.size
     return Threshold(
         value=float(calibration_scores[n_calibration - rank]),
@@ -122,14 +124,14 @@ def threshold_of_rank(calibration_scores: np.ndarray, rank: int, alpha: float, p
 
 
 def p_values(scores: np.ndarray, calibration_scores: np.ndarray) -> np.ndarray:
-    """Share of calibration samples scoring at least as high, the sample itself counted.
+    """Compute the share of calibration samples that score at least as high, counting the sample itself.
 
     Parameters
     ----------
     scores : ndarray of shape (n_samples,), float64
         Anomaly scores, finite; higher is more anomalous.
     calibration_scores : ndarray of shape (n_calibration,), float64
-        Ascending; from the calibration split, never from data the network was fitted on.
+        Ascending; from the calibration split, never from data that the network was fitted on.
 
     Returns
     -------
@@ -145,14 +147,14 @@ def p_values(scores: np.ndarray, calibration_scores: np.ndarray) -> np.ndarray:
 
 
 def select_false_discovery(p_values: np.ndarray, fdr: float) -> np.ndarray:
-    """Benjamini-Hochberg: the samples to report so that at most a share `fdr` of them is normal, on average.
+    """Select samples so that on average at most a share `fdr` of them is normal (Benjamini-Hochberg).
 
     Parameters
     ----------
     p_values : ndarray of shape (n_samples,), float64
         Conformal p-values of one batch.
     fdr : float
-        Wanted false-discovery rate, in (0, 1).
+        Requested false-discovery rate, in (0, 1).
 
     Returns
     -------
@@ -175,4 +177,5 @@ def select_false_discovery(p_values: np.ndarray, fdr: float) -> np.ndarray:
     below = np.flatnonzero(ascending <= fdr * np.arange(1, n_samples + 1) / n_samples)
     if below.size == 0:
         return np.zeros(n_samples, dtype=bool)
-    return p_values <= ascending[below[-1]]
+    selected: np.ndarray = p_values <= ascending[below[-1]]
+    return selected

@@ -1,33 +1,51 @@
-"""Every exception of the package: one sentence each, with the data that a caller can act on."""
+"""Every exception of the package. Its text is one sentence for a person.
+
+  DetectorError
+  ├─ StoreError         the store has no such model, version or label, or cannot be read or written
+  ├─ a version folder that is refused
+  │   ├─ ManifestError   `manifest.json` is malformed or contradicts itself
+  │   ├─ IntegrityError  a file is missing or has other bytes than listed
+  │   └─ ModelError      the bytes are right, but the graph does not do what the manifest says
+  ├─ a request that is refused
+  │   ├─ InputError      samples or options that the model cannot take; has the `index` of the fault
+  │   ├─ NoLatent        encode or decode without a bottleneck
+  │   ├─ NoInt8Latent    8-bit latents where the manifest has no form for them
+  │   └─ NoClassifier    classify without a classifier
+  └─ a run without a result
+      ├─ NonFiniteScore  the model answered NaN or infinity to finite samples
+      └─ RunStopped      the caller stopped the run
+
+All are direct subclasses of `DetectorError`; the groups are for reading.
+"""
 
 
 class DetectorError(Exception):
-    """Root of everything this package raises on purpose; its text is one sentence for a person."""
+    """Base class of every exception that this package raises on purpose."""
 
 
 class ManifestError(DetectorError):
-    """`manifest.json` is missing, malformed, or says something that cannot be."""
+    """`manifest.json` is missing, malformed, or contradicts itself or other files."""
 
 
 class IntegrityError(DetectorError):
-    """A file of a model folder is missing or does not hold the bytes that the manifest names."""
+    """A file of a model folder is missing or does not have the bytes that the manifest lists."""
 
 
 class ModelError(DetectorError):
-    """A file holds the promised bytes, but they do not do what the manifest says."""
+    """A file has the listed bytes, but does not do what the manifest says."""
 
 
 class StoreError(DetectorError):
-    """A model, version or label is not in the store, or the store cannot take it."""
+    """A model, version or label is not in the store, or the store cannot be read or written."""
 
 
 class InputError(DetectorError):
-    """Samples, or options that come with them, which the model cannot take: the caller's error.
+    """The model cannot take these samples or options: the caller's error.
 
     Attributes
     ----------
     index : tuple of int, or None
-        Position of the fault in the samples, the row first; None where it has none.
+        Position of the fault in the samples, the row first; None if it has no position.
     """
 
     def __init__(self, sentence: str, index: tuple[int, ...] | None = None) -> None:
@@ -40,16 +58,16 @@ class NoLatent(DetectorError):
 
 
 class NoInt8Latent(DetectorError):
-    """The manifest does not say how the model's latent is written as 8-bit integers."""
+    """The manifest does not say how to store the model's latent as 8-bit integers."""
 
 
 class NoClassifier(DetectorError):
-    """The model has no classifier, so it can name no class."""
+    """The model has no classifier, so it cannot classify."""
 
 
 class NonFiniteScore(DetectorError):
-    """The model answered NaN or infinity to finite samples: the model's error, never a verdict."""
+    """The model answered NaN or infinity to finite samples: the model's error, never a decision."""
 
 
 class RunStopped(DetectorError):
-    """Its caller ended a run before it was done."""
+    """The caller stopped a run before it was done."""

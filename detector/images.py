@@ -1,4 +1,4 @@
-"""The one place that decodes and encodes images, for training and serving alike."""
+"""Decode and encode images, the same for training and serving."""
 
 import io
 
@@ -9,10 +9,10 @@ from detector.errors import InputError
 
 MAX_PIXELS = 16_000_000  # 4,000 x 4,000, refused before a pixel is decoded
 _MODES = {2: "L", 3: "RGB"}
-# Lightness grows evenly, for those who see few colours too: Matplotlib's inferno at its quarters, CC0.
+# Matplotlib's inferno at its quarters, CC0: lightness grows evenly, which colour-blind readers see too.
 _HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
-_PNG_BIT_DEPTH = 24  # after the signature, the length and name of IHDR, width and height
-# The second is an error only where the caller made it one; an image of that size is refused either way.
+_PNG_BIT_DEPTH = 24  # its offset: after the signature, the length and name of IHDR, width and height
+# The warning is an error only if the caller made it one; an image of that size is refused either way.
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -24,7 +24,7 @@ def read_image(content: bytes, pixel_shape: tuple[int, ...] | None = None) -> np
     content : bytes
         The file.
     pixel_shape : tuple of int, optional
-        What is to be returned; an image of another size or colour is refused before a pixel is decoded.
+        Shape to return; an image of another size or colour is refused before a pixel is decoded.
 
     Returns
     -------
@@ -33,18 +33,19 @@ def read_image(content: bytes, pixel_shape: tuple[int, ...] | None = None) -> np
     Raises
     ------
     InputError
-        If it is not such an image: another format or mode, broken, or above `MAX_PIXELS`.
+        If the format or mode is another, the file is broken, or it has more than `MAX_PIXELS` pixels.
     """
     try:
         with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"an image may have {MAX_PIXELS} pixels, got {image.width} x {image.height}")
+                size = f"{image.width} x {image.height}"
+                raise InputError(f"an image may have at most {MAX_PIXELS} pixels, got {size}")
             if image.mode not in _MODES.values():
                 raise InputError(f"an image must be 8-bit grey (mode L) or RGB, got mode {image.mode}")
             if image.format == "PNG" and content[_PNG_BIT_DEPTH] > 8:  # Pillow drops the low byte of RGB
                 raise InputError(f"an image must have 8 bits a channel, got {content[_PNG_BIT_DEPTH]}")
             found = (image.height, image.width, 3)[: 2 + (image.mode == "RGB")]
-            if pixel_shape not in (None, found):
+            if pixel_shape is not None and pixel_shape != found:
                 raise InputError(f"the image must be {_describe(pixel_shape)}, got {_describe(found)}")
             return np.asarray(image)
     except UnidentifiedImageError as error:
@@ -56,7 +57,7 @@ def read_image(content: bytes, pixel_shape: tuple[int, ...] | None = None) -> np
 def decode_image(
     content: bytes, sample_shape: tuple[int, ...], value_range: tuple[float, float]
 ) -> np.ndarray:
-    """Decode an image into one sample: 0 becomes the lowest raw value, 255 the highest, linearly between.
+    """Decode an image to one sample: 0 becomes the lowest raw value, 255 the highest, linear in between.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def decode_image(
     sample_shape : tuple of int
         (height, width), (height, width, 1) or (height, width, 3).
     value_range : tuple of float
-        Raw values of black and white.
+        The raw values of black and white.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def decode_image(
     Raises
     ------
     InputError
-        If it does not decode, or has another size or mode.
+        If it cannot be decoded, or has another size or mode.
     """
     pixels = read_image(content, _pixel_shape(sample_shape))
     low, high = value_range
@@ -83,7 +84,7 @@ def decode_image(
 
 
 def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
-    """Encode one sample as PNG, the inverse of `decode_image`; values beyond the range are clipped.
+    """Encode one sample as PNG, the inverse of `decode_image`; values outside the range are clipped.
 
     Parameters
     ----------
@@ -96,21 +97,20 @@ def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
         A PNG of mode L or RGB.
     """
     low, high = value_range
-    pixels = np.clip((sample.astype(np.float64) - low) / (high - low) * 255, 0, 255)
-    pixels = np.rint(pixels).astype(np.uint8).reshape(_pixel_shape(sample.shape))
-    return _to_png(pixels)
+    levels = np.clip((sample.astype(np.float64) - low) / (high - low) * 255, 0, 255)
+    return _to_png(np.rint(levels).astype(np.uint8).reshape(_pixel_shape(sample.shape)))
 
 
 def encode_heat_map(error: np.ndarray, usual_error: float) -> bytes:
-    """Encode the error of one sample as PNG: black where there is none, over red to light yellow.
+    """Encode the error of one sample as PNG, from black for no error through red to light yellow.
 
-    The same colour means the same error in every image of a model: red is `usual_error`, and what is at
-    least four times as large is light yellow.
+    A colour means the same error in every image of a model: red is `usual_error`, light yellow is four times
+    as much or more.
 
     Parameters
     ----------
     error : ndarray of shape (height, width[, channels]), float32
-        At least 0; channels are added up.
+        At least 0; channels are summed.
     usual_error : float
         Positive.
 
@@ -120,7 +120,7 @@ def encode_heat_map(error: np.ndarray, usual_error: float) -> bytes:
         A PNG of mode RGB.
     """
     total = error.astype(np.float64).reshape(*error.shape[:2], -1).sum(axis=2)
-    heat = np.sqrt(total / usual_error) / 2  # beyond 1 it stays the last colour
+    heat = np.sqrt(total / usual_error) / 2  # above 1 it has the last colour
     steps = np.linspace(0, 1, len(_HEAT))
     pixels = np.stack([np.interp(heat, steps, channel) for channel in np.transpose(_HEAT)], axis=2)
     return _to_png(np.rint(pixels).astype(np.uint8))
@@ -133,7 +133,7 @@ def _to_png(pixels: np.ndarray) -> bytes:
 
 
 def _pixel_shape(sample_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a decoded image: a single channel has no axis of its own."""
+    """Return the shape of the decoded image: a single channel has no axis."""
     return sample_shape[:2] if sample_shape[2:] == (1,) else sample_shape
 
 

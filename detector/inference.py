@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 
@@ -168,7 +168,8 @@ class Detector:
 
     def explain(self, samples: Any, features: int) -> list[list[Contribution]]:
         """Return the `features` largest contributions to each score, largest first. Raises as `score`."""
-        return self.score(samples, explain=features).explanation
+        explanation = self.score(samples, explain=features).explanation
+        return cast(list[list[Contribution]], explanation)
 
 
 def _read_arrays(content: bytes, file_name: str) -> dict[str, np.ndarray]:

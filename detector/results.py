@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -71,13 +71,23 @@ class Scores:
 
     def split(self, lengths: Iterable[int]) -> list[Self]:
         """Split the batch into consecutive parts of these lengths; they have no selection or explanation."""
-        rule = (self.threshold, self.alpha, self.expected_rate, self.model, self.version)
-        arrays = (self.score, self.ratio, self.p_value, self.is_anomaly)
         parts, start = [], 0
         for length in lengths:
-            end = start + length
-            parts.append(type(self)(*(array[start:end] for array in arrays), *rule))
-            start = end
+            rows = slice(start, start + length)
+            parts.append(
+                type(self)(
+                    score=self.score[rows],
+                    ratio=self.ratio[rows],
+                    p_value=self.p_value[rows],
+                    is_anomaly=self.is_anomaly[rows],
+                    threshold=self.threshold,
+                    alpha=self.alpha,
+                    expected_rate=self.expected_rate,
+                    model=self.model,
+                    version=self.version,
+                )
+            )
+            start += length
         return parts
 
     @classmethod
@@ -85,18 +95,20 @@ class Scores:
         """Join consecutive parts, all of one model and rule; the result has no selection."""
         if len(parts) == 1:
             return parts[0]
-        explanations = [part.explanation for part in parts if part.explanation is not None]
-        explanation: list[list[Contribution]] | np.ndarray | None = None
-        if explanations and isinstance(explanations[0], np.ndarray):
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_SAMPLE
+        }
+        explanations: list[Any] = [part.explanation for part in parts]
+        explanation: Any = None
+        if isinstance(explanations[0], np.ndarray):
             explanation = np.concatenate(explanations)
-        elif explanations:
+        elif explanations[0] is not None:
             explanation = [sample for samples in explanations for sample in samples]
-        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_SAMPLE}
         return dataclasses.replace(parts[0], **arrays, selected=None, explanation=explanation)
 
     def take(self, rows: np.ndarray) -> Self:
         """Keep the samples at these positions."""
-        arrays = {name: getattr(self, name)[rows] for name in _PER_SAMPLE}
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _PER_SAMPLE}
         selected = None if self.selected is None else self.selected[rows]
         explanation = self.explanation
         if isinstance(explanation, np.ndarray):

@@ -1,6 +1,7 @@
-"""The model store, `<root>/<name>/<version>/` with `labels.json`: find, publish, label, retain.
+"""The model store: find, publish, label and remove versions.
 
-Beside the versions of a model `config.pbtxt` describes the newest one for Triton.
+A version is the folder `<root>/<name>/<version>`. The folder of a model also holds `labels.json`, and
+`config.pbtxt`, which describes the newest version for Triton.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 from detector.errors import StoreError
 from detector.files import MANIFEST_FILE
@@ -25,7 +27,7 @@ _VERSION_PATTERN = re.compile(r"[1-9][0-9]{0,9}")
 
 
 class ModelStore:
-    """A folder of models. Reading never blocks publishing: what appears is complete, what is there stays.
+    """A folder of models. A version that appears is complete and does not change, so readers need no lock.
 
     Parameters
     ----------
@@ -37,14 +39,14 @@ class ModelStore:
         self.root = Path(root)
 
     def names(self) -> list[str]:
-        """Names of the models that have at least one version, sorted.
+        """Return the sorted names of the models that have at least one version.
 
-        A model whose folder cannot be read is among them: who asks for its versions is told why.
+        A model whose folder cannot be read is included, so that `versions` says why.
 
         Raises
         ------
         StoreError
-            If the store is there but cannot be read.
+            If the store exists but cannot be read.
         """
         return [
             name for name in _entries(self.root) if NAME_PATTERN.fullmatch(name) and self._has_versions(name)
@@ -57,7 +59,7 @@ class ModelStore:
             return True
 
     def versions(self, name: str) -> list[int]:
-        """Published versions of a model, ascending; empty for a model that is not there."""
+        """Return the published versions of a model, ascending; empty if there is no such model."""
         check_name(name)
         folder = self.root / name
         return sorted(
@@ -67,17 +69,17 @@ class ModelStore:
         )
 
     def folder(self, name: str, version: int) -> Path:
-        """Where a version lies, or would lie."""
+        """Return the path of a version, whether it exists or not."""
         check_name(name)
         return self.root / name / str(version)
 
     def labels(self, name: str) -> dict[str, int]:
-        """Labels of a model and the versions they stand for; empty where there are none.
+        """Return the labels of a model and their versions; empty if there are none.
 
         Raises
         ------
         StoreError
-            If `labels.json` is not an object of labels and positive integers.
+            If `labels.json` cannot be read, or is not an object of labels and positive integers.
         """
         check_name(name)
         path = self.root / name / LABELS_FILE
@@ -93,10 +95,10 @@ class ModelStore:
         )
         if not well_formed:
             raise StoreError(f"{path} must be an object of labels and version numbers")
-        return labels
+        return cast(dict[str, int], labels)
 
     def resolve(self, name: str, *, version: int | None = None, label: str | None = None) -> int:
-        """The version that a request means: as given, by label, else label `stable`, else the highest.
+        """Choose a version: the given one, that of the label, that of the label `stable`, or the highest.
 
         Raises
         ------
@@ -107,7 +109,7 @@ class ModelStore:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Path]:
-        """A temporary folder beside the versions of a model; gone at the end unless it was published.
+        """Make a temporary folder next to the versions of a model; remove it at the end unless published.
 
         Raises
         ------
@@ -124,7 +126,7 @@ class ModelStore:
             yield staged
         finally:
             shutil.rmtree(staged, ignore_errors=True)
-            with contextlib.suppress(OSError):  # the model's folder, where nothing was ever published in it
+            with contextlib.suppress(OSError):  # not empty: the model has versions
                 staged.parent.rmdir()
 
     def publish(self, staged: Path, manifest: Manifest) -> tuple[Path, Manifest]:
@@ -133,14 +135,14 @@ class ModelStore:
         Parameters
         ----------
         staged : Path
-            From `stage`, holding every file that the manifest lists.
+            From `stage`; holds every file that the manifest lists.
         manifest : Manifest
             Its version is replaced by the next free one.
 
         Returns
         -------
         tuple of Path and Manifest
-            The version folder and the manifest as it was published.
+            The version folder and the published manifest.
 
         Raises
         ------
@@ -156,7 +158,7 @@ class ModelStore:
             try:
                 staged.rename(final)
             except OSError as error:
-                if final.is_dir():  # somebody else published this version meanwhile
+                if final.is_dir():  # another process published this version meanwhile
                     continue
                 raise StoreError(f"{staged} cannot become {final}: {error.strerror}") from error
             _sync_path(final.parent)
@@ -181,16 +183,18 @@ class ModelStore:
                 _replace(path, text)
             except OSError as error:
                 raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-            if self.versions(name)[-1] == newest:  # else somebody published, and perhaps wrote before us
+            if (
+                self.versions(name)[-1] == newest
+            ):  # else another process published, and may have written first
                 return path
 
     def set_label(self, name: str, label: str, version: int | None) -> None:
-        """Point a label at a version, or take it away with None; other readers see the old set or the new.
+        """Point a label at a version, or remove it with None; readers see all old or all new labels.
 
         Raises
         ------
         StoreError
-            If there is no such version, no such label to take away, or the label is not a name.
+            If there is no such version, no such label to remove, or the label is not a valid name.
         """
         check_name(label, what="label")
         labels = self.labels(name)
@@ -202,7 +206,7 @@ class ModelStore:
         _replace(path, json.dumps(labels, indent=2, sort_keys=True) + "\n")
 
     def retain(self, name: str, keep: int) -> list[int]:
-        """Remove all but the newest `keep` versions and those that a label names.
+        """Remove all versions but the newest `keep` and those with a label.
 
         Returns
         -------
@@ -221,7 +225,7 @@ class ModelStore:
             raise StoreError(f"there is no model {name!r}")
         removed = [version for version in versions[:-keep] if version not in labelled]
         for version in removed:
-            with self.stage(name) as trash:  # first out of sight as a whole, then gone
+            with self.stage(name) as trash:  # renamed first, so that no reader sees half a version
                 self.folder(name, version).rename(trash / str(version))
         return removed
 
@@ -234,7 +238,7 @@ def choose_version(
     version: int | None = None,
     label: str | None = None,
 ) -> int:
-    """The rule of `ModelStore.resolve` for any set of versions, say of those that are loaded.
+    """Apply the rule of `ModelStore.resolve` to any versions, such as those that are loaded.
 
     Raises
     ------
@@ -257,7 +261,7 @@ def choose_version(
 
 
 def find_folder(model: str | Path) -> Path:
-    """The version folder that a text means: itself, `STORE/NAME`, `STORE/NAME@LABEL` or `STORE/NAME/VERSION`.
+    """Find the version folder: a path to it, `STORE/NAME`, `STORE/NAME@LABEL` or `STORE/NAME/VERSION`.
 
     Raises
     ------
@@ -280,12 +284,12 @@ def find_folder(model: str | Path) -> Path:
 
 
 def check_name(name: str, what: str = "model name") -> str:
-    """The name itself, safe as one path component.
+    """Return the name if it is safe as one path component.
 
     Raises
     ------
     StoreError
-        If it is not 1 to 64 of a-z, 0-9, dot, underscore and hyphen, a letter or digit first.
+        If it is not 1 to 64 of a-z, 0-9, dot, underscore and hyphen, starting with a letter or digit.
     """
     if not NAME_PATTERN.fullmatch(name):
         raise StoreError(f"a {what} must match {NAME_PATTERN.pattern}, got {name[:80]!r}")
@@ -302,7 +306,7 @@ def _entries(folder: Path) -> list[str]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file; who reads it meanwhile sees all of the old one or all of the new."""
+    """Replace a file atomically: a reader sees all of the old content or all of the new."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -314,7 +318,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Bring a folder and its files to disk, readable for a service that runs as somebody else."""
+    """Write a folder and its files to disk, readable for a service that runs as another user."""
     for path in folder.iterdir():
         path.chmod(0o644)
         _sync_path(path)

@@ -1,4 +1,4 @@
-"""`<name>/config.pbtxt`: what Triton must know to serve the newest version of a model from the same store."""
+"""Write `<name>/config.pbtxt`, with which Triton serves the newest version of a model from the same store."""
 
 import math
 from typing import Any
@@ -12,11 +12,11 @@ _HEADING = "# Written when a version is published; the tensors are those of the 
 
 
 def model_config(manifest: Manifest) -> dict[str, Any]:
-    """The configuration of a model in the JSON form of Triton's `ModelConfig`.
+    """Make the configuration of a model in the JSON form of Triton's `ModelConfig`.
 
-    Triton takes the highest version unless told otherwise, and knows no labels. A batch runs in one piece
-    there, so it may have as many rows as the service runs at a time; requests that are ready together share
-    one, and none waits for others.
+    Triton serves the highest version and knows no labels. It runs a batch in one piece, so a batch may have
+    as many rows as a chunk of the service. Requests that are ready at the same time share a batch; none waits
+    for others.
     """
     outputs = model_outputs(manifest)
     n_values = max(math.prod(shape) for shape in (manifest.sample_shape, *outputs.values()))
@@ -39,13 +39,13 @@ def model_config(manifest: Manifest) -> dict[str, Any]:
 
 
 def _tensor(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    """One float32 tensor, the batch left out; Triton wants a dimension even where the graph has no more."""
+    """Describe one float32 tensor without the batch; Triton wants a dimension even for a single value."""
     tensor: dict[str, Any] = {"name": name, "data_type": "TYPE_FP32", "dims": list(shape) or [1]}
     return tensor if shape else tensor | {"reshape": {"shape": []}}
 
 
 def config_text(manifest: Manifest) -> str:
-    """The same in the text form of protocol buffers, as `config.pbtxt` holds it."""
+    """Write the same as protocol buffer text, for `config.pbtxt`."""
     return _HEADING + "".join(_field(name, value) for name, value in model_config(manifest).items())
 
 
@@ -53,7 +53,7 @@ _ENUMS = ("data_type", "kind")
 
 
 def _field(name: str, value: Any, indent: str = "") -> str:
-    """One field, a list of messages as the field repeated, a map as its entries."""
+    """Write one field: a list of messages repeats the field, a map is a list of its entries."""
     if name == "parameters":
         entries = [{"key": key, "value": entry} for key, entry in value.items()]
         return "".join(_field("parameters ", entry, indent) for entry in entries)

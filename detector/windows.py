@@ -1,4 +1,4 @@
-"""Pure: cut a series into windows, and put what windows say back onto the steps of the series."""
+"""Cut a series into windows, and merge the values of windows to values of the steps. Pure."""
 
 import numpy as np
 
@@ -31,14 +31,14 @@ def is_series(shape: tuple[int, ...], sample_shape: tuple[int, ...]) -> bool:
 
 
 def window_starts(n_steps: int, window: int, stride: int) -> np.ndarray:
-    """First steps of the windows of a series: every `stride` steps, and one window that ends with the series.
+    """Return the first step of each window: every `stride` steps, and a last window that ends the series.
 
     Parameters
     ----------
     n_steps : int
         Length of the series.
     window, stride : int
-        At least 1; a stride above the window leaves steps out.
+        At least 1; a stride larger than the window skips steps.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def window_starts(n_steps: int, window: int, stride: int) -> np.ndarray:
 
 
 def cut_windows(series: np.ndarray, window: int, starts: np.ndarray) -> np.ndarray:
-    """The windows that begin at `starts`, as a copy.
+    """Copy the windows that begin at `starts`.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ def cut_windows(series: np.ndarray, window: int, starts: np.ndarray) -> np.ndarr
 
 
 class SeriesWindows:
-    """The windows of a series, cut when they are asked for: length, shape and slices as of their array.
+    """The windows of a series, cut only when a slice is asked for; has the length and shape of their array.
 
-    With a stride of 1 the array would be larger than the series by the length of a window.
+    With a stride of 1 the array would be as many times larger than the series as a window has steps.
 
     Attributes
     ----------
@@ -109,34 +109,33 @@ class SeriesWindows:
 
 
 class Merger:
-    """Puts values of windows onto the steps of their series, a few windows at a time.
+    """Merges the values of windows to values of the steps of their series, a few windows at a time.
 
-    `last`: a step has the value of the first window, in order of time, in whose newest part it lies, which
-    are the steps after the end of the window before; all steps of the first window are its own. With stride 1
-    a step so has the value of the window that ends with it: nothing of its future, and a score with the
-    distribution of a calibration window's.
+    `last`: each step takes the value of the first window that ends at or after it. With stride 1 that is the
+    window that ends with the step: the value depends on nothing later, and a score has the distribution of
+    the calibration windows' scores.
 
-    `mean`: a step has the mean of the values of all windows that cover it, summed in order of time.
+    `mean`: each step takes the mean of the values of all windows that cover it, summed in order of time.
 
     Parameters
     ----------
     n_steps, window : int
-    rule : str
+    rule : str or None
         One of `MERGE_RULES`.
     shape : tuple of int
-        Of the value of one step.
+        Shape of the value of one step.
 
     Notes
     -----
-    Every step must lie in a window: a stride is at most the window.
+    Every step must lie in a window, so the stride must be at most the window.
     """
 
-    def __init__(self, n_steps: int, window: int, rule: str, shape: tuple[int, ...] = ()) -> None:
+    def __init__(self, n_steps: int, window: int, rule: str | None, shape: tuple[int, ...] = ()) -> None:
         self._window = window
         self._rule = rule
         self._values = np.zeros((n_steps, *shape))
         self._n_windows = np.zeros((n_steps,) + (1,) * len(shape), dtype=np.int64)
-        self._end = 0  # of the window added last
+        self._end = 0  # end of the last window added
 
     def add(self, values: np.ndarray, starts: np.ndarray) -> None:
         """Add the next windows.
@@ -144,9 +143,9 @@ class Merger:
         Parameters
         ----------
         values : ndarray of shape (n_windows, window, *shape), or (n_windows,)
-            For each step of each window, or one value that all steps of a window share.
+            A value for each step of each window, or one value for all steps of a window.
         starts : ndarray of shape (n_windows,), int
-            Ascending, and above all those added before.
+            Ascending, and larger than all added before.
         """
         if values.ndim == 1:
             values = np.broadcast_to(values[:, None], (len(values), self._window))
@@ -156,7 +155,7 @@ class Merger:
             self._take_newest(values, starts)
 
     def merged(self) -> np.ndarray:
-        """What the steps have, shape (n_steps, *shape), float64; all windows must have been added."""
+        """Return the values of the steps, shape (n_steps, *shape), float64, once all windows were added."""
         if self._rule == MEAN_OF_WINDOWS:
             return self._values / self._n_windows
         return self._values
@@ -169,13 +168,13 @@ class Merger:
         self._end = int(ends[-1])
 
     def _add_all(self, values: np.ndarray, starts: np.ndarray) -> None:
-        for offset in reversed(range(self._window)):  # a step's oldest window first, however many a call has
+        for offset in reversed(range(self._window)):  # oldest window first, however many windows a call adds
             self._values[starts + offset] += values[:, offset]
             self._n_windows[starts + offset] += 1
 
 
 def merge_steps(values: np.ndarray, starts: np.ndarray, n_steps: int, rule: str) -> np.ndarray:
-    """Values for each step of each window, merged to values for each step of the series.
+    """Merge values for each step of each window to values for each step of the series.
 
     Parameters
     ----------
@@ -196,7 +195,7 @@ def merge_steps(values: np.ndarray, starts: np.ndarray, n_steps: int, rule: str)
 
 
 def merge_scores(scores: np.ndarray, starts: np.ndarray, n_steps: int, window: int, rule: str) -> np.ndarray:
-    """The same for one value of each window: (n_windows,) to (n_steps,), float64."""
+    """Merge one value for each window to one for each step: (n_windows,) to (n_steps,), float64."""
     merger = Merger(n_steps, window, rule)
     merger.add(scores, starts)
     return merger.merged()

@@ -1,4 +1,4 @@
-"""Runs samples and series of several requests together, and gives each its outputs, of a series by step."""
+"""Run the samples and series of several requests as one batch, and give each request its outputs."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,7 +8,7 @@ from detector.engine.checks import Checked
 from detector.engine.graphs import FEATURE_ERROR, SCORE
 from detector.windows import Merger, SeriesWindows
 
-# Of a series only, beside the outputs of the graph: the error of the windows that a step's score comes from.
+# An output for series only, not of the graph: the error of the windows that the score of a step comes from.
 WINDOW_ERROR = "window_error"
 
 
@@ -19,28 +19,28 @@ def run_batches(
     merge: str | None,
     n_rows: int,
 ) -> list[dict[str, np.ndarray]]:
-    """Outputs of each part, all run as one batch.
+    """Run all parts as one batch.
 
-    The windows of a series are cut, run and merged a block at a time, so a long one needs little memory.
+    The windows of a series are cut, run and merged a block at a time, so a long series needs little memory.
 
     Parameters
     ----------
     run : callable
-        Samples of shape (n, *sample_shape) to the outputs of these names, each of length n.
+        From samples of shape (n, *sample_shape) to the outputs of these names, each of length n.
     parts : sequence of ndarray or SeriesWindows
-        Checked.
+        Checked, one for each request.
     names : sequence of str
-        Of outputs with one value for a sample, or one for each of its values.
+        Outputs that have one value for a sample, or one for each of its values.
     merge : str or None
-        Of `detector.manifest.MERGE_RULES`, where there is a series.
+        One of `detector.schema.MERGE_RULES`; may be None if no part is a series.
     n_rows : int
-        The most windows of a series that run at a time.
+        At most this many windows of a series run at a time.
 
     Returns
     -------
     list of dict of str to ndarray
-        For samples the outputs as they are; for a series one value for each step, or one for each channel of
-        each step, and with `feature_error` also `window_error`, its sum over the windows of the step.
+        The outputs of each part. A series has one value for each step, or for each channel of each step, and
+        with `feature_error` also `window_error`, the sum over the windows of the step.
     """
     if len(parts) == 1 and isinstance(parts[0], np.ndarray):
         return [run(parts[0])]
@@ -59,7 +59,7 @@ def run_batches(
 
 
 class _Whole:
-    """Outputs of samples, which run as a whole."""
+    """Collect the outputs of samples, which run in one piece."""
 
     def add(self, outputs: dict[str, np.ndarray], rows: slice) -> None:
         self._outputs = outputs
@@ -69,9 +69,9 @@ class _Whole:
 
 
 class _Steps:
-    """Outputs of the windows of a series, merged to its steps block by block."""
+    """Collect the outputs of the windows of a series, merged to its steps block by block."""
 
-    def __init__(self, windows: SeriesWindows, names: Sequence[str], rule: str) -> None:
+    def __init__(self, windows: SeriesWindows, names: Sequence[str], rule: str | None) -> None:
         n_steps, n_channels = windows.series.shape
         shapes = {name: () if name == SCORE else (n_channels,) for name in names}
         if FEATURE_ERROR in names:
@@ -95,13 +95,13 @@ class _Steps:
 
 
 def slices(n_rows: int, block: int) -> Iterator[slice]:
-    """Rows, at most `block` at a time."""
+    """Cut rows into slices of at most `block`."""
     for start in range(0, n_rows, block):
         yield slice(start, min(start + block, n_rows))
 
 
 def _batches(parts: Sequence[Checked], n_rows: int) -> Iterator[list[tuple[int, slice]]]:
-    """Which rows of which parts run together: arrays whole, series in blocks of `n_rows` windows."""
+    """Choose which rows of which parts run together: arrays whole, series in blocks of `n_rows` windows."""
     batch: list[tuple[int, slice]] = []
     room = n_rows
     for position, part in enumerate(parts):

@@ -249,7 +249,8 @@ class Engine:
             difference[:, column] = np.sign(difference[:, column])
         present = ~np.isnan(samples)
         squares = np.where(present, np.square(difference), 0).reshape(len(samples), -1)
-        return squares.sum(axis=1) / np.maximum(present.reshape(squares.shape).sum(axis=1), 1)
+        means: np.ndarray = squares.sum(axis=1) / np.maximum(present.reshape(squares.shape).sum(axis=1), 1)
+        return means
 
     def finite(self, values: np.ndarray) -> np.ndarray:
         """Return the values; raise `NonFiniteScore` if one of them is NaN or infinite."""

@@ -1,4 +1,4 @@
-"""The graphs of a model folder: names and shapes of their tensors, and whether two answers agree."""
+"""The graphs of a model folder: names and shapes of their tensors, and how far two answers differ."""
 
 from collections.abc import Mapping
 
@@ -14,19 +14,27 @@ LATENT = "latent"
 RECONSTRUCTION = "reconstruction"
 SCORE = "score"
 FEATURE_ERROR = "feature_error"
-DECODED = "decoded"  # the latent's decoding, where the reconstruction is another
+DECODED = "decoded"  # the decoded latent, where that is not the reconstruction
 PROBABILITY = "probability"
 
 
 def model_outputs(manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    """Name and shape, the batch left out, of every output of `model.onnx`."""
+    """Return name and shape, without the batch, of every output of `model.onnx`."""
     shape = manifest.sample_shape
     latent = {} if manifest.latent_shape is None else {LATENT: manifest.latent_shape}
     return {SCORE: (), RECONSTRUCTION: shape, FEATURE_ERROR: shape, **latent}
 
 
 def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: int = 1) -> dict[str, Session]:
-    """The graphs of a model folder, each held against the tensors that the manifest implies.
+    """Open the graphs of a model folder, and check that they have the tensors that the manifest implies.
+
+    Parameters
+    ----------
+    contents : mapping of str to bytes
+        By file name.
+    manifest : Manifest
+    threads : int
+        How many chunks of a batch run at a time, at least 1.
 
     Raises
     ------
@@ -34,13 +42,14 @@ def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: in
         If a graph does not load, or has other tensors.
     """
     shape, latent = manifest.sample_shape, manifest.latent_shape
-    graphs = {files.MODEL_FILE: (INPUT, shape, model_outputs(manifest))}
+    graphs: dict[str, tuple[str, tuple[int, ...], dict[str, tuple[int, ...]]]] = {
+        files.MODEL_FILE: (INPUT, shape, model_outputs(manifest))
+    }
     if latent is not None:
         graphs[files.ENCODER_FILE] = (INPUT, shape, {LATENT: latent})
         graphs[files.DECODER_FILE] = (LATENT, latent, {RECONSTRUCTION: shape})
     if manifest.classifier is not None:
-        probabilities = {PROBABILITY: (len(manifest.classifier.classes),)}
-        graphs[files.CLASSIFIER_FILE] = (INPUT, shape, probabilities)
+        graphs[files.CLASSIFIER_FILE] = (INPUT, shape, {PROBABILITY: (len(manifest.classifier.classes),)})
     return {
         name: Session(contents[name], name, input_name, input_shape, tensors, threads)
         for name, (input_name, input_shape, tensors) in graphs.items()
@@ -48,19 +57,19 @@ def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: in
 
 
 def relative_difference(answer: np.ndarray, expected: np.ndarray, unit: float | np.ndarray) -> float:
-    """Largest difference between two answers, relative to the sample's largest value plus `unit`.
+    """Return the largest difference between two answers, relative to the sample's largest value plus `unit`.
 
     Parameters
     ----------
     answer, expected : ndarray of shape (n_samples, ...), float32
     unit : float or ndarray of the shape of one sample
-        A size that matters, in the answer's unit: differences far below it are rounding, also where a
-        sample's own values are tiny, say the error of a nearly perfect reconstruction.
+        A size that matters, in the answer's unit: differences far below it are rounding errors, even where a
+        sample's own values are tiny, such as the error of a nearly perfect reconstruction.
 
     Returns
     -------
     float
-        NaN where a value is not finite; 0 where all values are 0, as are the latents of a dead layer.
+        NaN if a value is not finite; 0 if all values are 0, such as the latents of a dead layer.
     """
     axes = tuple(range(1, expected.ndim))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -70,14 +79,14 @@ def relative_difference(answer: np.ndarray, expected: np.ndarray, unit: float | 
 
 
 def check_answer(graph: str, name: str, answer: np.ndarray, expected: np.ndarray, manifest: Manifest) -> None:
-    """One output for the golden samples: of the recorded form, and within the tolerance of it.
+    """Check that one output for the golden samples is within the tolerance of the recorded one.
 
     Raises
     ------
     ManifestError
-        If the recorded values have another form.
+        If the recorded values have another shape or are not floats.
     ModelError
-        If the graph answers otherwise.
+        If the difference is larger.
     """
     if expected.shape != answer.shape or expected.dtype.kind != "f":
         raise ManifestError(

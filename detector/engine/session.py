@@ -1,4 +1,4 @@
-"""One ONNX Runtime session: opened from bytes, held against its declared tensors, run in bounded chunks."""
+"""One ONNX Runtime session: opened from bytes, checked for its declared tensors, run in bounded chunks."""
 
 import contextlib
 import math
@@ -9,26 +9,27 @@ from contextvars import ContextVar
 import numpy as np
 import onnxruntime as ort
 
+from detector.engine.checks import Checked
 from detector.errors import ModelError, RunStopped
 
 CHUNK_ROWS = 256
-CHUNK_VALUES = 2**20  # 4 MiB in the largest float32 tensor: bounds the peak of large images
+CHUNK_VALUES = 2**20  # 4 MiB in the largest float32 tensor: bounds the peak memory of large images
 
 
 class Stop:
-    """Ends the runs of one caller, from any other thread and at any time; for good."""
+    """Ends the runs of one caller for good, from any thread and at any time."""
 
     def __init__(self) -> None:
         self.options = ort.RunOptions()
 
     def set(self) -> None:
-        """End the run at work, and let none begin."""
+        """End the current run, and let no other begin."""
         self.options.terminate = True
 
     def check(self) -> None:
-        """Raise RunStopped once it is set."""
+        """Raise `RunStopped` once `set` was called."""
         if self.options.terminate:
-            raise RunStopped("the run was stopped before its end")
+            raise RunStopped("the run was stopped before it was done")
 
 
 _STOP: ContextVar[Stop | None] = ContextVar("stop", default=None)
@@ -36,7 +37,7 @@ _STOP: ContextVar[Stop | None] = ContextVar("stop", default=None)
 
 @contextlib.contextmanager
 def stopped_by(stop: Stop) -> Iterator[None]:
-    """Runs that begin within this block, in this thread, end with `RunStopped` once `stop` is set."""
+    """End runs that begin within this block, in this thread, with `RunStopped` once `stop` is set."""
     token = _STOP.set(stop)
     try:
         yield
@@ -47,19 +48,19 @@ def stopped_by(stop: Stop) -> Iterator[None]:
 class Session:
     """A graph with one float32 input and named float32 outputs.
 
-    One intra-op thread: throughput comes from processes and from chunks mapped over threads, and a row's
-    bits then depend neither on its neighbours nor on the machine's number of cores.
+    It has one intra-op thread, so that the bits of a row depend neither on its neighbours nor on the number
+    of cores. Throughput comes from several processes and from chunks mapped over threads.
 
     Parameters
     ----------
     graph : bytes
-        The ONNX file's content; external data is thereby refused.
+        Content of the ONNX file; a graph with external data does not load.
     file_name : str
-        Named in errors.
+        For errors.
     input_name, sample_shape
-        The one input, shape `(batch, *sample_shape)`.
+        The input has shape `(batch, *sample_shape)`.
     outputs : mapping of str to tuple of int
-        Every output's name and shape, the batch left out.
+        Name and shape, without the batch, of every output.
     threads : int
         How many chunks run at a time, at least 1.
 
@@ -86,25 +87,22 @@ class Session:
         self._pool = ThreadPoolExecutor(threads, "detector") if threads > 1 else None
         try:
             self._session = ort.InferenceSession(graph, _options(), providers=["CPUExecutionProvider"])
-        except (
-            Exception
-        ) as error:  # onnxruntime raises a dozen unrelated classes here, UnicodeDecodeError too
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes, UnicodeDecodeError too
             raise ModelError(f"{file_name} is not a graph that ONNX Runtime loads: {error}") from error
-        # Kept by onnxruntime to open the file again on another device: a copy of all weights.
+        # onnxruntime keeps a copy of all weights to open the graph again on another device.
         self._session.disable_fallback()
         self._session._model_bytes = None
         _check_tensors(file_name, "input", self._session.get_inputs(), {input_name: sample_shape})
         _check_tensors(file_name, "output", self._session.get_outputs(), outputs)
 
-    def run(self, samples: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    def run(self, samples: Checked, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Run every sample through the graph.
 
         Parameters
         ----------
-        samples : ndarray of shape (n_samples, *sample_shape), float32
-            Or what has its length and slices, such as the windows of a series.
+        samples : ndarray of shape (n_samples, *sample_shape), float32, or SeriesWindows
         names : sequence of str
-            The outputs wanted.
+            Outputs to return.
 
         Returns
         -------
@@ -115,7 +113,7 @@ class Session:
         ModelError
             If the graph fails, or answers another shape than it declares.
         RunStopped
-            If the `Stop` of a `stopped_by` block around it is set.
+            If the `Stop` of the enclosing `stopped_by` block is set.
         """
         stop = _STOP.get()
         if len(samples) <= self._chunk_rows:
@@ -133,18 +131,20 @@ class Session:
         return results
 
     def _run_chunk(self, samples: np.ndarray, names: Sequence[str], stop: Stop | None) -> list[np.ndarray]:
-        """The wanted outputs, each of the shape that it was declared with."""
+        """Run one chunk, and check that each output has its declared shape."""
         if stop:
             stop.check()
         try:
-            values = self._session.run(list(names), {self._input_name: samples}, stop and stop.options)
-        except Exception as error:  # unrelated classes here as well
+            values: list[np.ndarray] = self._session.run(
+                list(names), {self._input_name: samples}, stop and stop.options
+            )
+        except Exception as error:  # unrelated classes here too
             if stop:
                 stop.check()
             raise ModelError(f"{self._file_name} cannot be run: {error}") from error
         for name, value in zip(names, values, strict=True):
             shape = (len(samples), *self._outputs[name])
-            if value.shape != shape:  # a single value would otherwise be repeated for every row
+            if value.shape != shape:  # NumPy would repeat a single value for every row
                 raise ModelError(
                     f"{self._file_name}: output {name} must have shape {shape}, got {value.shape}"
                 )
@@ -164,7 +164,7 @@ def _options() -> ort.SessionOptions:
 def _check_tensors(
     file_name: str, role: str, tensors: Sequence[ort.NodeArg], declared: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """The graph's tensors are exactly the declared ones, float32, with a free first dimension."""
+    """Refuse tensors other than those declared: float32, with a free first dimension."""
     found = {tensor.name: tensor for tensor in tensors}
     if found.keys() != declared.keys():
         raise ModelError(f"{file_name} must have the {role}s {sorted(declared)}, got {sorted(found)}")
