@@ -1,4 +1,4 @@
-"""Score files, by a service or by a model folder: the same figures both ways.
+"""Score files with a service or with a model folder; both give the same figures.
 
   residual score readings.csv --url http://127.0.0.1:8000 --model pump --out scores.csv
   residual score readings.csv --model models/pump --out scores.csv
@@ -9,18 +9,19 @@
   residual encode digits.npy --model models/digits --out latents.npy
 
 FILE is a table with a header (.csv, .tsv, .parquet), lines of JSON (.ndjson, .jsonl), an array (.npy, .npz),
-a folder of PNG and JPEG images, or several of these images. It is read in chunks, so that a file of any
-size will do; only a series for a sequence model is read, and scored, in one piece.
+a folder of PNG and JPEG images, or several such images. It is read in chunks and may have any size; only a
+series for a sequence model is read, and scored, in one piece.
 
-With --url, --model is the name of a model of that service: NAME, NAME@LABEL or NAME/VERSION, or its default
-model when not given. Without --url, --model is a path: a version folder, STORE/NAME, STORE/NAME@LABEL or
-STORE/NAME/VERSION, and no service is asked. All of a file is answered by one version.
+With --url, --model is the name of a model of that service: NAME, NAME@LABEL or NAME/VERSION; without it, the
+default model. Without --url, --model is a path: a version folder, STORE/NAME, STORE/NAME@LABEL or
+STORE/NAME/VERSION, and no service is asked. One version answers for the whole file.
 
-A key for the service comes from --key-file or the variable RESIDUALCTL_API_KEY; never from the command line,
-which other users of a machine can see. (The service itself refuses unknown variables that start RESIDUAL_.)
+The key for the service is read from --key-file or the variable RESIDUALCTL_API_KEY, never from the command
+line, which other users of the machine can see. (The service refuses unknown variables that start RESIDUAL_.)
 
-Answers go to --out, which appears when it is whole, or to stdout as CSV; numbers have all their digits. Each
-line starts with the sample's row, counted from 0, or the image's file, and the columns of --keep.
+Answers are written to --out, which appears when it is complete, or to stdout as CSV; numbers have all their
+digits. Each line starts with the row of the sample, counted from 0, or the file of the image, and the columns
+of --keep.
 Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
 """
 
@@ -39,8 +40,8 @@ from tqdm import tqdm
 
 from detector.results import Scores
 from residual_client import writing
-from residual_client.calls import Model, Target
-from residual_client.chunks import Chunk, Source, open_source
+from residual_client.calls import ModelInfo, Target
+from residual_client.chunks import Chunk, Input, open_input
 from residual_client.client import RETRIES, TIMEOUT_SECONDS, Client
 from residual_client.errors import BadRequest, ClientError, RequestError, Unauthorized
 
@@ -52,11 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.url is None and arguments.model is None:
-        parser.error("say who scores: --url URL, or --model with the path of a model folder")
+        parser.error("give --url URL, or --model with the path of a model folder")
     try:
         with _terminable():
             _run(arguments)
-    except BrokenPipeError:  # whoever read stdout has enough, as `head` does
+    except BrokenPipeError:  # the reader of stdout has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ClientError, OSError) as error:
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Being terminated cleans up as Ctrl-C does."""
+    """Make SIGTERM clean up as Ctrl-C does."""
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -93,9 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         _add_flags(command)
         if verb == "score":
             command.add_argument(
-                "--alpha", type=float, metavar="A", help="another false-alarm rate than the model's own"
+                "--alpha", type=float, metavar="A", help="false-alarm rate to use instead of the model's own"
             )
-            command.add_argument("--explain", type=int, metavar="K", help="name the K features to blame")
+            command.add_argument(
+                "--explain", type=int, metavar="K", help="name the K features that contribute most"
+            )
             command.add_argument("--anomalies-only", action="store_true", help="leave normal samples out")
         if verb == "encode":
             command.add_argument("--dtype", choices=("float32", "float16", "int8"), default="float32")
@@ -104,37 +107,43 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder of images, or images")
-    command.add_argument("--url", help="of a service, http://127.0.0.1:8000; without it --model is a path")
-    command.add_argument("--model", help="a model of the service, or without --url the path of one")
-    command.add_argument("--key-file", type=Path, metavar="FILE", help="holds the key for the service")
+    command.add_argument("--url", help="the service, http://127.0.0.1:8000; without it --model is a path")
+    command.add_argument("--model", help="a model of the service, or without --url the path of a model")
+    command.add_argument("--key-file", type=Path, metavar="FILE", help="file with the key for the service")
     command.add_argument("--out", metavar="FILE", help=f"{', '.join(writing.FORMS)}; default: CSV to stdout")
     command.add_argument(
-        "--format", choices=sorted(set(writing.FORMS.values())), help="where --out is no hint"
+        "--format",
+        choices=sorted(set(writing.FORMS.values())),
+        help="form of the output (default: by the suffix of --out)",
     )
     command.add_argument(
         "--keep",
         type=lambda text: text.split(","),
         default=[],
         metavar="A,B",
-        help="columns that are no features: copied to the output",
+        help="columns that are not features, to copy to the output",
     )
-    command.add_argument("--array", metavar="NAME", help="of an .npz (default: X, or the only one)")
+    command.add_argument("--array", metavar="NAME", help="array in an .npz (default: X, or the only one)")
     command.add_argument(
-        "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help="of a request (default: 60)"
+        "--timeout",
+        type=float,
+        default=TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        help="for one request (default: 60)",
     )
     command.add_argument(
         "--retries",
         type=int,
         default=RETRIES,
         metavar="N",
-        help="of a request, after passing trouble (default: 4)",
+        help="repetitions of a request after 429, 502, 503 or a lost connection (default: 4)",
     )
     command.add_argument(
         "--threads",
         type=int,
         default=_cpus(),
         metavar="N",
-        help="without --url (default: the CPUs of this process)",
+        help="for scoring without --url (default: the CPUs of this process)",
     )
 
 
@@ -146,13 +155,13 @@ def _run(arguments: argparse.Namespace) -> None:
     form = writing.form_of(arguments.out, arguments.format)
     with _connect(arguments) as scorer:
         manifest = scorer.manifest()
-        model = Model.of_manifest(Target(), manifest)
-        source = open_source(arguments.files, model, keep=arguments.keep, array=arguments.array)
+        model = ModelInfo.of_manifest(Target(), manifest)
+        data = open_input(arguments.files, model, keep=arguments.keep, array=arguments.array)
         tally = _Tally(manifest)
         quiet = arguments.out is None and sys.stdout.isatty()  # the answers themselves are the progress
-        with writing.open_output(arguments.out, form) as writer, _progress(source, quiet=quiet) as advance:
-            for chunk in source.chunks:
-                answer = _answer(arguments, scorer, model, source, chunk)
+        with writing.open_output(arguments.out, form) as writer, _progress(data, quiet=quiet) as advance:
+            for chunk in data.chunks:
+                answer = _answer(arguments, scorer, model, data, chunk)
                 tally.add(answer, chunk)
                 writer.write(*_selected(arguments, answer, _where(chunk, answer)))
                 advance(chunk.done)
@@ -161,10 +170,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _connect(arguments: argparse.Namespace) -> Iterator[Any]:
-    """The service, bound to the version that answers now, or the model folder."""
+    """Connect to the version of the service that answers now, or open the model folder."""
     if arguments.url is None:
         if arguments.key_file is not None:
-            raise RequestError("--key-file is for a service: say --url")
+            raise RequestError("--key-file is for a service: give --url")
         from residual_client.local import LocalModel  # loads ONNX Runtime
 
         yield LocalModel(arguments.model, threads=arguments.threads)
@@ -180,7 +189,7 @@ def _connect(arguments: argparse.Namespace) -> Iterator[Any]:
 
 
 def _named(model: str | None) -> dict[str, Any]:
-    """NAME, NAME@LABEL or NAME/VERSION."""
+    """Parse NAME, NAME@LABEL or NAME/VERSION."""
     if model is None:
         return {}
     name, at, label = model.partition("@")
@@ -197,19 +206,20 @@ def _key(path: Path | None) -> str | None:
     return key.strip() or None if key is not None else None
 
 
-def _score(scorer: Any, chunk: Chunk, model: Model, arguments: argparse.Namespace) -> Scores:
-    return scorer.score(chunk.samples, alpha=arguments.alpha, explain=arguments.explain)
+def _score(scorer: Any, chunk: Chunk, model: ModelInfo, arguments: argparse.Namespace) -> Scores:
+    scores: Scores = scorer.score(chunk.samples, alpha=arguments.alpha, explain=arguments.explain)
+    return scores
 
 
-def _classify(scorer: Any, chunk: Chunk, model: Model, arguments: argparse.Namespace) -> Any:
+def _classify(scorer: Any, chunk: Chunk, model: ModelInfo, arguments: argparse.Namespace) -> Any:
     return scorer.classify(chunk.samples)
 
 
-def _denoise(scorer: Any, chunk: Chunk, model: Model, arguments: argparse.Namespace) -> writing.Rows:
+def _denoise(scorer: Any, chunk: Chunk, model: ModelInfo, arguments: argparse.Namespace) -> writing.Rows:
     return writing.Rows("reconstruction", scorer.denoise(chunk.samples), model.feature_names)
 
 
-def _encode(scorer: Any, chunk: Chunk, model: Model, arguments: argparse.Namespace) -> writing.Rows:
+def _encode(scorer: Any, chunk: Chunk, model: ModelInfo, arguments: argparse.Namespace) -> writing.Rows:
     return writing.Rows("latent", scorer.encode(chunk.samples, dtype=arguments.dtype), None)
 
 
@@ -221,21 +231,21 @@ _VERBS: Mapping[str, tuple[Callable[..., Any], str]] = {
 }
 
 
-def _answer(arguments: argparse.Namespace, scorer: Any, model: Model, source: Source, chunk: Chunk) -> Any:
-    """The answer to one chunk; a problem says where in the file."""
+def _answer(arguments: argparse.Namespace, scorer: Any, model: ModelInfo, data: Input, chunk: Chunk) -> Any:
+    """Get the answer to one chunk; add the place in the file to a problem."""
     try:
         return arguments.ask(scorer, chunk, model, arguments)
     except BadRequest as problem:
-        if problem.status == 409:  # what this model never does, whatever the file
+        if problem.status == 409:  # the model cannot do this with any file
             raise
         rows = [place["row"] for place in problem.errors if isinstance(place.get("row"), int)]
         place = f", {chunk.places[rows[0]]}" if rows and chunk.places is not None else ""
         sentence = _with_column(str(problem.moved(chunk.first_row)), model)
-        raise ClientError(f"{source.name}{place}: {sentence}") from problem
+        raise ClientError(f"{data.name}{place}: {sentence}") from problem
 
 
-def _with_column(sentence: str, model: Model) -> str:
-    """A sentence about a cell of a row by the name of its column; a file has no JSON pointers."""
+def _with_column(sentence: str, model: ModelInfo) -> str:
+    """Replace the JSON pointer to a cell by the name of its column."""
     names = model.feature_names
     if names is None or len(model.sample_shape) != 1:
         return sentence
@@ -249,14 +259,14 @@ _CELL = re.compile(r"^/instances/\d+/(\d+): ")
 
 
 def _where(chunk: Chunk, answer: Any) -> dict[str, Sequence[Any]]:
-    """Which samples these are: the rows of the file, or its images; of a series' windows their number."""
+    """Identify the samples: by row of the file, by image, or by number for the windows of a series."""
     n_answers = len(_first(answer))
     if n_answers != len(chunk):
         return {"window": range(n_answers)}
     if chunk.is_named:
         return dict(chunk.kept)
     rows = {"row": range(chunk.first_row, chunk.first_row + len(chunk))}
-    return writing.beside(rows, chunk.kept)
+    return writing.with_columns(rows, chunk.kept)
 
 
 def _first(answer: Any) -> Any:
@@ -269,32 +279,32 @@ def _first(answer: Any) -> Any:
 def _selected(
     arguments: argparse.Namespace, answer: Any, where: dict[str, Sequence[Any]]
 ) -> tuple[Any, dict[str, Sequence[Any]]]:
-    """Those of the answer that shall be written."""
+    """Choose the samples to write."""
     if not getattr(arguments, "anomalies_only", False):
         return answer, where
     chosen = np.flatnonzero(answer.is_anomaly)
-    return answer.take(chosen), {name: [column[row] for row in chosen] for name, column in where.items()}
+    return answer.take(chosen), {name: [column[int(row)] for row in chosen] for name, column in where.items()}
 
 
 @contextlib.contextmanager
-def _progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; what it is told is how much was done so far."""
+def _progress(data: Input, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal; the function it yields takes how much was done so far."""
     if quiet or not sys.stderr.isatty():
         yield lambda done: None
         return
-    # tqdm takes 0 columns, of a terminal that does not tell its size, for no room at all.
+    # A terminal that does not tell its size has 0 columns, which tqdm takes for no room.
     room = {} if os.get_terminal_size(sys.stderr.fileno()).columns else {"ncols": 80, "nrows": 24}
     form = (
         {"unit_scale": True, "unit_divisor": 1024, "unit": "B"}
-        if source.unit == "B"
-        else {"unit": f" {source.unit}"}
+        if data.unit == "B"
+        else {"unit": f" {data.unit}"}
     )
-    with tqdm(total=source.total, desc=source.name, leave=False, **form, **room) as bar:
+    with tqdm(total=data.total, desc=data.name, leave=False, **form, **room) as bar:
         yield lambda done: bar.update(done - bar.n)
 
 
 class _Tally:
-    """What was answered, for the last line."""
+    """Counts the answers for the last line."""
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
         self._who = f"model {manifest['name']} version {manifest['version']}"
@@ -302,14 +312,14 @@ class _Tally:
         self._rule: Scores | None = None
 
     def add(self, answer: Any, chunk: Chunk) -> None:
-        """One more chunk."""
+        """Count one chunk."""
         self._n_rows += len(chunk)
         if isinstance(answer, Scores):
             self._n_anomalies += int(answer.is_anomaly.sum())
             self._rule = answer
 
     def print(self, arguments: argparse.Namespace) -> None:
-        """On stderr, so that stdout holds nothing but answers."""
+        """Print to stderr, so that stdout holds only answers."""
         words = f"{self._n_rows} samples"
         if self._rule is not None:
             share = self._n_anomalies / self._n_rows

@@ -1,6 +1,6 @@
-"""What a call of the client does, step by step, whoever sends: the one core of `Client` and `AsyncClient`.
+"""The steps of every call, shared by `Client` and `AsyncClient`, which only send: docs/decisions/0025.
 
-Every function here is a generator: it yields requests and pauses, and is given answers.
+A call is a generator that yields requests and pauses, and receives answers.
 """
 
 import dataclasses
@@ -16,20 +16,21 @@ from detector.errors import InputError
 from detector.results import Classes, Scores
 from detector.schema import NAME_PATTERN
 from detector.tables import is_table, table_columns, text_columns
+from detector.windows import is_series
 from residual_client import frames, wire
 from residual_client.errors import Problem, RequestError
 from residual_client.retries import Retries, Steps, retry_after_seconds
 from residual_client.samples import Samples, collect, rows_of_columns
 from residual_client.wire import Answer, Request
 
-MAX_CONTRIBUTIONS = 1_000_000  # of one answer, by the service's own limit
+MAX_CONTRIBUTIONS = 1_000_000  # in one answer, the limit of the service
 
 Part = TypeVar("Part")
 
 
 @dataclasses.dataclass(frozen=True)
 class Wanted(Generic[Part]):
-    """The form of an answer, and how it is read."""
+    """The media type of an answer, and the function that reads it."""
 
     media_type: str
     read: Callable[[Answer], Part]
@@ -42,7 +43,7 @@ CELLS = Wanted(wire.JSON, wire.read_reconstruction)
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Which model answers: the service's default one where nothing is said.
+    """The model that answers; without a name the service's default model.
 
     Attributes
     ----------
@@ -51,7 +52,7 @@ class Target:
     label : str or None
         At most one of the two, and only with a name.
     is_resolved : bool
-        Whether the client found the version itself.
+        Whether the client looked up the version itself.
     """
 
     name: str | None = None
@@ -63,15 +64,15 @@ class Target:
         if self.version is not None and self.label is not None:
             raise RequestError(f"give a version or a label, got {self.version} and {self.label!r}")
         if self.name is None and (self.version is not None or self.label is not None):
-            raise RequestError("a version or a label belongs to a model: name it")
+            raise RequestError("a version or a label needs the name of a model")
         for what, name in (("model", self.name), ("label", self.label)):
-            if name is not None and not NAME_PATTERN.fullmatch(str(name)):  # a path of dots leads elsewhere
+            if name is not None and not NAME_PATTERN.fullmatch(str(name)):  # `..` would be another path
                 raise RequestError(f"a {what} must match {NAME_PATTERN.pattern}, got {name!r:.80}")
         if self.version is not None and (type(self.version) is not int or self.version < 1):
             raise RequestError(f"a version must be a positive integer, got {self.version!r:.80}")
 
     def path(self, verb: str) -> str:
-        """Where a verb of it is."""
+        """Return the path of a verb."""
         if self.name is None:
             return f"/{verb}"
         below = "" if self.version is None else f"/versions/{self.version}"
@@ -81,8 +82,8 @@ class Target:
 
 
 @dataclasses.dataclass
-class Limits:
-    """The most that one request holds; smaller after the service has called one too large.
+class RequestLimits:
+    """How much one request may hold. Reduced when the service refuses a request as too large.
 
     Attributes
     ----------
@@ -94,7 +95,7 @@ class Limits:
     rows: int
 
     def shrink(self, problem: Problem, n_bytes: int, n_rows: int) -> None:
-        """Halve what was too much: of bytes that the service, or a proxy, does not take, or of rows."""
+        """Halve the bytes or the rows of a request that the service, or a proxy, refused as too large."""
         if problem.status == 413 and problem.type != "too-many-rows":
             self.body_bytes = max(1, n_bytes // 2)
         else:
@@ -102,8 +103,8 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
-    """What a call must know of the version that answers it.
+class ModelInfo:
+    """What a call needs to know about the version that answers it.
 
     Attributes
     ----------
@@ -111,19 +112,19 @@ class Model:
     kind : str
     sample_shape : tuple of int
     feature_names : tuple of str, or None
-    word_columns : set of str
-        Features that are categories of texts.
+    text_columns : set of str
+        Features that are text categories.
     """
 
     target: Target
     kind: str
     sample_shape: tuple[int, ...]
     feature_names: tuple[str, ...] | None
-    word_columns: frozenset[str]
+    text_columns: frozenset[str]
 
     @classmethod
-    def of_manifest(cls, target: Target, manifest: Mapping[str, Any]) -> "Model":
-        """The part of a manifest that matters here."""
+    def of_manifest(cls, target: Target, manifest: Mapping[str, Any]) -> "ModelInfo":
+        """Take the needed fields from a manifest."""
         names = manifest.get("feature_names")
         return cls(
             target,
@@ -134,11 +135,8 @@ class Model:
         )
 
     def is_series(self, samples: Any) -> bool:
-        """Whether an array for a sequence model is one series, which must stay in one piece."""
-        if self.kind != "sequence":
-            return False
-        shape, n_channels = np.shape(samples), self.sample_shape[-1]
-        return shape[1:] == (n_channels,) or (n_channels == 1 and len(shape) == 1)
+        """Whether samples for a sequence model are one series, which must be sent in one request."""
+        return self.kind == "sequence" and is_series(np.shape(samples), self.sample_shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,21 +147,21 @@ class Calls:
     ----------
     target : Target
     headers : mapping
-        Of every request.
+        Sent with every request.
     retries : Retries
-    limits : Limits
+    limits : RequestLimits
     """
 
     target: Target
     headers: Mapping[str, str]
     retries: Retries
-    limits: Limits
-    _manifests: dict[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    limits: RequestLimits
+    _manifests: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def score(
         self, samples: Any, alpha: float | None, fdr: float | None, explain: int | Literal["map"] | None
     ) -> Steps[Any]:
-        """Decisions; as a data frame where the samples are one."""
+        """Score samples; see `Client.score`."""
         options = {"alpha": alpha, "fdr": fdr, "explain": explain}
         named = explain is not None and explain != "map"
         most = max(1, MAX_CONTRIBUTIONS // explain) if isinstance(explain, int) and explain > 0 else None
@@ -181,50 +179,51 @@ class Calls:
         return frames.scores_frame(scores, samples.index) if frames.is_pandas(samples) else scores
 
     def classify(self, samples: Any) -> Steps[Any]:
-        """Classes; as a data frame where the samples are one."""
+        """Classify samples; see `Client.classify`."""
         classes = Classes.join((yield from self._verb("classify", samples, {}, CLASSES)))
         return frames.classes_frame(classes, samples.index) if frames.is_pandas(samples) else classes
 
     def denoise(self, samples: Any) -> Steps[Any]:
-        """Reconstructions: an array, of rows with words in them a list of lists, of a data frame one."""
+        """Reconstruct samples; see `Client.denoise`."""
         model, form = yield from self._prepare(samples, keep_values=False)
-        wanted = ARRAY if form.accepts_npy else CELLS
+        wanted: Wanted[Any] = ARRAY if form.accepts_npy else CELLS
         parts = yield from self._send("denoise", model, samples, form, {}, wanted, None)
         rows = _joined(parts)
-        if frames.is_pandas(samples):
-            return frames.rows_frame(rows, model.feature_names, samples)
-        return rows
+        if model is None or model.feature_names is None or not frames.is_pandas(samples):
+            return rows
+        return frames.rows_frame(rows, model.feature_names, samples)
 
     def encode(self, samples: Any, dtype: str) -> Steps[np.ndarray]:
-        """Latent vectors."""
+        """Encode samples; see `Client.encode`."""
         return np.concatenate((yield from self._verb("encode", samples, {"dtype": dtype}, ARRAY)))
 
-    def decode(self, latent: Any, dtype: str) -> Steps[Any]:
-        """Reconstructions of latent vectors."""
-        parts = yield from self._verb("decode", latent, {"dtype": dtype}, ARRAY)
-        return np.concatenate(parts)
+    def decode(self, latent: Any, dtype: str) -> Steps[np.ndarray]:
+        """Decode latent vectors; see `Client.decode`."""
+        return np.concatenate((yield from self._verb("decode", latent, {"dtype": dtype}, ARRAY)))
 
     def models(self) -> Steps[list[dict[str, Any]]]:
-        """Every model of the service."""
-        return wire.read_json((yield from self._get("/models")))["models"]
+        """List the models of the service."""
+        models: list[dict[str, Any]] = wire.read_json((yield from self._get("/models")))["models"]
+        return models
 
     def ready(self) -> Steps[bool]:
-        """One look, without retries."""
+        """Ask once, without retries, whether the service is ready."""
         answer = yield Request("GET", "/readyz", headers=self.headers)
         return isinstance(answer, Answer) and answer.status == 200
 
-    def describe(self) -> Steps[Model]:
-        """The version that answers now, with what its manifest says of samples."""
+    def describe(self) -> Steps[ModelInfo]:
+        """Describe the version that answers now."""
         target, manifest = yield from self.manifest()
-        return Model.of_manifest(target, manifest)
+        return ModelInfo.of_manifest(target, manifest)
 
-    def manifest(self) -> Steps[tuple[Target, Mapping[str, Any]]]:
-        """The version that answers now and its manifest, which is asked for once.
+    def manifest(self) -> Steps[tuple[Target, dict[str, Any]]]:
+        """Find the version that answers now and its manifest, which is fetched once.
 
         Raises
         ------
         RequestError
-            If there is no default model and none was named, no such label, or the version is not loaded.
+            If no model was named and there is no default model, there is no such label, or the version is not
+            loaded.
         """
         name = self.target.name
         if name is None:
@@ -243,20 +242,21 @@ class Calls:
                 raise RequestError(f"version {version} of model {name!r} is not loaded")
             manifest = described["manifest"]
             self._manifests.clear()
-            self._manifests[described.get("digest")] = manifest
+            self._manifests[described.get("digest", "")] = manifest
         return target, manifest
 
     def _version(self, document: Mapping[str, Any]) -> int:
         if self.target.version is not None:
             return self.target.version
         if self.target.label is None:
-            if document["version"] is None:
+            version = document["version"]
+            if version is None:
                 raise RequestError(f"no version of model {document['name']!r} is loaded")
-            return document["version"]
+            return int(version)
         if self.target.label not in document["labels"]:
             known = sorted(document["labels"])
             raise RequestError(f"model {document['name']!r} has no label {self.target.label!r}, only {known}")
-        return document["labels"][self.target.label]
+        return int(document["labels"][self.target.label])
 
     def _get(self, path: str, *, is_resolved: bool = False) -> Steps[Answer]:
         return (yield from self._record(Request("GET", path, headers=self.headers, is_resolved=is_resolved)))
@@ -273,8 +273,8 @@ class Calls:
         model, form = yield from self._prepare(samples, keep_values=keep_values or verb == "decode")
         return (yield from self._send(verb, model, samples, form, options, wanted, most_rows))
 
-    def _prepare(self, samples: Any, *, keep_values: bool) -> Steps[tuple[Model | None, Samples]]:
-        """Samples in the form to send; of a table only the model can tell it."""
+    def _prepare(self, samples: Any, *, keep_values: bool) -> Steps[tuple[ModelInfo | None, Samples]]:
+        """Choose the form to send samples in, which for a table depends on the model."""
         if not is_table(samples):
             return None, collect(samples, keep_values=keep_values)
         model = yield from self.describe()
@@ -286,19 +286,19 @@ class Calls:
             columns = table_columns(samples, model.feature_names)
         except InputError as error:
             raise RequestError(str(error)) from error
-        return model, rows_of_columns(columns, words=bool(model.word_columns), keep_values=keep_values)
+        return model, rows_of_columns(columns, texts=bool(model.text_columns), keep_values=keep_values)
 
     def _send(
         self,
         verb: str,
-        model: Model | None,
+        model: ModelInfo | None,
         samples: Any,
         form: Samples,
         options: Mapping[str, Any],
         wanted: Wanted[Part],
         most_rows: int | None,
     ) -> Steps[list[Part]]:
-        """The answers to all parts, in order. Parts are all sent to one version, and a series is one part."""
+        """Send samples in as many requests as needed, all to one version, and return the answers in order."""
         n_rows = len(form)
         if model is None and self._rows_at_a_time(form, most_rows) < n_rows:
             model = yield from self.describe()
@@ -338,20 +338,20 @@ class Calls:
         return Request("POST", target.path(verb), params, headers, content, target.is_resolved)
 
     def _record(self, request: Request, *, first_row: int = 0) -> Steps[Answer]:
-        """An answer that is a success, under one request id however often it is asked for."""
+        """Send a request, repeated with the same request id, and return the answer if it is a success."""
         headers = {**request.headers, wire.REQUEST_ID: secrets.token_hex(16)}
         answer = yield from self.retries.record(dataclasses.replace(request, headers=headers))
         return wire.check(answer, retry_after=retry_after_seconds(answer), first_row=first_row)
 
 
-def _is_one_series(model: Model, samples: Any, form: Samples) -> bool:
+def _is_one_series(model: ModelInfo, samples: Any, form: Samples) -> bool:
     if is_table(samples):
         return model.kind == "sequence"
     return form.accepts_npy and model.is_series(samples)
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Rows as one array, but where there are words in them."""
+    """Join rows to one array, or to a list if they hold texts."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
     rows = [row for part in parts for row in part]

@@ -1,4 +1,4 @@
-"""Files as chunks of samples, so that a file of any size takes a bounded amount of memory."""
+"""Read files in chunks of samples, so that a file of any size needs a bounded amount of memory."""
 
 import csv
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from detector.columns import MISSING_TEXTS, MOST_NAMES, compare_columns, listed
-from residual_client.calls import Model
+from residual_client.calls import ModelInfo
 from residual_client.errors import RequestError
 
 TEXT_TABLES = (".csv", ".tsv")
@@ -22,11 +22,11 @@ IMAGES = (".png", ".jpg", ".jpeg")
 READ = (*TEXT_TABLES, ".parquet", *LINES, ".npy", ".npz", *IMAGES)
 
 CHUNK_VALUES = 2**20  # 8 MiB of float64
-CHUNK_ROWS = 20_000  # of narrow tables; so that the progress bar moves
+CHUNK_ROWS = 20_000  # of a narrow table, so that the progress bar moves
 CHUNK_IMAGES = 256
 
 _NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
-_ODD = re.compile(r"[^\x00-\x5e\x60-\x7f]|[nN][aA]|[iI][nN]")  # 1_0, other digits, NaN, infinity
+_ODD = re.compile(r"[^\x00-\x5e\x60-\x7f]|[nN][aA]|[iI][nN]")  # in 1_0, other digits, NaN, infinity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Chunk:
     ----------
     samples : array, mapping of columns, list of rows, or list of Path
     first_row : int
-        How many samples are before them.
+        Number of samples before these.
     kept : mapping of str to sequence of str
-        Columns that are no features.
+        Columns to copy to the output, which are not features.
     places : sequence of str, or None
-        Where each sample is, where that is more than its row: `line 7` of a text, the path of an image.
+        The place of each sample, for errors: `line 7` of a text, the path of an image; None for its row.
     done : int
-        How much of the file was read so far, in the unit of `Source.total`.
+        How much of the input was read so far, in the unit of `Input.total`.
     is_named : bool
-        Whether the kept columns say which samples these are, so that nobody needs their rows.
+        Whether the kept columns identify the samples, so that the output needs no row numbers.
     """
 
     samples: Any
@@ -60,14 +60,14 @@ class Chunk:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """A file, or images.
+class Input:
+    """An input file, or images.
 
     Attributes
     ----------
     name : str
     total : int or None
-        What there is to read, in bytes or samples; None where that is not known.
+        How much there is to read, in bytes or samples; None if unknown.
     unit : str
         `B` or `rows`.
     chunks : iterator of Chunk
@@ -79,36 +79,36 @@ class Source:
     chunks: Iterator[Chunk]
 
 
-def open_source(
-    paths: Sequence[str], model: Model, *, keep: Sequence[str] = (), array: str | None = None
-) -> Source:
-    """What the paths name, to be read in chunks.
+def open_input(
+    paths: Sequence[str], model: ModelInfo, *, keep: Sequence[str] = (), array: str | None = None
+) -> Input:
+    """Open a file or images, to be read in chunks.
 
     Parameters
     ----------
     paths : sequence of str
         One file or folder, or several images.
-    model : Model
-        Whose samples they are.
+    model : ModelInfo
+        The model that the samples are for.
     keep : sequence of str
-        Columns of a table that are no features.
+        Columns of a table to copy to the output, which are not features.
     array : str, optional
-        Which array of an `.npz`.
+        The name of the array in an `.npz`.
 
     Raises
     ------
     RequestError
-        If there is no such file, or it is of no kind that is read; the chunks raise it for what is in it.
+        If there is no such file, or its kind is not supported; the chunks raise it for faults in the file.
     """
     images = _images(paths)
     if images is not None:
         _refuse_options(keep, array, paths[0])
-        return _image_source(images, paths, model)
+        return _image_input(images, paths, model)
     (path,) = map(Path, paths)
     suffix = path.suffix.lower()
     if suffix not in READ:
         raise RequestError(f"{path.name} must be one of {', '.join(READ)} or a folder, got {path.suffix!r}")
-    readers: dict[str, Callable[[], Source]] = {
+    readers: dict[str, Callable[[], Input]] = {
         **dict.fromkeys(TEXT_TABLES, lambda: _text_table(path, model, keep)),
         ".parquet": lambda: _parquet(path, model, keep),
         **dict.fromkeys(LINES, lambda: _lines(path, model, keep)),
@@ -118,12 +118,12 @@ def open_source(
         keep if suffix in (".npy", ".npz") else (), None if suffix == ".npz" else array, path.name
     )
     try:
-        source = readers[suffix]()
+        found = readers[suffix]()
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}") from error
     if model.kind == "sequence":
-        return dataclasses.replace(source, chunks=_one_series(source.chunks, model))
-    return source
+        return dataclasses.replace(found, chunks=_one_series(found.chunks, model))
+    return found
 
 
 def _refuse_options(keep: Sequence[str], array: str | None, name: str) -> None:
@@ -137,7 +137,7 @@ def _refuse_options(keep: Sequence[str], array: str | None, name: str) -> None:
 
 
 def _images(paths: Sequence[str]) -> list[Path] | None:
-    """The images that are named, those of a folder in order of their names; None where it is a file."""
+    """List the images that are named, or those of a folder in order of their names; None for other files."""
     if len(paths) == 1 and Path(paths[0]).is_dir():
         found = sorted(path for path in Path(paths[0]).rglob("*") if path.suffix.lower() in IMAGES)
         if not found:
@@ -148,11 +148,11 @@ def _images(paths: Sequence[str]) -> list[Path] | None:
         raise RequestError(f"there is no file {missing!r}")
     others = [path for path in paths if Path(path).suffix.lower() not in IMAGES]
     if others and len(paths) > 1:
-        raise RequestError(f"of several files each must be an image ({', '.join(IMAGES)}), got {others[0]}")
+        raise RequestError(f"several files must all be images ({', '.join(IMAGES)}), got {others[0]}")
     return None if others else [Path(path) for path in paths]
 
 
-def _image_source(images: list[Path], paths: Sequence[str], model: Model) -> Source:
+def _image_input(images: list[Path], paths: Sequence[str], model: ModelInfo) -> Input:
     if model.kind != "image":
         raise RequestError(f"images are for models of images, got one of kind {model.kind}")
 
@@ -162,13 +162,13 @@ def _image_source(images: list[Path], paths: Sequence[str], model: Model) -> Sou
             names = [str(path) for path in some]
             yield Chunk(some, start, {"file": names}, names, start + len(some), is_named=True)
 
-    return Source(paths[0] if len(paths) == 1 else "images", len(images), "rows", chunks())
+    return Input(paths[0] if len(paths) == 1 else "images", len(images), "rows", chunks())
 
 
 # --- arrays -------------------------------------------------------------------------------------------------
 
 
-def _array(path: Path, model: Model, name: str | None) -> Source:
+def _array(path: Path, model: ModelInfo, name: str | None) -> Input:
     try:
         array = _read_npz(path, name) if path.suffix.lower() == ".npz" else np.load(path, mmap_mode="r")
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -187,29 +187,30 @@ def _array(path: Path, model: Model, name: str | None) -> Source:
             some = np.asarray(array[start : start + at_a_time])
             yield Chunk(some, start, {}, None, start + len(some))
 
-    return Source(path.name, len(array), "rows", chunks())
+    return Input(path.name, len(array), "rows", chunks())
 
 
 def _read_npz(path: Path, name: str | None) -> np.ndarray:
-    """The array of that name, else `X`, else the only one."""
+    """Read the array of that name, or else `X`, or else the only one."""
     with np.load(path) as arrays:
         names = list(arrays)
         if name is None and len(names) != 1 and "X" not in names:
             raise RequestError(f"{path.name} has the arrays {', '.join(names)}: choose one with --array")
         if name is not None and name not in names:
             raise RequestError(f"{path.name} has no array {name!r}, only {', '.join(names)}")
-        return arrays[name or ("X" if "X" in names else names[0])]
+        array: np.ndarray = arrays[name or ("X" if "X" in names else names[0])]
+        return array
 
 
 def rows_at_a_time(n_values: int) -> int:
-    """How many samples of so many values make a chunk."""
+    """Return how many samples of `n_values` values each make a chunk."""
     return max(1, min(CHUNK_ROWS, CHUNK_VALUES // max(n_values, 1)))
 
 
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def _text_table(path: Path, model: Model, keep: Sequence[str]) -> Source:
+def _text_table(path: Path, model: ModelInfo, keep: Sequence[str]) -> Input:
     _require_names(path, model)
 
     def chunks() -> Iterator[Chunk]:
@@ -221,10 +222,10 @@ def _text_table(path: Path, model: Model, keep: Sequence[str]) -> Source:
             except csv.Error as error:
                 raise RequestError(f"{path.name} cannot be read: {error}") from error
 
-    return Source(path.name, path.stat().st_size, "B", chunks())
+    return Input(path.name, path.stat().st_size, "B", chunks())
 
 
-def _require_names(path: Path, model: Model) -> None:
+def _require_names(path: Path, model: ModelInfo) -> None:
     if model.feature_names is None:
         raise RequestError(f"{path.name}: a model of kind {model.kind} without feature names takes no table")
 
@@ -233,7 +234,9 @@ def _delimiter(path: Path) -> str:
     return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
-def _table_chunks(name: str, file: Any, model: Model, keep: Sequence[str], delimiter: str) -> Iterator[Chunk]:
+def _table_chunks(
+    name: str, file: Any, model: ModelInfo, keep: Sequence[str], delimiter: str
+) -> Iterator[Chunk]:
     reader = csv.reader(file, delimiter=delimiter, strict=True)
     header = next(reader, None)
     if header is None:
@@ -260,9 +263,9 @@ def _table_chunks(name: str, file: Any, model: Model, keep: Sequence[str], delim
 
 
 def _features(
-    name: str, found: Sequence[str], model: Model, keep: Sequence[str]
+    name: str, found: Sequence[str], model: ModelInfo, keep: Sequence[str]
 ) -> tuple[list[str], list[int]]:
-    """The columns that are features, and where they are; a saved index, which has no name, is none."""
+    """Find the columns that are features and their positions; the column of a saved index has no name."""
     faults = compare_columns(found, keep)
     if faults.repeated:
         raise RequestError(f"{name}: column names must differ, got {faults.repeated[0]!r} more than once")
@@ -283,7 +286,7 @@ def _features(
 
 
 def _some_rows(name: str, reader: Any, width: int, most: int) -> tuple[list[list[str]], list[int]]:
-    """Rows of the right length and the lines where they end; blank lines are none."""
+    """Read rows and the numbers of the lines where they end, without blank lines."""
     rows, lines = [], []
     for row in reader:
         if not row:
@@ -298,11 +301,11 @@ def _some_rows(name: str, reader: Any, width: int, most: int) -> tuple[list[list
 
 
 def _columns_of_text(
-    columns: Sequence[Sequence[str]], names: Sequence[str], model: Model
+    columns: Sequence[Sequence[str]], names: Sequence[str], model: ModelInfo
 ) -> dict[str, np.ndarray]:
-    """Numbers where a column holds nothing else; cells that are none stay, for whoever scores to refuse."""
+    """Convert columns to numbers; cells that are not numbers stay, and are refused when scored."""
     return {
-        name: np.array(cells, dtype=object) if name in model.word_columns else _numbers(cells)
+        name: np.array(cells, dtype=object) if name in model.text_columns else _numbers(cells)
         for name, cells in zip(names, columns, strict=True)
     }
 
@@ -323,7 +326,7 @@ def _number(cell: str) -> float | str | None:
     return None if cell.strip() in MISSING_TEXTS else cell
 
 
-def _parquet(path: Path, model: Model, keep: Sequence[str]) -> Source:
+def _parquet(path: Path, model: ModelInfo, keep: Sequence[str]) -> Input:
     _require_names(path, model)
     try:
         import pyarrow as pa
@@ -350,25 +353,26 @@ def _parquet(path: Path, model: Model, keep: Sequence[str]) -> Source:
         if not first_row:
             raise RequestError(f"{path.name} has no rows, only the columns {listed(found)}")
 
-    return Source(path.name, file.metadata.num_rows, "rows", chunks())
+    return Input(path.name, file.metadata.num_rows, "rows", chunks())
 
 
 def _column_of_arrow(column: Any) -> np.ndarray:
-    """Numbers as an array; others, and integers with gaps, as objects."""
+    """Convert a column to an array: of numbers, or of objects for texts and integers with missing values."""
     kind = str(column.type)
     if kind.startswith("decimal"):
         column, kind = column.cast("double"), "double"
     if kind in ("halffloat", "float", "double") or (
         kind.lstrip("u").startswith("int") and not column.null_count
     ):
-        return column.to_numpy(zero_copy_only=False)
+        numbers: np.ndarray = column.to_numpy(zero_copy_only=False)
+        return numbers
     return np.array(column.to_pylist(), dtype=object)
 
 
 # --- lines of JSON ------------------------------------------------------------------------------------------
 
 
-def _lines(path: Path, model: Model, keep: Sequence[str]) -> Source:
+def _lines(path: Path, model: ModelInfo, keep: Sequence[str]) -> Input:
     def chunks() -> Iterator[Chunk]:
         with path.open("rb") as file:
             first_row, at_a_time = 0, rows_at_a_time(int(np.prod(model.sample_shape)))
@@ -386,7 +390,7 @@ def _lines(path: Path, model: Model, keep: Sequence[str]) -> Source:
             if not first_row:
                 raise RequestError(f"{path.name} is empty")
 
-    return Source(path.name, path.stat().st_size, "B", chunks())
+    return Input(path.name, path.stat().st_size, "B", chunks())
 
 
 def _parse_line(name: str, number: int, line: bytes) -> Any:
@@ -397,23 +401,23 @@ def _parse_line(name: str, number: int, line: bytes) -> Any:
 
 
 def _refuse_constant(text: str) -> None:
-    raise ValueError(f"there is no {text} in JSON")
+    raise ValueError(f"JSON has no {text}")
 
 
 def _taken(name: str, numbered: tuple[int, bytes], row: Any, column: str) -> Any:
-    """The member of an object that is no feature, taken out of it."""
+    """Remove and return a member that is not a feature."""
     if not isinstance(row, dict) or column not in row:
         raise RequestError(f"{name}, line {numbered[0]}: has no member {column!r} to keep")
     return row.pop(column)
 
 
-def _rows_of_lines(name: str, rows: list[Any], places: Sequence[str], model: Model) -> Any:
-    """Objects as columns, others as they are."""
+def _rows_of_lines(name: str, rows: list[Any], places: Sequence[str], model: ModelInfo) -> Any:
+    """Convert objects to columns; arrays stay as they are."""
     objects = [isinstance(row, dict) for row in rows]
     if not any(objects):
         return _even(name, rows, places)
     if not all(objects):
-        raise RequestError(f"{name}, {places[objects.index(False)]}: must be an object, as others are")
+        raise RequestError(f"{name}, {places[objects.index(False)]}: must be an object like the other lines")
     if model.feature_names is None:
         raise RequestError(
             f"{name}: a model of kind {model.kind} without feature names takes arrays, not objects"
@@ -426,35 +430,35 @@ def _rows_of_lines(name: str, rows: list[Any], places: Sequence[str], model: Mod
 
 
 def _even(name: str, rows: list[Any], places: Sequence[str]) -> list[Any]:
-    """Rows that are all alike in shape."""
+    """Return rows if they all have one shape."""
     try:
         np.asarray(rows)
     except ValueError as error:
         shapes = [_shape(row) for row in rows]
         other = next(position for position, shape in enumerate(shapes) if shape != shapes[0] or shape is None)
         raise RequestError(
-            f"{name}, {places[other]}: must be an array of the shape of those before"
+            f"{name}, {places[other]}: must be an array of the same shape as the lines before"
         ) from error
     return rows
 
 
 def _shape(row: Any) -> tuple[int, ...] | None:
     try:
-        return np.shape(row)
+        return np.asarray(row).shape
     except ValueError:
         return None
 
 
-def _column_of_json(cells: list[Any], name: str, model: Model) -> np.ndarray:
-    plain = name not in model.word_columns and all(type(cell) in (int, float) for cell in cells)
+def _column_of_json(cells: list[Any], name: str, model: ModelInfo) -> np.ndarray:
+    plain = name not in model.text_columns and all(type(cell) in (int, float) for cell in cells)
     return np.array(cells, dtype=np.float64 if plain else object)
 
 
 # --- series -------------------------------------------------------------------------------------------------
 
 
-def _one_series(chunks: Iterator[Chunk], model: Model) -> Iterator[Chunk]:
-    """The chunks of windows as they are; those of a series as one, which it must stay."""
+def _one_series(chunks: Iterator[Chunk], model: ModelInfo) -> Iterator[Chunk]:
+    """Join the chunks of a series to one, since it must not be cut; chunks of windows stay as they are."""
     for chunk in chunks:
         whole = isinstance(chunk.samples, dict) or model.is_series(_array_of(chunk.samples))
         yield _joined([chunk, *chunks]) if whole else chunk
@@ -463,7 +467,7 @@ def _one_series(chunks: Iterator[Chunk], model: Model) -> Iterator[Chunk]:
 def _array_of(rows: Any) -> np.ndarray:
     try:
         return np.asarray(rows)
-    except ValueError:  # of different lengths: whoever scores says which
+    except ValueError:  # rows of different lengths are refused when scored
         return np.empty((0, 0, 0))
 
 
@@ -478,5 +482,5 @@ def _joined(chunks: Sequence[Chunk]) -> Chunk:
     else:
         samples = np.concatenate([chunk.samples for chunk in chunks])
     kept = {name: [cell for chunk in chunks for cell in chunk.kept[name]] for name in first.kept}
-    places = None if first.places is None else [place for chunk in chunks for place in chunk.places]
+    places = None if first.places is None else [place for chunk in chunks for place in chunk.places or ()]
     return Chunk(samples, 0, kept, places, last.done)

@@ -1,4 +1,4 @@
-"""`Client` and `AsyncClient`: they send what `calls` asks for, and nothing else."""
+"""`Client` and `AsyncClient`: send the requests that `calls` yields, and nothing else."""
 
 import asyncio
 import copy
@@ -6,15 +6,15 @@ import dataclasses
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 import httpx
 import numpy as np
 
 from detector.results import Classes, Scores
-from residual_client.calls import Calls, Limits, Target
+from residual_client.calls import Calls, RequestLimits, Target
 from residual_client.errors import RequestError
 from residual_client.retries import Pause, Retries, Steps
 from residual_client.wire import Answer, Failure, Request
@@ -24,13 +24,15 @@ CONNECT_SECONDS = 5.0
 RETRIES = 4
 MAX_BODY_BYTES = 8 * 2**20
 MAX_ROWS = 50_000
-CONNECTIONS = 8  # of httpx each request costs time that grows with them: 0.9 ms with 8, 2.6 ms with 32
+CONNECTIONS = 8  # a request of httpx takes longer with more of them: 0.9 ms with 8, 2.6 ms with 32
 
 Result = TypeVar("Result")
 
 
 class _Base:
-    """What both clients are told, and how a request becomes one of httpx."""
+    """The options of both clients, and the conversion of a request to httpx."""
+
+    _make_http: ClassVar[Callable[..., Any]]
 
     def __init__(
         self,
@@ -59,15 +61,15 @@ class _Base:
         if not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
             raise RequestError(f"timeout must be a positive number of seconds, got {timeout!r}")
         if api_key is not None and not re.fullmatch("[!-~]+", api_key):
-            raise RequestError("api_key must be printable ASCII without blanks")  # and is never shown
+            raise RequestError("api_key must be printable ASCII without spaces")  # the key is never shown
         headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         self._calls = Calls(
-            Target(model, version, label), headers, Retries(retries), Limits(max_body_bytes, max_rows)
+            Target(model, version, label), headers, Retries(retries), RequestLimits(max_body_bytes, max_rows)
         )
         self._timeout = httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS), pool=None)
         self._owned = http is None
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._http = self._make_http(limits=limits) if http is None else http
+        self._http: Any = self._make_http(limits=limits) if http is None else http
 
     def __repr__(self) -> str:
         target = self._calls.target
@@ -99,38 +101,38 @@ class _Base:
             sentence = f"the service at {self._url} did not answer within {seconds:g} s"
             return Failure(sentence, error, is_passing=False)
         is_passing = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
-        return Failure(f"the service at {self._url} broke off: {error}", error, is_passing)
+        return Failure(f"the connection to the service at {self._url} failed: {error}", error, is_passing)
 
 
 class Client(_Base):
-    """A service, asked from ordinary code; safe to use from several threads.
+    """A client of one service. Safe to use from several threads at once.
 
     Parameters
     ----------
     url : str
-        Where the service is, `http://127.0.0.1:8000`; a path is put before every path.
+        Address of the service, such as `http://127.0.0.1:8000`; may have a path, the prefix of all others.
     api_key : str, optional
     model : str, optional
-        The service's default model where not given.
+        The service's default model if not given.
     version : int, optional
     label : str, optional
-        One of the two: else the model's own choice, label `stable` or the highest version.
+        At most one of the two; without them the label `stable`, or else the highest version.
     timeout : float
-        Seconds for the answer to one request.
+        Seconds to wait for the answer to one request.
     retries : int
-        At most so many repetitions of a request: after 429, 502, 503 and lost connections, not after other
-        errors and not after a timeout.
+        At most this many repetitions of a request, after 429, 502, 503 and lost connections; not after other
+        errors or a timeout.
     max_body_bytes, max_rows : int
-        Larger samples are sent in several requests, in order; a series of a sequence model never is.
+        Larger samples are sent in several requests, in order, except a series for a sequence model.
     connections : int
-        At most so many at a time, kept open; more requests of threads or coroutines wait for one.
+        At most this many connections, kept open; further requests of threads or coroutines wait for one.
     http : httpx.Client or httpx.AsyncClient, optional
-        One of the caller's own, for certificates or proxies; it stays open.
+        The caller's own, for certificates or proxies; it is not closed.
 
     Raises
     ------
     RequestError
-        If these contradict each other.
+        If an option is out of range, or two contradict each other.
     """
 
     _make_http = httpx.Client
@@ -161,11 +163,12 @@ class Client(_Base):
         Parameters
         ----------
         samples : array, data frame or images
-            Raw units: an array of shape (n_samples, *sample_shape), or what the service takes as JSON; a data
-            frame of pandas or Polars, an Arrow table or a mapping of columns, matched by name in any order;
-            or a list of PNG and JPEG files, each a Path or bytes. For a sequence model windows or one series.
+            Raw units: an array of shape (n_samples, *sample_shape), or nested lists or objects as in a JSON
+            request; a data frame of pandas or Polars, an Arrow table or a mapping of columns, matched by name
+            in any order; or a list of PNG and JPEG files, each a Path or bytes. For a sequence model windows
+            or one series.
         alpha : float, optional
-            Another false-alarm rate than the model's own, in (0, 1).
+            False-alarm rate to use instead of the model's own, in (0, 1).
         fdr : float, optional
             False-discovery rate of a Benjamini-Hochberg selection over all samples of this call.
         explain : int or "map", optional
@@ -174,71 +177,71 @@ class Client(_Base):
         Returns
         -------
         Scores, or pandas.DataFrame
-            For a data frame of pandas one with its index; the rule stands in its `attrs`.
+            A pandas data frame is answered by one with the same index; its `attrs` hold the rule.
 
         Raises
         ------
         Problem
-            What the service said instead; rows are counted in `samples`.
+            If the service answers with an error; its rows are counted in `samples`.
         NoAnswer
-            If it said nothing, retries included.
+            If there is no answer, after all retries.
         RequestError
-            If this cannot be sent.
+            If the samples or options cannot be sent.
         """
         return self._run(self._calls.score(samples, alpha, fdr, explain))
 
-    def denoise(self, samples: Any) -> np.ndarray | list | Any:
-        """What the model expected to see instead: raw units, float32, shape of `samples`.
+    def denoise(self, samples: Any) -> np.ndarray | list[Any] | Any:
+        """Return what the model expected to see instead: raw units, float32, shape of `samples`.
 
-        A data frame of pandas for one, with its index and columns; a list of rows where they hold words.
-        Raises as `score`.
+        Rows that hold texts are a list. A pandas data frame is answered by one with the same index and
+        columns. Raises as `score`.
         """
         return self._run(self._calls.denoise(samples))
 
     def encode(self, samples: Any, *, dtype: str = "float32") -> np.ndarray:
-        """Latent vectors, shape (n_samples, *latent_shape), in dtype `float32`, `float16` or `int8`.
+        """Return latent vectors, shape (n_samples, *latent_shape), of dtype `float32`, `float16` or `int8`.
 
-        Of a series they are those of its windows. Raises as `score`.
+        For a series these are the latent vectors of its windows. Raises as `score`.
         """
         return self._run(self._calls.encode(samples, dtype))
 
     def decode(self, latent: Any, *, dtype: str = "float32") -> np.ndarray:
-        """Reconstructions of latent vectors of a dtype: raw units, float32. Raises as `score`."""
+        """Decode latent vectors of a dtype to raw units, float32. Raises as `score`."""
         return self._run(self._calls.decode(latent, dtype))
 
     def classify(self, samples: Any) -> Classes | Any:
-        """The class of each sample, of a series each of its windows, and the probability of every class.
+        """Return the class of each sample, or each window of a series, and the probability of every class.
 
-        A data frame of pandas for one. Raises as `score`.
+        A pandas data frame is answered by one. Raises as `score`.
         """
         return self._run(self._calls.classify(samples))
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest of the version that answers now: kind, sample shape, feature names, threshold ..."""
+        """Return the manifest of the version that answers now: kind, sample shape, feature names ..."""
         return self._run(self._calls.manifest())[1]
 
     def pin(self) -> Self:
-        """A client of exactly the version that answers now, whatever is published or labelled meanwhile.
+        """Return a client of exactly the version that answers now, whatever is published or labelled later.
 
-        It uses the connections of this one, which must stay open.
+        It uses the connections of this client, which must stay open.
         """
         return self._pinned(self._run(self._calls.manifest())[0])
 
     def models(self) -> list[dict[str, Any]]:
-        """Every model of the store, as `GET /models` lists it: labels, versions, what was refused and why."""
+        """List the models as `GET /models` does: labels, versions, which versions were refused and why."""
         return self._run(self._calls.models())
 
     def ready(self) -> bool:
-        """Whether the service answers and is ready: one look, without retries."""
+        """Whether the service answers and is ready, by one request without retries."""
         return self._run(self._calls.ready())
 
     def _run(self, steps: Steps[Result]) -> Result:
-        answer = None
+        answer: Answer | Failure | None = None
         while True:
             try:
                 step = steps.send(answer)
             except StopIteration as end:
-                return end.value
+                return cast(Result, end.value)
             answer = self._perform(step)
 
     def _perform(self, step: Request | Pause) -> Answer | Failure | None:
@@ -252,7 +255,7 @@ class Client(_Base):
 
 
 class AsyncClient(_Base):
-    """A service, asked from coroutines; parameters, methods and results as of `Client`, to be awaited."""
+    """`Client` for coroutines: the same parameters, methods and results, to be awaited."""
 
     _make_http = httpx.AsyncClient
 
@@ -284,7 +287,7 @@ class AsyncClient(_Base):
         """As `Client.score`."""
         return await self._run(self._calls.score(samples, alpha, fdr, explain))
 
-    async def denoise(self, samples: Any) -> np.ndarray | list | Any:
+    async def denoise(self, samples: Any) -> np.ndarray | list[Any] | Any:
         """As `Client.denoise`."""
         return await self._run(self._calls.denoise(samples))
 
@@ -317,12 +320,12 @@ class AsyncClient(_Base):
         return await self._run(self._calls.ready())
 
     async def _run(self, steps: Steps[Result]) -> Result:
-        answer = None
+        answer: Answer | Failure | None = None
         while True:
             try:
                 step = steps.send(answer)
             except StopIteration as end:
-                return end.value
+                return cast(Result, end.value)
             answer = await self._perform(step)
 
     async def _perform(self, step: Request | Pause) -> Answer | Failure | None:
@@ -330,7 +333,7 @@ class AsyncClient(_Base):
             await asyncio.sleep(step.seconds)
             return None
         try:
-            async with self._places:  # in the pool of httpx who waits costs every other request time
+            async with self._places:  # a request that waits in httpx's own pool slows down all others
                 return _answer(await self._http.request(**self._built(step)))
         except httpx.RequestError as error:
             return self._failure(error)
@@ -342,19 +345,13 @@ def _answer(response: httpx.Response) -> Answer:
 
 
 def _checked_url(url: str) -> str:
-    """The address without its last slash.
-
-    Raises
-    ------
-    RequestError
-        If it is not one of HTTP.
-    """
+    """Return the URL without its last slash; raise `RequestError` if it is not an HTTP address."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
         raise RequestError(f"the URL must be like http://127.0.0.1:8000, got {url!r}: {error}") from error
     if parsed.userinfo:
-        raise RequestError("the URL must hold no user and no password; a key is given as api_key")
+        raise RequestError("the URL must not have a user or a password; give a key as api_key")
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
         raise RequestError(f"the URL must be like http://127.0.0.1:8000, got {url!r}")
     return str(parsed).rstrip("/")

@@ -1,4 +1,16 @@
-"""Every exception of the client: one sentence each, with what the service said of it."""
+"""Every exception of the client. Its text is one sentence for a person.
+
+ClientError
+├─ RequestError       cannot be sent: wrong arguments, columns that do not match, a file that cannot be read
+├─ NoAnswer           no connection, a lost connection, or a timeout
+├─ AnswerError        the answer is not one of this service: is the URL right?
+└─ Problem            the service refused; has status, type, detail and places of the fault
+    ├─ BadRequest      4xx: samples or options that the model cannot take
+    ├─ Unauthorized    401, 403: no key or an unknown key
+    ├─ NotFound        404: no such model, version, label or path
+    ├─ Overloaded      429, 503: too many requests, still after every retry
+    └─ ServiceFailed   5xx: a fault of the service
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,19 +20,19 @@ DEADLINE = "deadline-exceeded"
 
 
 class ClientError(Exception):
-    """Root of everything this package raises on purpose; its text is one sentence for a person."""
+    """Base class of every exception that this package raises on purpose."""
 
 
 class RequestError(ClientError):
-    """What was asked for cannot be sent: the caller's error, found before the service saw it."""
+    """The request cannot be sent: the caller's error, found before the service is asked."""
 
 
 class NoAnswer(ClientError):
-    """The service could not be reached, broke off, or took longer than the timeout."""
+    """The service could not be reached, closed the connection, or took longer than the timeout."""
 
 
 class AnswerError(ClientError):
-    """The answer is not one of this service; the address may be another's."""
+    """The answer is not one of this service; the URL may be wrong."""
 
 
 class Problem(ClientError):
@@ -29,18 +41,18 @@ class Problem(ClientError):
     Attributes
     ----------
     status : int
-        Of HTTP.
+        HTTP status code.
     type : str
-        The stable word of the problem, such as `invalid-input`; `about:blank` from a proxy in between.
+        The stable word of the problem, such as `invalid-input`; `about:blank` from a proxy.
     title, detail : str
-        The kind of problem, and this one in a sentence, which is the text of the exception too.
+        The kind of problem, and a sentence about this one, which is also the text of the exception.
     errors : tuple of mapping
-        Where the fault lies: `detail`, with `row`, `column`, `pointer` or `parameter`. Rows are counted in
-        the samples of the call, however many requests they were sent in.
+        The places of the fault: `detail`, with `row`, `column`, `pointer` or `parameter`. Rows are counted in
+        the samples of the call, even if they were sent in several requests.
     request_id : str or None
-        Under which the service's log has it.
+        The id of the request in the service's log.
     retry_after : float or None
-        Seconds after which the service wants to be asked again.
+        Seconds after which the service asks to be tried again.
     """
 
     def __init__(
@@ -66,11 +78,11 @@ class Problem(ClientError):
 
     @property
     def is_too_much(self) -> bool:
-        """Whether fewer samples at a time may do."""
+        """Whether a request with fewer samples may succeed."""
         return self.status == 413 or self.type == DEADLINE
 
     def moved(self, rows: int) -> Self:
-        """The same problem of samples that stand so many rows further down."""
+        """Return the same problem with its rows counted from `rows` on."""
         return type(self)(
             self.status,
             self._document,
@@ -81,7 +93,7 @@ class Problem(ClientError):
 
 
 class BadRequest(Problem):
-    """4xx: samples or options that this model cannot take, or a body larger than the service takes."""
+    """4xx: samples or options that the model cannot take, or a body that is too large."""
 
 
 class Unauthorized(Problem):
@@ -89,11 +101,11 @@ class Unauthorized(Problem):
 
 
 class NotFound(Problem):
-    """404: no such model, version or label, or an address that is not the service's."""
+    """404: no such model, version or label, or a path that the service does not have."""
 
 
 class Overloaded(Problem):
-    """429 or 503: too much to do, still after every retry."""
+    """429 or 503: the service has too much to do, still after every retry."""
 
 
 class ServiceFailed(Problem):
@@ -104,7 +116,7 @@ _OF_STATUS = {401: Unauthorized, 403: Unauthorized, 404: NotFound, 429: Overload
 
 
 def problem_class(status: int) -> type[Problem]:
-    """The exception for a status that is an error."""
+    """Return the exception for the status code of an error."""
     return _OF_STATUS.get(status, ServiceFailed if status >= 500 else BadRequest)
 
 
@@ -119,11 +131,11 @@ def _moved(place: Mapping[str, Any], rows: set[int], by: int) -> dict[str, Any]:
 
 
 def _renumbered(sentence: str, rows: set[int], by: int) -> str:
-    """A sentence about samples that were sent from another row on; numbers of other things stay."""
+    """Add `by` to the row numbers in a sentence, not to numbers of other things."""
 
-    def renumber(match: re.Match) -> str:
+    def renumber(match: re.Match[str]) -> str:
         row = int(match[2])
-        return match[1] + str(row + by if row in rows else row)
+        return f"{match[1]}{row + by if row in rows else row}"
 
     return _ROW.sub(renumber, sentence) if by else sentence
 

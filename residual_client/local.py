@@ -1,9 +1,9 @@
-"""A model folder in place of a service: the same calls, answers and errors."""
+"""`LocalModel`: a model folder in place of a service, with the same calls, answers and errors."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from detector.results import Classes, Scores
 from detector.store import find_folder
 from detector.tables import as_rows, text_columns, to_cells
 from residual_client.errors import BadRequest, ClientError, RequestError
+
+Result = TypeVar("Result")
 
 
 class LocalModel:
@@ -27,7 +29,7 @@ class LocalModel:
     Raises
     ------
     ClientError
-        If it is not there, or not whole.
+        If there is no such folder, or it is refused.
     """
 
     def __init__(self, model: str, *, threads: int = 1) -> None:
@@ -48,8 +50,8 @@ class LocalModel:
         """As `Client.classify`."""
         return self._ask(self._detector.classify, samples)
 
-    def denoise(self, samples: Any) -> np.ndarray | list:
-        """As `Client.denoise`: rows with words in them are lists."""
+    def denoise(self, samples: Any) -> np.ndarray | list[list[Any]]:
+        """As `Client.denoise`: rows that hold texts are lists."""
         manifest = self._detector.manifest
         array = self._ask(lambda rows: as_rows(rows, manifest), samples)
         clean = self._ask(self._detector.reconstruct, array)
@@ -59,7 +61,7 @@ class LocalModel:
         """As `Client.encode`."""
         return self._ask(self._detector.encode, samples, dtype=dtype)
 
-    def _ask(self, verb: Any, samples: Any, **options: Any) -> Any:
+    def _ask(self, verb: Callable[..., Result], samples: Any, **options: Any) -> Result:
         try:
             if isinstance(samples, list) and samples and isinstance(samples[0], Path):
                 samples = self._read(samples)
@@ -77,6 +79,8 @@ class LocalModel:
         except ImportError as error:
             raise RequestError("images need Pillow, which is not installed: pip install pillow") from error
         manifest, samples = self._detector.manifest, []
+        if manifest.value_range is None:
+            raise RequestError(f"images are for models of images, got one of kind {manifest.kind}")
         for row, path in enumerate(images):
             try:
                 samples.append(decode_image(path.read_bytes(), manifest.sample_shape, manifest.value_range))

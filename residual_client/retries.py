@@ -1,18 +1,18 @@
-"""When to ask again, and how long to wait before: pure, no connection and no clock of its own."""
+"""When to repeat a request, and how long to wait before. Pure: nothing is sent, and nothing waits."""
 
 import dataclasses
 import datetime
 import email.utils
 import random
 from collections.abc import Generator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from residual_client.errors import DEADLINE, NoAnswer
 from residual_client.wire import PROBLEM, Answer, Failure, Request
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
-LONGEST_RETRY_AFTER_SECONDS = 60.0  # a service that wants more is down, and the caller should know
+LONGEST_RETRY_AFTER_SECONDS = 60.0  # a service that asks for more is down, and the caller should know
 RETRIED = frozenset({429, 502, 503})
 
 Result = TypeVar("Result")
@@ -20,39 +20,39 @@ Result = TypeVar("Result")
 
 @dataclasses.dataclass(frozen=True)
 class Pause:
-    """Wait so long."""
+    """A wait before the next step."""
 
     seconds: float
 
 
-# What a client does step by step: it sends what is yielded and gives back what came of it.
+# The steps of a call: a client sends each request or waits, and sends the outcome into the generator.
 Steps = Generator[Request | Pause, Answer | Failure | None, Result]
 
 
 @dataclasses.dataclass(frozen=True)
 class Retries:
-    """How often a request is repeated, and after which pauses.
+    """How often to repeat a request, and after which pauses.
 
-    A verb changes nothing in the service, so a request may be sent twice.
+    A request changes nothing in the service, so it may be sent twice.
 
     Attributes
     ----------
     most : int
-        At most so many repetitions of a request, not negative.
+        At most this many repetitions of a request; at least 0.
     """
 
     most: int = 4
 
     def record(self, request: Request) -> Steps[Answer]:
-        """Send a request until there is an answer that is no passing trouble, or no retry is left.
+        """Send a request until its outcome is final, or no repetition is left.
 
         Raises
         ------
         NoAnswer
-            If the last attempt had none.
+            If the last attempt had no answer.
         """
         for attempt in range(self.most + 1):
-            answer = yield request
+            answer = cast(Answer | Failure, (yield request))
             seconds = self._pause(request, answer, attempt)
             if seconds is None or attempt == self.most:
                 break
@@ -62,12 +62,12 @@ class Retries:
         return answer
 
     def _pause(self, request: Request, answer: Answer | Failure, attempt: int) -> float | None:
-        """Seconds to wait before the next attempt; None where there shall be none."""
-        backoff = min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS) * _jitter(0.5, 1)
+        """Seconds to wait before the next attempt; None if the outcome is final."""
+        backoff = min(FIRST_PAUSE_SECONDS * 2.0**attempt, LONGEST_PAUSE_SECONDS) * _jitter(0.5, 1)
         if isinstance(answer, Failure):
             return backoff if answer.is_passing else None
         if answer.status == 404 and request.is_resolved:
-            return backoff  # a worker that has not yet loaded the version another one named
+            return backoff  # this worker has not loaded the version yet that another worker named
         if answer.status not in RETRIED or _took_too_long(answer):
             return None
         asked = retry_after_seconds(answer)
@@ -75,23 +75,23 @@ class Retries:
             return backoff
         if asked > LONGEST_RETRY_AFTER_SECONDS:
             return None
-        # All who were refused together are asked to wait as long; each time they spread out further.
-        spread = max(asked, FIRST_PAUSE_SECONDS) * 2**attempt
+        # Clients that were refused together are told the same time; each refusal spreads them out further.
+        spread = max(asked, FIRST_PAUSE_SECONDS) * 2.0**attempt
         return asked + _jitter(0, min(spread, LONGEST_PAUSE_SECONDS))
 
 
 def _took_too_long(answer: Answer) -> bool:
-    """Whether the service gave up on this very request: it would again, but not on a smaller one."""
+    """Whether the request took longer than the service's deadline, which only a smaller one may not."""
     return answer.media_type == PROBLEM and f'"{DEADLINE}"'.encode() in answer.content
 
 
 def _jitter(least: float, most: float) -> float:
-    """By chance, so that clients that failed together do not come back together."""
+    """Draw at random, so that clients that failed together do not come back together."""
     return random.uniform(least, most)  # noqa: S311 - no secret
 
 
 def retry_after_seconds(answer: Answer) -> float | None:
-    """What `Retry-After` asks for, a number of seconds or a date; None where it says neither."""
+    """Read `Retry-After`, a number of seconds or a date; None if it is neither."""
     text = answer.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)

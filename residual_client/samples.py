@@ -1,7 +1,7 @@
-"""Samples of a caller as bodies of requests: `.npy` for numbers, JSON for words and gaps, files for images.
+"""Samples as request bodies: `.npy` for numbers, JSON for texts and missing values, files for images.
 
-Every form of samples is one small class that says how many there are, how many bytes one takes, and what the
-body for some of them is.
+Each form is a small class that says how many samples there are and how many bytes one takes, and makes the
+body for some of them.
 """
 
 import io
@@ -18,22 +18,22 @@ from detector.tables import is_missing, object_rows
 from residual_client.errors import RequestError
 from residual_client.wire import JSON, NPY
 
-MEASURED_ROWS = 64  # so many rows of JSON are written to learn how large one is
+MEASURED_ROWS = 64  # this many rows are written as JSON to estimate the size of one
 
 
 class Samples(Protocol):
     """Samples in the form in which they are sent."""
 
-    accepts_npy: bool  # whether an array is the best answer: words come back as JSON only
+    accepts_npy: bool  # whether the answer may be an array: texts come back as JSON only
 
     def __len__(self) -> int:
-        """How many there are; of a series its steps."""
+        """Return the number of samples, or of steps of a series."""
 
     def row_bytes(self) -> float:
-        """About how many bytes of a body one takes."""
+        """Estimate how many bytes of a body one sample takes."""
 
     def body(self, start: int, stop: int) -> tuple[str, bytes]:
-        """Content type and content for the samples from `start` to `stop`."""
+        """Make content type and content for the samples from `start` to `stop`."""
 
 
 class ArraySamples:
@@ -42,9 +42,10 @@ class ArraySamples:
     Parameters
     ----------
     array : ndarray
-        Of any dtype that the service reads; others go as they are, and the service says so.
+        Sent as it is; the service refuses a dtype that it does not read.
     as_float32 : bool
-        Whether float64 is halved first, as the service would do: not where it shall repeat the values.
+        Whether to send float64 as float32, which the service would convert it to; not if its answer repeats
+        the values.
     """
 
     accepts_npy = True
@@ -57,11 +58,11 @@ class ArraySamples:
         return len(self._array) if self._array.ndim else 1
 
     def row_bytes(self) -> float:
-        """Half as many where float64 is sent as float32."""
+        """See `Samples`."""
         return self._array.nbytes / max(len(self), 1) / (2 if self._as_float32 else 1)
 
     def body(self, start: int, stop: int) -> tuple[str, bytes]:
-        """Little-endian, in C order."""
+        """See `Samples`; little-endian, in C order."""
         rows = self._array[start:stop] if self._array.ndim else self._array
         if self._as_float32:
             rows = _halved(rows)
@@ -72,23 +73,23 @@ class ArraySamples:
 
 
 class CellSamples:
-    """Rows that may hold words and gaps, sent as JSON; also whatever else nested lists and objects can be."""
+    """Rows that may hold texts and missing values, or any other nested lists and objects, sent as JSON."""
 
     accepts_npy = False
 
-    def __init__(self, rows: Sequence[Any]) -> None:
+    def __init__(self, rows: Sequence[Any] | np.ndarray) -> None:
         self._rows = rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def row_bytes(self) -> float:
-        """Of the first rows."""
+        """See `Samples`; measured on the first rows."""
         measured = min(MEASURED_ROWS, len(self))
         return len(self.body(0, measured)[1]) / max(measured, 1)
 
     def body(self, start: int, stop: int) -> tuple[str, bytes]:
-        """Missing values as null."""
+        """See `Samples`; missing values are null."""
         rows = [_to_cell(row) for row in self._rows[start:stop]]
         return JSON, json.dumps({"instances": rows}, allow_nan=False, separators=(",", ":")).encode()
 
@@ -110,12 +111,12 @@ class ImageSamples:
         return len(self._images)
 
     def row_bytes(self) -> float:
-        """Of the largest, so that no part is too large."""
+        """See `Samples`; the size of the largest, so that no request is too large."""
         sizes = [image.stat().st_size if isinstance(image, Path) else len(image) for image in self._images]
         return max(sizes, default=0) + 200
 
     def body(self, start: int, stop: int) -> tuple[str, bytes]:
-        """A file part for each."""
+        """See `Samples`; a multipart form with one file for each."""
         boundary = secrets.token_hex(16)
         lines = []
         for number, image in enumerate(self._images[start:stop], start):
@@ -128,18 +129,18 @@ class ImageSamples:
 
 
 def collect(samples: Any, *, keep_values: bool) -> Samples:
-    """Samples of a caller, but for tables, in the form to send.
+    """Choose the form to send samples in; tables go through `rows_of_columns`.
 
     Parameters
     ----------
     samples : array, nested lists, list of objects, or list of Path or bytes
     keep_values : bool
-        Whether the service shall repeat the values, and so must have each to its last digit.
+        Whether the answer repeats the values, so that every digit must be sent.
 
     Raises
     ------
     RequestError
-        If nothing can be made of them.
+        If they are none of these.
     """
     if isinstance(samples, str | bytes | Path):
         raise _no_samples(samples)
@@ -149,7 +150,7 @@ def collect(samples: Any, *, keep_values: bool) -> Samples:
         return CellSamples(samples)
     try:
         array = np.asarray(samples)
-    except ValueError:  # rows of different lengths: the service says which
+    except ValueError:  # rows of different lengths: the service names the first
         return CellSamples(samples)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         array = array.astype(np.float64)
@@ -157,7 +158,7 @@ def collect(samples: Any, *, keep_values: bool) -> Samples:
         return ArraySamples(array, as_float32=not keep_values)
     if array.ndim == 0:
         raise _no_samples(samples)
-    # An array that NumPy made of a list has texts where there were numbers beside a word.
+    # In the array that NumPy makes of a list with texts, the numbers are texts too.
     return CellSamples(array if isinstance(samples, np.ndarray) else samples)
 
 
@@ -166,15 +167,15 @@ def _no_samples(samples: Any) -> RequestError:
     return RequestError(f"samples must be an array, a table or a list of images, got one {kind}")
 
 
-def rows_of_columns(columns: Sequence[np.ndarray], *, words: bool, keep_values: bool) -> Samples:
-    """The rows of a table in the model's order of columns; `words` where the model takes texts."""
-    if not words and all(column.dtype.kind in "fiu" for column in columns):
+def rows_of_columns(columns: Sequence[np.ndarray], *, texts: bool, keep_values: bool) -> Samples:
+    """Choose the form for the columns of a table, in the model's order; `texts` if the model takes texts."""
+    if not texts and all(column.dtype.kind in "fiu" for column in columns):
         return ArraySamples(np.column_stack(columns), as_float32=not keep_values)
     return CellSamples(object_rows(columns))
 
 
 def _halved(rows: np.ndarray) -> np.ndarray:
-    """float64 as float32, but where a value is beyond it: the service then names the value."""
+    """Convert float64 to float32, unless a value is too large: the service then names it."""
     try:
         with np.errstate(over="raise"):
             return rows.astype(np.float32)
@@ -183,7 +184,7 @@ def _halved(rows: np.ndarray) -> np.ndarray:
 
 
 def _to_cell(value: Any) -> Any:
-    """A value as JSON has it: what is missing as None, numbers of NumPy as Python's."""
+    """Convert a value for JSON: a missing value to None, a NumPy number to Python's."""
     if isinstance(value, np.ndarray | list | tuple):
         return [_to_cell(part) for part in value]
     if isinstance(value, Mapping):
@@ -193,7 +194,7 @@ def _to_cell(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isinf(value):
-        raise RequestError("samples must be finite, got an infinity beside words or gaps")
+        raise RequestError("samples must be finite, got an infinity in rows sent as JSON")
     if is_missing(value):
         return None
     if not isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Requests and answers as values, and how the client's answers are read from them: no connection here."""
+"""Requests and answers as values, and the reading of answers. No connection is made here."""
 
 import dataclasses
 import io
@@ -26,11 +26,11 @@ class Request:
     method, path : str
         The path below the service's address.
     params : mapping
-        Of the query.
+        Query parameters.
     headers : mapping
     content : bytes
     is_resolved : bool
-        Whether the client itself found the version in the path, so that 404 may be a matter of time.
+        Whether the client looked up the version in the path, so that another worker may not have it yet.
     """
 
     method: str
@@ -43,7 +43,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What came back; names of headers in lower case."""
+    """One answer; the names of its headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -52,20 +52,20 @@ class Answer:
 
     @property
     def media_type(self) -> str:
-        """Of the content, without parameters."""
+        """Media type of the content, without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """That nothing came back.
+    """The reason why there is no answer.
 
     Attributes
     ----------
     sentence : str
     cause : Exception
     is_passing : bool
-        Whether another attempt may fare better.
+        Whether another attempt may succeed.
     """
 
     sentence: str
@@ -74,14 +74,14 @@ class Failure:
 
 
 def check(answer: Answer, *, retry_after: float | None = None, first_row: int = 0) -> Answer:
-    """The answer itself, where it is a success.
+    """Return the answer if it is a success.
 
     Raises
     ------
     Problem
-        What the service, or a proxy before it, said instead; rows counted from `first_row` on.
+        If the service, or a proxy before it, answers with an error; rows are counted from `first_row` on.
     AnswerError
-        If it is neither success nor error.
+        If the answer is neither success nor error.
     """
     if answer.status == 200:
         return answer
@@ -100,7 +100,7 @@ def check(answer: Answer, *, retry_after: float | None = None, first_row: int = 
 
 
 def _problem_document(answer: Answer) -> Mapping[str, Any]:
-    """The problem's members; those of a page that a proxy made are made up."""
+    """Return the members of the problem, or make them up for the error page of a proxy."""
     if answer.media_type == PROBLEM:
         document = _parse(answer)
         if isinstance(document, dict):
@@ -110,13 +110,7 @@ def _problem_document(answer: Answer) -> Mapping[str, Any]:
 
 
 def read_json(answer: Answer) -> dict[str, Any]:
-    """The members of a JSON answer.
-
-    Raises
-    ------
-    AnswerError
-        If it is something else.
-    """
+    """Return the members of a JSON answer; raise `AnswerError` if it is not a JSON object."""
     document = _parse(answer) if answer.media_type == JSON else None
     if not isinstance(document, dict):
         kind = answer.media_type or "nothing"
@@ -132,23 +126,18 @@ def _parse(answer: Answer) -> Any:
 
 
 def read_array(answer: Answer) -> np.ndarray:
-    """The array of a `.npy` answer.
-
-    Raises
-    ------
-    AnswerError
-        If it is something else.
-    """
+    """Return the array of a `.npy` answer; raise `AnswerError` if it is not one."""
     if answer.media_type != NPY:
         raise AnswerError(f"the answer must be {NPY}, got {answer.media_type or 'nothing'}: check the URL")
     try:
-        return np.load(io.BytesIO(answer.content), allow_pickle=False)
+        array: np.ndarray = np.load(io.BytesIO(answer.content), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise AnswerError(f"the answer is not a whole .npy array: {error}") from error
+        raise AnswerError(f"the answer is not a complete .npy array: {error}") from error
+    return array
 
 
 def read_scores(answer: Answer, *, named: bool) -> Scores:
-    """The decisions of `/score`, its explanation as named contributions or as the map of errors."""
+    """Read the answer of `/score`; with `named` its explanation is contributions, else the error map."""
     document = read_json(answer)
     try:
         selected, explanation = document.get("selected"), document.get("explanation")
@@ -169,7 +158,7 @@ def read_scores(answer: Answer, *, named: bool) -> Scores:
         raise _not_of_verb("score", error) from error
 
 
-def _read_explanation(explanation: list, *, named: bool) -> list[list[Contribution]] | np.ndarray:
+def _read_explanation(explanation: list[Any], *, named: bool) -> list[list[Contribution]] | np.ndarray:
     if not named:
         return np.array(explanation, dtype=np.float32)
     return [
@@ -178,7 +167,7 @@ def _read_explanation(explanation: list, *, named: bool) -> list[list[Contributi
 
 
 def read_classes(answer: Answer) -> Classes:
-    """The classes of `/classify`."""
+    """Read the answer of `/classify`."""
     document = read_json(answer)
     try:
         return Classes(
@@ -192,13 +181,13 @@ def read_classes(answer: Answer) -> Classes:
         raise _not_of_verb("classify", error) from error
 
 
-def read_reconstruction(answer: Answer) -> list:
-    """The rows of `/denoise` as JSON has them, words included."""
-    document = read_json(answer)
-    if not isinstance(document.get("reconstruction"), list):
+def read_reconstruction(answer: Answer) -> list[Any]:
+    """Read the rows of a JSON answer of `/denoise`, which may hold texts."""
+    rows = read_json(answer).get("reconstruction")
+    if not isinstance(rows, list):
         raise _not_of_verb("denoise", LookupError("reconstruction"))
-    return document["reconstruction"]
+    return rows
 
 
 def _not_of_verb(verb: str, error: Exception) -> AnswerError:
-    return AnswerError(f"the answer is not one of /{verb}: it lacks or mistakes {error}")
+    return AnswerError(f"the answer is not one of /{verb}: missing or wrong {error}")

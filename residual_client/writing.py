@@ -1,4 +1,4 @@
-"""Answers as files: a line for each sample as CSV or JSON, or one `.npy`; whole or not at all."""
+"""Write answers to a file, all or nothing: a line of CSV or JSON for each sample, or one `.npy`."""
 
 import contextlib
 import csv
@@ -8,11 +8,11 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 
-from detector.results import Classes, Scores
+from detector.results import Classes, Contribution, Scores
 from residual_client.errors import RequestError
 
 CSV, NDJSON, NPY = "csv", "ndjson", "npy"
@@ -21,34 +21,34 @@ _DECISIONS = ("score", "ratio", "p_value", "is_anomaly")
 
 
 class Writer(Protocol):
-    """Takes answers in order."""
+    """Writes answers in order."""
 
     def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
-        """Of one chunk; `where` says by columns which samples these are."""
+        """Write the answer to one chunk; the columns of `where` identify its samples."""
 
     def finish(self) -> None:
-        """When there are no more."""
+        """Complete the file after the last answer."""
 
 
 def form_of(out: str | None, form: str | None) -> str:
-    """The form that is asked for, else that of the file's name, else CSV.
+    """Return the given form, or that of the file's suffix, or CSV.
 
     Raises
     ------
     RequestError
-        If the name says nothing known.
+        If the suffix is unknown.
     """
     if form is not None or out is None:
         return form or CSV
     suffix = Path(out).suffix.lower()
     if suffix not in FORMS:
-        raise RequestError(f"{out} must end in {', '.join(FORMS)}, or say --format")
+        raise RequestError(f"{out} must end in {', '.join(FORMS)}, or give --format")
     return FORMS[suffix]
 
 
 @contextlib.contextmanager
 def open_output(out: str | None, form: str) -> Iterator[Writer]:
-    """A writer to stdout, or to a file that is there when everything was written, and not before.
+    """Open a writer to stdout, or to a file that appears only when it is complete.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def open_output(out: str | None, form: str) -> Iterator[Writer]:
     """
     if out is None:
         if form == NPY:
-            raise RequestError("an array is written to a file: say --out FILE")
+            raise RequestError("an array is written to a file: give --out FILE")
         yield _WRITERS[form](sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
@@ -79,21 +79,21 @@ def open_output(out: str | None, form: str) -> Iterator[Writer]:
 
 
 class _CsvWriter:
-    """A header, then a row for each sample."""
+    """Writes a header, then a row for each sample."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._header: list[str] | None = None
 
     def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
-        columns = beside(where, _columns(answer))
+        columns = with_columns(where, _columns(answer))
         if self._header is None:
             self._header = list(columns)
             self._write([self._header])
         self._write(zip(*map(_texts, columns.values()), strict=True))
 
     def finish(self) -> None:
-        """Nothing is left."""
+        """Do nothing."""
 
     def _write(self, rows: Any) -> None:
         lines = _Lines()
@@ -102,34 +102,34 @@ class _CsvWriter:
 
 
 class _Lines:
-    """What `csv.writer` needs of a file."""
+    """Collects the output of `csv.writer`."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
 
     def write(self, text: str) -> None:
-        """One more line."""
+        """Append a line."""
         self.parts.append(text)
 
 
 class _LineWriter:
-    """An object on a line for each sample."""
+    """Writes a line with a JSON object for each sample."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
-        members = beside(where, _members(answer))
+        members = with_columns(where, _members(answer))
         rows = zip(*map(_plain, members.values()), strict=True)
         lines = [json.dumps(dict(zip(members, row, strict=True)), ensure_ascii=False) for row in rows]
         self._file.write("".join(f"{line}\n" for line in lines).encode())
 
     def finish(self) -> None:
-        """Nothing is left."""
+        """Do nothing."""
 
 
 class _ArrayWriter:
-    """The arrays of the answers as one; its header is written last, when the number of rows is known."""
+    """Writes the arrays of all answers as one; the header again at the end, with the number of rows."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -140,18 +140,19 @@ class _ArrayWriter:
         array = np.ascontiguousarray(_array(answer))
         if self._first is None:
             self._first = array
-            self._write_header()
+            self._write_header(array)
         self._n_rows += len(array)
         self._file.write(array.data)
 
     def finish(self) -> None:
-        """NumPy leaves room in a header for the first axis to grow."""
-        self._file.seek(0)
-        self._write_header()
+        """Write the final header; NumPy leaves room for the first axis to grow."""
+        if self._first is not None:
+            self._file.seek(0)
+            self._write_header(self._first)
 
-    def _write_header(self) -> None:
-        header = np.lib.format.header_data_from_array_1_0(self._first)
-        header["shape"] = (self._n_rows, *self._first.shape[1:])
+    def _write_header(self, first: np.ndarray) -> None:
+        header = np.lib.format.header_data_from_array_1_0(first)
+        header["shape"] = (self._n_rows, *first.shape[1:])
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
@@ -166,37 +167,37 @@ class Rows:
     ----------
     name : str
         `reconstruction` or `latent`.
-    values : ndarray, or list of rows with words in them
+    values : ndarray, or list of rows that hold texts
     names : sequence of str, or None
-        Of the columns, where a sample is a row.
+        Names of the columns, if a sample is a row.
     """
 
     name: str
-    values: np.ndarray | list
+    values: np.ndarray | list[Any]
     names: Sequence[str] | None
 
 
-def beside(where: Mapping[str, Sequence[Any]], answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, under names that must differ.
+def with_columns(where: Mapping[str, Sequence[Any]], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Join both.
 
     Raises
     ------
     RequestError
-        If a column that is kept has the name of an answer.
+        If a kept column has the name of an answer.
     """
     both = sorted(where.keys() & answers.keys())
     if both:
-        raise RequestError(f"the column {both[0]!r} cannot be kept beside the answer of that name: rename it")
+        raise RequestError(f"the column {both[0]!r} cannot be kept, an answer has the same name: rename it")
     return {**where, **answers}
 
 
 def _columns(answer: Any) -> dict[str, Any]:
-    """An answer as columns of a table.
+    """Convert an answer to columns of a table.
 
     Raises
     ------
     RequestError
-        If it is not one: images and windows.
+        If it holds images or windows.
     """
     if isinstance(answer, Classes):
         return {"label": answer.label, **dict(zip(answer.classes, answer.probability.T, strict=True))}
@@ -212,7 +213,7 @@ def _columns(answer: Any) -> dict[str, Any]:
 
 
 def _members(answer: Any) -> dict[str, Any]:
-    """An answer as members of the objects of its samples."""
+    """Convert an answer to members of an object for each sample."""
     if isinstance(answer, Classes):
         return {"label": answer.label, "probability": answer.probability}
     if isinstance(answer, Rows):
@@ -224,7 +225,7 @@ def _members(answer: Any) -> dict[str, Any]:
 def _explained(scores: Scores) -> list[list[dict[str, Any]]]:
     return [
         [{**vars(part), "index": list(part.index), **_values(part)} for part in named]
-        for named in scores.explanation
+        for named in cast(list[list[Contribution]], scores.explanation)
     ]
 
 
@@ -232,43 +233,38 @@ def _values(part: Any) -> dict[str, Any]:
     return {name: _cell(getattr(part, name)) for name in ("actual", "expected")}
 
 
-def _array(answer: Any) -> np.ndarray:
+def _array(answer: Scores | Classes | Rows) -> np.ndarray:
     if isinstance(answer, Scores):
         return answer.score
     if isinstance(answer, Classes):
         return answer.probability
     if isinstance(answer.values, list):
-        raise RequestError("rows with words in them are written as .csv or .ndjson, not as .npy")
+        raise RequestError("rows that hold texts are written as .csv or .ndjson, not as .npy")
     return answer.values
 
 
 def _texts(column: Any) -> list[Any]:
-    """Cells of CSV: numbers with all their digits, what is missing as nothing, JSON for what is no cell."""
-    words = {True: "true", False: "false"}
+    """Convert a column to CSV cells: numbers with all digits, missing values empty, lists as JSON."""
     return [
-        json.dumps(cell, ensure_ascii=False)
-        if isinstance(cell, list)
-        else words[cell]
-        if isinstance(cell, bool)
-        else cell
+        json.dumps(cell, ensure_ascii=False) if isinstance(cell, list | bool) else cell
         for cell in _plain(column)
     ]
 
 
 def _plain(column: Any) -> list[Any]:
-    """A column in Python's own types."""
+    """Convert a column to Python's own types."""
     if isinstance(column, np.ndarray) and column.dtype in (np.float32, np.float16):
         return _shortest(column)
     if isinstance(column, np.ndarray) and column.dtype != object:
-        return column.tolist()
+        return list(column.tolist())
     return [_cell(cell) for cell in column]
 
 
 def _shortest(array: np.ndarray) -> list[Any]:
-    """With as many digits as its type has: 0.1 and not 0.10000000149011612."""
+    """Convert floats with as many digits as their type has: 0.1 and not 0.10000000149011612."""
     if array.ndim > 1:
         return [_shortest(row) for row in array]
-    return array.astype(str).astype(np.float64).tolist()
+    return list(array.astype(str).astype(np.float64).tolist())
 
 
 def _cell(cell: Any) -> Any:

@@ -157,7 +157,7 @@ def test_client_loads_numpy_httpx_and_the_pure_modules_of_detector():
         TRAINING_ONLY | SERVICE_ONLY | {"PIL", "onnxruntime", "pyarrow", "training", "service"}
     )
     assert {name.partition(".")[2] for name in modules if name.startswith("detector.")} == {
-        *("calibration", "columns", "errors", "files", "manifest", "results", "schema", "tables")
+        *("calibration", "columns", "errors", "files", "manifest", "results", "schema", "tables", "windows")
     }
 
 

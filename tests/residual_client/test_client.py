@@ -326,7 +326,7 @@ def test_label_that_is_not_there_is_named_for_a_table_too(connect, url):
         ({"url": "127.0.0.1:8000"}, "the URL must be like http://127.0.0.1:8000"),
         ({"url": "ftp://127.0.0.1"}, "the URL must be like"),
         ({"url": "http://"}, "the URL must be like"),
-        ({"version": 1}, "belongs to a model"),
+        ({"version": 1}, "needs the name of a model"),
         ({"model": ".."}, "a model must match "),
         ({"model": "tiny/score"}, "a model must match "),
         ({"model": "a", "label": ".."}, "a label must match "),
@@ -337,9 +337,9 @@ def test_label_that_is_not_there_is_named_for_a_table_too(connect, url):
         ({"max_rows": 0}, "max_rows must be an integer of at least 1, got 0"),
         ({"connections": 0}, "connections must be an integer of at least 1, got 0"),
         ({"timeout": 0}, "timeout must be a positive number of seconds, got 0"),
-        ({"api_key": "two words"}, "api_key must be printable ASCII without blanks"),
-        ({"api_key": "line\n"}, "api_key must be printable ASCII without blanks"),
-        ({"url": "http://me:secret@127.0.0.1"}, "must hold no user and no password"),
+        ({"api_key": "two words"}, "api_key must be printable ASCII without spaces"),
+        ({"api_key": "line\n"}, "api_key must be printable ASCII without spaces"),
+        ({"url": "http://me:secret@127.0.0.1"}, "must not have a user or a password"),
     ],
 )
 def test_client_that_cannot_be_is_refused(options, sentence):
