@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 MOST_NAMES = 8  # in a sentence
 NAME_CHARACTERS = 80
 
-# Texts that count as a missing value in a column of numbers: pyarrow's defaults, which are those of pandas.
+# Texts that count as a missing value in a column of numbers: the defaults of pyarrow and pandas.
 MISSING_TEXTS = (
     *("", "#N/A", "#N/A N/A", "#NA", "N/A", "NA", "NULL", "null", "NaN", "nan", "n/a"),
     *("-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "-NaN", "-nan"),

@@ -98,7 +98,7 @@ class ModelStore:
         return cast(dict[str, int], labels)
 
     def resolve(self, name: str, *, version: int | None = None, label: str | None = None) -> int:
-        """Choose a version: the given one, that of the label, that of the label `stable`, or the highest.
+        """Choose the given version, or the version of the label, or of the label `stable`, or the highest.
 
         Raises
         ------

@@ -137,7 +137,7 @@ def _refuse_options(keep: Sequence[str], array: str | None, name: str) -> None:
 
 
 def _images(paths: Sequence[str]) -> list[Path] | None:
-    """List the images that are named, or those of a folder in order of their names; None for other files."""
+    """List the named images, or the images of a folder in order of their names; None for other files."""
     if len(paths) == 1 and Path(paths[0]).is_dir():
         found = sorted(path for path in Path(paths[0]).rglob("*") if path.suffix.lower() in IMAGES)
         if not found:

@@ -59,7 +59,7 @@ def run_batches(
 
 
 class _Whole:
-    """Collect the outputs of samples, which run in one piece."""
+    """Keep the outputs of samples that run in one piece."""
 
     def add(self, outputs: dict[str, np.ndarray], rows: slice) -> None:
         self._outputs = outputs

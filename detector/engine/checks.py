@@ -1,4 +1,4 @@
-"""Check what a caller brings and what a graph answers; samples leave here as the graphs take them."""
+"""Check samples, latents and the outputs of graphs, and convert samples to float32 arrays."""
 
 from collections.abc import Sequence
 

@@ -61,7 +61,7 @@ class Engine:
             lambda alpha: threshold_at(calibration_scores, alpha, promise)
         )
 
-    # --- what goes in -------------------------------------------------------------------------------------
+    # --- inputs -------------------------------------------------------------------------------------------
 
     def is_series(self, samples: np.ndarray) -> bool:
         """Whether samples for a sequence model are one series, and not windows."""
@@ -176,7 +176,7 @@ class Engine:
             errors.append(self.mean_squares(checked[rows], self.run_decoder(packed)))
         return np.concatenate(errors)
 
-    # --- what comes out -----------------------------------------------------------------------------------
+    # --- results ------------------------------------------------------------------------------------------
 
     def judge(
         self,
