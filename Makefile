@@ -27,9 +27,10 @@ demo: setup  ## Fit a model, serve it, score a normal and an anomalous digit
 test: setup  ## Run the tests, e.g. make test ARGS="-m 'not docker'"
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: setup  ## Check formatting and lint rules
+lint: setup  ## Check formatting, lint rules and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 # The tools of one target, in an environment of its own: .venv-docs from requirements/docs.txt.
 .venv-%/.ready: requirements/%.txt
