@@ -1,12 +1,13 @@
-"""What a detector of rows costs: seconds of one fit, rows a second on one thread, microseconds for one row.
+"""The cost of a detector of rows: seconds of one fit, rows a second on one thread, microseconds for one row.
 
   python benchmarks/cost.py --out benchmarks/results/cost.json
   python benchmarks/cost.py --presets vector-fast --rows 2000 --out /tmp/cost.json
 
-The rows are drawn here: related columns with a little noise. A fit is one `python -m training.fit` in a
-process of its own, start of Python and TensorFlow included; scores are `Detector.score` of all rows at once,
-and one row through the engine. Other work on the machine makes all three slower, so each time is the median
-of its repeats, beside the best. A preset that the output file has is not run again.
+The rows are generated: related columns with a little noise. A fit is one `python -m training.fit` in a
+process of its own and includes the start of Python and TensorFlow. Scores are timed with `Detector.score` of
+all rows at once, and with one row through the engine. Other work on the machine makes all three slower, so
+each time is the median of its repeats; the best is given as well. A preset that the output file has is
+not run again.
 """
 
 import argparse
@@ -25,12 +26,12 @@ from detector.engine.graphs import SCORE
 from detector.inference import Detector
 
 PRESETS = ("memory", "vector-fast")
-N_SOURCES = 10  # the columns are mixtures of so many, and noise
+N_SOURCES = 10  # the columns are mixtures of this many sources, and noise
 BULK_REPEATS, SINGLE_REPEATS = 15, 2000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what is missing and print the table."""
+    """Measure the rows that are missing and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw(n_rows: int, n_columns: int) -> np.ndarray:
-    """Related columns: shape (n_rows, n_columns), float32."""
+    """Draw related columns: shape (n_rows, n_columns), float32."""
     rng = np.random.default_rng(0)
     mixture = rng.normal(size=(N_SOURCES, n_columns))
     noise = rng.normal(0, 0.3, size=(n_rows, n_columns))
@@ -61,7 +62,7 @@ def draw(n_rows: int, n_columns: int) -> np.ndarray:
 
 
 def measure(preset: str, samples: np.ndarray, repeats: int) -> dict[str, Any]:
-    """One row: fits, then scores of the last of them."""
+    """Measure one row: fit repeatedly, then score with the last model."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "rows.npy"
         np.save(data, samples)
@@ -84,7 +85,7 @@ def measure(preset: str, samples: np.ndarray, repeats: int) -> dict[str, Any]:
 
 
 def _times(run: Callable[[], Any], repeats: int) -> list[float]:
-    """Wall-clock seconds of each run."""
+    """Return the wall-clock seconds of each run."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -97,7 +98,7 @@ HEADER = "| preset | fit, s | rows a second | best | one row, us |\n| --- | --- 
 
 
 def table_line(row: dict[str, Any]) -> str:
-    """One line of the table, as docs/quality.md has it."""
+    """Return one line of the table, as in docs/quality.md."""
     return (
         f"| `{row['preset']}` | {row['fit_seconds']:.1f} | {row['rows_per_second']:,} | "
         f"{row['best_rows_per_second']:,} | {row['single_row_us']:.0f} |"

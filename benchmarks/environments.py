@@ -1,7 +1,7 @@
-"""Environments of contenders that cannot share ours: made once, with fixed versions, below `.make/`.
+"""Environments of contenders that cannot share ours: made once below `.make/`, with fixed versions.
 
-A contender of quality is a script in `benchmarks/contenders/` that runs there, reads arrays and writes
-scores; one of speed is a server, and has a lock `requirements/bench-NAME.txt`.
+A contender of the quality benchmark is a script in `benchmarks/contenders/` that reads arrays and writes
+scores. A contender of the serving benchmark is a server with a lock `requirements/bench-NAME.txt`.
 """
 
 import subprocess
@@ -11,24 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / ".make" / "contenders"
 SCRIPTS = ROOT / "benchmarks" / "contenders"
 # Triton's Python backend is linked against the library of Debian's own interpreter.
 BASE_PYTHON = {"triton": "/usr/bin/python3.11"}
-READY = ".requirements"  # written last, with what was installed
+READY = ".requirements"  # written last, with the requirements that were installed
 
 
 def run_contender(
     name: str, train: np.ndarray, test: np.ndarray, seed: int
 ) -> tuple[np.ndarray, float, float]:
-    """Scores of the test rows, seconds to fit and seconds to score, from a process of its own.
+    """Fit and score in a process of its own; return test scores, seconds to fit and seconds to score.
 
     Raises
     ------
-    QualityError
+    BenchmarkError
         If the environment cannot be made, or the script fails.
     """
     python = environment(name)
@@ -38,23 +38,23 @@ def run_contender(
         command = [str(python), str(SCRIPTS / f"{name}.py"), str(rows), str(seed), str(scores)]
         finished = subprocess.run(command, capture_output=True, text=True)
         if finished.returncode:
-            raise QualityError(f"{name} failed: {_last_line(finished.stderr)}")
+            raise BenchmarkError(f"{name} failed: {_last_line(finished.stderr)}")
         with np.load(scores) as arrays:
             return arrays["scores"], float(arrays["fit_seconds"]), float(arrays["score_seconds"])
 
 
 def is_made(name: str) -> bool:
-    """Whether a contender's environment is there, for its list of requirements as it is now."""
+    """Tell whether a contender has an environment for its present requirements."""
     ready = ENVIRONMENTS / name / READY
     return ready.exists() and ready.read_text() == _requirements(name).read_text()
 
 
 def environment(name: str) -> Path:
-    """The Python of a contender's environment, made where there is none.
+    """Return the Python of a contender's environment; make the environment if it is missing.
 
     Raises
     ------
-    QualityError
+    BenchmarkError
         If it cannot be made.
     """
     folder = ENVIRONMENTS / name
@@ -68,20 +68,12 @@ def environment(name: str) -> Path:
 
 
 def _commands(name: str, folder: Path, python: Path) -> list[list[str]]:
-    """By uv where there is a lock, as in the Makefile; else by pip, with what a user told it."""
+    """Return the commands that make it: by uv if there is a lock, as in the Makefile, otherwise by pip."""
     requirements = str(_requirements(name))
     if _lock(name).exists():
-        uv = [sys.executable, "-m", "uv"]
+        uv, base = [sys.executable, "-m", "uv"], BASE_PYTHON.get(name, sys.executable)
         return [
-            [
-                *uv,
-                "venv",
-                "--quiet",
-                "--clear",
-                "--python",
-                BASE_PYTHON.get(name, sys.executable),
-                str(folder),
-            ],
+            [*uv, "venv", "--quiet", "--clear", "--python", base, str(folder)],
             [*uv, "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", requirements],
         ]
     return [
@@ -101,7 +93,7 @@ def _lock(name: str) -> Path:
 def _run(name: str, command: list[str]) -> None:
     finished = subprocess.run(command, capture_output=True, text=True)
     if finished.returncode:
-        raise QualityError(
+        raise BenchmarkError(
             f"the environment of {name} cannot be made: {_last_line(finished.stderr or finished.stdout)}"
         )
 

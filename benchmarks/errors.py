@@ -1,9 +1,5 @@
-"""What a benchmark raises; each error is one sentence for whoever runs it."""
+"""The error that benchmarks raise; its text is one sentence for the user."""
 
 
-class QualityError(Exception):
-    """A set or method cannot be measured; the text names the file or method."""
-
-
-class ServingError(Exception):
-    """A contender cannot be made, started or measured, or answers something else; the text says which."""
+class BenchmarkError(Exception):
+    """Something cannot be made, read or measured; the text names the file, method or server."""

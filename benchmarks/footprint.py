@@ -3,17 +3,20 @@
   python benchmarks/footprint.py --out benchmarks/results/footprint.json
   python benchmarks/footprint.py --parts start --models digits --repeats 1 --out start.json
 
-Parts: `start` is `gunicorn -c deploy/gunicorn.conf.py` with two workers until the first 200 of /readyz and
-until the first score, then its memory as proportional set size, which counts once what processes share;
-`batches` the memory of one worker after 0, 80, 160 and 240 bodies of 1 to 512 rows, by settings of malloc;
-`options` the same of a bare session by its options, in chunks of 256 rows as in the service; `sharing` the
-memory of two processes with one model: opened by each, opened before a fork, or mapped from an .ort file.
-Models: digits is the ready-made one; large has 17 million weights, in its three graphs twice, 136 MB;
-large-int8 is the same in integers. Rows that the file has already are not measured again.
+Memory is the proportional set size, which counts memory that processes share once. Parts:
+
+  start    `gunicorn -c deploy/gunicorn.conf.py` with two workers: seconds until the first 200 of /readyz and
+           until the first score, then its memory
+  batches  memory of one worker after 0, 80, 160 and 240 bodies of 1 to 512 rows, by settings of malloc
+  options  the same for a bare session by its options, in chunks of 256 rows as in the service
+  sharing  memory of two processes with one model: opened by each, opened before a fork, or mapped from an
+           .ort file
+
+Models: digits is the ready-made one; large has 17 million weights, twice in its three graphs, 136 MB;
+large-int8 is the same in integers. A row that the file has is not measured again.
 """
 
-import argparse
-import http.client
+import functools
 import io
 import json
 import os
@@ -23,17 +26,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import commands, fit_command
 from benchmarks.environments import ROOT
-from benchmarks.rows import Row, find_row, read_rows, write_rows
+from benchmarks.rows import Row, found_or_measured, read_rows
 from benchmarks.servers import usage
-from benchmarks.servers.contenders import clean_environ, free_port
+from benchmarks.servers.processes import START_SECONDS, Service, clean_environ, running_service
 from benchmarks.servers.work import FOLDER
 from detector import Detector
 from detector.engine.session import CHUNK_ROWS, ort
@@ -47,16 +50,8 @@ PARTS = {
 }
 N_FEATURES = 2048
 FIT = (
-    "--kind",
-    "vector",
-    "--preset",
-    "dense",
-    "--widths",
-    "2048,2048",
-    "--latent-dim",
-    "64",
-    "--epochs",
-    "1",
+    *("--kind", "vector", "--preset", "dense", "--widths", "2048,2048", "--latent-dim", "64"),
+    *("--epochs", "1", "--no-collapse-check"),
 )
 MALLOC = {
     "none": {},
@@ -67,65 +62,54 @@ MALLOC = {
     },
 }
 OPTIONS = (
-    "no pattern",
-    "pattern",
-    "no pattern, arena shrinkage",
-    "no pattern, no arena",
-    "pattern, no arena",
+    *("no pattern", "pattern", "no pattern, arena shrinkage"),
+    *("no pattern, no arena", "pattern, no arena"),
 )
-SHARING = ("each", "fork", "mapped")
+VARIANTS = {"start": ("",), "batches": MALLOC, "options": OPTIONS, "sharing": ("each", "fork", "mapped")}
+MAPPED = {
+    "use_memory_mapped_ort_model": "1",
+    "use_ort_model_bytes_for_initializers": "1",
+    "disable_prepacking": "1",
+}
+NPY = {"Content-Type": "application/x-npy"}
 ROUNDS, BODIES, MOST_ROWS = 3, 80, 512
-START_SECONDS, SETTLE_SECONDS, STOP_SECONDS = 60, 1.0, 15
+SETTLE_SECONDS = 1.0
 
 
-def main() -> int:
-    """Run the command line; see the module's docstring."""
-    arguments = _parser().parse_args()
-    rows = read_rows(arguments.out)
-    for part, names in PARTS.items():
-        for name in names:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure the rows that are missing, print all rows of the file."""
+    parser = commands.parser(__doc__)
+    for flag, known in (("--parts", list(PARTS)), ("--models", list(PARTS["start"]))):
+        parser.add_argument(flag, type=commands.names, default=known, help="default: " + ",".join(known))
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="starts for each row; it has their medians (default: 3)"
+    )
+    arguments = parser.parse_args(argv)
+    for part, models in PARTS.items():
+        for name in models:
             if part in arguments.parts and name in arguments.models:
-                for row in _missing(rows, part, name, arguments.repeats):
-                    rows.append(row)
-                    write_rows(arguments.out, rows)
-    for row in rows:
+                for variant in VARIANTS[part]:
+                    measure = functools.partial(_measure, part, name, variant, arguments.repeats)
+                    found_or_measured(arguments.out, measure, part=part, model=name, variant=variant)
+    for row in read_rows(arguments.out):
         print(json.dumps(row))
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    models = PARTS["start"]
-    for flag, names in (("--parts", list(PARTS)), ("--models", list(models))):
-        parser.add_argument(flag, type=_names, default=names, help="default: " + ",".join(names))
-    parser.add_argument("--repeats", type=int, default=3, help="of each start; medians are kept (default: 3)")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file; its rows are not measured again")
-    return parser
-
-
-def _names(text: str) -> list[str]:
-    return text.split(",")
-
-
-def _missing(rows: list[Row], part: str, name: str, repeats: int) -> Iterator[Row]:
-    """What the file does not have of one part and model."""
-    variants: dict[str, Callable[[Path, str], Row]] = {
-        "start": {"": lambda store, _: measure_start(store, name, repeats)},
-        "batches": dict.fromkeys(MALLOC, lambda store, malloc: measure_batches(store, name, malloc)),
-        "options": dict.fromkeys(OPTIONS, lambda store, option: probe("options", option, store / name / "1")),
-        "sharing": dict.fromkeys(SHARING, lambda store, way: probe("sharing", way, store / name / "1")),
-    }[part]
-    for variant, measure in variants.items():
-        key = {"part": part, "model": name, "variant": variant}
-        if find_row(rows, **key) is None:
-            print(f"{part}, {name} {variant}", file=sys.stderr)
-            yield key | measure(_store(name), variant)
+def _measure(part: str, name: str, variant: str, repeats: int) -> Row:
+    print(f"{part}, {name} {variant}", file=sys.stderr)
+    store = _store(name)
+    if part == "start":
+        row = measure_start(store, name, repeats)
+    elif part == "batches":
+        row = measure_batches(store, name, variant)
+    else:
+        row = probe(part, variant, store / name / "1")
+    return {"part": part, "model": name, "variant": variant, **row}
 
 
 def _store(name: str) -> Path:
-    """The store that holds this model; made where it is missing, of noise: weights do not matter here."""
+    """Return the store of a model; fit it to noise if it is missing: its weights do not matter here."""
     if name == "digits":
         return ROOT / "models"
     store = FOLDER / "stores" / name
@@ -133,130 +117,78 @@ def _store(name: str) -> Path:
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder) / "noise.npz"
             np.savez(data, X=np.random.default_rng(0).random((400, N_FEATURES), dtype=np.float32))
-            command = [sys.executable, "-m", "training.fit", "--data", str(data), "--name", name, *FIT]
-            command += ["--store", str(store), "--no-collapse-check"]
-            command += ["--quantize", "int8"] * name.endswith("int8")
-            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            quantize = ["--quantize", "int8"] if name.endswith("int8") else []
+            fit_command.fit(data, store, name, *FIT, *quantize)
     return store
 
 
 # --- the service --------------------------------------------------------------------------------------------
 
 
-class Service:
-    """The service with one model, as a process of its own; `seconds` until it was ready."""
+def _settled_mb(service: Service, n_workers: int) -> list[float]:
+    """Return the memory of each process once all workers have loaded: the master's first."""
 
-    def __init__(self, store: Path, name: str, workers: int, malloc: str = "none") -> None:
-        self.name, self.port, self.mark = name, free_port(), uuid.uuid4().hex
-        environ = clean_environ() | MALLOC[malloc]
-        environ |= {
-            "RESIDUAL_STORE": str(store),
-            "RESIDUAL_DEFAULT_MODEL": name,
-            "RESIDUAL_BIND": f"127.0.0.1:{self.port}",
-            "RESIDUAL_WORKERS": str(workers),
-            usage.MARK: self.mark,
-        }
-        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "deploy" / "gunicorn.conf.py")]
-        self.begin = time.perf_counter()
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self.workers = workers
-        self.seconds = self._wait()
+    def processes() -> list[int]:
+        return usage.tree(service.process.pid, service.mark)
 
-    def _wait(self) -> float:
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                if self.ask("GET", "/readyz") == 200:
-                    return time.perf_counter() - self.begin
-            except OSError:
-                pass
-            time.sleep(0.01)
-        raise SystemExit(f"error: the service is not ready with {self.name} within {START_SECONDS} s")
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> int:
-        """Status of one request over a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, body, {"Content-Type": "application/x-npy"} if body else {})
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status
-        finally:
-            connection.close()
-
-    def settled_mb(self) -> list[float]:
-        """Memory of each process once all workers have loaded: the master's first."""
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end and len(usage.tree(self.process.pid, self.mark)) < self.workers + 1:
-            time.sleep(0.1)
-        usage.wait_until_idle(lambda: usage.tree(self.process.pid, self.mark))
-        time.sleep(SETTLE_SECONDS)
-        workers = [
-            process for process in usage.tree(self.process.pid, self.mark) if process != self.process.pid
-        ]
-        return [round(usage.memory_mb([process]), 1) for process in (self.process.pid, *workers)]
-
-    def end(self) -> None:
-        """In order, then by force."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and len(processes()) < n_workers + 1:
+        time.sleep(0.1)
+    usage.wait_until_idle(processes)
+    time.sleep(SETTLE_SECONDS)
+    master = service.process.pid
+    workers = [process for process in processes() if process != master]
+    return [round(usage.memory_mb([process]), 1) for process in (master, *workers)]
 
 
-@contextmanager
-def served(*arguments: object) -> Iterator[Service]:
-    """A service that is ready, ended in the end."""
-    service = Service(*arguments)
-    try:
-        yield service
-    finally:
-        service.end()
-
-
-def _body(folder: Path, n_rows: int) -> bytes:
-    shape = Detector.load(folder).manifest.sample_shape
+def _npy(array: np.ndarray) -> bytes:
     content = io.BytesIO()
-    np.save(content, np.random.default_rng(n_rows).random((n_rows, *shape), dtype=np.float32))
+    np.save(content, array)
     return content.getvalue()
 
 
+def _samples(folder: Path, n_rows: int) -> np.ndarray:
+    shape = Detector.load(folder).manifest.sample_shape
+    return np.random.default_rng(n_rows).random((n_rows, *shape), dtype=np.float32)
+
+
+def _serving(store: Path, name: str, n_workers: int, malloc: str) -> AbstractContextManager[Service]:
+    variables = {"RESIDUAL_DEFAULT_MODEL": name, "RESIDUAL_WORKERS": str(n_workers)}
+    return running_service(store, **variables, **MALLOC[malloc])
+
+
 def measure_start(store: Path, name: str, repeats: int) -> Row:
-    """Seconds until ready and until the first score, and the memory of two workers; medians."""
-    body, figures = _body(store / name / "1", 1), []
+    """Measure seconds until ready and until the first score, and the memory of two workers; medians."""
+    body, runs = _npy(_samples(store / name / "1", 1)), []
     for _ in range(repeats):
-        with served(store, name, 2) as service:
-            if service.ask("POST", "/score", body) != 200:
-                raise SystemExit(f"error: {name} must answer 200")
+        with _serving(store, name, 2, "none") as service:
+            service.post("/score", body, NPY)
             score_seconds = time.perf_counter() - service.begin
-            master, *workers = service.settled_mb()
-        figures.append(
-            (service.seconds, score_seconds, master, statistics.mean(workers), master + sum(workers))
+            master, *workers = _settled_mb(service, 2)
+        runs.append(
+            {
+                "ready_seconds": service.ready_seconds,
+                "score_seconds": score_seconds,
+                "master_mb": master,
+                "worker_mb": statistics.mean(workers),
+                "total_mb": master + sum(workers),
+            }
         )
-    names = ("ready_seconds", "score_seconds", "master_mb", "worker_mb", "total_mb")
-    columns = zip(*figures, strict=True)
     return {"repeats": repeats} | {
-        name: round(statistics.median(column), 2) for name, column in zip(names, columns, strict=True)
+        name: round(statistics.median(run[name] for run in runs), 2) for name in runs[0]
     }
 
 
 def measure_batches(store: Path, name: str, malloc: str) -> Row:
-    """Memory of one worker after 0, 80, 160 and 240 bodies of random numbers of rows."""
+    """Measure the memory of one worker after 0, 80, 160 and 240 bodies with random numbers of rows."""
     rng = np.random.default_rng(0)
-    whole = np.load(io.BytesIO(_body(store / name / "1", MOST_ROWS)))
-    with served(store, name, 1, malloc) as service:
-        memory = [service.settled_mb()[1]]
+    whole = _samples(store / name / "1", MOST_ROWS)
+    with _serving(store, name, 1, malloc) as service:
+        memory = [_settled_mb(service, 1)[1]]
         for _ in range(ROUNDS):
             for n_rows in rng.integers(1, MOST_ROWS, BODIES, endpoint=True):
-                content = io.BytesIO()
-                np.save(content, whole[:n_rows])
-                if service.ask("POST", "/score", content.getvalue()) != 200:
-                    raise SystemExit(f"error: {name} must answer 200")
-            memory.append(service.settled_mb()[1])
+                service.post("/score", _npy(whole[:n_rows]), NPY)
+            memory.append(_settled_mb(service, 1)[1])
     return {"memory_mb": memory}
 
 
@@ -264,7 +196,7 @@ def measure_batches(store: Path, name: str, malloc: str) -> Row:
 
 
 def probe(part: str, variant: str, folder: Path) -> Row:
-    """What `probe_options` or `probe_sharing` measures with `model.onnx`, in a fresh process."""
+    """Run `probe_options` or `probe_sharing` with `model.onnx` in a fresh process."""
     command = [sys.executable, __file__, "--probe", part, variant, str(folder / "model.onnx")]
     environ = clean_environ() | {"ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
     finished = subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True, text=True)
@@ -289,7 +221,7 @@ def _session(path: str, option: str = "no pattern", **entries: str) -> ort.Infer
 
 
 def probe_options(option: str, path: str) -> Row:
-    """Memory of this process after 0, 80, 160 and 240 batches of random size."""
+    """Measure the memory of this process after 0, 80, 160 and 240 batches of random size."""
     rng, session, run = np.random.default_rng(0), _session(path, option), ort.RunOptions()
     if "shrinkage" in option:
         run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -304,25 +236,21 @@ def probe_options(option: str, path: str) -> Row:
 
 
 def probe_sharing(way: str, path: str) -> Row:
-    """Memory of two children with a session each, or with that of their parent; seconds to open, µs a row."""
+    """Measure the memory of two children, seconds to open the session, µs for a row and for a batch.
+
+    Each child opens a session, or both use the session of their parent.
+    """
     if way != "mapped":
         return _two_children(lambda: _session(path), before_fork=way == "fork")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model"
         copy.write_bytes(Path(path).read_bytes())
-        # In a child: a process that has made the file holds the model on its heap.
+        # In a child, because the process that makes the file keeps the model on its heap.
         if (child := os.fork()) == 0:
             _session(str(copy), save_model_format="ORT", disable_prepacking="1")
             os._exit(0)
         os.waitpid(child, 0)
-        entries = (
-            "use_memory_mapped_ort_model",
-            "use_ort_model_bytes_for_initializers",
-            "disable_prepacking",
-        )
-        return _two_children(
-            lambda: _session(f"{copy}.ort", **dict.fromkeys(entries, "1")), before_fork=False
-        )
+        return _two_children(lambda: _session(f"{copy}.ort", **MAPPED), before_fork=False)
 
 
 def _two_children(load: Callable[[], ort.InferenceSession], *, before_fork: bool) -> Row:
@@ -330,7 +258,7 @@ def _two_children(load: Callable[[], ort.InferenceSession], *, before_fork: bool
     session = load() if before_fork else None
     seconds = time.perf_counter() - start
     answers, children = [], []
-    for _ in range(2):  # one after the other, for the sake of their times
+    for _ in range(2):  # one after the other, so that they do not slow each other
         reading, writing = os.pipe()
         if (child := os.fork()) == 0:
             start = time.perf_counter()
@@ -354,7 +282,7 @@ def _two_children(load: Callable[[], ort.InferenceSession], *, before_fork: bool
 
 
 def _row_and_batch_us(session: ort.InferenceSession) -> list[float]:
-    """Medians of a run of 1 row and of 32."""
+    """Return the median time of a run with 1 row and with 32 rows."""
     medians = []
     for n_rows in (1, 32):
         batch = np.zeros((n_rows, *session.get_inputs()[0].shape[1:]), dtype=np.float32)
@@ -372,4 +300,4 @@ if __name__ == "__main__":
         part, variant, path = sys.argv[2:]
         print(json.dumps({"options": probe_options, "sharing": probe_sharing}[part](variant, path)))
     else:
-        sys.exit(main())
+        commands.run(main)

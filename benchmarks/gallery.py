@@ -1,22 +1,20 @@
-"""An image of what each preset makes of samples: original, latent and decoded side by side.
+"""Draw an image for each preset: samples, their latents and decoded samples side by side.
 
   python benchmarks/gallery.py --out docs/images
   python benchmarks/gallery.py --presets conv-latent,rowwise --out /tmp/two
 
-The samples are drawn here: discs, rings, boxes and crosses, in grey and in colour, and waves. Every preset is
-fitted to a thousand of them, for at most a hundred epochs or three minutes; what is shown are others. A
-preset whose image is there is not fitted again.
+The samples are generated: discs, rings, boxes and crosses, in grey and in colour, and waves. Every preset is
+fitted to a thousand of them, for at most a hundred epochs or three minutes; the images show other samples. A
+preset whose image exists is not fitted again.
 """
 
-import argparse
 import dataclasses
 import logging
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks import commands
 from training.quiet import import_tensorflow
 
 import_tensorflow()
@@ -35,14 +33,11 @@ MOST_EPOCHS = 100
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the images that are missing."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--presets", type=lambda text: text.split(","), default=list(PRESETS))
-    parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--epochs", type=int, default=MOST_EPOCHS, help="at most so many")
+    parser = commands.parser(__doc__, out="folder of the images")
+    parser.add_argument("--presets", type=commands.names_among(PRESETS), default=list(PRESETS))
+    parser.add_argument("--epochs", type=int, default=MOST_EPOCHS, help="at most (default: 100)")
     arguments = parser.parse_args(argv)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # one graph for each preset is many, it says
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about one graph for each preset
     arguments.out.mkdir(parents=True, exist_ok=True)
     for preset in arguments.presets:
         path = arguments.out / f"{preset}.svg"
@@ -53,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw(preset: str, epochs: int) -> bytes:
-    """Fit a preset and draw what it makes of samples that it has not seen, as SVG."""
+    """Fit a preset and draw samples that it has not seen with their latents and decoded samples; SVG."""
     kind = next(kind for kind in ("image", "sequence", "vector") if kind in PRESETS[preset].kinds)
     samples = _samples(preset, kind)
     sample_shape = samples.shape[1:]
@@ -75,13 +70,13 @@ def draw(preset: str, epochs: int) -> bytes:
 
 
 def _corrupted(config: FitConfig, shown: np.ndarray) -> np.ndarray:
-    """The samples as a network that restores would be sent them; as they are for one that does not."""
+    """Corrupt the samples for a network that restores; return them unchanged for others."""
     restores = config.corrupt_validation or "denoise" in config.preset
     return corrupted_copy(shown, config) if restores else shown
 
 
 def _scaling(train: np.ndarray, config: FitConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Offset and scale from values in [0, 1], or of waves, to what the network works on."""
+    """Return offset and scale from values in [0, 1], or from waves, to the input of the network."""
     if config.scaled_range is None:
         spread = train.std(axis=0)
         return train.mean(axis=0), np.where(spread > 0, spread, 1)
@@ -104,14 +99,14 @@ def _samples(preset: str, kind: str) -> np.ndarray:
 
 
 def _shapes(count: int, side: int, *, colour: bool) -> np.ndarray:
-    """Discs, rings, boxes and crosses of any size and place: (count, side, side) or (..., 3), in [0, 1]."""
+    """Draw discs, rings, boxes and crosses: (count, side, side) or (count, side, side, 3), in [0, 1]."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:side, :side]
     y, x = rng.uniform(0.35 * side, 0.65 * side, size=(2, count, 1, 1))
     radius = rng.uniform(0.15 * side, 0.3 * side, size=(count, 1, 1))
     height, width = np.abs(rows - y), np.abs(columns - x)
     distance = np.hypot(height, width)
-    # Distances to the outline in pixels, negative inside: edges are as smooth as a lens makes them.
+    # Distances to the outline in pixels, negative inside, give smooth edges.
     outlines = np.stack(
         [
             distance - radius,
@@ -131,7 +126,7 @@ def _shapes(count: int, side: int, *, colour: bool) -> np.ndarray:
 
 
 def _waves(count: int) -> np.ndarray:
-    """Windows of 64 steps: a wave of any phase and speed, its second harmonic, a little noise."""
+    """Draw windows of 64 steps: a wave of any phase and speed, its second harmonic, a little noise."""
     rng = np.random.default_rng(0)
     phase, speed, share = rng.uniform((0, 0.15, 0), (6.28, 0.3, 0.8), size=(count, 3)).T[..., np.newaxis]
     angle = phase + speed * np.arange(64)
@@ -140,4 +135,4 @@ def _waves(count: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    commands.run(main)

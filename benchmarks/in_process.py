@@ -1,7 +1,7 @@
-"""Fits by the house's own training code in this process: TensorFlow starts once for hundreds of fits.
+"""Fits by our own training code in this process, so that TensorFlow starts once for hundreds of fits.
 
-The stages are those of `python -m training.fit`: scale, fit, export to ONNX; then `Detector` scores through
-the exported graph. What is left out is the threshold, so that no rows are taken away for it, and the report.
+The stages are the same as in `python -m training.fit`: scale, fit, export to ONNX; then `Detector` scores
+through the exported graph. There is no threshold, so no samples are kept back for it, and no report.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ from training.stages import Trained, prepare, train
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """A model that was fitted and exported here."""
+    """A model fitted and exported in this process."""
 
     trained: Trained
     detector: Detector
     seconds: float
 
     def score(self, samples: np.ndarray) -> np.ndarray:
-        """Scores of raw samples, float64, as `Detector.score` has them.
+        """Score raw samples as `Detector.score` does; float64.
 
         Raises
         ------
@@ -41,12 +41,11 @@ class Fit:
             If samples do not fit the model, or a score is not finite.
         """
         checked = self.detector.engine.check_samples(samples)
-        return self.detector.engine.finite(self.detector.engine.run(checked, (SCORE,))[SCORE]).astype(
-            np.float64
-        )
+        scores = self.detector.engine.run(checked, (SCORE,))[SCORE]
+        return self.detector.engine.finite(scores).astype(np.float64)
 
     def keras_scores(self, samples: np.ndarray) -> np.ndarray:
-        """The same by the network that was exported, float64."""
+        """Score samples by the network that was exported; float64."""
         import tensorflow as tf
 
         function = self.trained.graphs[MODEL_FILE].function
@@ -55,27 +54,50 @@ class Fit:
 
 
 def settle(dataset: Dataset, preset: str, overrides: Mapping[str, Any]) -> FitConfig:
-    """The configuration that the command line would make of a preset and some options."""
+    """Return the configuration that `training.fit` makes of a preset and some options."""
     config = FitConfig.from_preset(preset, {"kind": dataset.kind, **overrides})
     return config.for_samples(dataset.sample_shape)
 
 
-def fit_all(dataset: Dataset, preset: str, seed: int) -> Fit:
-    """A preset with its defaults, on samples that are all normal and all to fit on; raises as `fit`.
+def normal_dataset(samples: np.ndarray, kind: str, value_range: tuple[float, float] | None = None) -> Dataset:
+    """Return samples, all of them normal, as `training` reads them from a file; vectors as float32."""
+    return Dataset(
+        samples=samples.astype(np.float32),
+        is_anomaly=np.zeros(len(samples), dtype=bool),
+        labels=None,
+        held_out=np.zeros(len(samples), dtype=bool),
+        kind=kind,
+        value_range=value_range,
+        feature_names=None if kind == "image" else tuple(f"x{column}" for column in range(samples.shape[-1])),
+        source="benchmark",
+    )
 
-    A memory is made of all of them; the bottleneck beside it, which no score depends on, is left out. A
-    network that is trained by gradients keeps a tenth of them to know when to stop. One that `training.fit`
-    would refuse for having learned nothing is measured all the same.
+
+def fit_all(dataset: Dataset, preset: str, order: np.ndarray, options: Mapping[str, Any]) -> Fit:
+    """Fit a preset on all samples of a data set; raises as `fit`.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        All of its samples are normal.
+    preset : str
+    order : ndarray of shape (n_samples,), int
+        Row numbers. A network trained by gradients uses the first tenth of them to know when to stop; a
+        memory uses all to be fitted on, and no latent, because no score depends on it.
+    options : mapping
+        Overrides of the preset.
     """
-    config = settle(dataset, preset, {"seed": seed, "collapse_check": False})
-    n_samples = len(dataset.samples)
-    order = np.random.default_rng(seed).permutation(n_samples)
-    n_validation = max(1, round(config.validation_fraction * n_samples))
+    config = settle(dataset, preset, options)
+    n_validation = max(1, round(config.validation_fraction * len(order)))
     if config.has_memory:
         config, n_validation = dataclasses.replace(config, latent_dim=0), 0
-    validation, rest = np.sort(order[:n_validation]), np.sort(order[n_validation:])
+    return fit(dataset, splits_of(order[n_validation:], order[:n_validation]), config)
+
+
+def splits_of(train: np.ndarray, validation: np.ndarray) -> Splits:
+    """Return splits without samples to calibrate and to test."""
     nothing = np.empty(0, dtype=np.int64)
-    return fit(dataset, Splits(rest, validation, nothing, nothing, 0, 0), config)
+    return Splits(np.sort(train), np.sort(validation), nothing, nothing, 0, 0)
 
 
 def fit(dataset: Dataset, splits: Splits, config: FitConfig) -> Fit:
@@ -91,7 +113,7 @@ def fit(dataset: Dataset, splits: Splits, config: FitConfig) -> Fit:
     _start_keras()
     start = time.perf_counter()
     prepared = prepare(dataset, config, splits)
-    with contextlib.redirect_stderr(io.StringIO()):  # progress of hundreds of fits
+    with contextlib.redirect_stderr(io.StringIO()):  # hides the progress of hundreds of fits
         trained = train(prepared, "quality")
     seconds = time.perf_counter() - start
     return Fit(trained, _open(trained), seconds)
@@ -106,9 +128,9 @@ def _open(trained: Trained) -> Detector:
 
 
 def _start_keras() -> None:
-    """Import TensorFlow, and let go of the networks of earlier fits: Keras keeps them all."""
+    """Import TensorFlow and discard the networks of earlier fits: Keras keeps them."""
     import_tensorflow()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # one graph for each fit is many, it says
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about one graph for each fit
     import keras
 
     keras.backend.clear_session()

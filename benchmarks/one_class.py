@@ -3,65 +3,56 @@
   python benchmarks/one_class.py --data mnist.npz --out benchmarks/results/one_class.json
   python benchmarks/one_class.py --data mnist.npz --labels 0,8 --out /tmp/two.json
 
-Every row is one `python -m training.fit --normal-label LABEL --seed SEED` in a process of its own: the false
-alarms on the normal samples of the test split, beside what was promised and expected, and the ROC AUC
-against the other classes. A label and seed that the output file has for this alpha is not run again; so one
-file is for one data set. `--quick` fits two epochs each, for a file of its own: does it run?
+Every row is one `python -m training.fit --normal-label LABEL --seed SEED` in a process of its own. It has the
+false alarms on the normal samples of the test split, the promised and the expected rate, and the ROC AUC
+against the other classes. A label and seed that the output file has for this alpha is not run again, so use
+one file for one data set. `--quick` fits two epochs each and needs a file of its own: does it run?
 """
 
-import argparse
+import functools
 import itertools
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.stats import betabinom
 
-from benchmarks.rows import find_row, read_rows, write_rows
+from benchmarks import commands, fit_command
+from benchmarks.rows import Row, found_or_measured
 
-# A realised count above this quantile of its own distribution would be a broken promise, not bad luck.
+# A count of false alarms above this quantile of its own distribution is a broken promise, not bad luck.
 QUANTILE = 0.999
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing, print the table and whether each promise held."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Run the fits that are missing, print the table; return 1 if a promise was broken."""
+    parser = commands.parser(__doc__)
     parser.add_argument("--data", required=True, help="an .npz with x_train, y_train, x_test, y_test")
-    parser.add_argument("--labels", default="0,1,2,3,4,5,6,7,8,9", help="normal labels, one fit each")
-    parser.add_argument("--seeds", default="0", help="seeds, one fit each")
+    parser.add_argument(
+        "--labels", type=commands.names, default=[*"0123456789"], help="normal labels, one fit each"
+    )
+    parser.add_argument("--seeds", type=commands.integers(0), default=[0], help="seeds, one fit each")
     parser.add_argument("--alpha", default=0.05, type=float)
     parser.add_argument("--quick", action="store_true", help="two epochs for each fit: does it run?")
-    parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
     options = ["--epochs", "2"] if arguments.quick else []
-    rows = read_rows(arguments.out)
-    asked_for = []
-    for seed, label in itertools.product(arguments.seeds.split(","), arguments.labels.split(",")):
-        row = find_row(rows, label=label, seed=int(seed), promised_rate=arguments.alpha)
-        if row is None:
-            row = fit_one(arguments.data, label, int(seed), arguments.alpha, options)
-            rows.append(row)
-            write_rows(arguments.out, rows)
-        asked_for.append(row)
+    rows = []
+    for seed, label in itertools.product(arguments.seeds, arguments.labels):
+        measure = functools.partial(fit_one, arguments.data, label, seed, arguments.alpha, options)
+        key = {"label": label, "seed": seed, "promised_rate": arguments.alpha}
+        row = found_or_measured(arguments.out, measure, **key)
+        rows.append(row)
         print(describe(row), flush=True)
-    return summarise(asked_for)
+    return summarise(rows)
 
 
-def fit_one(data: str, label: str, seed: int, alpha: float, options: Sequence[str]) -> dict[str, Any]:
-    """One fit in a process of its own, and its figures."""
+def fit_one(data: str, label: str, seed: int, alpha: float, options: Sequence[str]) -> Row:
+    """Fit once and return the row."""
+    options = ["--normal-label", label, "--seed", seed, "--alpha", alpha, *options]
     with tempfile.TemporaryDirectory() as store:
-        command = [sys.executable, "-m", "training.fit", "--data", data, "--name", "one", "--store", store]
-        command += ["--normal-label", label, "--seed", str(seed), "--alpha", str(alpha), *options]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        figures = json.loads((Path(store) / "one" / "1" / "report.json").read_bytes())
-    rule, evaluation = figures["threshold"], figures["evaluation"]
+        report = fit_command.fit(data, Path(store), "one", *options)
+    rule, evaluation = report["threshold"], report["evaluation"]
     n_test, rank = evaluation["n_normal"], rule["rank"]
     return {
         "label": label,
@@ -75,12 +66,12 @@ def fit_one(data: str, label: str, seed: int, alpha: float, options: Sequence[st
         "n_test": n_test,
         "roc_auc": evaluation["roc_auc"]["value"],
         "recall": evaluation["recall"]["value"],
-        "fit_seconds": round(figures["fit"]["seconds"], 1),
+        "fit_seconds": round(report["fit"]["seconds"], 1),
     }
 
 
-def describe(row: dict[str, Any]) -> str:
-    """One line of the table."""
+def describe(row: Row) -> str:
+    """Return one line of the table."""
     return (
         f"label {row['label']} seed {row['seed']}: promised {row['promised_rate']:.4f}, "
         f"expected {row['expected_rate']:.4f}, realised {row['realised_rate']:.4f} "
@@ -89,8 +80,8 @@ def describe(row: dict[str, Any]) -> str:
     )
 
 
-def summarise(rows: list[dict[str, Any]]) -> int:
-    """Print the pooled figures; 1 if a promise was broken."""
+def summarise(rows: list[Row]) -> int:
+    """Print the pooled figures; return 1 if a promise was broken."""
     alarms, n_test = (sum(row[name] for row in rows) for name in ("false_alarms", "n_test"))
     broken = [row for row in rows if row["false_alarms"] > row["most_false_alarms"]]
     print(f"{len(rows)} fits: pooled rate {alarms / n_test:.4f} ({alarms} of {n_test}),")
@@ -100,4 +91,4 @@ def summarise(rows: list[dict[str, Any]]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    commands.run(main)

@@ -1,68 +1,59 @@
-"""Does `/denoise` restore? Noise and mosaics, against the best linear filter and bicubic up-scaling.
+"""Does `/denoise` restore? Noise and mosaics, compared with the best linear filter and bicubic up-scaling.
 
   python benchmarks/restoration.py --data-dir DIR --out benchmarks/results/restoration.json
   python benchmarks/restoration.py --data-dir DIR --cases noise-0.5,mosaic-4 --out /tmp/two.json
   python benchmarks/restoration.py --quick --out /tmp/quick.json
 
-DIR holds `mnist.npz` with x_train and x_test. Every case is one `python -m training.fit --preset restore` on
-the training images, a gunicorn of its own that serves the result, and one look at every test image:
-corrupted in raw units, posted as float32 `.npy` to `/denoise`, compared with the clean image. `psnr` is
-that of the mean squared error over all test images, in units of the value range. Noise is Gaussian and not
-clipped; a mosaic has the mean of each tile.
+DIR holds `mnist.npz` with x_train and x_test. Every case fits `python -m training.fit --preset restore` on
+the training images and serves the result by a gunicorn of its own. Every test image is corrupted in raw
+units, posted as float32 `.npy` to `/denoise` and compared with the clean image. `psnr` is computed from the
+mean squared error over all test images, in units of the value range. Noise is Gaussian and not clipped; a
+mosaic replaces each tile by its mean.
 
-`baseline` is for noise the linear filter with the least mean squared error (Wiener), computed from the mean
-and the covariance of the training images and the true variance of the noise, and for a mosaic the bicubic
-up-scaling of its tiles by Pillow; `baseline_clipped` is the same cut off at black and white, which is fairer
-and harder. `published` is a figure from elsewhere for the same baseline, where there is one. A row is good
-if `psnr` is at least 2 dB above both `baseline` and `published`.
+For noise, `baseline` is the linear filter with the least mean squared error (Wiener), computed from the mean
+and the covariance of the training images and the true variance of the noise. For a mosaic it is the bicubic
+up-scaling of its tiles by Pillow. `baseline_clipped` is the baseline cut off at black and white, which is
+fairer and harder to beat. `published` is a published figure for the same baseline, if there is one. A row is
+good if `psnr` is at least 2 dB above both `baseline` and `published`.
 
-`flagged_clean` and `flagged_corrupted` are shares of the test images that `/score` calls anomalies, at the
-calibrated threshold: before and after their corruption. A case that the output file has for these data is
+`flagged_clean` and `flagged_corrupted` are shares of the test images that `/score` calls anomalies at the
+calibrated threshold, before and after their corruption. A case that the output file has for these data is
 not run again. `--quick` fits a few epochs on digits of scikit-learn: does it run?
 """
 
-import argparse
-import contextlib
 import dataclasses
+import functools
 import io
-import json
-import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.rows import find_row, read_rows, write_rows
+from benchmarks import commands, fit_command
+from benchmarks.rows import Row, found_or_measured
+from benchmarks.servers.processes import Service, running_service
 
-ROOT = Path(__file__).resolve().parent.parent
 WHITE = 255  # the largest raw value; the range begins at 0
 ROWS_OF_REQUEST = 1000
-START_SECONDS = 60
 MARGIN = 2.0  # dB above the baseline
 MODEL = "restored"
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One way to spoil an image.
+    """One way to corrupt an image.
 
     Attributes
     ----------
     corruption : str
-        As `training.fit --corruption` has it.
+        A value of `training.fit --corruption`.
     level : float
         Standard deviation in units of the value range, or side of a tile in pixels.
     published : float, or None
-        The baseline's PSNR on MNIST, as published, dB.
+        Published PSNR of the baseline on MNIST, dB.
     """
 
     corruption: str
@@ -79,7 +70,7 @@ CASES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class ImageSplits:
     """Images to fit on and images to restore, uint8 from 0 to 255, shape (n, height, width)."""
 
     name: str
@@ -88,59 +79,52 @@ class Data:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing and print the table; 1 if a case is not good."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Run the cases that are missing and print the table; return 1 if a case is not good."""
+    parser = commands.parser(__doc__)
     parser.add_argument("--data-dir", type=Path, help="folder of mnist.npz")
-    parser.add_argument("--cases", default=",".join(CASES), help="separated by commas (default: all)")
+    parser.add_argument(
+        "--cases",
+        type=commands.names_among(CASES),
+        default=list(CASES),
+        help="separated by commas (default: all)",
+    )
     parser.add_argument("--epochs", type=int, default=4, help="of each fit, at most (default: 4)")
-    parser.add_argument("--rows", type=int, help="fit on at most so many of the images; all if not given")
+    parser.add_argument("--rows", type=int, help="fit on at most this many of the images (default: all)")
     parser.add_argument("--quick", action="store_true", help="a few epochs on digits of scikit-learn")
-    parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    wanted = arguments.cases.split(",")
-    unknown = set(wanted) - CASES.keys()
-    if unknown:
-        parser.error(f"--cases has no {', '.join(sorted(unknown))}: one of {', '.join(CASES)}")
     if not (arguments.quick or arguments.data_dir):
         parser.error("--data-dir must name the folder of mnist.npz, or give --quick")
     data = load_digits() if arguments.quick else load_mnist(arguments.data_dir)
-    rows = read_rows(arguments.out)
-    asked_for = []
-    for name in wanted:
-        row = find_row(rows, case=name, data=data.name)
-        if row is None:
-            row = run_case(name, data, arguments.epochs, arguments.rows)
-            rows.append(row)
-            write_rows(arguments.out, rows)
-        asked_for.append(row)
-        print(describe(row), flush=True)
-    missed = [row["case"] for row in asked_for if not is_good(row)]
+    rows = []
+    for name in arguments.cases:
+        measure = functools.partial(run_case, name, data, arguments.epochs, arguments.rows)
+        rows.append(found_or_measured(arguments.out, measure, case=name, data=data.name))
+        print(describe(rows[-1]), flush=True)
+    missed = [row["case"] for row in rows if not is_good(row)]
     if missed and not arguments.quick:
         print(f"less than {MARGIN:g} dB above the baseline: {', '.join(missed)}")
     return 1 if missed and not arguments.quick else 0
 
 
-# --- data and what spoils them ------------------------------------------------------------------------------
+# --- data and their corruption ------------------------------------------------------------------------------
 
 
-def load_mnist(folder: Path) -> Data:
-    """The 60,000 and the 10,000 images."""
+def load_mnist(folder: Path) -> ImageSplits:
+    """Load the 60,000 training and the 10,000 test images."""
     with np.load(folder / "mnist.npz") as arrays:
-        return Data("mnist", arrays["x_train"], arrays["x_test"])
+        return ImageSplits("mnist", arrays["x_train"], arrays["x_test"])
 
 
-def load_digits() -> Data:
-    """8 x 8 images of scikit-learn, a third of them to restore."""
+def load_digits() -> ImageSplits:
+    """Load the 8 x 8 images of scikit-learn, a third of them to restore."""
     from sklearn.datasets import load_digits as load
 
     images = np.rint(load().images * (WHITE / 16)).astype(np.uint8)
-    return Data("digits", images[600:], images[:600])
+    return ImageSplits("digits", images[600:], images[:600])
 
 
 def corrupt(images: np.ndarray, case: Case) -> np.ndarray:
-    """Spoiled images in raw units, float32, the same ones in every run."""
+    """Corrupt images in raw units, float32, in the same way in every run."""
     if case.corruption == "mosaic":
         side = int(case.level)
         return tiles(images, side).repeat(side, axis=1).repeat(side, axis=2)
@@ -149,7 +133,7 @@ def corrupt(images: np.ndarray, case: Case) -> np.ndarray:
 
 
 def tiles(images: np.ndarray, side: int) -> np.ndarray:
-    """Mean of each tile, shape (n, height / side, width / side), float32."""
+    """Return the mean of each tile, shape (n, height / side, width / side), float32."""
     n, height, width = images.shape
     split = images.reshape(n, height // side, side, width // side, side)
     return split.mean(axis=(2, 4)).astype(np.float32)
@@ -159,8 +143,9 @@ def tiles(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def linear_filter(corrupted: np.ndarray, train: np.ndarray, case: Case) -> np.ndarray:
-    """The affine estimate with the least mean squared error, for the training images' covariance.
+    """Restore noisy images by the affine filter with the least mean squared error.
 
+    With mean and covariance C of the training images it is
     `mean + C (C + s^2 I)^-1 (noisy - mean)` for noise of standard deviation s.
 
     References
@@ -176,7 +161,7 @@ def linear_filter(corrupted: np.ndarray, train: np.ndarray, case: Case) -> np.nd
 
 
 def bicubic(corrupted: np.ndarray, train: np.ndarray, case: Case) -> np.ndarray:
-    """The tiles of a mosaic as pixels of a small image, scaled up by Pillow."""
+    """Restore a mosaic: take its tiles as pixels of a small image and scale that up by Pillow."""
     size = corrupted.shape[:0:-1]  # Pillow's order: width, height
     small = tiles(corrupted, int(case.level))
     return np.stack(
@@ -188,7 +173,7 @@ BASELINES = {"gaussian": ("wiener", linear_filter), "mosaic": ("bicubic", bicubi
 
 
 def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of the mean squared error over all images, dB."""
+    """Return the peak signal-to-noise ratio of the mean squared error over all images, dB."""
     error = np.square(restored.astype(np.float64) - clean).mean()
     return round(float(-10 * np.log10(error / WHITE**2)), 3)
 
@@ -196,20 +181,23 @@ def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
 # --- one case -----------------------------------------------------------------------------------------------
 
 
-def run_case(name: str, data: Data, epochs: int, n_rows: int | None, seed: int = 0) -> dict[str, Any]:
-    """Fit, serve, restore every test image; its figures."""
+def run_case(name: str, data: ImageSplits, epochs: int, n_rows: int | None, seed: int = 0) -> Row:
+    """Fit, serve, restore every test image; return the row."""
     case = CASES[name]
     corrupted = corrupt(data.test, case)
     baseline_name, baseline = BASELINES[case.corruption]
     estimate = baseline(corrupted, data.train, case)
     with tempfile.TemporaryDirectory() as work:
-        figures = fit(case, data, epochs, n_rows, Path(work), seed)
-        with serve(Path(work)) as url:
+        report = fit(case, data, epochs, n_rows, Path(work), seed)
+        with running_service(Path(work) / "models", RESIDUAL_WORKERS="1") as service:
             start = time.perf_counter()
-            restored = post(f"{url}/denoise", corrupted)
+            restored = post(service, "/denoise", corrupted)
             seconds = time.perf_counter() - start
-            threshold = figures["threshold"]["value"]
-            flagged = [float((post(f"{url}/score", p) > threshold).mean()) for p in (data.test, corrupted)]
+            threshold = report["threshold"]["value"]
+            flagged = [
+                float((post(service, "/score", images) > threshold).mean())
+                for images in (data.test, corrupted)
+            ]
     return {
         "case": name,
         "data": data.name,
@@ -222,93 +210,47 @@ def run_case(name: str, data: Data, epochs: int, n_rows: int | None, seed: int =
         "flagged_clean": flagged[0],
         "flagged_corrupted": flagged[1],
         "n_test": len(data.test),
-        "n_train": figures["data"]["splits"]["train"],
-        "parameters": figures["fit"]["parameters"],
-        "epochs": figures["fit"]["epochs"],
-        "fit_seconds": round(figures["fit"]["seconds"], 1),
+        "n_train": report["data"]["splits"]["train"],
+        "parameters": report["fit"]["parameters"],
+        "epochs": report["fit"]["epochs"],
+        "fit_seconds": round(report["fit"]["seconds"], 1),
         "denoise_seconds": round(seconds, 1),
     }
 
 
-def fit(case: Case, data: Data, epochs: int, n_rows: int | None, work: Path, seed: int = 0) -> dict[str, Any]:
-    """One fit in a process of its own, into `work`; the content of its report."""
+def fit(case: Case, data: ImageSplits, epochs: int, n_rows: int | None, work: Path, seed: int) -> Row:
+    """Fit to the training images and publish below `work`; return the report."""
     path = work / f"{data.name}.npz"
     unlabelled = [np.zeros(len(images), dtype=int) for images in (data.train, data.test)]
     np.savez(path, x_train=data.train, y_train=unlabelled[0], x_test=data.test, y_test=unlabelled[1])
-    command = [sys.executable, "-m", "training.fit", "--data", str(path), "--name", MODEL]
-    command += ["--store", str(work / "models"), "--preset", "restore", "--epochs", str(epochs)]
-    command += ["--seed", str(seed)]
-    command += ["--corruption", case.corruption, "--corruption-level", str(case.level)]
-    command += [] if n_rows is None else ["--rows", str(n_rows)]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    return json.loads((work / "models" / MODEL / "1" / "report.json").read_bytes())
+    options = ["--preset", "restore", "--epochs", epochs, "--seed", seed]
+    options += ["--corruption", case.corruption, "--corruption-level", case.level]
+    options += [] if n_rows is None else ["--rows", n_rows]
+    return fit_command.fit(path, work / "models", MODEL, *options)
 
 
-@contextlib.contextmanager
-def serve(work: Path) -> Iterator[str]:
-    """The service as it ships, on a free port of loopback; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("RESIDUAL_")}
-    environ |= {"RESIDUAL_STORE": str(work / "models"), "RESIDUAL_BIND": address, "RESIDUAL_WORKERS": "1"}
-    environ |= {"TMPDIR": str(work)}
-    log = work / "service.log"
-    with log.open("wb") as output:
-        command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"]
-        server = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        wait_until_ready(server, f"http://{address}", log)
-        yield f"http://{address}"
-    finally:
-        server.terminate()
-        try:
-            server.wait(START_SECONDS)
-        finally:
-            server.kill()
-
-
-def wait_until_ready(server: subprocess.Popen, url: str, log: Path) -> None:
-    """Wait for 200 from `/readyz`; a service that ends or stays silent is an error with its log."""
-    deadline = time.monotonic() + START_SECONDS
-    while server.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(f"{url}/readyz", timeout=5):  # noqa: S310 -- our own service
-            return
-        time.sleep(0.2)
-    raise SystemExit(f"error: the service is not ready within {START_SECONDS} s:\n{log.read_text()}")
-
-
-def post(url: str, images: np.ndarray) -> np.ndarray:
-    """What the service answers for all images, as arrays both ways."""
-    return np.concatenate(
-        [
-            post_once(url, images[start : start + ROWS_OF_REQUEST])
-            for start in range(0, len(images), ROWS_OF_REQUEST)
-        ]
-    )
-
-
-def post_once(url: str, images: np.ndarray) -> np.ndarray:
-    """The answer to one request."""
-    body = io.BytesIO()
-    np.save(body, images.astype(np.float32))
+def post(service: Service, path: str, images: np.ndarray) -> np.ndarray:
+    """Post images as `.npy`, 1,000 in a request; return the arrays of the answers as one."""
     headers = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
-    request = urllib.request.Request(url, body.getvalue(), headers)  # noqa: S310 -- our own service
-    with urllib.request.urlopen(request, timeout=START_SECONDS) as response:  # noqa: S310
-        return np.load(io.BytesIO(response.read()))
+    answers = []
+    for start in range(0, len(images), ROWS_OF_REQUEST):
+        body = io.BytesIO()
+        np.save(body, images[start : start + ROWS_OF_REQUEST].astype(np.float32))
+        answers.append(np.load(io.BytesIO(service.post(path, body.getvalue(), headers))))
+    return np.concatenate(answers)
 
 
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
-def is_good(row: dict[str, Any]) -> bool:
-    """Whether a row is far enough above its baseline, computed and published."""
+def is_good(row: Row) -> bool:
+    """Tell whether a row is far enough above its baseline, computed and published."""
     best = max(row["baseline"], row["published"] or row["baseline"])
     return row["psnr"] >= best + MARGIN
 
 
-def describe(row: dict[str, Any]) -> str:
-    """One line of the table."""
+def describe(row: Row) -> str:
+    """Return one line of the table."""
     published = "" if row["published"] is None else f", published {row['published']:.1f}"
     return (
         f"{row['case']:9} ({row['data']}): {row['psnr']:.2f} dB, {row['psnr_corrupted']:.2f} corrupted; "
@@ -319,4 +261,4 @@ def describe(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    commands.run(main)

@@ -1,20 +1,20 @@
-"""Every reference autoencoder on its own budget: its loss beside the reported one, and beside PCA.
+"""Every reference autoencoder with its own number of epochs: its loss, the reported loss, and PCA.
 
   python benchmarks/seeds.py --data-dir DIR --out benchmarks/results/seeds.json
   python benchmarks/seeds.py --data-dir DIR --presets conv-latent,rowwise --out /tmp/two.json
   python benchmarks/seeds.py --quick --out /tmp/quick.json
 
-DIR holds `mnist.npz` and, for the coloured rows, `cifar10.npz`, both with x_train and x_test; without it
-MNIST is downloaded. Where there is no `cifar10.npz` the coloured rows are fitted on 32 x 32 tiles of the two
+DIR holds `mnist.npz` and, for the coloured rows, `cifar10.npz`, both with x_train and x_test; without DIR
+MNIST is downloaded. If there is no `cifar10.npz`, the coloured rows are fitted on 32 x 32 tiles of the two
 photographs that scikit-learn ships. `--quick` fits every network for one epoch on digits of scikit-learn.
 
 `train` is the loss over the last epoch, as Keras prints it and as the reported figures were taken; `test` is
-the loss of the finished network on samples that it has not seen. `test_mse` stands beside the mean squared
-error of PCA with as many numbers for a sample: `pca` fitted on the training samples, `pca_test` on the test
-samples themselves, which no method fitted on the training samples has a right to reach.
+the loss of the finished network on samples that it has not seen. `test_mse` can be compared with the mean
+squared error of PCA with as many numbers for a sample: `pca` is fitted on the training samples, `pca_test` on
+the test samples themselves, which a method fitted on the training samples cannot be expected to reach.
 
-A row of a hundred epochs or more ends before its last epoch once its loss is below the reported one. A row
-that the output file has is not run again, and one that was stopped goes on after its last full epoch.
+A row of a hundred epochs or more ends early once its loss is below the reported one. A row that the output
+file has is not run again, and a row that was stopped continues after its last full epoch.
 """
 
 import argparse
@@ -31,7 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import read_rows, write_json, write_rows
+from benchmarks import commands
+from benchmarks.rows import Row, read_rows, table_head, table_line, write_json, write_rows
 from training.quiet import import_tensorflow
 
 import_tensorflow()
@@ -50,19 +51,19 @@ N_TILES_TRAIN = 400  # of 520 tiles of 32 x 32 that two photographs of 427 x 640
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One reference network on one budget.
+class Reference:
+    """One reference network with its data and epochs.
 
     Attributes
     ----------
     preset : str
     data : str
-        Name of a function of `DATA`.
+        A key of `DATA`.
     epochs : int
     reported : float, or None
-        The loss that was reported for this budget.
+        The loss that was reported for these data and epochs.
     overrides : dict
-        What differs from the preset: a learning rate, a latent size.
+        Changes of the preset: a learning rate, a latent size.
     note : str
     """
 
@@ -75,7 +76,7 @@ class Row:
 
     @property
     def key(self) -> str:
-        """Tells rows apart: preset, data and overrides."""
+        """Preset, data and overrides, which identify the row."""
         changes = [f"{name}={value}" for name, value in self.overrides.items()]
         return " ".join([self.preset, self.data, *changes])
 
@@ -83,53 +84,48 @@ class Row:
 _KERAS_ADADELTA = {"learning_rate": 0.001}
 _UNTRAINED = "the reference's learning rate, at which Adadelta hardly moves"
 _SLOW = "the reference's learning rate"
-ROWS = (
-    Row("dense-simple", "mnist", 10),
-    Row("dense-simple", "mnist", 10, None, _KERAS_ADADELTA, _UNTRAINED),
-    Row("dense-deep", "mnist", 20),
-    Row("dense-deep", "mnist", 20, None, _KERAS_ADADELTA, _UNTRAINED),
-    Row("dense-reduce", "mnist-3000-standardised", 500),
-    Row("dense-narrow", "mnist-test", 10, 0.1515),
-    Row("dense-narrow", "mnist", 2, 0.1549),
-    Row("dense-lopsided", "mnist", 2, 0.0452),
-    Row("dense-sparse", "mnist", 10, 0.6948),
-    Row("dense-sparse", "mnist", 10, 0.6948, _KERAS_ADADELTA, _UNTRAINED),
-    Row("dense-stacked", "mnist", 5, 0.6938),
-    Row("dense-stacked", "mnist", 5, 0.6938, _KERAS_ADADELTA, _UNTRAINED),
-    Row("rowwise", "mnist-images", 3, 0.0023),
-    Row("conv-latent", "mnist-images", 100, 0.0393),
-    Row("conv-latent", "mnist-images", 5, None, {"latent_dim": 8}),
-    Row("conv-latent", "mnist-images", 5, None, {"latent_dim": 32}),
-    Row("conv-map", "mnist-3000", 100),
-    Row("conv-pool", "mnist-images", 10),
-    Row("conv-pool", "mnist-images", 10, None, _KERAS_ADADELTA, _UNTRAINED),
-    Row("conv-denoise", "mnist-3000", 100),
-    Row("lstm", "mnist-3000", 500),
-    Row("two-head", "mnist-images", 5, 1.0719),
-    Row("conv-rgb", "colours", 100),
-    Row("conv-rgb", "colours", 100, None, {"learning_rate": 0.00001}, _SLOW),
-    Row("conv-rgb-wide", "colours", 30),
-    Row("conv-rgb-deep", "colours", 8),
-    Row("conv-rgb-denoise", "colours", 100),
+REFERENCES = (
+    Reference("dense-simple", "mnist", 10),
+    Reference("dense-simple", "mnist", 10, None, _KERAS_ADADELTA, _UNTRAINED),
+    Reference("dense-deep", "mnist", 20),
+    Reference("dense-deep", "mnist", 20, None, _KERAS_ADADELTA, _UNTRAINED),
+    Reference("dense-reduce", "mnist-3000-standardised", 500),
+    Reference("dense-narrow", "mnist-test", 10, 0.1515),
+    Reference("dense-narrow", "mnist", 2, 0.1549),
+    Reference("dense-lopsided", "mnist", 2, 0.0452),
+    Reference("dense-sparse", "mnist", 10, 0.6948),
+    Reference("dense-sparse", "mnist", 10, 0.6948, _KERAS_ADADELTA, _UNTRAINED),
+    Reference("dense-stacked", "mnist", 5, 0.6938),
+    Reference("dense-stacked", "mnist", 5, 0.6938, _KERAS_ADADELTA, _UNTRAINED),
+    Reference("rowwise", "mnist-images", 3, 0.0023),
+    Reference("conv-latent", "mnist-images", 100, 0.0393),
+    Reference("conv-latent", "mnist-images", 5, None, {"latent_dim": 8}),
+    Reference("conv-latent", "mnist-images", 5, None, {"latent_dim": 32}),
+    Reference("conv-map", "mnist-3000", 100),
+    Reference("conv-pool", "mnist-images", 10),
+    Reference("conv-pool", "mnist-images", 10, None, _KERAS_ADADELTA, _UNTRAINED),
+    Reference("conv-denoise", "mnist-3000", 100),
+    Reference("lstm", "mnist-3000", 500),
+    Reference("two-head", "mnist-images", 5, 1.0719),
+    Reference("conv-rgb", "colours", 100),
+    Reference("conv-rgb", "colours", 100, None, {"learning_rate": 0.00001}, _SLOW),
+    Reference("conv-rgb-wide", "colours", 30),
+    Reference("conv-rgb-deep", "colours", 8),
+    Reference("conv-rgb-denoise", "colours", 100),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing and print the table; 1 if a reported loss was not reached."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--presets", type=_names, help="only rows of these presets")
+    """Run the rows that are missing and print the table; return 1 if a reported loss was not reached."""
+    parser = commands.parser(__doc__)
+    presets = dict.fromkeys(row.preset for row in REFERENCES)
+    parser.add_argument("--presets", type=commands.names_among(presets), help="only rows of these presets")
     parser.add_argument("--data-dir", type=Path, help="folder of mnist.npz and cifar10.npz")
     parser.add_argument("--quick", action="store_true", help="one epoch on a few digits: does it run?")
-    parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    unknown = set(arguments.presets or ()) - {row.preset for row in ROWS}
-    if unknown:
-        parser.error(f"--presets has no {', '.join(sorted(unknown))}")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # one graph for each row is many, it says
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about one graph for each row
     finished = {row["key"]: row for row in read_rows(arguments.out)}
-    wanted = [row for row in ROWS if arguments.presets is None or row.preset in arguments.presets]
+    wanted = [row for row in REFERENCES if arguments.presets is None or row.preset in arguments.presets]
     print(HEADER)
     for row in wanted:
         if row.key not in finished:
@@ -138,19 +134,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             except DataError as error:
                 print(f"error: {error}", file=sys.stderr)
                 return 1
-            write_rows(arguments.out, [finished[row.key] for row in ROWS if row.key in finished])
-        print(table_line(finished[row.key]), flush=True)
+            write_rows(arguments.out, [finished[row.key] for row in REFERENCES if row.key in finished])
+        print(describe(finished[row.key]), flush=True)
     missed = [row.key for row in wanted if not _reached(finished[row.key])]
     if missed and not arguments.quick:
         print(f"above the reported loss: {'; '.join(missed)}")
     return 1 if missed and not arguments.quick else 0
 
 
-def _names(text: str) -> list[str]:
-    return text.split(",")
-
-
-def _reached(result: dict[str, Any]) -> bool:
+def _reached(result: Row) -> bool:
     comparable = result["reported"] is not None and result["note"] != _UNTRAINED
     return not comparable or result["train"] <= result["reported"]
 
@@ -158,21 +150,21 @@ def _reached(result: dict[str, Any]) -> bool:
 # --- one row ------------------------------------------------------------------------------------------------
 
 
-def _run(row: Row, arguments: argparse.Namespace) -> dict[str, Any]:
+def _run(row: Reference, arguments: argparse.Namespace) -> Row:
     train, test = DATA[row.data](arguments.data_dir)
     backup = arguments.out.with_suffix(".partial.d") / row.key.replace(" ", "_")
     return _fit(row, train, test, row.epochs, backup)
 
 
-def _quick(row: Row) -> dict[str, Any]:
+def _quick(row: Reference) -> Row:
     digits = _small_digits()
     shape = {"colours": (32, 32, 3), "mnist": (784,), "mnist-test": (784,), "mnist-3000-standardised": (784,)}
     samples = _as_shape(digits, shape.get(row.data, (28, 28)))
     return _fit(row, samples[:QUICK_SAMPLES], samples[QUICK_SAMPLES:], epochs=1, backup=None)
 
 
-def _fit(row: Row, train: np.ndarray, test: np.ndarray, epochs: int, backup: Path | None) -> dict[str, Any]:
-    """Fit one network on all of `train`, with no early stopping but below the reported loss."""
+def _fit(row: Reference, train: np.ndarray, test: np.ndarray, epochs: int, backup: Path | None) -> Row:
+    """Fit one network on all of `train`; it stops early only below the reported loss."""
     sample_shape = train.shape[1:]
     config = FitConfig.from_preset(row.preset, {**row.overrides, "kind": _kind(row, sample_shape)})
     config = config.for_samples(sample_shape).for_training(sample_shape, len(train))
@@ -209,10 +201,8 @@ def _fit(row: Row, train: np.ndarray, test: np.ndarray, epochs: int, backup: Pat
     return result
 
 
-def _test_figures(
-    autoencoder: Autoencoder, network: keras.Model, train: np.ndarray, test: np.ndarray
-) -> dict[str, Any]:
-    """The loss and the error of the finished network, and what PCA leaves with as many numbers."""
+def _test_figures(autoencoder: Autoencoder, network: keras.Model, train: np.ndarray, test: np.ndarray) -> Row:
+    """Return loss and error of the finished network, and the error of PCA with as many numbers."""
     quietly = {"batch_size": 256, "verbose": 0}
     losses = network.evaluate(test, targets(network, test), return_dict=True, **quietly)
     decoded = autoencoder.decoder.predict(autoencoder.encoder.predict(test, **quietly), **quietly)
@@ -227,14 +217,14 @@ def _test_figures(
     }
 
 
-def _kind(row: Row, sample_shape: tuple[int, ...]) -> str:
+def _kind(row: Reference, sample_shape: tuple[int, ...]) -> str:
     if len(sample_shape) == 1:
         return "vector"
     return "sequence" if row.preset == "lstm" else "image"
 
 
 class _Record(keras.callbacks.Callback):
-    """Losses and seconds of every epoch, those before a stop included."""
+    """Records losses and seconds of every epoch, also of epochs before a stop."""
 
     def __init__(self, folder: Path | None) -> None:
         super().__init__()
@@ -251,7 +241,7 @@ class _Record(keras.callbacks.Callback):
         self._start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Take down the loss."""
+        """Record the loss."""
         self.epochs.append(float(logs["loss"]))
         self.seconds += time.monotonic() - self._start
         if self._path is not None:
@@ -266,7 +256,7 @@ class _StopBelow(keras.callbacks.Callback):
         self._reported = reported
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Look at the loss."""
+        """Stop if the loss is low enough."""
         if logs["loss"] < self._reported:
             self.model.stop_training = True
 
@@ -274,10 +264,10 @@ class _StopBelow(keras.callbacks.Callback):
 def _pca_errors(
     train: np.ndarray, test: np.ndarray, latent_shape: tuple[int, ...]
 ) -> tuple[float | None, float | None]:
-    """Mean squared errors on `test` of PCA with as many numbers, fitted on `train` and on `test`.
+    """Return mean squared errors on `test` of PCA with as many numbers, fitted on `train` and on `test`.
 
-    Where the latent has one vector for each row of a sample, so has PCA. None where the latent has as many
-    numbers as the sample.
+    If the latent has one vector for each row of a sample, PCA is fitted on rows. None if the latent has as
+    many numbers as the sample.
     """
     per_row = len(latent_shape) == 2
     if per_row:
@@ -299,7 +289,7 @@ def _pca_error(fitted_on: np.ndarray, test: np.ndarray, size: int) -> float:
     return float(np.square(rest).mean())
 
 
-# --- data: folder -> training and test samples, scaled as the reference has it ------------------------------
+# --- data: folder -> training and test samples, scaled as for the reference ------------------------------
 
 Samples = tuple[np.ndarray, np.ndarray]
 
@@ -310,7 +300,7 @@ def _mnist(data_dir: Path | None) -> Samples:
 
 
 def _load(data: str) -> Samples:
-    """Training and test samples of a file or of a built-in name, 8-bit."""
+    """Load training and test samples of a file or a built-in name, 8-bit."""
     dataset = load_dataset(data, kinds=["image"])
     return dataset.samples[~dataset.held_out], dataset.samples[dataset.held_out]
 
@@ -321,7 +311,7 @@ def _flat_mnist(data_dir: Path | None) -> Samples:
 
 
 def _mnist_test(data_dir: Path | None) -> Samples:
-    """The 10,000 test images to fit on, as many training images to test on."""
+    """Load the 10,000 test images to fit on and as many training images to test on."""
     train, test = _flat_mnist(data_dir)
     return test, train[: len(test)]
 
@@ -332,7 +322,7 @@ def _mnist_3000(data_dir: Path | None) -> Samples:
 
 
 def _standardised_mnist(data_dir: Path | None) -> Samples:
-    """Each pixel of mean 0 and standard deviation 1 over the 3,000; those that are always black stay 0.
+    """Scale each pixel to mean 0 and standard deviation 1 over 3,000 images; always black pixels stay 0.
 
     A pixel that is black in nearly all of the 3,000 may be hundreds of deviations away in a test image.
     """
@@ -344,7 +334,7 @@ def _standardised_mnist(data_dir: Path | None) -> Samples:
 
 
 def _colours(data_dir: Path | None) -> Samples:
-    """CIFAR-10, or tiles of photographs where it is not at hand; in [-1, 1]."""
+    """Load CIFAR-10, or tiles of photographs if its file is missing; in [-1, 1]."""
     path = None if data_dir is None else data_dir / "cifar10.npz"
     if path is not None and path.exists():
         train, test = _load(str(path))
@@ -354,7 +344,7 @@ def _colours(data_dir: Path | None) -> Samples:
 
 
 def _tiles() -> np.ndarray:
-    """Tiles of 32 x 32 pixels of the photographs that scikit-learn ships, in an order drawn once; uint8."""
+    """Cut the photographs that scikit-learn ships into tiles of 32 x 32 pixels, shuffled; uint8."""
     from sklearn.datasets import load_sample_images
 
     tiles = []
@@ -366,14 +356,14 @@ def _tiles() -> np.ndarray:
 
 
 def _small_digits() -> np.ndarray:
-    """Digits of scikit-learn in [0, 1], shape (400, 8, 8)."""
+    """Load digits of scikit-learn in [0, 1], shape (400, 8, 8)."""
     from sklearn.datasets import load_digits
 
     return load_digits().images[:400].astype(np.float32) / 16
 
 
 def _as_shape(digits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Digits of 8 x 8 pixels enlarged to the shape of a reference network's samples."""
+    """Enlarge digits of 8 x 8 pixels to the shape of a reference network's samples."""
     side = 32 if shape == (32, 32, 3) else 28
     position = np.arange(side) * 8 // side
     large = digits[:, position][:, :, position]
@@ -399,11 +389,11 @@ _COLUMNS = (
     *("preset", "fitted on", "parameters", "loss", "reported", "train", "test", "test MSE", "PCA"),
     *("PCA of the test samples", "epochs", "seconds"),
 )
-HEADER = f"| {' | '.join(_COLUMNS)} |\n|{' --- |' * len(_COLUMNS)}"
+HEADER = table_head(_COLUMNS)
 
 
-def table_line(row: dict[str, Any]) -> str:
-    """One row of the table, in Markdown."""
+def describe(row: Row) -> str:
+    """Return one row of the table, in Markdown."""
     changes = row["key"].split(" ")[2:]
     cells = [
         ", ".join(
@@ -416,7 +406,7 @@ def table_line(row: dict[str, Any]) -> str:
         str(row["epochs"]),
         f"{row['seconds']:.0f}",
     ]
-    return f"| {' | '.join(cells)} |"
+    return table_line(cells)
 
 
 def _cell(value: float | None) -> str:
@@ -424,4 +414,4 @@ def _cell(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    commands.run(main)

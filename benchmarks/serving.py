@@ -1,22 +1,22 @@
-"""How fast is it? This service beside other ways to serve the same ONNX file, driven by wrk.
+"""How fast is it? This service and other ways to serve the same ONNX file, driven by wrk.
 
   python benchmarks/serving.py --out benchmarks/results/serving.json
   python benchmarks/serving.py --contenders residual,fastapi-tuned --work dense --rows 1 --out FILE
   python benchmarks/serving.py --contenders residual --rows 10000 --seconds 4 --repeats 3 --out FILE
 
-  python benchmarks/serving.py --mixed --out FILE     single rows while requests of many rows never pause
+  python benchmarks/serving.py --mixed --out FILE     single rows during requests of many rows without a pause
   python benchmarks/serving.py --overload --out FILE  five times the capacity, offered by an open-loop client
   python benchmarks/serving.py --proxy --out FILE     the same requests through nginx, set up as in compose
-  python benchmarks/serving.py --new-heads --out FILE the same requests, no head of which comes twice
+  python benchmarks/serving.py --new-heads --out FILE the same requests, each with a different head
 
-Contenders are started in turn, the other way round in every second repeat, each from an environment of its
-own that is made where it is missing (`residual` from the one that runs this). Before it is timed, each has to
-answer the scores that the model has. `engine` is ONNX Runtime in processes of one thread without a server:
-rows are its batch, concurrency the processes. docs/serving.md says what every figure means.
+Contenders are started one after the other, in reverse order in every second repeat. Each has an environment
+of its own, made if it is missing; `residual` uses the environment that runs this script. Before a contender
+is timed, its scores are compared with the model's. `engine` is ONNX Runtime without a server, in processes of
+one thread: its rows are the batch, its concurrency the processes. docs/serving.md explains every figure.
 
-A run that the output file has is not run again, and after a stop the rest goes on. What cannot be measured is
-reported, the others go on, and the exit status is 1. At the end a table of medians is printed, with ratios
-against `fastapi-tuned`, and drawn beside the output.
+A run that the output file has is not run again, so a stopped benchmark can be continued. If something cannot
+be measured, the others are, and the exit status is 1. At the end a table of medians is printed, with ratios
+to `fastapi-tuned`, and drawn as an image.
 """
 
 import argparse
@@ -25,13 +25,13 @@ import dataclasses
 import functools
 import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import QualityError, ServingError
-from benchmarks.rows import Row, find_row, read_rows, write_rows
+from benchmarks import commands
+from benchmarks.errors import BenchmarkError
+from benchmarks.rows import Row, append_row, find_row, read_rows
 from benchmarks.servers import engine, mixed, overload, proxy, wrk
 from benchmarks.servers.contenders import CONTENDERS
 from benchmarks.servers.plan import (
@@ -42,11 +42,11 @@ from benchmarks.servers.plan import (
     OVERLOAD,
     PLAIN,
     PROXY,
-    Plan,
+    ServingPlan,
     needed_bodies,
 )
 from benchmarks.servers.server import Server, bulk_seconds, proxied, started
-from benchmarks.servers.summary import Median, mixed_table, overload_table, proxy_table, summarise, table
+from benchmarks.servers.summary import mixed_table, overload_table, proxy_table, summarise, table
 from benchmarks.servers.usage import DIRTY_SHARE, cleanly
 from benchmarks.servers.work import FITS, Work, make
 
@@ -54,10 +54,10 @@ WARM_UP_SECONDS, WARM_UP_CONCURRENCY = 2, 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing, print the table; 1 if something could not be measured."""
+    """Run what is missing, print the table; return 1 if something could not be measured."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    plan = Plan(arguments)
+    plan = ServingPlan(arguments)
     if engine.ENGINE in plan.contenders and plan.mode != PLAIN:
         parser.error(f"{engine.ENGINE} has no server to measure with --{plan.mode}")
     try:
@@ -67,75 +67,47 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name != engine.ENGINE:
                 CONTENDERS[name].make()
         works = [make(name) for name in plan.works]
-    except (QualityError, ServingError) as error:
+    except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    run = _Run(plan, arguments.out, arguments.seconds, nginx)
-    failures = [failure for repeat in range(arguments.repeats) for failure in run.measure(works, repeat)]
+    results = _Results(plan, arguments.out, arguments.seconds, nginx)
+    failures = [failure for repeat in range(arguments.repeats) for failure in results.measure(works, repeat)]
     _show(plan, read_rows(arguments.out), arguments.figure or arguments.out.with_suffix(".png"))
-    for failure in failures:
-        print(f"not measured: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    return commands.report(failures)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = commands.parser(__doc__)
     mode = parser.add_mutually_exclusive_group()
     for name in (MIXED, OVERLOAD, PROXY, NEW_HEADS):
         mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, default=PLAIN)
-    known = DEFAULTS[PLAIN]
-    parser.add_argument("--contenders", type=_names(known), help="separated by commas (default: the mode's)")
-    parser.add_argument("--work", type=_names(FITS), default=list(FITS), help="dense, conv")
-    parser.add_argument("--bodies", type=_names(BODIES), default=list(BODIES), help="json, npy, raw")
-    parser.add_argument("--rows", type=_integers, default=[1, 1000, 10_000], help="of one request")
-    parser.add_argument(
-        "--concurrency", type=_integers, default=[1, 8, 32, 64], help="connections of single rows"
-    )
-    parser.add_argument(
-        "--bulk-concurrency", type=_integers, default=[1, 2], help="connections of requests of many rows"
-    )
+    names, counts = commands.names_among, commands.integers(1)
+    contenders = "separated by commas (default: all, with a mode one or two)"
+    parser.add_argument("--contenders", type=names(DEFAULTS[PLAIN]), help=contenders)
+    parser.add_argument("--work", type=names(FITS), default=list(FITS), help="dense, conv")
+    parser.add_argument("--bodies", type=names(BODIES), default=list(BODIES), help="json, npy, raw")
+    parser.add_argument("--rows", type=counts, default=[1, 1000, 10_000], help="in one request")
+    singles, bulk = "connections for single rows", "connections for requests of many rows"
+    parser.add_argument("--concurrency", type=counts, default=[1, 8, 32, 64], help=singles)
+    parser.add_argument("--bulk-concurrency", type=counts, default=[1, 2], help=bulk)
     parser.add_argument("--seconds", type=float, default=4, help="of a run, after a warm-up")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--nginx", default="nginx", help="program for --proxy")
     parser.add_argument("--figure", type=Path, help="image (default: --out with .png)")
-    parser.add_argument("--out", required=True, type=Path)
     return parser
 
 
-def _names(known: Sequence[str]) -> Any:
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"must be of {', '.join(known)}, got {', '.join(unknown)}")
-        return names
-
-    return parse
+# --- missing runs ----------------------------------------------------------------------------------------
 
 
-def _integers(text: str) -> list[int]:
-    try:
-        numbers = [int(number) for number in text.split(",")]
-    except ValueError:
-        numbers = [0]
-    if min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"must be positive integers separated by commas, got {text!r}")
-    return numbers
+class _Results:
+    """The rows of the output file; adds missing rows."""
 
-
-# --- what is missing ----------------------------------------------------------------------------------------
-
-
-class _Run:
-    """The rows of a file, and what is added to them."""
-
-    def __init__(self, plan: Plan, out: Path, seconds: float, nginx: str | None) -> None:
+    def __init__(self, plan: ServingPlan, out: Path, seconds: float, nginx: str | None) -> None:
         self._plan, self._out, self._seconds, self._nginx = plan, out, seconds, nginx
 
     def measure(self, works: Sequence[Work], repeat: int) -> Iterator[str]:
-        """Measure what the file lacks of a repeat; what cannot be measured comes back as sentences."""
+        """Measure the missing runs of a repeat; yield a sentence for each one that fails."""
         for work in works:
             for name in self._plan.contenders[:: -1 if repeat % 2 else 1]:
                 rows = read_rows(self._out)
@@ -146,7 +118,7 @@ class _Run:
                         self._measure_engine(work, missing)
                     else:
                         self._measure_server(name, work, missing)
-                except ServingError as error:
+                except BenchmarkError as error:
                     yield str(error)
 
     def _measure_engine(self, work: Work, missing: Sequence[Row]) -> None:
@@ -157,7 +129,7 @@ class _Run:
             self._add(case, cleanly(measure))
 
     def _measure_server(self, name: str, work: Work, missing: Sequence[Row]) -> None:
-        """Single rows and bulk apart: a server may be set up in another way for each."""
+        """Measure single rows and bulk apart, because a server may be set up differently for each."""
         for bulk in (False, True):
             cases = [case for case in missing if (case["rows"] > 1 and case["mode"] == PLAIN) == bulk]
             if cases:
@@ -181,12 +153,12 @@ class _Run:
 
     def _add(self, case: Row, figures: dict[str, Any]) -> None:
         row = case | figures | {"seconds": self._seconds}
-        write_rows(self._out, [*read_rows(self._out), row])
-        print(f"{time.strftime('%H:%M:%S')} {_line(row)}", flush=True)
+        append_row(self._out, row)
+        commands.progress(_line(row))
 
 
 def _measure_case(server: Server, case: Row, seconds: float, once: float) -> dict[str, Any]:
-    """Figures of one run; `once` is how long one request took."""
+    """Measure one run; `once` is how long one request took, in seconds."""
     body, n_rows, concurrency = case["body"], case["rows"], case["concurrency"]
     if case["mode"] == OVERLOAD:
         return overload.measure(server, seconds)
@@ -206,16 +178,21 @@ def _line(row: Row) -> str:
     return f"{case} c {row['concurrency']}, repeat {row['repeat']}: {figures}{errors}{others}"
 
 
-# --- what came out ------------------------------------------------------------------------------------------
+# --- tables and image
+# ------------------------------------------------------------------------------------------
 
 
-def _show(plan: Plan, rows: Sequence[Row], image: Path) -> None:
-    """Print the table of the mode, draw the figure of plain runs."""
+def _show(plan: ServingPlan, rows: Sequence[Row], image: Path) -> None:
+    """Print the table of the mode, draw the image of plain runs."""
     wanted = [row for case in plan.all_cases() if (row := find_row(rows, **case)) is not None]
     if plan.mode == PLAIN:
         medians = summarise(wanted)
         print("\n".join(table(medians)))
-        _draw(medians, image)
+        if medians:
+            from benchmarks.servers.charts import draw  # matplotlib takes a second to import
+
+            draw(image, medians)
+            print(f"\nfigure: {image}")
     elif plan.mode == NEW_HEADS:
         print("\n".join(table(summarise(wanted))))
     elif plan.mode == PROXY:
@@ -225,17 +202,11 @@ def _show(plan: Plan, rows: Sequence[Row], image: Path) -> None:
         print("\n".join(mixed_table(wanted) if plan.mode == MIXED else overload_table(wanted)))
     n_dirty = sum(row["dirty"] for row in wanted)
     if n_dirty:
-        print(f"\n{n_dirty} of {len(wanted)} runs had over {DIRTY_SHARE:.0%} of the machine used by others.")
-
-
-def _draw(medians: Sequence[Median], image: Path) -> None:
-    if medians:
-        from benchmarks.servers.chart import draw  # matplotlib takes a second to import
-
-        draw(image, medians)
-        print(f"\nfigure: {image}")
+        print(
+            f"\n{n_dirty} of {len(wanted)} runs had over {DIRTY_SHARE:.0%} of the machine used by other work."
+        )
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that started processes are ended
     sys.exit(main())

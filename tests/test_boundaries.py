@@ -57,9 +57,11 @@ LEVELS = {
     ],
     "benchmarks": [
         {"contenders", "errors", "in_process", "peers", "rows"},
-        {"environments", "measures", "restoration"},
-        {"figures", "protocols"},
+        {"commands", "environments", "fit_command", "measures"},
+        {"charts"},
         {"servers"},
+        {"restoration"},
+        {"protocols"},
         {"cost", "finetune", "footprint", "gallery", "one_class", "quality", "seeds", "sequences", "serving"},
     ],
 }

@@ -1,4 +1,4 @@
-"""PyOD's autoencoder with its own defaults, in an environment with PyOD and torch."""
+"""PyOD's autoencoder with its own defaults; `benchmarks/environments.py` runs this with PyOD and torch."""
 
 import sys
 import time

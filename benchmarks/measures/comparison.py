@@ -1,4 +1,4 @@
-"""Methods beside each other over many sets: means, medians, average ranks and Wilcoxon's test."""
+"""Compare methods over many sets: means, medians, average ranks and Wilcoxon's test."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata, wilcoxon
 
-from benchmarks.rows import OURS, Row
+from benchmarks.rows import OURS, Row, table_head, table_line
 
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """One metric of some methods over the sets and seeds that all of them have.
+    """One metric of several methods, over the sets and seeds that all of them have.
 
     Attributes
     ----------
@@ -20,9 +20,9 @@ class Compared:
     values : ndarray of shape (n_sets, n_methods), float64
         Mean over the seeds.
     ranks : ndarray of shape (n_methods,)
-        Mean over the sets; 1 is best, those that tie share theirs.
+        Mean over the sets; 1 is best, ties share their mean rank.
     n_left_out : int
-        Sets that some method has no row of.
+        Sets for which a method has no row.
     """
 
     metric: str
@@ -34,9 +34,9 @@ class Compared:
     lower_is_better: bool = False
 
     def against(self, method: str) -> tuple[int, int, float]:
-        """Sets where ours is better, where it is worse, and the p-value that it is neither.
+        """Return the numbers of sets where ours is better and where it is worse, and Wilcoxon's p-value.
 
-        NaN where no set differs.
+        The p-value is NaN if no set differs.
 
         References
         ----------
@@ -53,9 +53,9 @@ class Compared:
 def compare(
     rows: Sequence[Row], metric: str, methods: Sequence[str], *, lower_is_better: bool = False
 ) -> Compared:
-    """Set the methods beside each other that have rows with a figure.
+    """Compare the methods that have rows with a metric.
 
-    A set counts where every method has it, and of its seeds those that every method has.
+    A set counts if every method has it; a seed of it counts if every method has the seed.
     """
     figures = {(row["set"], row["seed"], row["method"]): row.get(metric) for row in rows}
     figures = {key: value for key, value in figures.items() if value is not None}
@@ -72,7 +72,7 @@ def compare(
 def _means(
     figures: dict[tuple[str, int, str], float], name: str, methods: Sequence[str]
 ) -> list[float] | None:
-    """Mean of each method over the seeds that all of them have for a set."""
+    """Return the mean of each method over the seeds that all of them have for a set."""
     seeds = {seed for found, seed, _ in figures if found == name}
     shared = [seed for seed in sorted(seeds) if all((name, seed, method) in figures for method in methods)]
     if not shared:
@@ -81,27 +81,27 @@ def _means(
 
 
 def natural(name: str) -> tuple[int, str]:
-    """Sorts names that begin with a number by it, as those of ADBench do."""
+    """Return a sort key: names that begin with a number, as in ADBench, are ordered by it."""
     digits = name.partition("_")[0]
     return (int(digits) if digits.isdecimal() else 10**9, name)
 
 
 def tables(compared: Sequence[Compared]) -> list[str]:
-    """Lines of Markdown: for each metric the sets, then what they come to."""
+    """Return Markdown: for each metric a table of all sets, then means, medians, ranks and tests."""
     lines = []
     for one in compared:
         lines += ["", f"### {one.metric} over {len(one.sets)} sets", ""]
         if one.n_left_out:
-            lines += [f"{one.n_left_out} sets are left out: not every method has them.", ""]
+            lines += [f"{one.n_left_out} sets are left out, because not every method has them.", ""]
         if one.sets:
             lines += _table(one)
         else:
-            lines.append("No set has it for every method.")
+            lines.append("No set has this metric for every method.")
     return lines
 
 
 def overview(compared: Sequence[Compared]) -> list[str]:
-    """Lines of Markdown: a line for each method, of each metric its mean, median, rank and test."""
+    """Return Markdown: a line for each method with mean, median, rank and test of each metric."""
     compared = [one for one in compared if one.sets]
     if not compared:
         return []
@@ -116,7 +116,7 @@ def overview(compared: Sequence[Compared]) -> list[str]:
     lines = [
         [method, *(cell for one in compared for cell in _overview_cells(one, method))] for method in methods
     ]
-    return ["", f"### Means over {n_sets}", "", _line(head), _line(["---"] * len(head)), *map(_line, lines)]
+    return ["", f"### Means over {n_sets}", "", *table_head(head).splitlines(), *map(table_line, lines)]
 
 
 def _overview_cells(one: Compared, method: str) -> list[str]:
@@ -143,8 +143,7 @@ def _table(one: Compared) -> list[str]:
     ]
     if OURS in one.methods and len(one.methods) > 1:
         rows += _tests(one)
-    head = ["set", *one.methods]
-    return [_line(head), _line(["---"] * len(head)), *(_line(cells) for cells in rows)]
+    return [*table_head(["set", *one.methods]).splitlines(), *map(table_line, rows)]
 
 
 def _tests(one: Compared) -> list[list[str]]:
@@ -160,11 +159,7 @@ def _tests(one: Compared) -> list[list[str]]:
 
 
 def shown(value: float | None) -> str:
-    """A figure of a table; tiny ones by their size."""
+    """Format a figure; tiny ones in scientific notation."""
     if value is None:
         return "none"
     return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

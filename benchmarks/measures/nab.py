@@ -1,15 +1,15 @@
-"""The scoring of the Numenta Anomaly Benchmark (NAB): early detections earn, false alarms cost.
+"""The scoring of the Numenta Anomaly Benchmark (NAB): rewards early detections, penalises false alarms.
 
-Each labelled window counts once, by its earliest detection: full marks at its left edge, none beyond its
-right. A false alarm costs little right behind a window and its full weight far from any. The first 15 % of a
-series (750 steps at most) are not scored. One threshold for the whole corpus is the best one in hindsight,
-for each of three application profiles. 0 is a detector that never alarms, 100 one that hits every window at
-its left edge and raises no false alarm.
+Each labelled window counts once, by its earliest detection: fully at its left edge, not at all after its
+right edge. A false alarm costs little right after a window and its full weight far from any. The first 15 %
+of a series (750 steps at most) are not scored. One threshold for the whole corpus is the best one in
+hindsight, for each of three application profiles. 0 is a detector that never alarms, 100 one that hits every
+window at its left edge and raises no false alarm.
 
-Written from the published description; where that leaves room, as in the official program: in a window of n
-steps a detection stands at -1, -1 + 1/n, ..., -1/n, and a false alarm stands (steps since the last window) /
-(n - 1) behind it. `nab_published` has two published detectors whose official scores come out to
-all digits.
+Written from the published description and, in details that it leaves open, from the official program: the
+positions of detections in a window of n steps are -1, -1 + 1/n, ..., -1/n, and the position of a false alarm
+is (steps since the last window) / (n - 1). `nab_published` has two published detectors; their official scores
+are reproduced in all digits.
 
 References
 ----------
@@ -23,14 +23,14 @@ from dataclasses import dataclass
 import numpy as np
 
 PROBATION = 0.15
-PROBATION_OF_STEPS = 5000  # of a longer series 15 % of so many steps
-FAR_BEHIND = 3.0  # window widths behind a window from which on a false alarm costs its full weight
+PROBATION_OF_STEPS = 5000  # a longer series has 15 % of this many steps
+FAR_BEHIND = 3.0  # window widths after a window; from there on a false alarm costs its full weight
 Windows = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a false alarm costs, and what a window that was missed, where a hit earns 1."""
+    """The costs of a false alarm and of a missed window; a hit earns 1."""
 
     false_alarm: float
     miss: float
@@ -50,7 +50,7 @@ class NabResult:
     Attributes
     ----------
     score : float
-        At most 100; 0 for a detector that never alarms, below where false alarms cost more than hits earn.
+        At most 100; 0 for a detector that never alarms, negative if false alarms cost more than hits earn.
     threshold : float
         The best one in hindsight; a step alarms where its score is at least this. inf: never.
     n_hit, n_windows, n_false_alarms : int
@@ -67,24 +67,24 @@ class NabResult:
 def nab_results(
     scores: Mapping[str, np.ndarray], windows: Mapping[str, Windows], threshold: float | None = None
 ) -> dict[str, NabResult]:
-    """The results of one detector over a corpus, by profile.
+    """Compute the results of one detector over a corpus, by profile.
 
     Parameters
     ----------
     scores : mapping of str to ndarray of shape (n_steps,)
-        Anomaly scores of each series; higher is more anomalous. Finite behind the first 15 %, which are not
-        read.
+        Anomaly scores of each series; higher is more anomalous. Finite after the first 15 %; these
+        are not read.
     windows : mapping of str to sequence of (first, last)
-        The labelled windows of each series in order, both steps inclusive; an empty one where it has none.
+        The labelled windows of each series in order, both steps inclusive; empty if there are none.
     threshold : float, optional
-        Score with this one; by default with the best over the corpus, for each profile, as in the official
-        tables.
+        Score with this threshold; by default with the best one over the corpus, for each profile, as in the
+        official tables.
 
     Raises
     ------
     ValueError
         A series without an entry of windows, a corpus without any window, a score that is not finite, or
-        windows that do not lie in their series.
+        windows outside their series.
     """
     steps = _all_steps(scores, windows)
     n_windows = sum(len(windows[name]) for name in scores)
@@ -94,7 +94,7 @@ def nab_results(
 
 
 def probation(n_steps: int) -> int:
-    """How many steps at the start of a series are not scored; a detector may learn from them."""
+    """Return how many steps at the start of a series are not scored; a detector may learn from them."""
     return int(min(PROBATION * n_steps, PROBATION * PROBATION_OF_STEPS))
 
 
@@ -103,7 +103,7 @@ class _Steps:
     """Scored steps of a corpus by falling score."""
 
     scores: np.ndarray  # (n,)
-    worth: np.ndarray  # (n,) in [-1, 1]; of a hit positive, of a false alarm negative
+    worth: np.ndarray  # (n,) in [-1, 1]; positive for a hit, negative for a false alarm
     window: np.ndarray  # (n,) number of the window, -1 outside
 
 
@@ -138,24 +138,24 @@ def _scored_steps(
 
 def _check(name: str, scores: np.ndarray, n_steps: int, windows: Windows) -> None:
     if not np.isfinite(scores).all():
-        raise ValueError(f"scores of series {name!r} must be finite behind its first 15 %")
+        raise ValueError(f"scores of series {name!r} must be finite after its first 15 %")
     edges = [edge for window in windows for edge in window]
     if edges != sorted(edges) or any(not 0 <= edge < n_steps for edge in edges):
         raise ValueError(f"windows of series {name!r} must rise within its {n_steps} steps, got {edges}")
 
 
 def _earning(position: np.ndarray) -> np.ndarray:
-    """What a detection earns from position -1, the left edge, to 0, just beyond the right; 1 at the left."""
+    """Return the reward of a detection: 1 at position -1, the left edge, 0 at 0, just after the right one."""
     return np.tanh(-2.5 * position) / np.tanh(2.5)
 
 
 def _cost(position: np.ndarray) -> np.ndarray:
-    """What a false alarm costs so many widths behind the last window: 0 at its edge, -1 far away."""
+    """Return the cost of a false alarm so many widths after the last window: 0 at its edge, -1 far away."""
     return np.where(position >= FAR_BEHIND, -1.0, np.tanh(-2.5 * position))
 
 
 def _result(steps: _Steps, profile: Profile, n_windows: int, threshold: float | None) -> NabResult:
-    """The best total over all thresholds (or the one asked for), scaled to 0 and 100."""
+    """Return the best total over all thresholds (or the one asked for), scaled to 0 and 100."""
     gains = np.where(steps.window < 0, profile.false_alarm * steps.worth, 0.0)
     for first_gains, at in _window_gains(steps, profile):
         gains[at] = first_gains
@@ -174,7 +174,7 @@ def _result(steps: _Steps, profile: Profile, n_windows: int, threshold: float | 
 
 
 def _window_gains(steps: _Steps, profile: Profile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each window, what its steps add as the threshold falls: only an earlier one than before adds."""
+    """Yield, for each window, the gain of its steps as the threshold falls: only earlier detections gain."""
     inside = np.flatnonzero(steps.window >= 0)
     by_window = inside[np.argsort(steps.window[inside], kind="stable")]
     starts = np.flatnonzero(np.diff(steps.window[by_window])) + 1

@@ -1,7 +1,7 @@
-"""Two detectors of the NAB tables, from their published descriptions: they show that our scoring is NAB's.
+"""Two detectors of the NAB tables, from their published descriptions; they prove that our scoring is NAB's.
 
-Both are contenders in their own right, too. Windowed Gaussian reads the past only. Relative entropy knows the
-least and the greatest value of the whole series beforehand, as NAB grants to every detector.
+Both also take part in the comparison. Windowed Gaussian reads the past only. Relative entropy knows the
+smallest and the largest value of the whole series beforehand, as NAB allows every detector.
 
 References
 ----------
@@ -13,24 +13,24 @@ import numpy as np
 from scipy.special import erfc, rel_entr
 from scipy.stats import chi2
 
-N_DECIMALS = 12  # that the official result files hold; Gaussian tails nearer to 1 are one and the same
+N_DECIMALS = 12  # as in the official result files; Gaussian tails closer to 1 become equal
 
 
 def windowed_gaussian(values: np.ndarray, size: int = 6400, stride: int = 100) -> np.ndarray:
-    """1 minus the Gaussian tail probability of each step under the window of steps before it.
+    """Score each step by 1 minus its Gaussian tail probability, given the window of steps before it.
 
     Parameters
     ----------
     values : ndarray of shape (n_steps,)
     size : int
-        Steps of the window, which first grows step by step; tuned on the benchmark by its authors.
+        Steps of the window, which grows step by step at first; tuned on the benchmark by its authors.
     stride : int
-        A full window moves on by so many steps at once.
+        A full window moves by this many steps at once.
 
     Returns
     -------
     ndarray of shape (n_steps,)
-        In [0, 1]; 0 for the first step, from 0.5 for the mean of the window.
+        In [0, 1]; 0 for the first step, 0.5 for a value equal to the mean of the window.
     """
     values = np.asarray(values, np.float64)
     scores = np.zeros(len(values))
@@ -48,11 +48,11 @@ def windowed_gaussian(values: np.ndarray, size: int = 6400, stride: int = 100) -
 
 
 def relative_entropy(values: np.ndarray, n_bins: int = 5, size: int = 52, risk: float = 0.01) -> np.ndarray:
-    """1 where the values of the last window are distributed like those of no window before, else 0.
+    """Score 1 if the values of the last window are distributed unlike every earlier window, otherwise 0.
 
-    A window is a hypothesis, the shares of its values in equal bins between the extremes of the series. It
-    agrees with an earlier one where `2 * size` times their relative entropy is below the quantile of chi
-    squared; one that agrees with none alarms and joins them.
+    A hypothesis is a distribution: the shares of a window's values in equal bins between the extremes of the
+    series. A window agrees with a hypothesis if `2 * size` times their relative entropy is below the quantile
+    of chi squared. A window that agrees with none raises an alarm and becomes a hypothesis.
     """
     values = np.asarray(values, np.float64)
     scores = np.zeros(len(values))

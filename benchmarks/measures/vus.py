@@ -1,15 +1,14 @@
 """Volume under the surface of range-based precision and recall (VUS-PR), and the window that it needs.
 
-A step near a labelled anomaly counts in part: labels fall off on both sides over half a window, and the area
-under the curve is averaged over all windows from 0 to the one asked for, so that no single tolerance decides.
+A step near a labelled anomaly counts in part: labels decrease on both sides over half a window. The area
+under the curve is averaged over all windows from 0 to the largest one, so the result depends on no single
+tolerance.
 
-References
-----------
-Paparrizos, Boniol, Palpanas, Tsay, Elmore, Franklin (2022). Volume under the surface: a new accuracy
-evaluation measure for time-series anomaly detection. PVLDB 15(11), 2774-2787.
-Liu, Paparrizos (2024). The elephant in the room: towards a reliable time-series anomaly detection benchmark
-(TSB-AD). NeurIPS datasets and benchmarks. Its figures are made with 250 thresholds and the period of the
-first column as window; `tests/benchmarks/fixtures/vus_oracle.json` holds answers of its package.
+References ---------- Paparrizos, Boniol, Palpanas, Tsay, Elmore, Franklin (2022). Volume under the surface: a
+new accuracy evaluation measure for time-series anomaly detection. PVLDB 15(11), 2774-2787. Liu, Paparrizos
+(2024). The elephant in the room: towards a reliable time-series anomaly detection benchmark (TSB-AD). NeurIPS
+datasets and benchmarks. Its figures use 250 thresholds and the period of the first column as window;
+`tests/benchmarks/measures/fixtures/vus_oracle.json` holds answers of its package.
 """
 
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ import numpy as np
 from scipy.signal import argrelmax
 
 N_THRESHOLDS = 250
-NO_PERIOD = 125  # the window where autocorrelation has no peak, by convention of the benchmark
+NO_PERIOD = 125  # the window if autocorrelation has no peak, by convention of the benchmark
 FIRST_LAG, LAST_LAG, LAST_PEAK = 3, 400, 300
-N_STEPS = 20_000  # that the period is estimated from
+N_STEPS = 20_000  # the period is estimated from at most this many steps
 
 
 def vus_pr(labels: np.ndarray, scores: np.ndarray, window: int, n_thresholds: int = N_THRESHOLDS) -> float:
-    """Mean of `range_auc_pr` over the windows 0, 1, ..., `window`.
+    """Return the mean of `range_auc_pr` over the windows 0, 1, ..., `window`.
 
     Parameters
     ----------
@@ -35,7 +34,7 @@ def vus_pr(labels: np.ndarray, scores: np.ndarray, window: int, n_thresholds: in
     window : int
         Steps, 0 or more: the largest tolerance, `find_period` of the series in the published tables.
     n_thresholds : int
-        Thresholds are so many scores, evenly spaced by rank.
+        Thresholds are this many scores, evenly spaced by rank.
 
     Returns
     -------
@@ -56,19 +55,19 @@ def vus_pr(labels: np.ndarray, scores: np.ndarray, window: int, n_thresholds: in
 def range_auc_pr(
     labels: np.ndarray, scores: np.ndarray, window: int, n_thresholds: int = N_THRESHOLDS
 ) -> float:
-    """Area under range-based precision over recall where labels fall off over half of one `window`.
+    """Return the area under range-based precision over recall for one `window`: one slice of the volume.
 
-    Parameters are those of `vus_pr`. Recall is the weight of the detected steps over half the sum of all
-    labels and of labels with the detected fall-off, at most 1, times the share of anomalies that have a
-    detected step. This is one slice of the volume. The packages also have a function for a single window that
-    differs: it looks for anomalies in the labels with their fall-off, where it misses most and divides by 0.
+    The parameters are the same as for `vus_pr`. Recall is the weight of the detected steps, divided by half
+    the sum of all labels and of labels with the detected fall-off, at most 1, times the share of anomalies
+    that have a detected step. The packages also have a function for a single window that differs: it looks
+    for anomalies in the labels with their fall-off, misses most of them and divides by 0.
     """
     return _area(_rank(labels, scores, n_thresholds), window)
 
 
 @dataclass(frozen=True)
 class _Ranking:
-    """What does not depend on the window: steps by falling score, thresholds, runs of labelled steps."""
+    """The part that is the same for all windows: steps by falling score, thresholds, runs of labels."""
 
     labels: np.ndarray  # (n_steps,) float64, 0 or 1
     scores: np.ndarray  # (n_steps,) float64
@@ -96,13 +95,13 @@ def _rank(labels: np.ndarray, scores: np.ndarray, n_thresholds: int) -> _Ranking
 
 
 def labelled_runs(labels: np.ndarray) -> list[tuple[int, int]]:
-    """First and last step of each run of labels that are not 0, both inclusive."""
+    """Return the first and the last step of each run of labels that are not 0, both inclusive."""
     edges = np.diff(np.concatenate([[0], (np.asarray(labels) != 0).astype(int), [0]]))
     return list(zip(*(np.flatnonzero(edges == sign) - (sign < 0) for sign in (1, -1)), strict=True))
 
 
 def _area(ranking: _Ranking, window: int) -> float:
-    """Sum of precision times growth of recall from the highest threshold to the lowest."""
+    """Sum precision times growth of recall from the highest threshold to the lowest."""
     reach = window // 2
     weights = _fall_off(ranking, window)
     detected = np.cumsum(weights[ranking.order])[ranking.n_detected - 1]
@@ -116,7 +115,7 @@ def _area(ranking: _Ranking, window: int) -> float:
 
 
 def _fall_off(ranking: _Ranking, window: int) -> np.ndarray:
-    """Labels that fall as sqrt(1 - distance / window) over half a window on both sides, at most 1."""
+    """Return labels that decrease as sqrt(1 - distance / window) over half a window, at most 1."""
     weights = ranking.labels.copy()
     ramp = np.sqrt(1 - np.arange(1, window // 2 + 1) / max(window, 1))
     for first, last in ranking.runs:
@@ -128,7 +127,7 @@ def _fall_off(ranking: _Ranking, window: int) -> np.ndarray:
 
 
 def _merge(runs: list[tuple[int, int]], reach: int) -> list[tuple[int, int]]:
-    """Anomalies widened by `reach` on both sides, those that then touch as one; half-open."""
+    """Widen anomalies by `reach` on both sides and join those that touch; half-open."""
     merged = [[max(runs[0][0] - reach, 0), runs[0][1]]]
     for first, last in runs[1:]:
         if merged[-1][1] + reach < first - reach:
@@ -139,17 +138,17 @@ def _merge(runs: list[tuple[int, int]], reach: int) -> list[tuple[int, int]]:
 
 
 def find_period(values: np.ndarray) -> int:
-    """The lag of the highest peak of the autocorrelation, the window of the published VUS-PR figures.
+    """Return the lag of the highest peak of the autocorrelation: the window of the published figures.
 
     Parameters
     ----------
     values : ndarray of shape (n_steps,)
-        One column; of several columns the benchmark takes the first.
+        One column; the benchmark uses the first of several.
 
     Returns
     -------
     int
-        From 6 to 303, or 125 where there is no such peak; the first 20,000 steps and lags up to 400 count.
+        From 6 to 303, or 125 if there is no such peak; the first 20,000 steps and lags up to 400 count.
     """
     values = np.asarray(values, np.float64)[:N_STEPS]
     if values.ndim != 1:

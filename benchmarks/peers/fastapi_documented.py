@@ -1,11 +1,11 @@
-"""FastAPI as its documents show it: models of pydantic in and out, a plain function in the thread pool."""
+"""FastAPI as its documentation shows it: pydantic models in and out, a plain function in the thread pool."""
 
 import numpy as np
 import scoring
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-# As deep as the samples are: of features, or of rows of pixels.
+# A sample is a list of features, or a list of rows of pixels.
 Instances = list[list[float]] if len(scoring.SHAPE) == 2 else list[list[list[float]]]
 
 app = FastAPI()
@@ -27,6 +27,6 @@ class Answer(BaseModel):
 
 @app.post("/score")
 def score(request: Request) -> Answer:
-    """JSON in and out."""
+    """Score JSON, answer JSON."""
     scores = scoring.run(session, np.array(request.instances, np.float32))
     return Answer(score=scores.tolist(), is_anomaly=(scores > scoring.THRESHOLD).tolist())

@@ -1,4 +1,4 @@
-"""FastAPI with all that makes it fast: no models of pydantic, orjson, no thread pool."""
+"""FastAPI set up for speed: orjson, no pydantic models, no thread pool."""
 
 import io
 
@@ -13,19 +13,19 @@ session = scoring.open_session()
 
 @app.post("/score")
 async def score(request: Request) -> Response:
-    """JSON in and out."""
+    """Score JSON."""
     return _answer(np.array(orjson.loads(await request.body())["instances"], np.float32))
 
 
 @app.post("/npy")
 async def npy(request: Request) -> Response:
-    """NumPy's file format."""
+    """Score NumPy's file format."""
     return _answer(np.load(io.BytesIO(await request.body()), allow_pickle=False))
 
 
 @app.post("/raw")
 async def raw(request: Request) -> Response:
-    """Little-endian float32."""
+    """Score little-endian float32."""
     return _answer(np.frombuffer(await request.body(), np.float32))
 
 

@@ -1,4 +1,4 @@
-"""A server of LitServe: batching for single rows, two workers without it for many."""
+"""A server of LitServe: one worker with batching for single rows, two workers without it for many rows."""
 
 import litserve
 import numpy as np
@@ -6,34 +6,34 @@ import scoring
 
 
 class Scorer(litserve.LitAPI):
-    """One request, one batch."""
+    """Runs each request as one batch."""
 
     def setup(self, device: str) -> None:
         """Open the model."""
         self._session = scoring.open_session()
 
     def decode_request(self, request: dict) -> np.ndarray:
-        """LitServe looks for an argument of this very name."""
+        """Return the samples; LitServe needs the argument to be called `request`."""
         return np.asarray(request["x"], np.float32)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Scores."""
+        """Return scores."""
         return scoring.run(self._session, x)
 
     def encode_response(self, output: np.ndarray) -> dict:
-        """Lists, one element for each row."""
+        """Return lists with one element for each row."""
         return {"score": output.tolist(), "is_anomaly": (output > scoring.THRESHOLD).tolist()}
 
 
 class BatchingScorer(Scorer):
-    """Several requests of one row each, one batch."""
+    """Runs several requests of one row each as one batch."""
 
     def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
-        """Put together."""
+        """Join the rows of the requests."""
         return np.concatenate(inputs)
 
     def unbatch(self, output: np.ndarray) -> list[np.ndarray]:
-        """Taken apart."""
+        """Split the scores by request."""
         return list(output.reshape(-1, 1))
 
 

@@ -1,4 +1,4 @@
-"""Saves the model in MLflow's format, for `mlflow models serve`."""
+"""Save the model in MLflow's format, for `mlflow models serve`."""
 
 import sys
 from typing import Any
@@ -11,14 +11,14 @@ from mlflow.types import Schema, TensorSpec
 
 
 class Scorer(mlflow.pyfunc.PythonModel):
-    """A model of one's own."""
+    """The model as a Python function of MLflow."""
 
     def load_context(self, context: Any) -> None:
         """Open the model."""
         self._session = scoring.open_session()
 
     def predict(self, context: Any, model_input: np.ndarray, params: dict | None = None) -> dict:
-        """Arrays, one element for each row."""
+        """Return arrays with one element for each row."""
         scores = scoring.run(self._session, np.asarray(model_input, np.float32))
         return {"score": scores, "is_anomaly": scores > scoring.THRESHOLD}
 

@@ -1,4 +1,4 @@
-"""A custom runtime of MLServer, the way its documents recommend for a model of one's own."""
+"""A custom runtime of MLServer, as its documentation recommends for custom models."""
 
 import numpy as np
 import scoring
@@ -8,7 +8,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class Scorer(MLModel):
-    """Tensors in and out."""
+    """Reads and returns tensors."""
 
     async def load(self) -> bool:
         """Open the model."""
@@ -16,7 +16,7 @@ class Scorer(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """One batch, put together from requests by MLServer's adaptive batching where that is on."""
+        """Score one batch, which MLServer's adaptive batching may have joined from several requests."""
         samples = NumpyCodec.decode_input(payload.inputs[0]).astype(np.float32)
         scores = scoring.run(self._session, samples).reshape(-1, 1)
         outputs = {"score": scores, "is_anomaly": scores > scoring.THRESHOLD}

@@ -1,4 +1,4 @@
-"""The model as every peer runs it: the same file, the same options of ONNX Runtime, the score alone."""
+"""The model as every peer runs it: the same file, the same options of ONNX Runtime, only the score."""
 
 import os
 
@@ -14,7 +14,7 @@ BULK = bool(os.environ["SERVING_BULK"])
 
 
 def open_session() -> ort.InferenceSession:
-    """One thread a process, as in `detector/engine/session.py`."""
+    """Open a session with one thread and the options of `detector/engine/session.py`."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -25,5 +25,5 @@ def open_session() -> ort.InferenceSession:
 
 
 def run(session: ort.InferenceSession, samples: np.ndarray) -> np.ndarray:
-    """Scores of samples of any shape that holds whole ones: shape (n,), float32."""
+    """Return the scores of samples, reshaped to whole samples: shape (n,), float32."""
     return session.run(["score"], {"samples": samples.reshape(SHAPE)})[0]

@@ -11,7 +11,7 @@ from pytriton.triton import Triton, TritonConfig
 
 
 def instance() -> Callable:
-    """One more process with a session of its own."""
+    """Return the function of one process, with a session of its own."""
     session = scoring.open_session()
 
     @batch

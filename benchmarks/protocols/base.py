@@ -1,31 +1,32 @@
-"""What a protocol of the quality benchmark is: where its sets are, and how a method is measured on one."""
+"""`Protocol` and `DataSet`: how the quality benchmark finds sets and measures methods; readers of `.npz`."""
 
 import dataclasses
 import hashlib
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 from benchmarks.rows import Row
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """One set of data, not read yet.
+    """One set of data and the function that reads it.
 
     Attributes
     ----------
     name : str
-        In rows: the file's stem.
+        Name in the rows: the stem of the file.
     digest : str
-        Changes with the data, so that rows of other data of the same name are not taken for this one's.
+        Changes with the data, so that rows of other data with the same name are not used.
     load : callable
-        Reads it: what `Protocol.measure` takes. Raises `QualityError` for data of another form.
+        Returns the first argument of `Protocol.measure`; raises `BenchmarkError` for data of another form.
     """
 
     name: str
@@ -40,28 +41,28 @@ class Protocol:
     Attributes
     ----------
     words : str
-        For `--help`.
+        Description in `--help`.
     metrics : tuple of str
-        Names of the figures in a row that are averaged, ranked and tested, each a number or None; higher is
-        better but for those in `lower_is_better`. The first one is drawn.
+        Members of a row that are averaged, ranked, tested and drawn, each a number or None. Higher is better,
+        except for the metrics in `lower_is_better`.
     methods : tuple of str
-        All that it can run, ours first.
+        All methods that it can run, ours first.
     quick_methods : tuple of str
-        Those of `--quick` where none are named.
+        Methods of `--quick` if none are named.
     find : callable
-        The folder of `--data-dir` -> its sets, the smallest first; None, with `--quick` alone, -> small sets
-        that need no file. Raises `QualityError`.
+        The folder of `--data-dir` -> its sets, the smallest first; None (with `--quick`) -> small sets that
+        need no file. Raises `BenchmarkError`.
     measure : callable
-        What was loaded, seed, method -> the members of a row beside protocol, set, seed and method. A method
-        that cannot be measured raises `QualityError`, `TrainingError` or `DetectorError` and has no row.
+        Loaded data, seed, method -> further members of a row that has protocol, set, seed and method. If a
+        method cannot be measured it raises `BenchmarkError`, `TrainingError` or `DetectorError`.
     seeds : tuple of int
-        Where none are named.
+        Seeds if none are named.
     default_methods : tuple of str, optional
-        Those that run where none are named; all if not given.
+        Methods that run if none are named; all if not given.
     lower_is_better : frozenset of str
         Metrics that are errors.
     same_rows_as : str, optional
-        A protocol whose rows of a set are these, too: they are taken over where the file has them.
+        Another protocol with the same rows for a set: they are copied if the file has them.
     summary : callable, optional
         Rows -> lines to print below the tables, such as pooled figures.
     """
@@ -80,23 +81,26 @@ class Protocol:
 
 
 def npz_sets(data_dir: Path, load: Callable[[Path], Any]) -> list[DataSet]:
-    """Every `*.npz` of a folder as a set of its own, the smallest file first.
+    """Make a set of every `*.npz` of a folder, the smallest file first.
 
     Raises
     ------
-    QualityError
-        If there is no such folder, or no file in it; what is wrong with a file shows when it is loaded.
+    BenchmarkError
+        If there is no such folder, or no file in it. Faults of a file are raised when it is loaded.
     """
     if not data_dir.is_dir():
-        raise QualityError(f"--data-dir must be a folder, got {data_dir}")
+        raise BenchmarkError(f"--data-dir must be a folder, got {data_dir}")
     paths = sorted(data_dir.glob("*.npz"), key=lambda path: (path.stat().st_size, path.name))
     if not paths:
-        raise QualityError(f"{data_dir} must hold .npz files, got none")
-    return [npz_set(path, load) for path in paths]
+        raise BenchmarkError(f"{data_dir} must hold .npz files, got none")
+    return [
+        DataSet(path.stem, hashlib.sha256(path.read_bytes()).hexdigest()[:12], partial(load, path))
+        for path in paths
+    ]
 
 
-def refused_set(data: DataSet, error: QualityError) -> DataSet:
-    """A set that nothing can be measured on, which is said when its turn comes."""
+def refused_set(data: DataSet, error: BenchmarkError) -> DataSet:
+    """Return a set that raises an error when it is loaded."""
 
     def refuse() -> NoReturn:
         raise error
@@ -105,67 +109,58 @@ def refused_set(data: DataSet, error: QualityError) -> DataSet:
 
 
 def npz_sets_with(data_dir: Path, members: Sequence[str], load: Callable[[Path], Any]) -> Sequence[DataSet]:
-    """Files of a folder that hold these arrays, or cannot be read, as sets; others may lie beside them.
+    """Make a set of every file of a folder that holds these arrays or cannot be read; ignore other files.
 
     Raises
     ------
-    QualityError
+    BenchmarkError
         If there is no such folder, or no such file in it.
     """
     found = [data for data in npz_sets(data_dir, load) if _may_hold(data_dir / f"{data.name}.npz", members)]
     if not found:
-        raise QualityError(f"{data_dir} must hold .npz files with the arrays {', '.join(members)}, got none")
+        raise BenchmarkError(
+            f"{data_dir} must hold .npz files with the arrays {', '.join(members)}, got none"
+        )
     return found
 
 
 def _may_hold(path: Path, members: Sequence[str]) -> bool:
     try:
         return set(members) <= set(array_names(path))
-    except QualityError:
-        return True  # said by the one that loads it
-
-
-def npz_set(path: Path, load: Callable[[Path], Any]) -> DataSet:
-    """One file as a set."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return DataSet(path.stem, digest, lambda: load(path))
+    except BenchmarkError:
+        return True  # the error is raised again when it is loaded
 
 
 def array_names(path: Path) -> list[str]:
-    """Names of the arrays of an `.npz`, without reading them.
+    """Return the names of the arrays of an `.npz` without reading them.
 
     Raises
     ------
-    QualityError
-        If the file is none.
+    BenchmarkError
+        If the file is not an `.npz`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as error:
-        raise QualityError(f"{path.name} cannot be read as an .npz: {error}") from error
-
-
-def check_members(path: Path, members: Sequence[str]) -> None:
-    """Refuse a file that is no `.npz` with these arrays, without reading them."""
-    present = array_names(path)
-    if not set(members) <= set(present):
-        raise QualityError(
-            f"{path.name} must hold the arrays {' and '.join(members)}, got {', '.join(present) or 'none'}"
-        )
+        raise BenchmarkError(f"{path.name} cannot be read as an .npz: {error}") from error
 
 
 def read_arrays(path: Path, members: Sequence[str]) -> list[np.ndarray]:
-    """Arrays of an `.npz`, in the order of the names; pickles are refused.
+    """Read arrays of an `.npz` in the order of the names; pickles are refused.
 
     Raises
     ------
-    QualityError
-        If the file, or one of its arrays, cannot be read.
+    BenchmarkError
+        If the file or an array cannot be read or is missing.
     """
-    check_members(path, members)
+    present = array_names(path)
+    if not set(members) <= set(present):
+        raise BenchmarkError(
+            f"{path.name} must hold the arrays {' and '.join(members)}, got {', '.join(present) or 'none'}"
+        )
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return [arrays[name] for name in members]
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise QualityError(f"{path.name} cannot be read: {error}") from error
+        raise BenchmarkError(f"{path.name} cannot be read: {error}") from error

@@ -1,22 +1,22 @@
-"""C: what anomalies among the training rows cost, and what `--contamination` brings back."""
+"""C: the cost of anomalies among the training rows, and how much of it `--contamination` recovers."""
 
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks import in_process
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 from benchmarks.protocols.base import Protocol
 from benchmarks.protocols.baselines import Timed, run_baseline
 from benchmarks.protocols.tabular import (
     METRICS,
     OUR_PRESETS,
+    LabelledTable,
     Parts,
-    Table,
-    as_dataset,
     figures,
     find_tables,
     shuffled_half,
@@ -24,30 +24,29 @@ from benchmarks.protocols.tabular import (
 )
 from benchmarks.rows import OURS
 from training.data.scaling import fit_scaling
-from training.data.splits import Splits
 from training.data.trimming import trim_splits
 
 LARGEST = 10_000
 SHARES = {"1": 0.01, "5": 0.05}
-MOST_TAKEN = 0.5  # of the anomalies; the others are found or not
+MOST_TAKEN = 0.5  # share of the anomalies that may be fitted on; the others are tested
 
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """What is fitted: a share of the training rows are anomalies, and a share of them is assumed to be."""
+    """A fit with a share of anomalies among the training rows, and the share that the fit assumes."""
 
     fit: Callable[[np.ndarray, np.ndarray, float, int], Timed]
     share: float = 0.0
     assumed: float = 0.0
 
 
-def split_contaminated(table: Table, seed: int) -> tuple[Table, Parts, np.ndarray]:
-    """T2's split of at most 10,000 rows; the anomalies that may be fitted on are taken out of the test.
+def split_contaminated(table: LabelledTable, seed: int) -> tuple[LabelledTable, Parts, np.ndarray]:
+    """Split as T2 does, at most 10,000 rows; anomalies that may be fitted on are taken out of the test.
 
     Raises
     ------
-    QualityError
-        If there is but one anomaly.
+    BenchmarkError
+        If there is only one anomaly.
     """
     generator = np.random.RandomState(seed)
     if len(table.samples) > LARGEST:
@@ -56,18 +55,18 @@ def split_contaminated(table: Table, seed: int) -> tuple[Table, Parts, np.ndarra
     shuffled = generator.permutation(parts.anomalies)
     n_spare = min(n_contaminants(parts.train.size, max(SHARES.values())), int(MOST_TAKEN * shuffled.size))
     if n_spare == 0:
-        raise QualityError(f"{table.name} must have at least 2 anomalies, got {shuffled.size}")
+        raise BenchmarkError(f"{table.name} must have at least 2 anomalies, got {shuffled.size}")
     spare, left = shuffled[:n_spare], np.sort(shuffled[n_spare:])
     return table, dataclasses.replace(parts, anomalies=left), spare
 
 
 def n_contaminants(n_normal: int, share: float) -> int:
-    """As many anomalies beside so many normal rows as make this share of both, one at least."""
+    """Return how many anomalies to add to the normal rows to reach a share of all rows, at least one."""
     return max(1, round(share / (1 - share) * n_normal)) if share else 0
 
 
-def measure(table: Table, seed: int, method: str) -> Mapping[str, Any]:
-    """One row: the metrics of T2 on the same test for every condition."""
+def measure(table: LabelledTable, seed: int, method: str) -> Mapping[str, Any]:
+    """Measure one row: the metrics of T2, on the same test rows for every condition."""
     table, parts, spare = split_contaminated(table, seed)
     condition = CONDITIONS[method]
     contaminants = spare[: n_contaminants(parts.train.size, condition.share)]
@@ -75,20 +74,18 @@ def measure(table: Table, seed: int, method: str) -> Mapping[str, Any]:
     timed = condition.fit(train, table.samples[parts.test], condition.assumed, seed)
     return {
         **figures(table.is_anomaly[parts.test], timed.scores),
-        "fit_seconds": round(timed.fit_seconds, 3),
-        "score_seconds": round(timed.score_seconds, 3),
+        **timed.seconds(),
         **sizes(table, parts),
         "n_contaminants": contaminants.size,
     }
 
 
 def _fit_ours(train: np.ndarray, test: np.ndarray, assumed: float, seed: int) -> Timed:
-    """The default preset on all that is left, as T2 fits it."""
-    dataset = as_dataset(train)
+    """Fit the default preset as T2 does, on the rows that trimming leaves."""
+    dataset = in_process.normal_dataset(train, "vector")
     options = {"seed": seed, "contamination": assumed, "latent_dim": 0}
     config = in_process.settle(dataset, OUR_PRESETS[OURS], options)
-    nothing = np.empty(0, dtype=np.int64)
-    splits = Splits(np.arange(len(train)), nothing, nothing, nothing, 0, 0)
+    splits = in_process.splits_of(np.arange(len(train)), np.empty(0, dtype=np.int64))
     start = time.perf_counter()
     if assumed:
         scaling = fit_scaling(dataset, splits.train, config.scaled_range)
@@ -99,26 +96,25 @@ def _fit_ours(train: np.ndarray, test: np.ndarray, assumed: float, seed: int) ->
     return Timed(fit.score(test), seconds + fit.seconds, time.perf_counter() - start)
 
 
-def _fit_neighbours(train: np.ndarray, test: np.ndarray, _: float, seed: int) -> Timed:
-    return run_baseline("knn5", train, test, seed)
+def _fit_baseline(method: str, train: np.ndarray, test: np.ndarray, _: float, seed: int) -> Timed:
+    return run_baseline(method, train, test, seed)
 
 
-def _fit_forest(train: np.ndarray, test: np.ndarray, _: float, seed: int) -> Timed:
-    return run_baseline("iforest", train, test, seed)
-
-
-# The contaminated ones are named after the percentage of anomalies that they are fitted on.
+# A number in a name is the percentage of anomalies among the training rows, or the assumed one.
 CONDITIONS = {
     OURS: Condition(_fit_ours),
     **{f"{OURS}-dirty-{name}": Condition(_fit_ours, share) for name, share in SHARES.items()},
     **{f"{OURS}-trimmed-{name}": Condition(_fit_ours, share, share) for name, share in SHARES.items()},
     **{f"{OURS}-needless-{name}": Condition(_fit_ours, 0.0, share) for name, share in SHARES.items()},
-    **{f"knn5-dirty-{name}": Condition(_fit_neighbours, share) for name, share in SHARES.items()},
-    **{f"iforest-dirty-{name}": Condition(_fit_forest, share) for name, share in SHARES.items()},
+    **{
+        f"{method}-dirty-{name}": Condition(partial(_fit_baseline, method), share)
+        for method in ("knn5", "iforest")
+        for name, share in SHARES.items()
+    },
 }
 PROTOCOLS = {
     "C": Protocol(
-        "rows: anomalies among those to fit on, 1 % and 5 %, trimmed or not",
+        "rows: 1 % or 5 % anomalies among the training rows, trimmed or not",
         METRICS,
         methods=tuple(CONDITIONS),
         quick_methods=(OURS, f"{OURS}-dirty-5", f"{OURS}-trimmed-5"),

@@ -1,7 +1,7 @@
-"""I4: how well `/denoise` takes noise off images, beside the best linear filter; as `restoration.py` does.
+"""I4: how well `/denoise` removes noise from images, compared with the best linear filter.
 
 A set is an `.npz` with `x_train` and `x_test`, 8-bit grey images of shape (n, height, width), at one level
-of Gaussian noise.
+of Gaussian noise. Everything is measured by `benchmarks/restoration.py`.
 """
 
 import time
@@ -10,19 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 from benchmarks.protocols.base import DataSet, Protocol, npz_sets_with, read_arrays
-from benchmarks.restoration import CASES, Data, corrupt, linear_filter, load_digits, psnr, run_case
+from benchmarks.restoration import CASES, ImageSplits, corrupt, linear_filter, load_digits, psnr, run_case
 from benchmarks.rows import OURS
 
 NOISES = ("noise-0.3", "noise-0.5")
 IMAGES = ("x_train", "x_test")
 EPOCHS = 4
-Noisy = tuple[str, Data]
+Noisy = tuple[str, ImageSplits]
 
 
 def find(data_dir: Path | None) -> Sequence[DataSet]:
-    """Each file at each level of noise; without a folder digits of scikit-learn at one of them."""
+    """Find each file at each level of noise; without a folder digits of scikit-learn at the lower level."""
     if data_dir is None:
         return [DataSet(f"digits-{NOISES[0]}", "built-in", lambda: (NOISES[0], load_digits()))]
     return [
@@ -36,26 +36,26 @@ def _load(noise: str, data: DataSet) -> Noisy:
     return noise, data.load()
 
 
-def read_images(path: Path) -> Data:
-    """The images of one file.
+def read_images(path: Path) -> ImageSplits:
+    """Read the images of one file.
 
     Raises
     ------
-    QualityError
+    BenchmarkError
         If they are not 8-bit grey images of one size.
     """
     train, test = read_arrays(path, IMAGES)
     for name, images in zip(IMAGES, (train, test), strict=True):
         if images.dtype != "uint8" or images.ndim != 3 or images.shape[1:] != train.shape[1:]:
-            raise QualityError(
+            raise BenchmarkError(
                 f"{path.name}: {name} must hold 8-bit images of one shape (n, height, width), got "
                 f"{images.dtype} of shape {images.shape}"
             )
-    return Data(path.stem, train, test)
+    return ImageSplits(path.stem, train, test)
 
 
 def measure(loaded: Noisy, seed: int, method: str) -> dict[str, Any]:
-    """One row: peak signal-to-noise ratio, and the seconds that it took."""
+    """Measure one row: peak signal-to-noise ratio and seconds."""
     noise, data = loaded
     if method == OURS:
         row = run_case(noise, data, EPOCHS, None, seed)
@@ -73,7 +73,7 @@ def measure(loaded: Noisy, seed: int, method: str) -> dict[str, Any]:
 
 PROTOCOLS = {
     "I4": Protocol(
-        "images: noise taken off by `/denoise`, PSNR in dB",
+        "images: noise removed by `/denoise`, PSNR in dB",
         metrics=("psnr",),
         methods=(OURS, "wiener", "noisy"),
         quick_methods=(OURS, "wiener", "noisy"),

@@ -1,8 +1,8 @@
-"""X: whether the exported graph scores as the network does that it came from.
+"""X: whether the exported graph gives the scores of the Keras network.
 
-The sets and the fits are those of T3, whose test rows are those of T2: every test row is scored by Keras and
-by the graph in ONNX Runtime, and judged at the threshold that its own scores of the calibration rows give: a
-copy of the row that the threshold was taken from is a tie in both.
+Sets and fits are the same as in T3. Every test row is scored by Keras and by the graph in ONNX Runtime. Each
+has a threshold from its own scores of the calibration rows, so that a copy of the row that sets the threshold
+is a tie in both.
 """
 
 import time
@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.protocols.base import Protocol
 from benchmarks.protocols.promise import CALIBRATION_SHARE, split_t3
-from benchmarks.protocols.tabular import OUR_PRESETS, Table, figures, find_tables, fit_ours, sizes
+from benchmarks.protocols.tabular import OUR_PRESETS, LabelledTable, figures, find_tables, fit_ours, sizes
 from benchmarks.rows import OURS, Row
 from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
 from detector.engine.graphs import relative_difference
@@ -23,8 +23,8 @@ ALPHA = 0.05
 TOLERANCE = 1e-4
 
 
-def measure(table: Table, seed: int, method: str) -> dict[str, Any]:
-    """One row: differences of scores and of decisions, and of the area under the curve."""
+def measure(table: LabelledTable, seed: int, method: str) -> dict[str, Any]:
+    """Measure one row: differences of scores, of decisions and of the area under the curve."""
     table, parts = split_t3(table, seed)
     fit = fit_ours(method, table.samples[parts.train], seed)
     start = time.perf_counter()
@@ -47,7 +47,7 @@ def measure(table: Table, seed: int, method: str) -> dict[str, Any]:
 
 
 def calibrated(scores: np.ndarray) -> float:
-    """The threshold of these scores: with its promise, or without where they are too few for it."""
+    """Return the threshold of these scores: with a promise, or without if they are too few for it."""
     rank = promised_rank(scores.size, ALPHA) or max(1, marginal_rank(scores.size, ALPHA))
     return threshold_of_rank(np.sort(scores), rank, ALPHA, CONDITIONAL_PROMISE).value
 
@@ -55,12 +55,12 @@ def calibrated(scores: np.ndarray) -> float:
 def compare_scores(
     scores: np.ndarray, expected: np.ndarray, threshold: float, expected_threshold: float
 ) -> dict[str, float]:
-    """Largest relative differences, and decisions that differ.
+    """Return the largest relative differences, and how many decisions differ.
 
-    `score_difference` is relative to the score itself, `difference_at_threshold` to the score and the
-    threshold together, as the exporter holds it against its tolerance: a score far below the threshold is
-    small against what it was computed from. A decision differs clearly where the score is farther from the
-    threshold than the tolerance.
+    `score_difference` is relative to the score. `difference_at_threshold` is relative to score and threshold
+    together, as the exporter compares it with its tolerance, because a score far below the threshold is small
+    compared with the values that it is computed from. A decision differs clearly if the score is farther from
+    the threshold than the tolerance.
     """
     differs = (scores > threshold) != (expected > expected_threshold)
     clear = np.abs(scores / threshold - 1) > TOLERANCE
@@ -75,7 +75,7 @@ def compare_scores(
 
 
 def summary(rows: Sequence[Row]) -> Iterator[str]:
-    """The worst of all runs of a method."""
+    """Say the largest difference over all runs of a method."""
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         worst = max(own, key=lambda row: row["difference_at_threshold"])
@@ -92,7 +92,7 @@ DIFFERING = "decisions_differing"
 METRICS = ("difference_at_threshold", "score_difference", DIFFERING, "auroc_difference")
 PROTOCOLS = {
     "X": Protocol(
-        "rows: the exported graph beside the network that it came from",
+        "rows: the exported graph compared with the network",
         METRICS,
         methods=tuple(OUR_PRESETS),
         quick_methods=(OURS,),

@@ -1,8 +1,8 @@
-"""T3: whether the promised false-alarm rate holds, and what is found at that threshold.
+"""T3: whether the promised false-alarm rate holds, and the recall at that threshold.
 
-The sets are those of T2. Of the normal rows, shuffled, four tenths are fitted on, one tenth calibrates the
-threshold and five tenths test it; calibration and test rows are then dealt out anew, 20 times for a fit. A
-threshold promises with 95 % confidence, so at most one run in twenty may let more through.
+The sets are the same as in T2. The normal rows are shuffled: four tenths are fitted on, one tenth calibrates
+the threshold and five tenths test it. Calibration and test rows are then split again, 20 times for each fit.
+The promise has 95 % confidence, so it may be broken in at most one run of twenty.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks.protocols.base import DataSet, Protocol
 from benchmarks.protocols.tabular import (
     ALL_METHODS,
+    LabelledTable,
     Parts,
-    Table,
     at_most,
     built_in_set,
     find_tables,
@@ -34,18 +34,18 @@ MOST_BROKEN = 0.08  # 5 % and two standard deviations over 215 runs
 
 
 def find(data_dir: Path | None) -> Sequence[DataSet]:
-    """The sets of T2; without a folder one that has enough rows for a promise of 5 %."""
+    """Find the sets of T2; without a folder one set with enough rows for a promise of 5 %."""
     return [built_in_set("digits")] if data_dir is None else find_tables(data_dir)
 
 
-def split_t3(table: Table, seed: int) -> tuple[Table, Parts]:
-    """As T2, with fewer rows to fit on: the others are to calibrate and to test."""
+def split_t3(table: LabelledTable, seed: int) -> tuple[LabelledTable, Parts]:
+    """Split as T2 does, with fewer rows to fit on; the others calibrate and test."""
     table = at_most(table, seed)
     return table, shuffled_half(table, seed, FITTED_SHARE)
 
 
-def measure(table: Table, seed: int, method: str) -> dict[str, Any]:
-    """One row: for each promise the share of re-splits that broke it, the mean realised rate and recall."""
+def measure(table: LabelledTable, seed: int, method: str) -> dict[str, Any]:
+    """Measure one row: for each promise the share of splits that broke it, mean realised rate and recall."""
     table, parts = split_t3(table, seed)
     timed = score_table(method, table.samples[parts.train], table.samples[parts.test], seed)
     normal, anomalies = np.split(timed.scores, [parts.normal.size])
@@ -55,14 +55,13 @@ def measure(table: Table, seed: int, method: str) -> dict[str, Any]:
         row |= {
             f"{key}_{name}": value for key, value in realised(normal, anomalies, n_calibration, alpha, seed)
         }
-    seconds = {"fit_seconds": timed.fit_seconds, "score_seconds": timed.score_seconds}
-    return row | {key: round(value, 3) for key, value in seconds.items()} | sizes(table, parts)
+    return row | timed.seconds() | sizes(table, parts)
 
 
 def realised(
     normal: np.ndarray, anomalies: np.ndarray, n_calibration: int, alpha: float, seed: int
 ) -> Iterator[tuple[str, float | None]]:
-    """What a promise comes to over the re-splits; None where the calibration rows are too few for it."""
+    """Yield the figures of a promise over the splits; None if the calibration rows are too few for it."""
     rank = promised_rank(n_calibration, alpha)
     if rank == 0:
         yield from (("broken", None), ("rate", None), ("recall", None))
@@ -79,7 +78,7 @@ def realised(
 
 
 def summary(rows: Sequence[Row]) -> Iterator[str]:
-    """Pooled over all runs of a method: how often each promise was broken."""
+    """Say how often each promise was broken over all runs of a method."""
     for method in sorted({row["method"] for row in rows}, key=lambda name: (name != OURS, name)):
         for name, alpha in ALPHAS.items():
             broken = [row[f"broken_{name}"] for row in rows if row["method"] == method]

@@ -1,4 +1,4 @@
-"""Scores for the steps of a series, by any detector of windows that was fitted on the start of it."""
+"""Score the steps of a series by any detector of windows, fitted on the start of the series."""
 
 import dataclasses
 import time
@@ -9,39 +9,37 @@ from typing import Any
 import numpy as np
 
 from benchmarks import in_process
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 from benchmarks.measures.vus import find_period
 from benchmarks.protocols.base import array_names, read_arrays
 from benchmarks.protocols.baselines import Timed, run_baseline
 from benchmarks.rows import OURS
 from detector.windows import cut_windows, merge_scores, window_starts
-from training.data.dataset import Dataset
-from training.data.splits import Splits
 
-CAUSAL, OFFLINE = "last", "mean"  # rules by which windows' scores become steps'
-WINDOW_OF_CHANNELS = 20  # steps, where a series has several columns
-LEAST_WINDOWS = 4  # of a start that is fitted on, end to end
+CAUSAL, OFFLINE = "last", "mean"  # rules that turn scores of windows into scores of steps
+WINDOW_OF_CHANNELS = 20  # steps, if a series has several columns
+LEAST_WINDOWS = 4  # the start that is fitted on has at least this many windows, end to end
 BASELINES = ("knn1", "knn5", "iforest", "pca")
 CHUNK = 4096  # windows scored at once
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What a detector sees of a series: windows, and by which rule their scores become steps'.
+    """The windows that detectors score, and the rule that turns their scores into scores of steps.
 
     Attributes
     ----------
     preset : str
-        Of ours.
+        Preset of our detector.
     window : int
-        Steps of ours; fewer where it does not fit four times into the start.
-    options : mapping of str to value
-        Of the preset, where they differ.
+        Steps of our windows; fewer if four of them do not fit into the start.
     baseline_window : int, or None
-        None: the period of a single column, 20 steps of several.
+        Steps of the windows of other detectors; None: the period of a single column, 20 for several.
     rule : str
-        `last`: a step has the score of the window that ends with it, nothing of its future; `mean`: the mean
-        of all windows over it.
+        `last`: a step has the score of the window that ends with it, so its future does not matter; `mean`:
+        the mean of all windows over it.
+    options : mapping of str to value
+        Overrides of the preset.
     """
 
     preset: str
@@ -53,7 +51,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """Steps of one series, which are anomalous, and how many at its start a detector is fitted on.
+    """One series with its labels, and the length of the start that a detector is fitted on.
 
     Attributes
     ----------
@@ -61,21 +59,24 @@ class Series:
     values : ndarray of shape (n_steps, n_columns), float64
     labels : ndarray of shape (n_steps,), bool
     n_train : int
+    n_unmeasured : int
+        Steps at the start that do not count in the metrics of telemetry.
     """
 
     name: str
     values: np.ndarray
     labels: np.ndarray
     n_train: int
+    n_unmeasured: int = 0
 
 
 def members_of(path: Path) -> dict[str, set[str]]:
-    """Names of the series of an `.npz`, and what arrays each has: `<series>/<array>`.
+    """Return the names of the series of an `.npz` and the arrays of each: `<series>/<array>`.
 
     Raises
     ------
-    QualityError
-        If it cannot be read.
+    BenchmarkError
+        If the file cannot be read.
     """
     series: dict[str, set[str]] = {}
     for key in array_names(path):
@@ -85,26 +86,26 @@ def members_of(path: Path) -> dict[str, set[str]]:
 
 
 def read_series(path: Path, name: str, values: str, labels: str) -> tuple[np.ndarray, np.ndarray]:
-    """Values as columns, float64, and labels, bool, of one series.
+    """Read values as columns, float64, and labels, bool, of one series.
 
     Raises
     ------
-    QualityError
-        If an array is of another form.
+    BenchmarkError
+        If an array has another form.
     """
     steps, marks = read_arrays(path, (f"{name}/{values}", f"{name}/{labels}"))
     if steps.ndim not in (1, 2) or 0 in steps.shape or steps.dtype.kind not in "fiub":
-        raise QualityError(
+        raise BenchmarkError(
             f"{path.name}: {name}/{values} must hold numbers of shape (n_steps,) or (n_steps, n_columns), "
             f"got {steps.dtype} of shape {steps.shape}"
         )
     if marks.shape != steps.shape[:1] or marks.dtype.kind not in "fiub" or not np.isin(marks, (0, 1)).all():
-        raise QualityError(
+        raise BenchmarkError(
             f"{path.name}: {name}/{labels} must hold 0 and 1 of shape ({len(steps)},), "
             f"got {marks.dtype} of shape {marks.shape}"
         )
     if not np.isfinite(steps).all():
-        raise QualityError(f"{path.name}: {name}/{values} must be finite")
+        raise BenchmarkError(f"{path.name}: {name}/{values} must be finite")
     return steps.reshape(len(steps), -1).astype(np.float64), marks.astype(bool)
 
 
@@ -114,7 +115,7 @@ def score_steps(method: str, values: np.ndarray, n_fit: int, seed: int, view: Vi
     Parameters
     ----------
     method : str
-        `residual`, or one of the detectors of rows, to which a window is a row.
+        `residual`, or a detector of rows, which reads each window as one row.
     values : ndarray of shape (n_steps, n_columns)
     n_fit : int
     seed : int
@@ -122,7 +123,7 @@ def score_steps(method: str, values: np.ndarray, n_fit: int, seed: int, view: Vi
 
     Raises
     ------
-    QualityError, TrainingError, DetectorError
+    BenchmarkError, TrainingError, DetectorError
         If the method cannot be fitted, or a score is not finite.
     """
     wanted = view.window if method == OURS else view.baseline_window or usual_window(values[:n_fit])
@@ -135,59 +136,34 @@ def score_steps(method: str, values: np.ndarray, n_fit: int, seed: int, view: Vi
     elif method == OURS:
         timed = _run_ours(view, windows[:n_train], windows, seed)
     else:
-        timed = _run_baseline(method, windows[:n_train], windows, seed)
-    not_finite = int((~np.isfinite(timed.scores)).sum())
-    if not_finite:
-        raise QualityError(f"{method} answers {not_finite} scores that are not finite")
-    return dataclasses.replace(
-        timed, scores=merge_scores(timed.scores, starts, len(values), window, view.rule)
-    )
+        rows = windows.reshape(len(windows), -1)
+        timed = run_baseline(method, rows[:n_train], rows, seed)
+    scores = merge_scores(timed.checked(method).scores, starts, len(values), window, view.rule)
+    return dataclasses.replace(timed, scores=scores)
 
 
 def usual_window(values: np.ndarray) -> int:
-    """Steps of a baseline's window: the period of a single column, 20 of several."""
+    """Return the steps of other detectors' windows: the period of a single column, 20 for several."""
     return find_period(values[:, 0]) if values.shape[1] == 1 else WINDOW_OF_CHANNELS
 
 
-def _run_baseline(method: str, train: np.ndarray, windows: np.ndarray, seed: int) -> Timed:
-    return run_baseline(method, train.reshape(len(train), -1), windows.reshape(len(windows), -1), seed)
-
-
 def _run_ours(view: View, train: np.ndarray, windows: np.ndarray, seed: int) -> Timed:
-    """The house's own detector; a network trained by gradients keeps the last tenth to know when to stop."""
-    dataset = _as_dataset(train)
-    config = in_process.settle(dataset, view.preset, {**view.options, "seed": seed})
-    n_validation = max(1, round(config.validation_fraction * len(train)))
-    if config.has_memory:
-        config, n_validation = dataclasses.replace(config, latent_dim=0), 0
-    validation, rest = np.arange(len(train) - n_validation, len(train)), np.arange(len(train) - n_validation)
-    nothing = np.empty(0, dtype=np.int64)
-    fit = in_process.fit(dataset, Splits(rest, validation, nothing, nothing, 0, 0), config)
+    """Fit our detector; a network trained by gradients uses the last tenth to know when to stop."""
+    options = {**view.options, "seed": seed}
+    dataset = in_process.normal_dataset(train, "sequence")
+    fit = in_process.fit_all(dataset, view.preset, np.arange(len(train))[::-1], options)
     start = time.perf_counter()
     scores = [fit.score(windows[first : first + CHUNK]) for first in range(0, len(windows), CHUNK)]
     return Timed(np.concatenate(scores), fit.seconds, time.perf_counter() - start)
 
 
 def _from_constant(windows: np.ndarray) -> Timed:
-    """Squared distance from the one value of the start, which `training.fit` refuses: nothing to learn."""
+    """Score by the squared distance from the constant start, because `training.fit` refuses constant data."""
     return Timed(np.square(windows - windows[0]).mean(axis=(1, 2)), 0.0, 0.0)
 
 
-def _as_dataset(windows: np.ndarray) -> Dataset:
-    return Dataset(
-        samples=windows.astype(np.float32),
-        is_anomaly=np.zeros(len(windows), dtype=bool),
-        labels=None,
-        held_out=np.zeros(len(windows), dtype=bool),
-        kind="sequence",
-        value_range=None,
-        feature_names=tuple(f"x{column}" for column in range(windows.shape[2])),
-        source="windows",
-    )
-
-
 def drawn_series(seed: int, n_columns: int, n_steps: int = 400) -> Series:
-    """A wave with noise and two stretches of another shape, fitted on its first half: needs no file."""
+    """Draw a wave with noise and two anomalous stretches, fitted on its first half; it needs no file."""
     random = np.random.default_rng(seed)
     phase = np.arange(n_steps)[:, np.newaxis] * 2 * np.pi / 25 + np.arange(n_columns)
     values = np.sin(phase) + random.normal(0, 0.1, (n_steps, n_columns))
@@ -196,8 +172,3 @@ def drawn_series(seed: int, n_columns: int, n_steps: int = 400) -> Series:
         labels[first : first + 15] = True
     values[labels] = random.normal(0, 0.7, (int(labels.sum()), n_columns))
     return Series(f"drawn-{seed}", values, labels, n_steps // 2)
-
-
-def seconds(timed: Timed) -> Mapping[str, float]:
-    """What a row says of time."""
-    return {"fit_seconds": round(timed.fit_seconds, 3), "score_seconds": round(timed.score_seconds, 3)}

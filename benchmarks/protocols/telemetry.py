@@ -1,13 +1,12 @@
-"""S1 and S2: telemetry, one column or all of them, fitted on the start of each series, measured by VUS-PR.
+"""S1 and S2: telemetry, the first column or all, fitted on the start of each series, measured by VUS-PR.
 
 A set is a channel of an `.npz`: `<channel>/test`, shape (n_steps,) or (n_steps, n_columns), and
 `<channel>/label`, shape (n_steps,), 1 where a step is anomalous. A detector is fitted on the first steps of
-the test array and scores all of it, as TSB-AD has it. How many: `<channel>/n_train`, else what TSB-AD has for
-its channels of SMAP and MSL. In a file that has neither for any channel it is fitted on `<channel>/train` and
-scores the test array.
+the test array and scores all of it, as in TSB-AD. `<channel>/n_train` says how many; otherwise TSB-AD's
+numbers for its channels of SMAP and MSL are used. In a file that has neither for any channel, a detector is
+fitted on `<channel>/train` and scores the test array.
 """
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 from benchmarks.measures.vus import find_period, vus_pr
 from benchmarks.protocols.base import DataSet, Protocol, npz_sets, read_arrays, refused_set
 from benchmarks.protocols.steps import (
@@ -28,7 +27,6 @@ from benchmarks.protocols.steps import (
     members_of,
     read_series,
     score_steps,
-    seconds,
 )
 from benchmarks.rows import OURS, Row
 
@@ -37,8 +35,8 @@ def _starts(text: str) -> dict[str, int]:
     return {name: int(n_steps) for name, n_steps in (item.split() for item in text.split(", "))}
 
 
-# Steps at the start of the test array that TSB-AD gives for training, as the names of its files say. Its
-# series MSL_id_1 is another one than T-12, which has the same labels and stands there as MSL_id_6.
+# Steps at the start of the test array that TSB-AD uses for training, from the names of its files. T-12 is its
+# series MSL_id_6; MSL_id_1 has the same labels but is another series.
 STARTS_OF_ONE = _starts(
     "T-12 530, C-1 500, F-5 980, P-10 1525, T-13 590, P-11 883, R-1 1811, E-9 2075, P-2 2052, D-8 1968, "
     "G-6 2160, E-7 2077, G-7 2007, D-11 1857, A-3 2051, S-1 1832, G-4 1908, A-2 1978, A-5 1173, G-1 2117, "
@@ -64,19 +62,11 @@ PUBLISHED_OF_ALL = (
 VIEW = View("memory-window", window=128, baseline_window=None, rule=OFFLINE)
 
 
-@dataclasses.dataclass(frozen=True)
-class Channel:
-    """A series to fit on and to score, and how many steps at its start are not measured."""
-
-    series: Series
-    n_unmeasured: int
-
-
 def find_channels(starts: dict[str, int], n_columns: int | None, data_dir: Path | None) -> Sequence[DataSet]:
-    """Every channel of the files of a folder that has something to fit on, the shortest first."""
+    """Find the channels in the files of a folder that have a start to fit on, the shortest first."""
     if data_dir is None:
         drawn = [drawn_series(seed, n_columns or 3) for seed in (0, 1)]
-        return [DataSet(one.name, "drawn", partial(Channel, one, 0)) for one in drawn]
+        return [DataSet(one.name, "drawn", lambda one=one: one) for one in drawn]
     found = []
     for file in npz_sets(data_dir, lambda path: path):
         path = file.load()
@@ -85,17 +75,18 @@ def find_channels(starts: dict[str, int], n_columns: int | None, data_dir: Path 
                 n_steps = len(read_arrays(path, (f"{name}/label",))[0])
                 load = partial(read_channel, path, name, starts, n_columns)
                 found.append((n_steps, DataSet(name, file.digest, load)))
-        except QualityError as error:
+        except BenchmarkError as error:
             found.append((0, refused_set(file, error)))
     if not found:
-        raise QualityError(
-            f"{data_dir} must hold an .npz with <channel>/test, <channel>/label and what to fit on, got none"
+        raise BenchmarkError(
+            f"{data_dir} must hold an .npz with <channel>/test, <channel>/label and <channel>/n_train or "
+            "<channel>/train, got none"
         )
     return [data for _, data in sorted(found, key=lambda one: (one[0], one[1].name))]
 
 
 def _with_start(path: Path, starts: dict[str, int]) -> list[str]:
-    """Names of the channels of a file that say what to fit on."""
+    """Return the names of the channels that have a start to fit on."""
     channels = members_of(path)
     whole = {name for name, members in channels.items() if {"test", "label"} <= members}
     named = [name for name in sorted(whole) if "n_train" in channels[name] or name in starts]
@@ -104,13 +95,13 @@ def _with_start(path: Path, starts: dict[str, int]) -> list[str]:
     return [name for name in sorted(whole) if "train" in channels[name]]
 
 
-def read_channel(path: Path, name: str, starts: dict[str, int], n_columns: int | None) -> Channel:
-    """One channel, all its columns or the first few.
+def read_channel(path: Path, name: str, starts: dict[str, int], n_columns: int | None) -> Series:
+    """Read one channel, all its columns or the first few.
 
     Raises
     ------
-    QualityError
-        If an array is of another form, nothing is anomalous, or the start is not in the series.
+    BenchmarkError
+        If an array has another form, no step is anomalous, or the start is not within the series.
     """
     values, labels = read_series(path, name, "test", "label")
     n_train, n_unmeasured = starts.get(name, 0), 0
@@ -124,17 +115,17 @@ def read_channel(path: Path, name: str, starts: dict[str, int], n_columns: int |
         labels = np.concatenate([np.zeros(len(train), dtype=bool), labels])
         n_train = n_unmeasured = len(train)
     if not 0 < n_train < len(values):
-        raise QualityError(
+        raise BenchmarkError(
             f"{path.name}: {name}/n_train must lie within the {len(values)} steps, got {n_train}"
         )
     if not labels.any():
-        raise QualityError(f"{path.name}: {name}/label must mark an anomalous step, got none")
-    return Channel(Series(name, values[:, :n_columns], labels, n_train), n_unmeasured)
+        raise BenchmarkError(f"{path.name}: {name}/label must mark an anomalous step, got none")
+    return Series(name, values[:, :n_columns], labels, n_train, n_unmeasured)
 
 
-def measure(channel: Channel, seed: int, method: str) -> dict[str, Any]:
-    """One row: VUS-PR with the period of the first column, areas under the curves step by step."""
-    series, first = channel.series, channel.n_unmeasured
+def measure(series: Series, seed: int, method: str) -> dict[str, Any]:
+    """Measure one row: VUS-PR with the period of the first column, areas under the curves by step."""
+    first = series.n_unmeasured
     timed = score_steps(method, series.values, series.n_train, seed, VIEW)
     labels, scores = series.labels[first:], timed.scores[first:]
     window = find_period(series.values[first:, 0])
@@ -142,7 +133,7 @@ def measure(channel: Channel, seed: int, method: str) -> dict[str, Any]:
         "vus_pr": round(vus_pr(labels, scores, window), 6),
         "ap": round(float(average_precision_score(labels, scores)), 6),
         "auroc": round(float(roc_auc_score(labels, scores)), 6),
-        **seconds(timed),
+        **timed.seconds(),
         "n_steps": len(labels),
         "n_train": series.n_train,
         "n_anomalous": int(labels.sum()),
@@ -152,7 +143,7 @@ def measure(channel: Channel, seed: int, method: str) -> dict[str, Any]:
 
 
 def published(starts: dict[str, int], lines: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
-    """The published means, where the rows are of the same channels."""
+    """Yield the published means if the rows have the same channels."""
     if {row["set"] for row in rows} == set(starts):
         yield f"published VUS-PR over these {len(starts)} channels (TSB-AD, NeurIPS 2024; its repository):"
         yield from (f"  {line}" for line in lines)

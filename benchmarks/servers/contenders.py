@@ -1,21 +1,21 @@
-"""Who is measured: how each is started on a model, and which bodies it can read.
+"""The servers that are compared: how each is started on a model, and which bodies it can read.
 
-Peers are set up for throughput with what their documents offer, two processes where they have processes. All
-run `model.onnx` with the options of `benchmarks/peers/scoring.py`, which are those of our own service.
+Peers are set up for throughput as their documentation describes, with two processes if they have processes.
+All run `model.onnx` with the options of `benchmarks/peers/scoring.py`, the same as in our own service.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
-import socket
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.environments import ROOT, environment
-from benchmarks.errors import ServingError
+from benchmarks.errors import BenchmarkError
+from benchmarks.rows import OURS
 from benchmarks.servers.formats import (
     JSON,
     NPY,
@@ -34,19 +34,28 @@ from benchmarks.servers.formats import (
     v2_binary_headers,
     v2_scores,
 )
+from benchmarks.servers.processes import SERVICE_COMMAND, clean_environ, free_port
 from benchmarks.servers.work import Work
 
 PROCESSES = 2
 PEERS = ROOT / "benchmarks" / "peers"
-OURS, REFERENCE = "residual", "fastapi-tuned"
+REFERENCE = "fastapi-tuned"
 API_KEY = "key-of-the-benchmark"
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a contender is told: a model, a port, and whether requests hold one row or many.
+    """The conditions that a contender is started in.
 
-    `folder` is empty, and its own while it runs.
+    Attributes
+    ----------
+    work : Work
+        The model.
+    port : int
+    bulk : bool
+        Whether requests hold many rows.
+    folder : Path
+        An empty folder for the contender alone, removed when it has ended.
     """
 
     work: Work
@@ -63,13 +72,13 @@ class Contender:
     ----------
     name : str
     words : str
-        What it is, for the table of docs/serving.md.
+        Description in the table of docs/serving.md.
     formats : mapping of body to Format
         The bodies that it can read.
     prepare : callable
-        From a start to the command; writes its files, and is not part of the cold start.
+        Takes a `Start`, writes the files of the contender, returns its command; not part of the cold start.
     environ : callable
-        Variables beside those of this process.
+        Takes a `Start`, returns further environment variables.
     headers : mapping
         Sent with every request.
     has_environment : bool
@@ -85,39 +94,38 @@ class Contender:
     has_environment: bool = True
 
     def make(self) -> None:
-        """Make its environment where it is missing; raises QualityError where that fails."""
+        """Make its environment if it is missing; raise BenchmarkError if that fails."""
         if self.has_environment:
             environment(self.name)
 
 
-def peer_environ(name: str) -> Callable[[Start], dict[str, str]]:
-    """What the scripts of `benchmarks/peers/` read, and nobody's telemetry."""
-
-    def environ(start: Start) -> dict[str, str]:
-        programs = environment(name).parent
-        return {
-            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(PEERS),
-            "SERVING_MODEL": str(start.work.folder / "model.onnx"),
-            "SERVING_SHAPE": ",".join(map(str, start.work.shape)),
-            "SERVING_THRESHOLD": str(start.work.detector().manifest.threshold.value),
-            "SERVING_PORT": str(start.port),
-            "SERVING_GRPC_PORT": str(free_port()),
-            "SERVING_BULK": "1" if start.bulk else "",
-            "BENTOML_HOME": str(start.folder),
-            "BENTOML_DO_NOT_TRACK": "True",
-            "DO_NOT_TRACK": "true",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-
-    return environ
+def _peer_environ(name: str, start: Start) -> dict[str, str]:
+    """Return the variables that the scripts of `benchmarks/peers/` read, with telemetry switched off."""
+    programs = environment(name).parent
+    return {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(PEERS),
+        "SERVING_MODEL": str(start.work.folder / "model.onnx"),
+        "SERVING_SHAPE": ",".join(map(str, start.work.shape)),
+        "SERVING_THRESHOLD": str(start.work.detector().manifest.threshold.value),
+        "SERVING_PORT": str(start.port),
+        "SERVING_GRPC_PORT": str(free_port()),
+        "SERVING_BULK": "1" if start.bulk else "",
+        "BENTOML_HOME": str(start.folder),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _peer(
+    name: str, words: str, formats: Mapping[str, Format], prepare: Callable[[Start], list[str]]
+) -> Contender:
+    return Contender(name, words, formats, prepare, functools.partial(_peer_environ, name))
+
+
+def _address(start: Start) -> list[str]:
+    return ["--host", "127.0.0.1", "--port", str(start.port)]
 
 
 def _program(name: str, program: str) -> str:
@@ -125,10 +133,6 @@ def _program(name: str, program: str) -> str:
 
 
 # --- ours ---------------------------------------------------------------------------------------------------
-
-
-def _residual(start: Start) -> list[str]:
-    return [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "deploy" / "gunicorn.conf.py")]
 
 
 def _residual_environ(start: Start) -> dict[str, str]:
@@ -149,7 +153,7 @@ RESIDUAL = Contender(
         "npy": Format("/score", NPY, "npy", encode_npy, score_member),
         "raw": Format("/score", RAW, "raw", encode_raw, score_member),
     },
-    _residual,
+    lambda start: SERVICE_COMMAND,
     _residual_environ,
     {"Authorization": f"Bearer {API_KEY}"},
     has_environment=False,
@@ -160,15 +164,15 @@ RESIDUAL = Contender(
 
 def _uvicorn(name: str, application: str, *options: str) -> Callable[[Start], list[str]]:
     def command(start: Start) -> list[str]:
-        listen = ["--host", "127.0.0.1", "--port", str(start.port), "--workers", str(PROCESSES)]
-        return [_program(name, "uvicorn"), *listen, *options, application]
+        workers = ["--workers", str(PROCESSES)]
+        return [_program(name, "uvicorn"), *_address(start), *workers, *options, application]
 
     return command
 
 
 QUIET = ("--no-access-log", "--log-level", "warning")
 
-TUNED = Contender(
+TUNED = _peer(
     REFERENCE,
     "two processes of uvicorn with uvloop and httptools, orjson, the model run in the event loop, no logs",
     {
@@ -177,21 +181,19 @@ TUNED = Contender(
         "raw": Format("/raw", RAW, "raw", encode_raw, score_member),
     },
     _uvicorn(REFERENCE, "fastapi_tuned:app", "--loop", "uvloop", "--http", "httptools", *QUIET),
-    peer_environ(REFERENCE),
 )
-DOCUMENTED = Contender(
+DOCUMENTED = _peer(
     "fastapi",
     "as its documents show it: models of pydantic, a plain function; two processes of uvicorn, no logs",
     {"json": Format("/score", JSON, "instances.json", encode_instances, score_member)},
     _uvicorn("fastapi", "fastapi_documented:app", *QUIET),
-    peer_environ("fastapi"),
 )
 
 # --- servers of models --------------------------------------------------------------------------------------
 
 
 def _mlserver(start: Start) -> list[str]:
-    """Without parallel workers, which cost more than they bring; adaptive batching for single rows."""
+    """Start it without parallel workers, which make it slower; with adaptive batching for single rows."""
     model = {"name": "scorer", "implementation": "mlserver_runtime.Scorer"}
     if not start.bulk:
         model |= {"max_batch_size": 32, "max_batch_time": 0.001}
@@ -203,15 +205,8 @@ def _mlserver(start: Start) -> list[str]:
 
 
 def _bentoml(start: Start) -> list[str]:
-    listen = ["--host", "127.0.0.1", "--port", str(start.port)]
-    return [
-        _program("bentoml", "bentoml"),
-        "serve",
-        "bentoml_service:Scorer",
-        "--working-dir",
-        str(PEERS),
-        *listen,
-    ]
+    serve = [_program("bentoml", "bentoml"), "serve", "bentoml_service:Scorer"]
+    return [*serve, "--working-dir", str(PEERS), *_address(start)]
 
 
 def _mlflow(start: Start) -> list[str]:
@@ -220,9 +215,9 @@ def _mlflow(start: Start) -> list[str]:
     save = [str(environment("mlflow")), str(PEERS / "mlflow_model.py"), model]
     finished = subprocess.run(save, env=environ, cwd=start.folder, capture_output=True, text=True)
     if finished.returncode:
-        raise ServingError(f"mlflow cannot save the model: {finished.stderr.strip()[-300:]}")
-    listen = ["--host", "127.0.0.1", "--port", str(start.port), "--workers", str(PROCESSES)]
-    return [_program("mlflow", "mlflow"), "models", "serve", "-m", model, "--env-manager", "local", *listen]
+        raise BenchmarkError(f"mlflow cannot save the model: {finished.stderr.strip()[-300:]}")
+    serve = [_program("mlflow", "mlflow"), "models", "serve", "-m", model, "--env-manager", "local"]
+    return [*serve, *_address(start), "--workers", str(PROCESSES)]
 
 
 def _script(name: str, script: str) -> Callable[[Start], list[str]]:
@@ -231,35 +226,31 @@ def _script(name: str, script: str) -> Callable[[Start], list[str]]:
 
 V2_PATH = "/v2/models/scorer/infer"
 
-MLSERVER = Contender(
+MLSERVER = _peer(
     "mlserver",
     "a custom runtime of MLServer, adaptive batching of 32 rows in 1 ms, V2 JSON",
     {"json": Format(V2_PATH, JSON, "v2.json", encode_v2, v2_scores)},
     _mlserver,
-    peer_environ("mlserver"),
 )
-BENTOML = Contender(
+BENTOML = _peer(
     "bentoml",
     "a service of BentoML, two workers, adaptive batching of 64 rows, JSON",
     {"json": Format("/score", JSON, "x.json", encode_x, bentoml_scores)},
     _bentoml,
-    peer_environ("bentoml"),
 )
-LITSERVE = Contender(
+LITSERVE = _peer(
     "litserve",
     "a server of LitServe, batching of 32 rows in 1 ms, or two workers for bulk, JSON",
     {"json": Format("/predict", JSON, "x.json", encode_x, score_member)},
     _script("litserve", "litserve_server.py"),
-    peer_environ("litserve"),
 )
-MLFLOW = Contender(
+MLFLOW = _peer(
     "mlflow",
     "`mlflow models serve` with two workers, a Python function, JSON",
     {"json": Format("/invocations", JSON, "inputs.json", encode_inputs, mlflow_scores)},
     _mlflow,
-    peer_environ("mlflow"),
 )
-TRITON = Contender(
+TRITON = _peer(
     "triton",
     "Triton by pytriton: its Python backend, two instances, dynamic batching; V2 JSON and binary tensors",
     {
@@ -267,15 +258,9 @@ TRITON = Contender(
         "raw": Format(V2_PATH, RAW, "v2.bin", encode_v2_binary, v2_scores, v2_binary_headers),
     },
     _script("triton", "triton_server.py"),
-    peer_environ("triton"),
 )
 
 CONTENDERS = {
     contender.name: contender
     for contender in (RESIDUAL, TUNED, DOCUMENTED, MLSERVER, BENTOML, LITSERVE, MLFLOW, TRITON)
 }
-
-
-def clean_environ() -> dict[str, str]:
-    """Variables of this process without our service's own, which a user may have set."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RESIDUAL_")}

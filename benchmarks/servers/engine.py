@@ -1,8 +1,8 @@
-"""The engine alone, the ceiling of any server: ONNX Runtime in processes of one thread each.
+"""ONNX Runtime without a server, in processes of one thread each: the highest rate a server could reach.
 
   python -m benchmarks.servers.engine MODEL SHAPE ROWS SECONDS
 
-prints how often it ran and how long a run took, after the line feed that it waits for.
+waits for a line feed, runs the model, prints how often it ran and how long a run took.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environments import ROOT
-from benchmarks.errors import ServingError
+from benchmarks.errors import BenchmarkError
 from benchmarks.servers import usage
 from benchmarks.servers.work import Work
 
@@ -27,7 +27,7 @@ WARM_UP_SECONDS = 0.5
 
 
 def measure(work: Work, n_rows: int, processes: int, seconds: float) -> dict[str, Any]:
-    """Figures of one run by so many processes at a time, as those of a server."""
+    """Measure one run with so many processes; the figures have the same names as a server's."""
     command = [sys.executable, "-m", "benchmarks.servers.engine", str(work.folder / "model.onnx")]
     command += [",".join(map(str, work.shape)), str(n_rows), str(seconds)]
     running = [_start(command) for _ in range(processes)]
@@ -47,7 +47,7 @@ def measure(work: Work, n_rows: int, processes: int, seconds: float) -> dict[str
         for process in running:
             process.communicate()
     if len(results) < processes:
-        raise ServingError(f"the engine of {work.name} ended without a result")
+        raise BenchmarkError(f"the engine of {work.name} ended without a result")
     return _figures(results, memory, meter)
 
 
@@ -74,7 +74,7 @@ def _start(command: list[str]) -> subprocess.Popen[str]:
 
 
 def main(model: str, shape: str, n_rows: str, seconds: str) -> None:
-    """Run the model again and again on one batch."""
+    """Run the model on the same batch for so many seconds."""
     os.environ |= {
         "SERVING_MODEL": model,
         "SERVING_SHAPE": shape,
@@ -97,7 +97,7 @@ def main(model: str, shape: str, n_rows: str, seconds: str) -> None:
 
 
 def _times(run: Any, seconds: float) -> list[float]:
-    """How long each run took, for so many seconds, and once at least."""
+    """Return how long each run took; run for so many seconds, at least once."""
     times, end = [], time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
         start = time.perf_counter()

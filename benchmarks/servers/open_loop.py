@@ -1,9 +1,9 @@
-"""A client that keeps sending at a fixed rate, whatever the server does: what overload really looks like.
+"""A client that sends at a fixed rate whatever the server does, as many independent users would.
 
   python -m benchmarks.servers.open_loop PORT PATH BODY_FILE REQUESTS_PER_SECOND SECONDS HEADERS_JSON
 
-prints what became of every request. wrk cannot do this: each of its connections waits for an answer.
-It shares the processors with the server, so it runs on uvloop, with half of asyncio's cost.
+prints the outcome of all requests. wrk cannot do this, because each of its connections waits for an answer.
+The client shares the processors with the server, so it uses uvloop, which costs half as much as asyncio.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import uvloop
 
-MOST_CONNECTIONS = 800  # fewer than a shell's 1,024 open files
-LAST_ANSWERS_SECONDS = 70  # for requests that are under way at the end
+MOST_CONNECTIONS = 800  # fewer than the 1,024 open files that a shell allows
+LAST_ANSWERS_SECONDS = 70  # the longest wait for requests that are under way at the end
 STEP_SECONDS = 0.002
 ACCEPTED, REFUSED = 200, 503
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """When it came, in seconds since the first request, and how long it took; status 0 is no answer."""
+class Outcome:
+    """Status of a request, 0 for no answer; `at` in seconds since the first request; how long it took."""
 
     status: int
     at: float
@@ -34,11 +34,11 @@ class Answer:
 
 
 class OpenLoop:
-    """Sends one request again and again over connections that are kept, as many as it needs."""
+    """Send one request again and again over connections that are kept open, as many as it needs."""
 
     def __init__(self, port: int, request: bytes) -> None:
         self.port, self.request = port, request
-        self.answers: list[Answer] = []
+        self.answers: list[Outcome] = []
         self.idle: list[_Connection] = []
         self.n_open = self.n_under_way = self.n_unsent = 0
         self.longest_lag = 0.0
@@ -58,13 +58,13 @@ class OpenLoop:
             await asyncio.sleep(0.05)
 
     def finish(self, started: float, status: int) -> None:
-        """Note an answer."""
+        """Record the outcome of a request."""
         self.n_under_way -= 1
         now = time.monotonic()
-        self.answers.append(Answer(status, now - self.begin, now - started))
+        self.answers.append(Outcome(status, now - self.begin, now - started))
 
     def _send(self) -> None:
-        """By a connection that is idle, or by a new one."""
+        """Send a request over an idle connection or a new one."""
         if not self.idle and self.n_open >= MOST_CONNECTIONS:
             self.n_unsent += 1
             return
@@ -75,7 +75,7 @@ class OpenLoop:
         else:
             self.n_open += 1
             opening = asyncio.ensure_future(self._open(started))
-            self._opening = opening  # the loop keeps no hold of it
+            self._opening = opening  # the loop itself keeps no strong reference
 
     async def _open(self, started: float) -> None:
         loop = asyncio.get_running_loop()
@@ -87,7 +87,7 @@ class OpenLoop:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, one request at a time; answers must say their length."""
+    """One connection with one request at a time; answers must have a Content-Length."""
 
     def __init__(self, client: OpenLoop, started: float) -> None:
         self._client, self._started, self._busy, self._received = client, started, False, b""
@@ -97,7 +97,7 @@ class _Connection(asyncio.Protocol):
         self.send(self._started)
 
     def send(self, started: float) -> None:
-        """Write the request."""
+        """Write the request; its time counts from `started`."""
         self._started, self._busy, self._received = started, True, b""
         self._transport.write(self._client.request)
 
@@ -126,7 +126,7 @@ class _Connection(asyncio.Protocol):
 
 
 def figures(client: OpenLoop, seconds: float) -> dict[str, Any]:
-    """What became of the requests, times in milliseconds."""
+    """Return counts and times of the outcomes, in milliseconds."""
     statuses = collections.Counter(answer.status for answer in client.answers)
     accepted, refused = (
         [answer.seconds * 1e3 for answer in client.answers if answer.status == status]
@@ -155,7 +155,7 @@ def _percentile(values: list[float], share: float) -> float | None:
 
 
 def main(port: str, path: str, body: str, rate: str, seconds: str, headers: str) -> None:
-    """Run and print."""
+    """Run the client, print the figures."""
     content = Path(body).read_bytes()
     lines = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Content-Length: {len(content)}"]
     lines += [f"{name}: {value}" for name, value in json.loads(headers).items()]

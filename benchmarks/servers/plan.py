@@ -1,11 +1,11 @@
-"""What is to be measured: the cases of each mode, as the members that tell one row from another."""
+"""The cases of each mode: the members of a row that tell it from other rows."""
 
 import argparse
 from collections.abc import Iterator, Sequence
 
-from benchmarks.rows import Row
+from benchmarks.rows import OURS, Row
 from benchmarks.servers import engine, mixed, overload
-from benchmarks.servers.contenders import CONTENDERS, OURS, REFERENCE
+from benchmarks.servers.contenders import CONTENDERS, REFERENCE
 
 BODIES = ("json", "npy", "raw")
 PLAIN, PROXY, NEW_HEADS, MIXED, OVERLOAD = "plain", "proxy", "new-heads", "mixed", "overload"
@@ -18,10 +18,10 @@ DEFAULTS = {
 }
 WORK_OF_OVERLOAD = "conv"
 ENGINE_PROCESSES = (1, 2)
-OPEN_LOOP = 0  # for a concurrency: as many connections as it takes
+OPEN_LOOP = 0  # a concurrency without a limit on connections
 
 
-class Plan:
+class ServingPlan:
     """The cases that a command line asks for."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -31,7 +31,7 @@ class Plan:
         self.works = [WORK_OF_OVERLOAD] if self.mode == OVERLOAD else arguments.work
 
     def cases(self, name: str, work: str, repeat: int) -> list[Row]:
-        """Of one contender on one work, in the order in which they are measured."""
+        """Return the cases of one contender on one work, in the order in which they are measured."""
         return [
             {
                 "contender": name,
@@ -46,14 +46,14 @@ class Plan:
         ]
 
     def all_cases(self) -> Iterator[Row]:
-        """Of everything."""
+        """Yield the cases of all repeats, contenders and works."""
         for repeat in range(self._arguments.repeats):
             for name in self.contenders:
                 for work in self.works:
                     yield from self.cases(name, work, repeat)
 
     def _loads(self, name: str, work: str) -> Iterator[tuple[str, int, int]]:
-        """Body, rows and concurrency."""
+        """Yield body, rows and concurrency of each case."""
         if name == engine.ENGINE:
             yield from ((engine.BODY, n_rows, c) for n_rows in engine.BATCHES[work] for c in ENGINE_PROCESSES)
             return
@@ -67,13 +67,13 @@ class Plan:
                     yield from ((body, n_rows, c) for c in self._concurrency(n_rows))
 
     def _concurrency(self, n_rows: int) -> Sequence[int]:
-        """Connections; of single rows also where they are beside requests of many."""
+        """Return the numbers of connections; in mixed cases these are connections for single rows."""
         if self.mode == MIXED:
             return self._arguments.concurrency if n_rows > 1 else ()
         return self._arguments.concurrency if n_rows == 1 else self._arguments.bulk_concurrency
 
 
 def needed_bodies(case: Row) -> list[tuple[str, int]]:
-    """Bodies and rows whose scores are to be checked before a case is timed."""
+    """Return the bodies and rows whose scores are checked before a case is timed."""
     bodies = [(case["body"], case["rows"])]
     return [*bodies, (mixed.SINGLE_BODY, 1)] if case["mode"] == MIXED else bodies

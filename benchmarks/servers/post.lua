@@ -1,4 +1,4 @@
--- wrk posts one file again and again, and says what came of it on a line of its own.
+-- Make wrk post one file again and again and print the result as one line of JSON.
 local file = assert(io.open(os.getenv("SERVING_BODY"), "rb"))
 wrk.method = "POST"
 wrk.body = file:read("*a")

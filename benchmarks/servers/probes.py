@@ -1,8 +1,8 @@
-"""Asks a server how it is, ten times a second, each time over a connection of its own.
+"""Ask a server for its health ten times a second, each time over a new connection.
 
   python -m benchmarks.servers.probes PORT SECONDS HEADERS_JSON PATH ...
 
-prints how long it took, in milliseconds.
+prints how long the answers took, in milliseconds.
 """
 
 import contextlib
@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.servers.processes import ask
+
 EVERY_SECONDS = 0.1
 PATHS = ("/livez", "/readyz", "/metrics")
 
 
 def main(port: str, seconds: str, headers: str, *paths: str) -> None:
-    """Ask in turn and print."""
+    """Ask for each path in turn, print the figures."""
     end, asked = time.monotonic() + float(seconds), {path: [] for path in paths}
     while time.monotonic() < end:
         for path in paths:
@@ -29,15 +31,10 @@ def main(port: str, seconds: str, headers: str, *paths: str) -> None:
 
 
 def _ask(port: int, path: str, headers: dict[str, str]) -> tuple[int, float]:
-    """Status, 0 for none, and milliseconds."""
+    """Return the status, 0 if there was no answer, and milliseconds."""
     start, status = time.perf_counter(), 0
     with contextlib.suppress(OSError, http.client.HTTPException):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        with contextlib.closing(connection):
-            connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            answer.read()
-            status = answer.status
+        status, _ = ask(port, "GET", path, headers=headers, timeout=10)
     return status, (time.perf_counter() - start) * 1e3
 
 

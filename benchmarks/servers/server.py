@@ -1,4 +1,4 @@
-"""A contender while it runs: started, waited for, asked, measured, ended."""
+"""A contender while it runs: start it, wait for it, check its scores, measure it, end it."""
 
 import contextlib
 import dataclasses
@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environments import ROOT
-from benchmarks.errors import ServingError
+from benchmarks.errors import BenchmarkError
 from benchmarks.servers import proxy, usage, wrk
-from benchmarks.servers.contenders import Contender, Start, clean_environ, free_port
+from benchmarks.servers.contenders import Contender, Start
 from benchmarks.servers.formats import Format
+from benchmarks.servers.processes import ask, clean_environ, free_port, tail
 from benchmarks.servers.work import FOLDER, Work
 
 START_SECONDS, STOP_SECONDS, QUIET_SECONDS = 120, 15, 8
-ANSWER_SECONDS = 120
 SCORE_TOLERANCE = 1e-5  # relative, between machines and between versions of ONNX Runtime
-BULK_REQUESTS, MOST_SECONDS = 8, 60  # a run of bulk requests is long enough for so many, within a bound
+BULK_REQUESTS, MOST_SECONDS = 8, 60  # a run is long enough for so many bulk requests, but no longer than this
 
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A process that answers, with all it started; `new_heads` where no two requests shall have the same."""
+    """A running contender with its processes; with `new_heads` no two requests have the same head."""
 
     contender: Contender
     work: Work
@@ -41,54 +41,50 @@ class Server:
     new_heads: bool = False
 
     def processes(self) -> list[int]:
-        """Of the whole tree, and of the proxy's."""
+        """Return the ids of all its processes and of the proxy's."""
         return sorted({process for root in self.roots for process in usage.tree(root, self.mark)})
 
     def headers(self, form: Format, n_rows: int) -> dict[str, str]:
-        """Of a request with so many rows."""
+        """Return the headers of a request with so many rows."""
         return {**form.headers(self.work, n_rows), **self.contender.headers}
 
     def post(self, form: Format, n_rows: int) -> tuple[int, bytes]:
-        """Status and content of one answer, over a connection of its own."""
+        """Post one request over a new connection; return status and content."""
         body = form.file(self.work, n_rows).read_bytes()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
-        with contextlib.closing(connection):
-            connection.request("POST", form.path, body, self.headers(form, n_rows))
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+        return ask(self.port, "POST", form.path, body, self.headers(form, n_rows))
 
     def check_scores(self, body: str, n_rows: int) -> float:
-        """Hold the answer against the model's own scores; seconds that it took.
+        """Compare the answer with the model's own scores; return the seconds that it took.
 
         Raises
         ------
-        ServingError
-            If it is another one.
+        BenchmarkError
+            If the status is not 200 or the scores differ.
         """
         form = self.contender.formats[body]
         form.file(self.work, n_rows)
-        usage.wait_until_idle(self.processes)  # a request that a run before gave up may be at work
+        usage.wait_until_idle(self.processes)  # it may still work on a request that an earlier run gave up
         start = time.perf_counter()
         status, answer = self.post(form, n_rows)
         seconds = time.perf_counter() - start
         what = f"{self.contender.name} on {self.work.name}, {body} of {n_rows} rows"
         if status != 200:
-            raise ServingError(f"{what}: must answer 200, got {status}: {answer[:200]!r}")
+            raise BenchmarkError(f"{what}: must answer 200, got {status}: {answer[:200]!r}")
         compare_scores(form.scores(answer), self.work.scores(n_rows), what)
         return seconds
 
-    def load(self, body: str, n_rows: int) -> tuple[str, Path, dict[str, str]]:
-        """Address, file and headers of a request."""
+    def target(self, body: str, n_rows: int) -> wrk.Target:
+        """Return the request that wrk posts."""
         form = self.contender.formats[body]
         url = f"http://127.0.0.1:{self.port}{form.path}"
-        return url, form.file(self.work, n_rows), self.headers(form, n_rows)
+        return wrk.Target(url, form.file(self.work, n_rows), self.headers(form, n_rows), self.new_heads)
 
     def drive(self, body: str, n_rows: int, concurrency: int, seconds: float) -> wrk.Load:
-        """Post a body for so long."""
-        return wrk.drive(*self.load(body, n_rows), concurrency, seconds, new_heads=self.new_heads)
+        """Post a body again and again for so many seconds."""
+        return wrk.drive(self.target(body, n_rows), concurrency, seconds)
 
     def cleanly(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Figures of a run, repeated where others used the machine; those of the one they used least."""
+        """Measure, again if other work used the machine; return the figures of the least disturbed run."""
 
         def once() -> dict[str, Any]:
             usage.wait_until_idle(self.processes)
@@ -98,7 +94,7 @@ class Server:
         return usage.cleanly(once)
 
     def measure(self, body: str, n_rows: int, concurrency: int, seconds: float) -> dict[str, Any]:
-        """Figures of one run."""
+        """Measure one run."""
         with usage.Meter(self.processes) as meter:
             load = self.drive(body, n_rows, concurrency, seconds)
         requests = load.requests_per_second * meter.wall_seconds
@@ -116,38 +112,38 @@ class Server:
 
 
 def compare_scores(got: np.ndarray, wanted: np.ndarray, what: str) -> None:
-    """Raise ServingError where scores differ by more than `SCORE_TOLERANCE`."""
+    """Raise BenchmarkError if scores differ by more than `SCORE_TOLERANCE`."""
     if got.shape != wanted.shape:
-        raise ServingError(f"{what}: must answer scores of shape {wanted.shape}, got {got.shape}")
+        raise BenchmarkError(f"{what}: must answer scores of shape {wanted.shape}, got {got.shape}")
     difference = float(np.max(np.abs(got - wanted) / wanted))
     if not difference <= SCORE_TOLERANCE:
-        raise ServingError(
-            f"{what}: scores must be those of the model within {SCORE_TOLERANCE:g}, got {difference:.2g}"
+        raise BenchmarkError(
+            f"{what}: scores must equal the model's within {SCORE_TOLERANCE:g}, got {difference:.2g}"
         )
 
 
 def bulk_seconds(asked_for: float, request_seconds: float) -> float:
-    """How long to run where one request takes so long."""
+    """Return how long to run if one request takes `request_seconds`."""
     return min(MOST_SECONDS, max(asked_for, BULK_REQUESTS * request_seconds))
 
 
 @contextlib.contextmanager
 def proxied(server: Server, nginx: str) -> Iterator[Server]:
-    """The same through a proxy, whose processes count as its own."""
+    """Put a proxy in front of a server; the processes of the proxy count as the server's."""
     port = free_port()
     with proxy.started(nginx, port, server.port, server.mark) as process:
-        before = dataclasses.replace(server, port=port, roots=(*server.roots, process.pid))
-        _wait_for_answer(before, lambda: process.poll() is None, lambda: "nginx is in front of it")
-        yield before
+        proxied_server = dataclasses.replace(server, port=port, roots=(*server.roots, process.pid))
+        _wait_for_answer(proxied_server, lambda: process.poll() is None, lambda: "nginx is in front of it")
+        yield proxied_server
 
 
 @contextlib.contextmanager
 def started(contender: Contender, work: Work, bulk: bool) -> Iterator[Server]:
-    """A contender that answers; ended with all it started, at the latest by SIGKILL.
+    """Start a contender and wait for its first answer; end it with all its processes after the block.
 
     Raises
     ------
-    ServingError
+    BenchmarkError
         If it does not answer in time.
     """
     mark, port = uuid.uuid4().hex, free_port()
@@ -164,15 +160,15 @@ def started(contender: Contender, work: Work, bulk: bool) -> Iterator[Server]:
         )
         try:
             server = Server(contender, work, port, (process.pid,), mark, 0.0)
-            _wait_for_answer(server, lambda: process.poll() is None, lambda: f"{log} ends: {_tail(log)}")
+            _wait_for_answer(server, lambda: process.poll() is None, lambda: f"{log} ends: {tail(log)}")
             yield dataclasses.replace(server, cold_start_seconds=time.perf_counter() - begin)
         finally:
             _end(process, mark)
-    log.unlink()  # a line for each of millions of requests; kept where something failed
+    log.unlink()  # it may have a line for each of millions of requests; it is kept if something failed
 
 
 def _wait_for_answer(server: Server, is_alive: Callable[[], bool], words: Callable[[], str]) -> None:
-    """Until it answers its first row."""
+    """Wait until it answers its first row."""
     form = next(iter(server.contender.formats.values()))
     end, seen = time.monotonic() + START_SECONDS, "no answer"
     while time.monotonic() < end and is_alive():
@@ -185,11 +181,11 @@ def _wait_for_answer(server: Server, is_alive: Callable[[], bool], words: Callab
                 return
             seen = f"{status} {answer[:200]!r}"
         time.sleep(0.02)
-    raise ServingError(f"{server.contender.name} does not answer ({seen}); {words()}")
+    raise BenchmarkError(f"{server.contender.name} does not answer ({seen}); {words()}")
 
 
 def _end(process: subprocess.Popen[bytes], mark: str) -> None:
-    """End the tree in order, then by force."""
+    """Ask the main process to end, then kill what is left of its tree."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGTERM)
     end = time.monotonic() + STOP_SECONDS
@@ -199,7 +195,3 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(member, signal.SIGKILL)
     process.wait()
-
-
-def _tail(log: Path) -> str:
-    return log.read_text(errors="replace").strip()[-300:]

@@ -1,10 +1,10 @@
-"""Medians over the repeats of a run, and their table."""
+"""Medians over the repeats of a run, and the table of each mode."""
 
 import dataclasses
 import statistics
 from collections.abc import Iterator, Sequence
 
-from benchmarks.rows import Row
+from benchmarks.rows import Row, table_head, table_line
 from benchmarks.servers.contenders import REFERENCE
 
 CASE = ("work", "body", "rows", "concurrency")
@@ -13,18 +13,18 @@ FIGURES = ("requests_per_second", "p50_ms", "p99_ms", "cpu_us_per_request", "mem
 
 @dataclasses.dataclass(frozen=True)
 class Median:
-    """One contender in one case, over its clean repeats, or over all where none is clean.
+    """One contender in one case, over its clean repeats, or over all if none is clean.
 
     Attributes
     ----------
     case : tuple
         work, body, rows, concurrency.
     figures : dict
-        Medians of `FIGURES`, None where there is none.
+        Medians of `FIGURES`, None for a figure that no repeat has.
     lowest, highest : float
-        Of requests per second.
+        Requests per second.
     ratio : float or None
-        Of requests per second to the reference's in the same case.
+        Requests per second divided by the reference's in the same case.
     """
 
     contender: str
@@ -39,7 +39,7 @@ class Median:
 
 
 def summarise(rows: Sequence[Row]) -> list[Median]:
-    """Medians in the order in which cases and contenders first appear, by work, rows, body, concurrency."""
+    """Return the medians, ordered by work, rows, body and concurrency."""
     medians = [_median(contender, tuple(case), runs) for (contender, *case), runs in _groups(rows).items()]
     medians.sort(
         key=lambda median: (median.case[0] != "dense", median.case[2], median.case[1], median.case[3])
@@ -66,47 +66,45 @@ def _ratio(median: Median, reference: Median | None) -> float | None:
     return median.figures["requests_per_second"] / reference.figures["requests_per_second"]
 
 
-HEADER = (
-    "| contender | work | body | rows | c | requests/s | rows/s | ratio | p50 ms | p99 ms | "
-    "CPU us a request | memory MB | cold start s |\n"
-    "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+HEADER = table_head(
+    ("contender", "work", "body"),
+    (
+        *("rows", "c", "requests/s", "rows/s", "ratio", "p50 ms", "p99 ms"),
+        *("CPU us a request", "memory MB", "cold start s"),
+    ),
 )
 
 
 def table(medians: Sequence[Median]) -> Iterator[str]:
-    """Lines of Markdown; an asterisk marks what others disturbed in every repeat."""
+    """Yield a table in Markdown; an asterisk marks medians whose repeats were all disturbed by other work."""
     yield HEADER
     for median in medians:
-        yield table_line(median)
+        yield median_line(median)
 
 
-def table_line(median: Median) -> str:
-    """One line of the table."""
+def median_line(median: Median) -> str:
+    """Return one line of the table."""
     figures, (work, body, n_rows, concurrency) = median.figures, median.case
     rate = figures["requests_per_second"]
     cells = [
-        _name(median),
-        work,
-        body,
-        f"{n_rows:,}",
-        str(concurrency),
-        _number(rate),
-        _number(rate * n_rows),
+        *(_name(median), work, body, f"{n_rows:,}", str(concurrency), _number(rate), _number(rate * n_rows)),
         "" if median.ratio is None else f"{median.ratio:.2f}",
         *(_number(figures[name]) for name in FIGURES[1:]),
     ]
-    return "| " + " | ".join(cells) + " |"
+    return table_line(cells)
 
 
-PROXY_HEADER = (
-    "| contender | work | body | rows | c | requests/s | of those without | p50 ms | without | "
-    "p99 ms | without | CPU us a request | without |\n"
-    "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+PROXY_HEADER = table_head(
+    ("contender", "work", "body"),
+    (
+        *("rows", "c", "requests/s", "of those without", "p50 ms", "without"),
+        *("p99 ms", "without", "CPU us a request", "without"),
+    ),
 )
 
 
 def proxy_table(medians: Sequence[Median], plain: Sequence[Median]) -> Iterator[str]:
-    """What the proxy costs: each figure beside that of the same contender without it, where there is one."""
+    """Yield the cost of the proxy: each figure with the proxy and, if it was measured, without."""
     without = {(median.contender, median.case): median.figures for median in plain}
     yield PROXY_HEADER
     for median in medians:
@@ -117,44 +115,41 @@ def proxy_table(medians: Sequence[Median], plain: Sequence[Median]) -> Iterator[
         cells = [_name(median), work, body, f"{n_rows:,}", str(concurrency), _number(rate), _number(share)]
         for name in ("p50_ms", "p99_ms", "cpu_us_per_request"):
             cells += [_number(figures[name]), _number(bare[name])]
-        yield "| " + " | ".join(cells) + " |"
+        yield table_line(cells)
 
 
-MIXED_HEADER = (
-    "| contender | work | bulk body | bulk rows | c | bulk rows/s | single rows/s | p50 ms | p99 ms |\n"
-    "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+MIXED_HEADER = table_head(
+    ("contender", "work", "bulk body"),
+    ("bulk rows", "c", "bulk rows/s", "single rows/s", "p50 ms", "p99 ms"),
 )
 
 
 def mixed_table(rows: Sequence[Row]) -> Iterator[str]:
-    """Single rows beside requests of many rows that never pause, medians."""
+    """Yield medians of single rows and of the bulk requests posted at the same time."""
     yield MIXED_HEADER
     for case, runs in _groups(rows).items():
         contender, work, body, n_rows, concurrency = case
         values = [_middle(runs, name) for name in ("requests_per_second", "p50_ms", "p99_ms")]
         bulk = _middle(runs, "bulk_requests_per_second")
         cells = [f"`{contender}`", work, body, f"{n_rows:,}", str(concurrency), _number(bulk * n_rows)]
-        yield "| " + " | ".join([*cells, *map(_number, values)]) + " |"
+        yield table_line([*cells, *map(_number, values)])
 
 
 OVERLOAD_FIGURES = (
-    "peak_per_second",
-    "offered_per_second",
-    "accepted_per_second",
-    "of_peak",
-    "accepted_p99_ms",
-    "refused_p50_ms",
-    "longest_ms",
+    *("peak_per_second", "offered_per_second", "accepted_per_second", "of_peak"),
+    *("accepted_p99_ms", "refused_p50_ms", "longest_ms"),
 )
-OVERLOAD_HEADER = (
-    "| contender | work | peak/s | offered/s | accepted/s | of peak | accepted p99 ms | refused p50 ms | "
-    "longest ms | failed | slowest probe ms | probes failed |\n"
-    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+OVERLOAD_HEADER = table_head(
+    ("contender", "work"),
+    (
+        *("peak/s", "offered/s", "accepted/s", "of peak", "accepted p99 ms", "refused p50 ms"),
+        *("longest ms", "failed", "slowest probe ms", "probes failed"),
+    ),
 )
 
 
 def overload_table(rows: Sequence[Row]) -> Iterator[str]:
-    """Medians over the repeats; failures and the slowest probe over all of them."""
+    """Yield medians over the repeats; failures and the slowest probe are of all repeats."""
     yield OVERLOAD_HEADER
     for (contender, work, *_), runs in _groups(rows).items():
         probes = [probe for run in runs for probe in run["probes"].values()]
@@ -162,11 +157,11 @@ def overload_table(rows: Sequence[Row]) -> Iterator[str]:
         cells += [str(sum(run["failed"] + run["unanswered"] for run in runs))]
         cells += [_number(max(probe["longest_ms"] for probe in probes))]
         cells += [str(sum(probe["failed"] for probe in probes))]
-        yield "| " + " | ".join(cells) + " |"
+        yield table_line(cells)
 
 
 def _groups(rows: Sequence[Row]) -> dict[tuple, list[Row]]:
-    """Repeats of each contender in each case."""
+    """Collect the repeats of each contender in each case."""
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
         groups.setdefault((row["contender"], *(row[name] for name in CASE)), []).append(row)
@@ -183,7 +178,7 @@ def _name(median: Median) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Three digits at least, no more than tell something."""
+    """Return a number with about three significant digits."""
     if value is None:
         return ""
     if value >= 100:

@@ -1,24 +1,24 @@
-"""What a tree of processes uses, dead children included, and what all others do; from /proc."""
+"""CPU and memory of a tree of processes, ended children included, and CPU of all others; from /proc."""
 
 import os
 import resource
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Self
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 PROC = Path("/proc")
-MARK = "SERVING_BENCHMARK"  # a variable in the environment of all that belongs to a contender
-# A foreign share f costs a server that would fill the machine about f of its throughput. The smallest ratio
-# that is asked for is 1.2, so 5 % leaves the verdict alone and is about what repeats differ by anyway.
+MARK = "SERVING_BENCHMARK"  # environment variable of all processes of a contender
+# If others use a share f of the machine, a server that could fill it loses about f of its throughput. Repeats
+# differ by about 5 % anyway, and the smallest ratio that matters is 1.2.
 DIRTY_SHARE = 0.05
 DIRTY_TRIES = 3
 QUIET_SECONDS = 0.5
 
 
 def tree(root: int, mark: str) -> list[int]:
-    """Processes that were started by `root`, have its session, or its mark in their environment; root too."""
+    """Return `root` and the processes that it started, that share its session, or that have the mark."""
     parents, members = {}, {root}
     for process, fields in _stats():
         parents[process] = int(fields[1])
@@ -30,13 +30,13 @@ def tree(root: int, mark: str) -> list[int]:
 
 
 def cpu_seconds(processes: Collection[int]) -> float:
-    """User and system time of processes, with that of their children that have ended."""
+    """Return user and system time of processes and of their children that have ended."""
     wanted = set(processes)
     return sum(_ticks(fields[11:15]) for process, fields in _stats() if process in wanted)
 
 
 def memory_mb(processes: Collection[int]) -> float:
-    """Proportional set size: what processes share counts once."""
+    """Return the proportional set size, which counts memory that processes share once."""
     total = 0
     for process in processes:
         try:
@@ -48,9 +48,9 @@ def memory_mb(processes: Collection[int]) -> float:
 
 
 def machine_seconds() -> float:
-    """CPU time of everybody since the machine started, with what other virtual machines took.
+    """Return CPU time of all processes since the machine started, and time taken by other virtual machines.
 
-    Interrupts are left out: those of the loopback device are part of the load itself.
+    Interrupts are left out, because the load itself causes them on the loopback device.
     """
     user, nice, system, _idle, _wait, _irq, _softirq, steal = map(
         int, (PROC / "stat").read_text().split(maxsplit=9)[1:9]
@@ -59,15 +59,15 @@ def machine_seconds() -> float:
 
 
 def foreign_share(all_seconds: float, own_seconds: float, wall_seconds: float, n_cpus: int) -> float:
-    """Share of the machine, in [0, 1], that neither the contender nor its load used."""
+    """Return the share of the machine, in [0, 1], that neither the contender nor its load used."""
     return min(1.0, max(0.0, all_seconds - own_seconds) / (wall_seconds * n_cpus))
 
 
 class Meter:
-    """CPU of a contender, and of all others, between entering and leaving.
+    """Measure CPU of a contender and of all others between entering and leaving.
 
-    What this process uses, and children of it that have ended by then (wrk), belongs to neither: `client` is
-    their share of the machine.
+    This process and its children that have ended by then (wrk) count as neither: `client` is their share of
+    the machine.
     """
 
     def __init__(self, processes: Callable[[], Collection[int]]) -> None:
@@ -93,33 +93,31 @@ class Meter:
 
 
 def cleanly(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Figures with `foreign_cpu`, measured again where that is too much, a bounded number of times."""
+    """Measure, at most three times until `foreign_cpu` is low enough; return the least disturbed attempt.
+
+    Its `dirty` tells whether it was disturbed too much all the same, `attempts` how many there were.
+    """
     attempts = []
     for _ in range(DIRTY_TRIES):
         attempts.append(measure())
         if attempts[-1]["foreign_cpu"] < DIRTY_SHARE:
             break
-    return cleanest(attempts)
-
-
-def cleanest(attempts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The attempt that others disturbed least, with their number and whether it is dirty all the same."""
     best = min(attempts, key=lambda attempt: attempt["foreign_cpu"])
     return best | {"dirty": best["foreign_cpu"] >= DIRTY_SHARE, "attempts": len(attempts)}
 
 
-def wait_until_quiet(processes: Callable[[], Collection[int]], limit_seconds: float) -> float:
-    """Wait until the foreign share is below `DIRTY_SHARE`, or for the limit; the last share seen."""
+def wait_until_quiet(processes: Callable[[], Collection[int]], limit_seconds: float) -> None:
+    """Wait until the foreign share is below `DIRTY_SHARE`, but not longer than the limit."""
     end = time.monotonic() + limit_seconds
     while True:
         with Meter(processes) as meter:
             time.sleep(QUIET_SECONDS)
         if meter.foreign < DIRTY_SHARE or time.monotonic() > end:
-            return meter.foreign
+            return
 
 
 def wait_until_idle(processes: Callable[[], Collection[int]], limit_seconds: float = 20.0) -> None:
-    """Wait until processes have finished what they were asked for and nobody waits for any more."""
+    """Wait until processes have finished requests whose client has gone."""
     end, before = time.monotonic() + limit_seconds, cpu_seconds(processes())
     while time.monotonic() < end:
         time.sleep(QUIET_SECONDS)
@@ -130,7 +128,7 @@ def wait_until_idle(processes: Callable[[], Collection[int]], limit_seconds: flo
 
 
 def _stats() -> list[tuple[int, list[str]]]:
-    """Process and the fields of /proc/PID/stat behind its name, which may hold spaces."""
+    """Return each process with the fields of /proc/PID/stat that follow its name (a name may have spaces)."""
     found = []
     for entry in os.listdir(PROC):  # noqa: PTH208 - a thousand times a run
         if entry.isdigit():

@@ -1,24 +1,23 @@
-"""What is served: two autoencoders as model folders, and the samples that are sent to them.
+"""The two autoencoders that servers are measured with, and the samples that are sent to them.
 
-How fast a network runs does not depend on its weights, so each is fitted for one epoch on noise: with the
-code of `python -m training.fit`, calibrated and with its score inside the graph as any other.
+How fast a network runs does not depend on its weights, so `python -m training.fit` fits each for one epoch on
+noise, calibrated and with its score inside the graph as usual.
 """
 
 import dataclasses
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import fit_command
 from benchmarks.environments import ROOT
-from benchmarks.errors import ServingError
 from detector.engine.graphs import SCORE
 from detector.inference import Detector
 
 FOLDER = ROOT / ".make" / "serving"
-DIGITS = 6  # of a value in JSON
+DIGITS = 6  # decimals of a value in JSON
 N_FITTED_ON = 400
 N_FEATURES = 784
 FITS = {
@@ -41,41 +40,41 @@ class Work:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample."""
+        """Shape of one sample."""
         return SHAPES[self.name]
 
     @property
     def store(self) -> Path:
-        """Holds this model alone."""
+        """Model store that holds this model alone."""
         return FOLDER / "stores" / self.name
 
     @property
     def folder(self) -> Path:
-        """The version that is served."""
+        """Folder of the version that is served."""
         return self.store / self.name / "1"
 
     def samples(self, n_rows: int) -> np.ndarray:
-        """Values of few digits in [0, 1): shape (n_rows, *shape), float64."""
+        """Draw values with few decimals in [0, 1]: shape (n_rows, *shape), float64."""
         rng = np.random.default_rng(1)
         return np.round(rng.random((n_rows, *self.shape)), DIGITS)
 
     def detector(self) -> Detector:
-        """The folder, opened."""
+        """Open the folder."""
         return Detector.load(self.folder)
 
     def scores(self, n_rows: int) -> np.ndarray:
-        """What every contender has to answer: float64, shape (n_rows,)."""
+        """Return the scores that every contender must answer: float64, shape (n_rows,)."""
         detector = self.detector()
         samples = detector.engine.check_samples(self.samples(n_rows))
         return detector.engine.run(samples, (SCORE,))[SCORE].astype(np.float64)
 
 
 def make(name: str) -> Work:
-    """A work, fitted where its folder is missing.
+    """Return a work; fit its model if it is missing.
 
     Raises
     ------
-    ServingError
+    BenchmarkError
         If it cannot be fitted.
     """
     work = Work(name)
@@ -85,13 +84,6 @@ def make(name: str) -> Work:
             data = Path(folder) / "noise.npz"
             noise = np.random.default_rng(0).random((N_FITTED_ON, *work.shape), dtype=np.float32)
             np.savez(data, X=noise)
-            _fit(work, data)
+            options = [*FITS[name], "--epochs", 1, "--no-collapse-check"]
+            fit_command.fit(data, work.store, name, *options)
     return work
-
-
-def _fit(work: Work, data: Path) -> None:
-    command = [sys.executable, "-m", "training.fit", "--data", str(data), "--name", work.name]
-    command += ["--store", str(work.store), *FITS[work.name], "--epochs", "1", "--no-collapse-check"]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if finished.returncode:
-        raise ServingError(f"the model of {work.name} cannot be fitted: {finished.stderr.strip()[-300:]}")

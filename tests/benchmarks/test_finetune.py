@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import finetune
+from benchmarks.rows import write_rows
 
 SEED = finetune.SEEDS[0]
 
@@ -31,7 +32,7 @@ def pool(n_test=0):
     """Three classes, one of them rare."""
     targets = np.repeat([0, 1, 2], [300, 195, 5])
     samples = np.arange(500.0)[:, np.newaxis]
-    return finetune.Pool(samples, samples, targets, None, (), n_validation=100, n_test=n_test)
+    return finetune.LabelledSet(samples, samples, targets, None, (), n_validation=100, n_test=n_test)
 
 
 @pytest.mark.parametrize("n_labels", [10, 50, 200])
@@ -57,7 +58,7 @@ def test_rows_that_are_there_are_not_run_again(tmp_path, capsys):
     out = tmp_path / "out.json"
     rows = [row(10, SEED, "residual", 0.6), row(10, SEED, "random", 0.5)]
     rows += [row(50, SEED, "residual", 0.9), row(50, SEED, "random", 0.8)]
-    finetune.write_rows(out, rows)
+    write_rows(out, rows)
 
     assert finetune.main(["--quick", "--out", str(out)]) == 0
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import one_class
+from benchmarks.rows import write_rows
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def row(label, *, alpha=0.05, false_alarms=2):
 def test_a_row_is_fitted_for_what_is_missing_alone(data, tmp_path, capsys):
     """A row of the same label for another alpha is not the one that was asked for."""
     out = tmp_path / "out.json"
-    one_class.write_rows(out, [row("1", alpha=0.2), row("0")])
+    write_rows(out, [row("1", alpha=0.2), row("0")])
 
     one_class.main(["--data", str(data), "--labels", "0,1", "--quick", "--out", str(out)])
 
@@ -60,6 +61,6 @@ def test_a_row_is_fitted_for_what_is_missing_alone(data, tmp_path, capsys):
 def test_status_tells_whether_the_promise_held(tmp_path, false_alarms, status):
     """Pooled at most alpha, and no fit above the quantile of its own count; other rows do not matter."""
     out = tmp_path / "out.json"
-    one_class.write_rows(out, [row("0", false_alarms=false_alarms), row("1", false_alarms=50)])
+    write_rows(out, [row("0", false_alarms=false_alarms), row("1", false_alarms=50)])
 
     assert one_class.main(["--data", "unread.npz", "--labels", "0", "--out", str(out)]) == status

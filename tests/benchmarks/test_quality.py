@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks import environments, quality
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 from benchmarks.measures.comparison import compare, overview, tables
 from benchmarks.protocols import parity, promise, tabular
 from benchmarks.protocols.base import DataSet, Protocol
 from benchmarks.protocols.baselines import BASELINES, run_baseline
-from benchmarks.protocols.tabular import Table, f1_at_k, read_table, split_t1, split_t2
+from benchmarks.protocols.tabular import LabelledTable, f1_at_k, read_table, split_t1, split_t2
 from detector.calibration import promised_rank
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,9 @@ def table(n_normal, n_anomalies, columns=3):
     """Normal rows round 0 and anomalies round 4, mixed."""
     rng = np.random.default_rng(0)
     is_anomaly = rng.permutation(np.arange(n_normal + n_anomalies) < n_anomalies)
-    return Table("drawn", rng.normal(size=(is_anomaly.size, columns)) + 4 * is_anomaly[:, None], is_anomaly)
+    return LabelledTable(
+        "drawn", rng.normal(size=(is_anomaly.size, columns)) + 4 * is_anomaly[:, None], is_anomaly
+    )
 
 
 def write(path, data):
@@ -243,7 +245,7 @@ def test_a_file_of_another_form_is_refused_by_name(tmp_path, arrays, sentence):
     path = tmp_path / "other.npz"
     np.savez(path, **arrays)
 
-    with pytest.raises(QualityError) as refused:
+    with pytest.raises(BenchmarkError) as refused:
         read_table(path)
     assert sentence in str(refused.value)
     assert str(refused.value).startswith("other.npz")
@@ -376,7 +378,7 @@ def test_what_cannot_be_measured_does_not_stop_the_rest(tmp_path, monkeypatch, c
 
     def measure(loaded, seed, method):
         if method == "knn5":
-            raise QualityError("knn5 answers 3 scores that are not finite")
+            raise BenchmarkError("knn5 answers 3 scores that are not finite")
         return {"auroc": 0.7, "fit_seconds": 0.0, "score_seconds": 0.0}
 
     sets = [DataSet("one", "d", lambda: None)]
@@ -401,7 +403,7 @@ def test_scores_that_are_not_finite_are_an_error(monkeypatch):
 
     with (
         np.errstate(divide="ignore", invalid="ignore"),
-        pytest.raises(QualityError, match="knn5 answers 3 scores that are not finite"),
+        pytest.raises(BenchmarkError, match="knn5 answers 3 scores that are not finite"),
     ):
         tabular.score_table("knn5", np.arange(20.0).reshape(10, 2), np.ones((3, 2)), 0)
 
@@ -411,8 +413,11 @@ def test_scores_that_are_not_finite_are_an_error(monkeypatch):
     [
         (["--protocol", "T2"], "--data-dir must name the folder of the sets"),
         (["--protocol", "T9", "--quick"], "invalid choice: 'T9'"),
-        (["--protocol", "T2", "--quick", "--methods", "knn,svm"], "methods must be of residual, "),
-        (["--protocol", "T2", "--quick", "--seeds", "0,x"], "must be integers separated by commas"),
+        (["--protocol", "T2", "--quick", "--methods", "knn,svm"], "methods must be among residual, "),
+        (
+            ["--protocol", "T2", "--quick", "--seeds", "0,x"],
+            "must be integers of at least 0 separated by commas",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, capsys, arguments, sentence):
@@ -520,7 +525,7 @@ def test_a_contender_that_fails_says_why(contenders):
     made(contenders, "broken")
     (contenders / "broken.py").write_text("raise SystemExit('no such model')\n")
 
-    with pytest.raises(QualityError, match="broken failed: no such model"):
+    with pytest.raises(BenchmarkError, match="broken failed: no such model"):
         environments.run_contender("broken", np.ones((3, 2)), np.ones((4, 2)), 0)
 
 
@@ -529,7 +534,7 @@ def test_an_environment_that_cannot_be_made_is_an_error(contenders):
     """And is not taken for made afterwards."""
     (contenders / "odd.txt").write_text("./no-such-wheel.whl\n")
 
-    with pytest.raises(QualityError, match="the environment of odd cannot be made: "):
+    with pytest.raises(BenchmarkError, match="the environment of odd cannot be made: "):
         environments.environment("odd")
     assert not environments.is_made("odd")
 

@@ -34,7 +34,7 @@ def test_quick_run_fits_what_is_missing(tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own backup
 def test_a_stopped_row_goes_on_after_its_last_epoch(tmp_path, monkeypatch):
     """Its losses and seconds are those of all epochs."""
-    row = seeds.Row("rowwise", "mnist-images", 3)
+    row = seeds.Reference("rowwise", "mnist-images", 3)
     samples = np.random.default_rng(0).uniform(size=(64, 28, 28)).astype(np.float32)
 
     class Stop(seeds._Record):
@@ -71,10 +71,10 @@ def test_the_page_of_models_has_the_figures_of_the_benchmark():
     page = (REPOSITORY / "docs" / "models.md").read_text()
     rows = json.loads((REPOSITORY / "benchmarks" / "results" / "seeds.json").read_text())["rows"]
 
-    assert {row["key"] for row in rows} == {row.key for row in seeds.ROWS}
+    assert {row["key"] for row in rows} == {row.key for row in seeds.REFERENCES}
     assert seeds.HEADER in page
     for row in rows:
-        assert seeds.table_line(row) in page
+        assert seeds.describe(row) in page
         assert seeds._reached(row), row["key"]
     for preset in PRESETS:
         assert f"](images/{preset}.svg)" in page
@@ -86,7 +86,7 @@ def test_every_reference_preset_has_a_row():
     memories = {"memory", "vector-fast", "memory-image", "memory-window", "memory-stream"}
     own = memories | {"dense", "conv", "conv1d", "lstm-plain", "variational", "restore"}
 
-    assert {row.preset for row in seeds.ROWS} == PRESETS.keys() - own
+    assert {row.preset for row in seeds.REFERENCES} == PRESETS.keys() - own
 
 
 def test_pca_of_all_components_is_exact_and_one_row_is_judged_by_its_loss():

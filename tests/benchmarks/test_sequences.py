@@ -3,6 +3,7 @@
 import json
 
 from benchmarks import sequences
+from benchmarks.rows import write_rows
 
 
 def row(preset, seed, roc_auc):
@@ -25,7 +26,7 @@ def test_rows_of_an_earlier_run_are_not_fitted_again(tmp_path, capsys):
     """With all rows there, the data are not even read; other presets do not count."""
     out = tmp_path / "out.json"
     rows = [row("dense", seed, 0.97 + seed / 100) for seed in sequences.SEEDS] + [row("lstm", 0, 0.5)]
-    sequences.write_rows(out, rows)
+    write_rows(out, rows)
 
     assert sequences.main(["--data-dir", "unread", "--presets", "dense", "--out", str(out)]) == 0
 
@@ -36,7 +37,7 @@ def test_rows_of_an_earlier_run_are_not_fitted_again(tmp_path, capsys):
 def test_a_quick_row_is_not_a_full_one(tmp_path, monkeypatch):
     """Its fit had another limit, so it is run where the full one is there."""
     out, full = tmp_path / "out.json", row("dense", 0, 0.97)
-    sequences.write_rows(out, [full])
+    write_rows(out, [full])
     quick = full | {"max_minutes": sequences.QUICK_MINUTES}
     monkeypatch.setattr(sequences, "fit_one", lambda data, preset, seed, minutes: quick)
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import serving
 from benchmarks.environments import ROOT
-from benchmarks.errors import ServingError
+from benchmarks.errors import BenchmarkError
 from benchmarks.rows import read_rows
 from benchmarks.servers import usage, wrk
 from benchmarks.servers.contenders import CONTENDERS, RESIDUAL, Start
@@ -19,12 +19,12 @@ from benchmarks.servers.plan import DEFAULTS, MIXED, NEW_HEADS, OVERLOAD, PLAIN,
 from benchmarks.servers.server import bulk_seconds, compare_scores
 from benchmarks.servers.summary import (
     HEADER,
+    median_line,
     mixed_table,
     overload_table,
     proxy_table,
     summarise,
     table,
-    table_line,
 )
 from benchmarks.servers.work import FITS, SHAPES
 
@@ -61,7 +61,7 @@ def test_no_answer_at_all_is_no_rate():
 
 def test_wrk_without_a_result_is_an_error():
     """With what it said instead."""
-    with pytest.raises(ServingError, match="unable to connect"):
+    with pytest.raises(BenchmarkError, match="unable to connect"):
         wrk.read_result("unable to connect to 127.0.0.1:1 Connection refused\n", 1)
 
 
@@ -69,7 +69,7 @@ def test_a_missing_wrk_is_named(monkeypatch):
     """Before anything is started."""
     monkeypatch.setenv("PATH", "/nowhere")
 
-    with pytest.raises(ServingError, match="wrk must be on the PATH"):
+    with pytest.raises(BenchmarkError, match="wrk must be on the PATH"):
         wrk.check_installed()
 
 
@@ -89,7 +89,7 @@ def test_another_score_is_refused(got, message):
     wanted = np.array([1.0, 2.0])
     compare_scores(wanted * (1 + 1e-6), wanted, "a peer")
 
-    with pytest.raises(ServingError, match=f"a peer.*{message}"):
+    with pytest.raises(BenchmarkError, match=f"a peer.*{message}"):
         compare_scores(np.array(got), wanted, "a peer")
 
 
@@ -111,10 +111,10 @@ def test_runs_that_are_all_dirty_are_marked():
     (median,) = summarise([row(dirty=True), row(rate=200.0, dirty=True)])
 
     assert median.dirty
-    assert table_line(median).startswith(
+    assert median_line(median).startswith(
         "| `residual`* | dense | json | 1 | 32 | 150 | 150 |  | 1.00 | 2.00 |"
     )
-    assert table_line(median).count("|") == HEADER.splitlines()[0].count("|")
+    assert median_line(median).count("|") == HEADER.splitlines()[0].count("|")
 
 
 def test_dirty_runs_are_repeated_and_the_cleanest_counts():
@@ -198,9 +198,9 @@ def test_every_work_has_a_shape():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--contenders", "residual,triton-server"], "must be of residual"),
-        (["--rows", "1,many"], "positive integers separated by commas"),
-        (["--bodies", "xml"], "must be of json, npy, raw"),
+        (["--contenders", "residual,triton-server"], "must be among residual"),
+        (["--rows", "1,many"], "must be integers of at least 1 separated by commas"),
+        (["--bodies", "xml"], "must be among json, npy, raw"),
     ],
 )
 def test_mistakes_of_the_command_line_are_named(arguments, message, capsys):

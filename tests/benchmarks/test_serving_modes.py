@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks import serving
 from benchmarks.environments import ROOT
-from benchmarks.errors import ServingError
+from benchmarks.errors import BenchmarkError
 from benchmarks.servers import open_loop, proxy
-from benchmarks.servers.plan import Plan, needed_bodies
+from benchmarks.servers.plan import ServingPlan, needed_bodies
 from benchmarks.servers.summary import (
     MIXED_HEADER,
     OVERLOAD_HEADER,
@@ -29,7 +29,7 @@ from tests.benchmarks.test_serving import row
 
 def plan(*arguments):
     """Of a command line."""
-    return Plan(serving._parser().parse_args([*arguments, "--out", "unused.json"]))
+    return ServingPlan(serving._parser().parse_args([*arguments, "--out", "unused.json"]))
 
 
 def loads(plan, name="residual"):
@@ -91,13 +91,13 @@ def test_the_proxy_is_that_of_the_compose_file(tmp_path):
 
 def test_a_proxy_without_our_addresses_is_refused(tmp_path):
     """Rather than measured at an address of another's."""
-    with pytest.raises(ServingError, match="listen 8080"):
+    with pytest.raises(BenchmarkError, match="listen 8080"):
         proxy.configuration("server service:8000;", 8081, 8001, tmp_path)
 
 
 def test_a_missing_nginx_is_named():
     """By what was asked for."""
-    with pytest.raises(ServingError, match="/nowhere/nginx must be an nginx"):
+    with pytest.raises(BenchmarkError, match="/nowhere/nginx must be an nginx"):
         proxy.program("/nowhere/nginx")
 
 

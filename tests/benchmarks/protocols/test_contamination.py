@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 from benchmarks.protocols import contamination
 from benchmarks.protocols.contamination import measure, n_contaminants, split_contaminated
-from benchmarks.protocols.tabular import Table
+from benchmarks.protocols.tabular import LabelledTable
 
 
 def table(n_normal, n_anomalies):
     """Normal rows round 0 and anomalies round 4."""
     rng = np.random.default_rng(0)
     is_anomaly = np.arange(n_normal + n_anomalies) >= n_normal
-    return Table("drawn", rng.normal(size=(is_anomaly.size, 3)) + 4 * is_anomaly[:, None], is_anomaly)
+    return LabelledTable("drawn", rng.normal(size=(is_anomaly.size, 3)) + 4 * is_anomaly[:, None], is_anomaly)
 
 
 @pytest.mark.parametrize(("n_anomalies", "n_spare"), [(60, 11), (9, 4)])
@@ -44,7 +44,7 @@ def test_large_sets_are_drawn_to_ten_thousand_rows(monkeypatch):
 
 def test_a_set_of_one_anomaly_is_refused():
     """It can be fitted on or found."""
-    with pytest.raises(QualityError, match="drawn must have at least 2 anomalies, got 1"):
+    with pytest.raises(BenchmarkError, match="drawn must have at least 2 anomalies, got 1"):
         split_contaminated(table(100, 1), seed=0)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 from benchmarks.protocols import images
 
 
@@ -73,7 +73,7 @@ def test_another_form_is_refused(tmp_path, change, words):
     arrays = {"X": np.zeros((4, 8, 8), np.uint8), "y": [0, 0, 0, 1], "mask": np.zeros((4, 8, 8))}
     np.savez(tmp_path / "tiles.npz", **{**arrays, **change})
 
-    with pytest.raises(QualityError) as error:
+    with pytest.raises(BenchmarkError) as error:
         images.find_surfaces(tmp_path)[0].load()
 
     assert "tiles.npz" in str(error.value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import quality
-from benchmarks.errors import QualityError
+from benchmarks.errors import BenchmarkError
 from benchmarks.measures.vus import find_period, vus_pr
 from benchmarks.protocols import PROTOCOLS, streams, telemetry
 from benchmarks.protocols.steps import CAUSAL, OFFLINE, View, drawn_series, score_steps, usual_window
@@ -86,9 +86,9 @@ def test_channels_say_what_to_fit_on(tmp_path):
     found = PROTOCOLS["S1"].find(tmp_path)
 
     assert [data.name for data in found] == ["S-1", "mine"]
-    assert found[1].load().series.n_train == 120
-    assert found[1].load().series.values.shape == (300, 1)
-    with pytest.raises(QualityError, match="S-1/n_train must lie within the 300 steps, got 1832"):
+    assert found[1].load().n_train == 120
+    assert found[1].load().values.shape == (300, 1)
+    with pytest.raises(BenchmarkError, match="S-1/n_train must lie within the 300 steps, got 1832"):
         found[0].load()
 
 
@@ -100,9 +100,9 @@ def test_a_channel_with_training_data_of_its_own_is_measured_on_its_test_data(tm
     loaded = PROTOCOLS["S2"].find(tmp_path)[0].load()
     row = telemetry.measure(loaded, 0, "knn5")
 
-    assert loaded.series.values.shape == (440, 2)
+    assert loaded.values.shape == (440, 2)
     assert (row["n_steps"], row["n_train"], row["columns"]) == (300, 140, 2)
-    scores = score_steps("knn5", loaded.series.values, 140, 0, view(OFFLINE)).scores[140:]
+    scores = score_steps("knn5", loaded.values, 140, 0, view(OFFLINE)).scores[140:]
     assert row["vus_pr"] == round(vus_pr(labels, scores, find_period(values[:, 0])), 6)
 
 
@@ -123,7 +123,7 @@ def test_channels_of_another_form_are_refused(tmp_path, changes, message):
     members = {"a__test": values, "a__label": labels, "a__n_train": np.array(100)} | changes
     write_channels(tmp_path / "own.npz", **members)
 
-    with pytest.raises(QualityError, match=f"own.npz: {message}"):
+    with pytest.raises(BenchmarkError, match=f"own.npz: {message}"):
         PROTOCOLS["S1"].find(tmp_path)[0].load()
 
 
@@ -188,7 +188,7 @@ def test_a_stream_that_nothing_is_learned_from_raises_no_alarm(tmp_path, monkeyp
 
     monkeypatch.setattr(streams, "score_steps", refuse)
 
-    row = streams.measure_nab(streams.Corpus((series,)), 0, "knn5")
+    row = streams.measure_nab([series], 0, "knn5")
 
     assert (row["n_silent"], row["n_hit"], row["standard"]) == (1, 0, 0)
 
@@ -205,7 +205,7 @@ def test_a_corpus_is_one_set_with_the_scores_of_three_profiles(tmp_path):
     assert data.name == "corpus"
     assert (row["n_series"], row["n_windows"]) == (2, 2)
     assert all(row[metric] <= 100 for metric in ("standard", "low_fp", "low_fn"))
-    assert [series.n_train for series in data.load().series] == [60, 60]
+    assert [series.n_train for series in data.load()] == [60, 60]
 
 
 @pytest.mark.parametrize("protocol", ["S1", "S2", "S3", "S4"])
@@ -213,7 +213,7 @@ def test_a_folder_without_such_files_is_refused(tmp_path, protocol):
     """With the arrays that one must hold."""
     np.savez(tmp_path / "rows.npz", a=np.zeros((5, 2)), y=np.zeros(5))
 
-    with pytest.raises(QualityError, match=r"must hold an \.npz with"):
+    with pytest.raises(BenchmarkError, match=r"must hold an \.npz with"):
         PROTOCOLS[protocol].find(tmp_path)
 
 
@@ -222,7 +222,7 @@ def test_a_run_without_enough_steps_is_refused(tmp_path):
     values, labels = channel(390)
     write_channels(tmp_path / "runs.npz", a__X=values, a__label=labels)
 
-    with pytest.raises(QualityError, match="a must have more than 400 steps, got 390"):
+    with pytest.raises(BenchmarkError, match="a must have more than 400 steps, got 390"):
         PROTOCOLS["S4"].find(tmp_path)[0].load()
 
 

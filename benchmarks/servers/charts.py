@@ -1,28 +1,23 @@
-"""The image of a comparison of servers: requests a second, a panel for each kind of request."""
+"""Draw a comparison of servers: rows a second, one panel for each kind of request."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from benchmarks.figures import DOT_COLOUR, OTHER_COLOUR, OUR_COLOUR
-from benchmarks.servers.contenders import OURS
+from benchmarks.charts import DOT_COLOUR, OTHER_COLOUR, OUR_COLOUR, label_bars, plt, save
+from benchmarks.rows import OURS
 from benchmarks.servers.engine import ENGINE
 from benchmarks.servers.summary import Median
 
 ENGINE_COLOUR = "#c98a1b"
 COLUMNS = 3
-SINGLE_CONCURRENCY = 32  # of single rows, where it was run; else, and of bulk, the highest
-FAR_CEILING = 4.0  # times the longest bar: it would make all of them short
+SINGLE_CONCURRENCY = 32  # for single rows if it was run; otherwise, and for bulk, the highest one
+FAR_CEILING = 4.0  # times the longest bar: a higher ceiling is not drawn, it would make all bars short
 
 
 def draw(path: Path, medians: Sequence[Median]) -> None:
-    """One panel for each work and number of rows; a bar for each contender and body."""
+    """Draw one panel for each work and number of rows, with a bar for each contender and body."""
     panels = _panels([median for median in medians if median.contender != ENGINE])
     if not panels:
         return
@@ -43,13 +38,11 @@ def draw(path: Path, medians: Sequence[Median]) -> None:
         _draw_ceiling(axis, [median for median in medians if median.contender == ENGINE], work)
         rows = f"{n_rows:,} rows" if n_rows > 1 else "1 row"
         axis.set_title(f"{work}, {rows}, c = {shown[0].case[3]}", fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, path)
 
 
 def _panels(medians: Sequence[Median]) -> dict[tuple[str, int], list[Median]]:
-    """Panels in order, each of one concurrency, its bars from the slowest."""
+    """Choose one concurrency for each panel; return its medians from the slowest to the fastest."""
     found: dict[tuple[str, int], list[Median]] = {}
     for median in medians:
         found.setdefault((median.case[0], median.case[2]), []).append(median)
@@ -74,17 +67,16 @@ def _draw_panel(axis: plt.Axes, medians: Sequence[Median], tallest: int) -> None
         spread = [median.lowest * n_rows, median.highest * n_rows]
         axis.plot(spread, [place, place], color=DOT_COLOUR, linewidth=1.2)
         labels.append(f"{median.contender}, {median.case[1]}  {_rate(median):,.0f}")
-    axis.set_yticks(range(len(medians)), labels)
+    label_bars(axis, labels)
     axis.set_ylim(len(medians) - tallest - 0.6, len(medians) - 0.4)
     axis.set_xlabel("rows/s: median, lowest to highest")
     axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axis.spines[["top", "right"]].set_visible(False)
     axis.set_xlim(left=0)
 
 
 def _draw_ceiling(axis: plt.Axes, engine: Sequence[Median], work: str) -> None:
-    """The best rate of the engine's processes, where it is in sight."""
+    """Draw the best rate of the engine's processes, unless it is far above the longest bar."""
     rates = [_rate(median) for median in engine if median.case[0] == work]
     if rates and max(rates) < FAR_CEILING * axis.get_xlim()[1]:
         axis.axvline(
