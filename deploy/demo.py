@@ -1,6 +1,6 @@
 """Fit a model of one digit, serve it with gunicorn, score a normal and an anomalous image: `make demo`.
 
-Uses a store and a port of its own, and leaves nothing behind.
+It uses a store and a port of its own and removes everything in the end.
 """
 # ruff: noqa: S603, T201 -- a demonstration prints, and starts the project's own programs
 
@@ -50,7 +50,7 @@ def split_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_data(path: Path, zeros: np.ndarray, others: np.ndarray) -> None:
-    """Write a data file whose test split, never fitted on, is the first `HELD_OUT` of each sort."""
+    """Write a data file; its test split, never fitted on, has the first `HELD_OUT` images of each kind."""
     x_train = zeros[HELD_OUT:]
     x_test = np.concatenate([zeros[:HELD_OUT], others[:HELD_OUT]])
     is_other = np.repeat([0, 1], HELD_OUT)
@@ -102,14 +102,14 @@ def show(url: str, title: str, images: np.ndarray) -> bool:
     """
     order = np.argsort(score(url, images)["score"])
     answer = score(url, images[order[[len(order) // 2]]])
-    verdict = answer["is_anomaly"][0]
+    is_anomaly = answer["is_anomaly"][0]
     print(f"\n{title}:")
     print(
         f"score={answer['score'][0]:.6g} threshold={answer['threshold']:.6g} "
-        f"p_value={answer['p_value'][0]:.4f} is_anomaly={str(verdict).lower()}",
+        f"p_value={answer['p_value'][0]:.4f} is_anomaly={str(is_anomaly).lower()}",
         flush=True,
     )
-    return verdict
+    return is_anomaly
 
 
 def score(url: str, images: np.ndarray) -> dict:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# Before their libraries are imported: no telemetry, and one thread each, since processes share the cores.
+# Set before the libraries are imported: no telemetry, and one thread each, because processes share the cores.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
