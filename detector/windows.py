@@ -76,33 +76,34 @@ def cut_windows(series: np.ndarray, window: int, starts: np.ndarray) -> np.ndarr
 
 
 class SeriesWindows:
-    """The windows of a series, cut only when a slice is asked for; has the length and shape of their array.
+    """Windows of a series that are cut on access, with the length, shape, dtype and indexing of their array.
 
-    With a stride of 1 the array would be as many times larger than the series as a window has steps.
+    With a stride of 1 that array would take as many times the memory of the series as a window has steps.
 
     Attributes
     ----------
     series : ndarray of shape (n_steps, n_channels)
     starts : ndarray of shape (n_windows,), int64
+        First step of each window.
     shape : tuple of int
         (n_windows, window, n_channels).
-
-    Raises
-    ------
-    InputError
-        If the series is shorter than one window.
+    dtype : dtype
+        The dtype of the series.
     """
 
-    def __init__(self, series: np.ndarray, window: int, stride: int) -> None:
+    def __init__(self, series: np.ndarray, window: int, starts: np.ndarray) -> None:
         self.series = series
-        self.starts = window_starts(len(series), window, stride)
-        self.shape = (len(self.starts), window, series.shape[1])
+        self.starts = starts
+        self.shape = (len(starts), window, series.shape[1])
+        self.dtype = series.dtype
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return cut_windows(self.series, self.shape[1], self.starts[rows])
+    def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray:
+        chosen = self.starts[rows]
+        windows = cut_windows(self.series, self.shape[1], np.atleast_1d(chosen))
+        return windows if np.ndim(chosen) else windows[0]
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)

@@ -9,7 +9,7 @@ from detector.latents import FLOAT32, INT8, INT8_RANGE, LARGEST_FLOAT16
 from detector.manifest import Manifest
 from detector.schema import MISSING_AS_MEDIAN
 from detector.tables import MISSING_HINT, as_rows, check_cells, to_numbers
-from detector.windows import SeriesWindows, is_series
+from detector.windows import SeriesWindows, is_series, window_starts
 
 Checked = np.ndarray | SeriesWindows
 
@@ -47,7 +47,8 @@ def check_samples(samples: np.ndarray, manifest: Manifest) -> Checked:
     values = with_channels(rows, manifest)
     if is_series(values.shape, shape):
         series = check_array(values, shape[1:], "samples", names, "step")
-        return SeriesWindows(series, manifest.window, manifest.stride)
+        starts = window_starts(len(series), manifest.window, manifest.stride)
+        return SeriesWindows(series, manifest.window, starts)
     if values.shape[1:] != shape:
         raise InputError(f"samples must have shape {_sequence_shapes(shape)}, got {np.shape(rows)}")
     return check_array(values, shape, "samples", names)

@@ -7,7 +7,8 @@ import numpy as np
 
 from detector.manifest import Categories
 from detector.schema import REFUSED
-from training.data.series import Timeline, Windows
+from detector.windows import SeriesWindows
+from training.data.series import Timeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Dataset:
 
     Attributes
     ----------
-    samples : ndarray, or Windows, of shape (n_samples, *sample_shape)
+    samples : ndarray, or SeriesWindows, of shape (n_samples, *sample_shape)
         float32, or uint8 for 8-bit images. Of a series its steps, until `cutting.cut_series` makes windows.
     is_anomaly : ndarray of shape (n_samples,), bool
     labels : ndarray of shape (n_samples,), str, or None
@@ -48,7 +49,7 @@ class Dataset:
         What another category is.
     """
 
-    samples: np.ndarray | Windows
+    samples: np.ndarray | SeriesWindows
     is_anomaly: np.ndarray
     labels: np.ndarray | None
     held_out: np.ndarray

@@ -2,14 +2,9 @@
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-from detector.windows import cut_windows
-
-if TYPE_CHECKING:
-    pass
 
 GAP = 10  # usual steps in time; after a longer one a new stretch begins
 
@@ -96,38 +91,6 @@ class Timeline:
         if not usual:  # no times, or most steps at one time
             return np.zeros_like(within)
         return within & (self._intervals() > GAP * usual)
-
-
-class Windows:
-    """Windows of the steps of one or several series: length, shape, dtype and rows as of their array.
-
-    With a stride of 1 the array would be larger than the series by the length of a window.
-
-    Attributes
-    ----------
-    steps : ndarray of shape (n_steps, n_channels)
-    starts : ndarray of shape (n_windows,), int
-        First step of each window.
-    shape : tuple of int
-        (n_windows, window, n_channels).
-    """
-
-    def __init__(self, steps: np.ndarray, starts: np.ndarray, window: int) -> None:
-        self.steps = steps
-        self.starts = starts
-        self.shape = (len(starts), window, steps.shape[1])
-        self.dtype = steps.dtype
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, rows: "int | slice | np.ndarray") -> np.ndarray:
-        chosen = self.starts[rows]
-        windows = cut_windows(self.steps, self.shape[1], np.atleast_1d(chosen))
-        return windows if np.ndim(chosen) else windows[0]
-
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype=dtype)
 
 
 def time_text(time: np.generic) -> str:

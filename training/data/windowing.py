@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from detector.calibration import smallest_calibration
+from detector.windows import SeriesWindows
 from training.config import FitConfig
 from training.data.dataset import Cut, Dataset
-from training.data.series import Timeline, Windows, describe_windows, runs, time_text
+from training.data.series import Timeline, describe_windows, runs, time_text
 from training.data.splits import (
     COMFORTABLE_CALIBRATION,
     COMFORTABLE_SHARE,
@@ -79,7 +80,7 @@ def cut_series(series: Dataset, config: FitConfig) -> Dataset:
     )
     return dataclasses.replace(
         series,
-        samples=Windows(series.samples, starts, chosen.window),
+        samples=SeriesWindows(series.samples, chosen.window, starts),
         is_anomaly=is_anomaly,
         labels=labels,
         held_out=np.zeros(starts.size, dtype=bool),
@@ -109,7 +110,7 @@ def whole_windows(series: Dataset, window: int) -> Dataset:
     is_anomaly, labels = describe_windows(series.is_anomaly, series.labels, starts, window)
     return dataclasses.replace(
         series,
-        samples=Windows(series.samples, starts, window)[:],
+        samples=SeriesWindows(series.samples, window, starts)[:],
         is_anomaly=is_anomaly,
         labels=labels,
         held_out=np.zeros(starts.size, dtype=bool),

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector import Detector
+from detector.windows import SeriesWindows
 from training import evaluate, fit
 from training.config import FitConfig
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
-from training.data.series import GAP, Timeline, Windows
+from training.data.series import GAP, Timeline
 from training.data.splits import split_dataset
 from training.data.windowing import cut_series, whole_windows
 from training.errors import DataError
@@ -178,7 +179,7 @@ def test_training_windows_are_bounded():
 def test_windows_are_those_of_their_array():
     """By position, slice and array of positions."""
     steps = np.arange(20, dtype=np.float32).reshape(10, 2)
-    windows = Windows(steps, np.array([0, 3, 7]), 3)
+    windows = SeriesWindows(steps, 3, np.array([0, 3, 7]))
     whole = np.stack([steps[start : start + 3] for start in (0, 3, 7)])
 
     assert windows.shape == whole.shape
