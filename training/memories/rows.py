@@ -24,6 +24,7 @@ from training.memories.prototypes import (
     find_prototypes,
     normal_residuals,
 )
+from training.memories.whitening import inverse_root
 
 HEAVY_KURTOSIS = 5.0  # excess; a column above it has tails that hide its middle
 FEW_VALUES = 10  # a column of so many values has no tail, and steps that may be rare
@@ -188,12 +189,7 @@ def _rank_knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _whiten(residuals: np.ndarray, n_columns: int, share: float) -> np.ndarray:
-    """The inverse root of the residuals' covariance, shrunk towards the unit matrix."""
-    covariance = residuals.T.astype(np.float64) @ residuals / len(residuals)
-    size = len(covariance)
-    scale = max(np.trace(covariance) / size, np.finfo(np.float32).tiny)
-    shrunk = share * covariance / scale + (1 - share) * np.eye(size)
-    values, vectors = np.linalg.eigh(shrunk)
-    whitening = (vectors / np.sqrt(values)) @ vectors.T
+    """The whitening of normal residuals, scaled so that a whitened one has a mean square of `n_columns`."""
+    whitening = inverse_root(residuals.T.astype(np.float64) @ residuals / len(residuals), share)
     unit = max(np.square(residuals @ whitening).sum(axis=1).mean(), LEAST_RESIDUAL**2 * n_columns)
     return (whitening * np.sqrt(n_columns / unit)).astype(np.float32)

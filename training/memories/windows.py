@@ -22,6 +22,7 @@ from training.memories.prototypes import (
     normal_residuals,
     recall,
 )
+from training.memories.whitening import inverse_root, shrunk_axes
 
 # Of the covariance, the rest being the unit matrix. Windows and steps were measured: VUS-PR of SMAP and MSL
 # falls from 0.75 to 0.70 where it is 0.9 over time, and where the residual of windows is whitened, too.
@@ -144,20 +145,15 @@ def _whiten_time(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.ones((1, 1), dtype=np.float32), np.ones((1, 1), dtype=np.float32)
     deviations = windows - windows.mean(axis=0)
     covariance = np.einsum("nsc,ntc->st", deviations, deviations, dtype=np.float64, optimize=True)
-    scale = max(np.trace(covariance) / n_steps, np.finfo(np.float32).tiny)
-    values, vectors = np.linalg.eigh(TIME_SHARE * covariance / scale + (1 - TIME_SHARE) * np.eye(n_steps))
+    values, vectors = shrunk_axes(covariance, TIME_SHARE)
     gains = 1 / np.sqrt(values)
     back = np.minimum(gains, 1 / gains)
     return tuple(((vectors * along) @ vectors.T).astype(np.float32) for along in (gains, back))
 
 
 def _whiten_channels(residuals: np.ndarray, share: float) -> np.ndarray:
-    """The inverse root of their covariance, shrunk towards the unit matrix; in units of a normal residual."""
-    covariance = residuals.T.astype(np.float64) @ residuals
-    n_channels = len(covariance)
-    scale = max(np.trace(covariance) / n_channels, np.finfo(np.float32).tiny)
-    values, vectors = np.linalg.eigh(share * covariance / scale + (1 - share) * np.eye(n_channels))
-    whitening = (vectors / np.sqrt(values)) @ vectors.T
+    """The whitening of normal residuals over the channels, scaled to a mean square of 1."""
+    whitening = inverse_root(residuals.T.astype(np.float64) @ residuals, share)
     unit = max(float(np.square(residuals @ whitening).mean()), LEAST_RESIDUAL**2)
     return (whitening / np.sqrt(unit)).astype(np.float32)
 
