@@ -159,12 +159,12 @@ class Bench:
         import_tensorflow()
         from training.classifiers.network import ClassifierNetwork
         from training.networks.fitting import seed_everything
-        from training.networks.weights import restore
+        from training.networks.weights import load_network
 
         folder = _fit_unlabelled(f"{name}-{options[-1]}", data, options, work)
         seed_everything(0)
         self._name, self._data = name, data
-        self._restored = restore(folder, Detector.load(folder))
+        self._restored = load_network(folder, Detector.load(folder))
         encoder = self._restored.autoencoder.encoder
         self._fitted = encoder.get_weights()
         self._shape = encoder.input_shape[1:]

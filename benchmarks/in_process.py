@@ -14,22 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from detector.engine.graphs import SCORE, open_sessions
+from detector.engine.engine import Engine
+from detector.engine.graphs import SCORE
 from detector.files import MODEL_FILE
-from detector.inference import Detector
 from training.config import FitConfig
 from training.data.dataset import Dataset
 from training.data.splits import Splits
+from training.publishing.manifests import Fitted, draft_manifest
 from training.quiet import import_tensorflow
-from training.stages import Trained, prepare, train
+from training.stages import build, prepare, train
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
     """A model fitted and exported in this process."""
 
-    trained: Trained
-    detector: Detector
+    fitted: Fitted
+    engine: Engine
     seconds: float
 
     def score(self, samples: np.ndarray) -> np.ndarray:
@@ -40,15 +41,14 @@ class Fit:
         DetectorError
             If samples do not fit the model, or a score is not finite.
         """
-        checked = self.detector.engine.check_samples(samples)
-        scores = self.detector.engine.run(checked, (SCORE,))[SCORE]
-        return self.detector.engine.finite(scores).astype(np.float64)
+        checked = self.engine.check_samples(samples)
+        return self.engine.finite(self.engine.run(checked, (SCORE,))[SCORE]).astype(np.float64)
 
     def keras_scores(self, samples: np.ndarray) -> np.ndarray:
         """Score samples by the network that was exported; float64."""
         import tensorflow as tf
 
-        function = self.trained.graphs[MODEL_FILE].function
+        function = self.fitted.graphs[MODEL_FILE].function
         chunks = [samples[start : start + 256].astype(np.float32) for start in range(0, len(samples), 256)]
         return np.concatenate([function(tf.constant(chunk))[SCORE].numpy() for chunk in chunks]).astype(float)
 
@@ -114,17 +114,9 @@ def fit(dataset: Dataset, splits: Splits, config: FitConfig) -> Fit:
     start = time.perf_counter()
     prepared = prepare(dataset, config, splits)
     with contextlib.redirect_stderr(io.StringIO()):  # hides the progress of hundreds of fits
-        trained = train(prepared, "quality")
+        fitted = train(build(prepared), "quality")
     seconds = time.perf_counter() - start
-    return Fit(trained, _open(trained), seconds)
-
-
-def _open(trained: Trained) -> Detector:
-    from training.publishing.folder import draft_manifest
-
-    draft = draft_manifest(trained.fitted)
-    sessions = open_sessions({name: graph.onnx for name, graph in trained.graphs.items()}, draft)
-    return Detector(draft, "", np.empty(0), sessions)
+    return Fit(fitted, draft_manifest(fitted).open(fitted.files), seconds)
 
 
 def _start_keras() -> None:

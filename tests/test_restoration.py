@@ -102,17 +102,17 @@ def test_thresholds_are_those_of_clean_images(client):
 
 
 @pytest.mark.slow
-def test_report_says_what_restoring_gains(store):
+def test_report_says_how_much_denoising_gains(store):
     """In a note, so that it is printed, too."""
     notes = json.loads((store / "sharp" / "1" / "report.json").read_bytes())["notes"]
 
-    (note,) = (note for note in notes if note.startswith("corrupted validation samples are restored"))
+    (note,) = (note for note in notes if note.startswith("corrupted validation samples are denoised"))
     assert "worse" not in note
 
 
-def test_report_shows_images_as_they_were_corrupted_and_restored(store):
+def test_report_shows_images_corrupted_and_denoised(store):
     """Three rows of seven; none of it where no sample may be published."""
     report = (store / "sharp" / "1" / "report.html").read_text()
 
-    assert "<h2>Restoration</h2>" in report
+    assert "<h2>Denoising</h2>" in report
     assert "(mosaic, level 2)" in report

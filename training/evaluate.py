@@ -23,7 +23,13 @@ import numpy as np
 
 from detector.inference import Detector
 from detector.store import find_folder
-from training.cli.options import add_label_flags, add_series_flags, command_parser, run_command
+from training.cli.options import (
+    add_label_flags,
+    add_series_flags,
+    column_options,
+    command_parser,
+    run_command,
+)
 from training.cli.printing import print_notes, print_table
 from training.data.for_model import Labelled, load_for
 from training.figures.metrics import evaluate, evaluate_steps, rate
@@ -56,14 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     detector = Detector.load(find_folder(arguments.model))
-    data = load_for(
-        detector,
-        arguments.data,
-        label_column=arguments.label_column,
-        normal_label=arguments.normal_label,
-        time_column=arguments.time_column,
-        entity_column=arguments.entity_column,
-    )
+    data = load_for(detector, arguments.data, **column_options(arguments))
     print_notes(data.notes)
     figures = evaluate_published(detector, data, arguments.alpha)
     if arguments.json:

@@ -29,7 +29,7 @@ import numpy as np
 from detector.inference import Detector
 from detector.store import ModelStore, find_folder
 from training import flags
-from training.cli.options import add_series_flags, command_parser, run_command
+from training.cli.options import add_series_flags, column_options, command_parser, run_command
 from training.cli.printing import print_notes
 from training.data.dataset import Dataset
 from training.data.for_model import read_for
@@ -62,13 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     folder = find_folder(arguments.model)
     detector = Detector.load(folder)
-    dataset = read_for(
-        detector,
-        arguments.data,
-        label_column=arguments.label_column,
-        time_column=arguments.time_column,
-        entity_column=arguments.entity_column,
-    )
+    dataset = read_for(detector, arguments.data, **column_options(arguments))
     classes, targets = _classes(dataset)
     manifest = detector.manifest
     store = ModelStore(folder.resolve().parents[1])
@@ -78,11 +72,11 @@ def _run(arguments: argparse.Namespace) -> None:
         from training.classifiers.network import ClassifierConfig
         from training.classifiers.stages import fit_classifier, write_classified_folder
         from training.networks.fitting import seed_everything
-        from training.networks.weights import restore
+        from training.networks.weights import load_network
 
         seed_everything(arguments.seed)
         config = ClassifierConfig(arguments.learning_rate, arguments.epochs, arguments.seed)
-        fitted = fit_classifier(restore(folder, detector), dataset, classes, targets, config)
+        fitted = fit_classifier(load_network(folder, detector), dataset, classes, targets, config)
         print_notes(fitted.notes)
         manifest = write_classified_folder(staged, folder, detector, dataset, fitted)
         published, manifest = store.publish(staged, manifest)

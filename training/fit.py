@@ -28,7 +28,7 @@ from training.data.columns import network_shape
 from training.data.dataset import Dataset
 from training.presets import DEFAULT_PRESETS, PRESETS
 from training.quiet import import_tensorflow
-from training.stages import prepare, publish, train
+from training.stages import build, prepare, publish, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,12 +84,16 @@ def _describe(dataset: Dataset, config: FitConfig) -> None:
 
 
 def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> None:
-    """All stages in order: split, scale, build, fit, export, calibrate, evaluate, report, publish."""
+    """Run the stages in order, and print the notes of each as it ends."""
     prepared = prepare(dataset, config)
     print_notes(prepared.notes)
     store = ModelStore(arguments.store)
-    with store.stage(arguments.name) as staged:  # first: a store that cannot be written shows before the fit
-        published, manifest = publish(store, staged, train(prepared, arguments.name))
+    with store.stage(arguments.name) as staged:  # before the fit, so that a read-only store shows at once
+        built = build(prepared)
+        print_notes(built.notes)
+        fitted = train(built, arguments.name)
+        print_notes(fitted.notes)
+        published, manifest = publish(store, staged, fitted)
     print_published(published, manifest)
 
 

@@ -29,7 +29,13 @@ import numpy as np
 from detector.inference import Detector
 from detector.store import find_folder
 from training import flags
-from training.cli.options import add_label_flags, add_series_flags, command_parser, run_command
+from training.cli.options import (
+    add_label_flags,
+    add_series_flags,
+    column_options,
+    command_parser,
+    run_command,
+)
 from training.cli.printing import print_notes
 from training.data.for_model import Labelled, load_for
 from training.errors import ConfigError
@@ -154,14 +160,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--out must be a folder, got the file {arguments.out}")
     detector = Detector.load(find_folder(arguments.model))
     detector.engine.require_latent()
-    data = load_for(
-        detector,
-        arguments.data,
-        label_column=arguments.label_column,
-        normal_label=arguments.normal_label,
-        time_column=arguments.time_column,
-        entity_column=arguments.entity_column,
-    )
+    data = load_for(detector, arguments.data, **column_options(arguments))
     print_notes(data.notes)
     files = draw_latent_space(detector, data, np.random.default_rng(arguments.seed))
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,8 @@
-"""The stages from a data set to a published folder, for one fit or for the trials of a sweep."""
+"""The stages from a data set to a published folder, in order: prepare, build, train, publish.
+
+A stage returns its notes, sentences for the reader of the report; the command prints them. Preparing needs no
+TensorFlow, which takes seconds to import: faults of the data show before.
+"""
 
 import dataclasses
 import datetime
@@ -12,35 +16,32 @@ import numpy as np
 from detector.calibration import promised_rank
 from detector.manifest import Manifest
 from detector.store import ModelStore
-from training.cli.printing import print_notes
 from training.config import FitConfig
-from training.data.columns import Layout, network_shape
+from training.data.columns import ColumnLayout, network_shape
 from training.data.dataset import Dataset
 from training.data.scaling import Scaling, fit_scaling
 from training.data.splits import Splits, split_dataset
 from training.data.trimming import trim_splits, trimming_note
 from training.errors import TrainingError
-from training.figures.baselines import baseline_notes
 from training.networks.collapse import LEAST_SAMPLES, MOST_SAMPLES, check_rebuilding, measure_rebuilding
 from training.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from training.networks.architectures import Autoencoder
     from training.networks.fitting import History
-    from training.publishing.folder import Fitted
-    from training.publishing.graphs import Graph
+    from training.publishing.manifests import Fitted
 
 MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """Data cut into splits, with scaling and configuration settled for them: all that comes before Keras.
+    """Data cut into splits, and the scaling and configuration for them.
 
     Attributes
     ----------
     notes : tuple of str
-        What the reader of the report should know, a sentence each.
+        Sentences about the data.
     """
 
     dataset: Dataset
@@ -51,37 +52,50 @@ class Prepared:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
-    """A fitted and exported network."""
+class Built:
+    """A network that is not fitted yet, and the data for it.
 
-    fitted: "Fitted"
-    graphs: "dict[str, Graph]"
+    Attributes
+    ----------
+    notes : tuple of str
+        Sentences about the size of the network.
+    """
+
+    prepared: Prepared
+    autoencoder: "Autoencoder"
     notes: tuple[str, ...]
 
 
 def prepare(dataset: Dataset, config: FitConfig, splits: Splits | None = None) -> Prepared:
-    """Split and scale; `splits` where another configuration has dealt them out already.
+    """Split and scale the data.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    config : FitConfig
+    splits : Splits, optional
+        Splits to use again; made here if not given.
 
     Raises
     ------
     DataError
-        If the data are too few, or cannot be scaled.
+        If there are too few samples, or they cannot be scaled.
     """
     if splits is None:
         splits = deal_splits(dataset, config)
     config = config.for_training(dataset.sample_shape, splits.train.size)
     scaling = fit_scaling(dataset, splits.train, config.scaled_range)
-    notes = (*dataset.notes, *_notes(dataset, splits, scaling.constant, config))
+    notes = (*dataset.notes, *_data_notes(dataset, splits, scaling.constant, config))
     return Prepared(dataset, splits, scaling, config, notes)
 
 
 def deal_splits(dataset: Dataset, config: FitConfig) -> Splits:
-    """Split, and leave out what has the least company where the samples are said to be contaminated.
+    """Split the data; under a `contamination` leave out the samples that are farthest from all others.
 
     Raises
     ------
     DataError
-        If the data are too few, or cannot be scaled.
+        If there are too few samples, or they cannot be scaled.
     """
     splits = split_dataset(dataset, config)
     if not config.contamination:
@@ -90,157 +104,93 @@ def deal_splits(dataset: Dataset, config: FitConfig) -> Splits:
     return trim_splits(dataset, splits, scaling, config.contamination, config.seed)
 
 
-def train(prepared: Prepared, name: str) -> Trained:
-    """Build, fit and export; Keras takes seconds to import, so what is wrong with data has shown by now.
+def build(prepared: Prepared) -> Built:
+    """Import TensorFlow and build the network, its weights drawn by the seed.
+
+    Raises
+    ------
+    ConfigError
+        If the samples do not suit the architecture, or no layer is wide enough for int8.
+    """
+    import_tensorflow()
+    from training.networks.architectures import build_autoencoder
+    from training.networks.fitting import seed_everything
+
+    config, shape = prepared.config, network_shape(prepared.dataset)
+    seed_everything(config.seed)
+    autoencoder = build_autoencoder(config, shape)
+    if config.quantize != "none":
+        from training.publishing.quantize import wide_kernels
+
+        wide_kernels(autoencoder)  # raises before the fit, which would be for nothing
+    return Built(prepared, autoencoder, tuple(_network_notes(autoencoder, shape, config)))
+
+
+def train(built: Built, name: str) -> "Fitted":
+    """Fit and export a network.
 
     Raises
     ------
     TrainingError
-        If the fit diverges at once, the network has collapsed, or it cannot be exported or quantised.
+        If the fit diverges in its first epoch, the network has collapsed, or it cannot be exported.
     """
-    import_tensorflow()
     from training.cli.progress import progress_callback
-    from training.networks.architectures import build_autoencoder
-    from training.networks.fitting import fit_network, restoration, seed_everything
-    from training.publishing.folder import Fitted
+    from training.networks.fitting import fit_network
     from training.publishing.graphs import export_graphs
-    from training.publishing.quantize import wide_kernels
+    from training.publishing.manifests import Fitted
 
     dataset, splits, scaling, config = (
-        prepared.dataset,
-        prepared.splits,
-        prepared.scaling,
-        prepared.config,
+        getattr(built.prepared, part) for part in ("dataset", "splits", "scaling", "config")
     )
-    seed_everything(config.seed)
-    shape = network_shape(dataset)
-    autoencoder = build_autoencoder(config, shape)
-    if config.quantize != "none":
-        wide_kernels(autoencoder)  # there are some, or the fit would be for nothing
-    size_notes = (
-        *_size_notes(autoencoder.n_parameters, shape),
-        *_latent_notes(math.prod(autoencoder.latent_shape or (0,)), shape, config),
-    )
-    print_notes(size_notes)
     train = scaling.apply(dataset.samples[splits.train])
     validation = scaling.apply(dataset.samples[splits.validation])
     max_seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
     with progress_callback(config.epochs, max_seconds) as progress:
-        autoencoder, history = fit_network(autoencoder, train, validation, config, [progress])
-    late_notes = tuple(_collapse_notes(autoencoder, train, validation, history, config))
-    if config.corrupt_validation and not config.has_memory:  # that learns to restore nothing
-        late_notes += (_restoration_note(*restoration(autoencoder, validation, config)),)
-    print_notes(late_notes)
-    graphs = export_graphs(autoencoder, scaling, config.residual_smoothing, config.scored_steps)
-    created_at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    fitted = Fitted(name, created_at, dataset, splits, scaling, config, autoencoder, history)
-    return Trained(fitted, graphs, (*prepared.notes, *size_notes, *late_notes))
+        autoencoder, history = fit_network(built.autoencoder, train, validation, config, [progress])
+    notes = tuple(_fit_notes(autoencoder, train, validation, history, config))
+    return Fitted(
+        name=name,
+        created_at=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        dataset=dataset,
+        splits=splits,
+        scaling=scaling,
+        config=config,
+        autoencoder=autoencoder,
+        history=history,
+        graphs=export_graphs(autoencoder, scaling, config.residual_smoothing, config.scored_steps),
+        notes=notes,
+        earlier_notes=(*built.prepared.notes, *built.notes),
+    )
 
 
-def publish(store: ModelStore, staged: Path, trained: Trained) -> tuple[Path, Manifest]:
-    """Calibrate, evaluate, report and publish what was staged in the store.
+def publish(store: ModelStore, staged: Path, fitted: "Fitted") -> tuple[Path, Manifest]:
+    """Calibrate, evaluate and report in a staged folder, and publish it.
 
     Raises
     ------
     TrainingError
-        If the graphs differ from the network, in int8 by their decisions, or the calibration tells nothing.
+        If the graphs differ from the network, int8 changes decisions, or the calibration scores are useless.
     DetectorError
         If the finished folder does not load as it would be served, or cannot be published.
     """
     from training.publishing.folder import write_folder
 
-    manifest = write_folder(staged, trained.fitted, trained.graphs, list(trained.notes))
-    print_notes(baseline_notes(manifest.evaluation["baselines"]))
-    return store.publish(staged, manifest)
+    return store.publish(staged, write_folder(staged, fitted))
 
 
-def _collapse_notes(
-    autoencoder: "Autoencoder",
-    train: np.ndarray,
-    validation: np.ndarray,
-    history: "History | None",
-    config: FitConfig,
-) -> list[str]:
-    """Refuse a collapsed network, by scaled samples; a note where it is wanted all the same."""
-    from training.networks.fitting import rebuild
-
-    samples = validation if len(validation) >= LEAST_SAMPLES else train
-    samples = samples[np.unique(np.linspace(0, len(samples) - 1, MOST_SAMPLES).astype(int))]
-    if (samples == samples[:1]).all():
-        return []  # nothing to follow
-    rebuilding = measure_rebuilding(
-        samples,
-        rebuild(autoencoder, samples),
-        mean=train.mean(axis=0, dtype=np.float64),
-        middle=0.5 if config.settled_output == "sigmoid" else 0.0,
-    )
-    is_trained = not config.has_memory
-    was_learning = is_trained and history.best_epoch == len(history.train_loss)
-    try:
-        return check_rebuilding(rebuilding, is_trained=is_trained, was_learning=was_learning)
-    except TrainingError as error:
-        if config.collapse_check:
-            raise
-        return [f"published all the same: {error}"]
+# --- notes --------------------------------------------------------------------------------------------------
 
 
-def _latent_notes(latent_size: int, sample_shape: tuple[int, ...], config: FitConfig) -> Iterator[str]:
-    n_values = math.prod(sample_shape)
-    if latent_size >= n_values and config.corruption == "none" and not config.has_memory:
-        yield (
-            f"the latent has {latent_size} values for samples of {n_values}: nothing keeps the network from "
-            "copying anomalies, too, so take a smaller --latent-dim or another preset to find them"
-        )
-
-
-def _size_notes(n_parameters: int, sample_shape: tuple[int, ...]) -> Iterator[str]:
-    if n_parameters > MANY_PARAMETERS:
-        yield (
-            f"the network has {n_parameters} parameters for samples of shape {sample_shape}: smaller "
-            "images, or more and narrower --widths, make less"
-        )
-
-
-def _restoration_note(before: float, after: float) -> str:
-    note = f"corrupted validation samples are restored from {before:.2f} to {after:.2f} dB"
-    if after > before:
-        return note
-    return f"{note}, which is worse than leaving them alone: bring more samples, or fit for more --epochs"
-
-
-def _cell_notes(dataset: Dataset, splits: Splits) -> Iterator[str]:
-    """What a row holds beside measured values, and what no training row holds."""
-    rows = dataset.samples[splits.train]
-    layout = Layout.of(dataset)
-    if layout is None:
-        return
-    if layout.may_miss:
-        shares = np.isnan(rows).mean(axis=0)
-        gaps = [f"{layout.feature_names[place]} {shares[place]:.3g}" for place in np.flatnonzero(shares)]
-        yield (
-            f"shares of missing values in the training split: {_listed(gaps) if gaps else 'none'}; "
-            "a gap in any other feature is an anomaly"
-        )
-    for place, values in zip(layout.categorical, layout.values, strict=True):
-        name = layout.feature_names[place]
-        absent = np.flatnonzero(~np.isin(values, rows[:, place]))
-        if absent.size:
-            words = _listed([str(layout.categories[name][position]) for position in absent])
-            yield f"no training row has these categories of {name}, so that they are anomalies: {words}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _notes(dataset: Dataset, splits: Splits, constant: Sequence[str], config: FitConfig) -> Iterator[str]:
+def _data_notes(
+    dataset: Dataset, splits: Splits, constant: Sequence[str], config: FitConfig
+) -> Iterator[str]:
     if splits.n_trimmed:
         yield trimming_note(splits, config.contamination)
     n_calibration = splits.calibration.size
     rank = promised_rank(n_calibration, config.alpha)
     if config.promise and rank < config.alpha * n_calibration / 2:
         yield (
-            f"{n_calibration} calibration samples are few: to keep the promise of {config.alpha:g} the "
+            f"{n_calibration} calibration samples are few: to keep the promise of {config.alpha:g}, the "
             f"threshold is number {rank} of their scores, the largest first; more normal samples would "
             "lower it"
         )
@@ -258,4 +208,99 @@ def _notes(dataset: Dataset, splits: Splits, constant: Sequence[str], config: Fi
             "the test figures are optimistic"
         )
     if dataset.is_anomaly[splits.test].all():
-        yield "the test split of the data holds anomalies alone: nothing measures the false-alarm rate"
+        yield "the test split of the data holds only anomalies: nothing measures the false-alarm rate"
+
+
+def _cell_notes(dataset: Dataset, splits: Splits) -> Iterator[str]:
+    """Missing values in the training rows, and categories that no training row has."""
+    rows = dataset.samples[splits.train]
+    layout = ColumnLayout.of(dataset)
+    if layout is None:
+        return
+    if layout.may_miss:
+        shares = np.isnan(rows).mean(axis=0)
+        missing = [f"{layout.feature_names[place]} {shares[place]:.3g}" for place in np.flatnonzero(shares)]
+        yield (
+            f"shares of missing values in the training split: {_listed(missing) if missing else 'none'}; "
+            "a missing value of any other feature is an anomaly"
+        )
+    for place, values in zip(layout.categorical, layout.values, strict=True):
+        name = layout.feature_names[place]
+        absent = np.flatnonzero(~np.isin(values, rows[:, place]))
+        if absent.size:
+            words = _listed([str(layout.categories[name][position]) for position in absent])
+            yield f"no training row has these categories of {name}, so that they are anomalies: {words}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _network_notes(
+    autoencoder: "Autoencoder", sample_shape: tuple[int, ...], config: FitConfig
+) -> Iterator[str]:
+    if autoencoder.n_parameters > MANY_PARAMETERS:
+        yield (
+            f"the network has {autoencoder.n_parameters} parameters for samples of shape {sample_shape}: "
+            "smaller images, or more and narrower --widths, make it smaller"
+        )
+    latent_size, n_values = math.prod(autoencoder.latent_shape or (0,)), math.prod(sample_shape)
+    if latent_size >= n_values and config.corruption == "none" and not config.has_memory:
+        yield (
+            f"the latent has {latent_size} values for samples of {n_values}: nothing keeps the network from "
+            "copying anomalies, too; to find them, take a smaller --latent-dim or another preset"
+        )
+
+
+def _fit_notes(
+    autoencoder: "Autoencoder",
+    train: np.ndarray,
+    validation: np.ndarray,
+    history: "History | None",
+    config: FitConfig,
+) -> Iterator[str]:
+    from training.networks.fitting import signal_to_noise
+
+    yield from _collapse_notes(autoencoder, train, validation, history, config)
+    if config.corrupt_validation and not config.has_memory:  # a memory does not learn to denoise
+        yield _denoising_note(*signal_to_noise(autoencoder, validation, config))
+
+
+def _collapse_notes(
+    autoencoder: "Autoencoder",
+    train: np.ndarray,
+    validation: np.ndarray,
+    history: "History | None",
+    config: FitConfig,
+) -> list[str]:
+    """Refuse a collapsed network, or only note it where the configuration wants it published all the same.
+
+    `train` and `validation` are scaled.
+    """
+    from training.networks.fitting import rebuild
+
+    samples = validation if len(validation) >= LEAST_SAMPLES else train
+    samples = samples[np.unique(np.linspace(0, len(samples) - 1, MOST_SAMPLES).astype(int))]
+    if (samples == samples[:1]).all():
+        return []  # equal samples do not show whether a reconstruction follows its sample
+    rebuilding = measure_rebuilding(
+        samples,
+        rebuild(autoencoder, samples),
+        mean=train.mean(axis=0, dtype=np.float64),
+        middle=0.5 if config.settled_output == "sigmoid" else 0.0,
+    )
+    is_trained = not config.has_memory
+    was_learning = is_trained and history.best_epoch == len(history.train_loss)
+    try:
+        return check_rebuilding(rebuilding, is_trained=is_trained, was_learning=was_learning)
+    except TrainingError as error:
+        if config.collapse_check:
+            raise
+        return [f"published all the same: {error}"]
+
+
+def _denoising_note(before: float, after: float) -> str:
+    note = f"corrupted validation samples are denoised from {before:.2f} to {after:.2f} dB"
+    if after > before:
+        return note
+    return f"{note}, which is worse than leaving them alone: bring more samples, or fit for more --epochs"

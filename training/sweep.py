@@ -32,9 +32,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.engine.graphs import RECONSTRUCTION, SCORE, open_sessions
+from detector.engine.graphs import RECONSTRUCTION, SCORE
 from detector.errors import DetectorError
-from detector.inference import Detector
 from detector.store import ModelStore
 from training import flags
 from training.cli.options import add_fit_flags, command_parser, configure, read_data, run_command
@@ -47,7 +46,8 @@ from training.errors import ConfigError, TrainingError
 from training.figures.metrics import roc_auc
 from training.figures.pseudo import make_pseudo_anomalies
 from training.presets import DEFAULT_PRESETS, PRESETS
-from training.stages import Trained, prepare, publish, train
+from training.publishing.manifests import Fitted, draft_manifest
+from training.stages import build, prepare, publish, train
 
 SWEPT_PRESETS = {"vector": "dense", "image": "conv", "sequence": "conv1d"}  # where none is named
 SWEPT = ("preset", "latent_dim", "corruption_level", "max_minutes")
@@ -107,19 +107,22 @@ def _run(arguments: argparse.Namespace) -> None:
     prepared = prepare(dataset, possible[0].config)
     print_notes(prepared.notes)
     store = ModelStore(arguments.store)
-    with store.stage(arguments.name) as staged:  # first: a store that cannot be written shows before the fits
+
+    def train_one(config: FitConfig) -> Fitted:
+        built = build(prepare(dataset, config, prepared.splits))
+        print_notes(built.notes)
+        fitted = train(built, arguments.name)
+        print_notes(fitted.notes)
+        return fitted
+
+    with store.stage(arguments.name) as staged:  # before the fits, so that a read-only store shows at once
         judge = Judge(dataset, prepared.splits, possible[0].config.seed)
-        best, rows = run_trials(
-            trials,
-            lambda config: train(prepare(dataset, config, prepared.splits), arguments.name),
-            judge,
-            arguments.max_minutes * 60,
-        )
+        best, rows = run_trials(trials, train_one, judge, arguments.max_minutes * 60)
         _print_rows(rows)
         if best is None:
-            raise TrainingError(f"no trial came to an end: {rows[0]['outcome']}")
-        fitted = dataclasses.replace(best.fitted, sweep={"minutes": arguments.max_minutes, "trials": rows})
-        published, manifest = publish(store, staged, dataclasses.replace(best, fitted=fitted))
+            raise TrainingError(f"no trial was finished: {rows[0]['outcome']}")
+        best = dataclasses.replace(best, sweep={"minutes": arguments.max_minutes, "trials": rows})
+        published, manifest = publish(store, staged, best)
     print("published is the smallest latent with a detection within one standard error of the best")
     print_published(published, manifest)
 
@@ -159,11 +162,11 @@ def _grid(arguments: argparse.Namespace, dataset: Dataset) -> Iterator[Trial]:
 
 def run_trials(
     trials: Sequence[Trial],
-    train_one: Callable[[FitConfig], Trained],
-    judge: Callable[[Trained], dict[str, Any]],
+    train_one: Callable[[FitConfig], Fitted],
+    judge: Callable[[Fitted], dict[str, Any]],
     seconds: float,
-) -> tuple[Trained | None, list[dict[str, Any]]]:
-    """Fit and judge one trial after the other, each with its share of the time that is left.
+) -> tuple[Fitted | None, list[dict[str, Any]]]:
+    """Fit and judge one trial after the other, each within its share of the time that is left.
 
     Parameters
     ----------
@@ -171,17 +174,17 @@ def run_trials(
     train_one : callable
         Configuration -> fitted and exported network.
     judge : callable
-        That -> `detection`, its `standard_error`, `latent_size` and the other figures of a row.
+        Fitted network -> `detection`, its `standard_error`, `latent_size` and the other figures of a row.
     seconds : float
-        For all of them.
+        For all trials together.
 
     Returns
     -------
-    tuple of Trained or None, and list of dict
-        The chosen one, and a row for each trial: the most detection first, those without figures last.
+    tuple of Fitted or None, and list of dict
+        The chosen network; and a row for each trial, the highest detection first, those without figures last.
     """
     rows: list[dict[str, Any]] = []
-    running: list[tuple[dict[str, Any], Trained]] = []  # may still be chosen
+    running: list[tuple[dict[str, Any], Fitted]] = []  # may still be chosen
     end = time.monotonic() + seconds
     for number, trial in enumerate(trials):
         left = end - time.monotonic()
@@ -193,15 +196,15 @@ def run_trials(
             continue
         print(f"trial {number + 1} of {len(trials)}: {trial}, at most {share:.0f} s", file=sys.stderr)
         try:
-            trained = _within(train_one, trial.config, share)
-            row |= judge(trained)
+            fitted = _within(train_one, trial.config, share)
+            row |= judge(fitted)
         except (TrainingError, DetectorError) as error:  # the others may still be good
             row["outcome"] = f"failed: {error}"
             continue
-        row["outcome"] = DONE if trained.fitted.config.max_minutes is None else STOPPED
-        running.append((row, trained))
+        row["outcome"] = DONE if fitted.config.max_minutes is None else STOPPED
+        running.append((row, fitted))
         bar = max(row["detection"] - row["standard_error"] for row, _ in running)
-        running = [(row, trained) for row, trained in running if row["detection"] >= bar]
+        running = [(row, fitted) for row, fitted in running if row["detection"] >= bar]
     rows.sort(key=lambda row: -row.get("detection", -1))
     if not running:
         return None, rows
@@ -210,13 +213,12 @@ def run_trials(
     return best, rows
 
 
-def _within(train_one: Callable[[FitConfig], Trained], config: FitConfig, seconds: float) -> Trained:
-    """Fit within a time; the limit stands in the configuration of a fit that it ended, and only there."""
-    trained = train_one(dataclasses.replace(config, max_minutes=seconds / 60))
-    if trained.fitted.history.seconds >= seconds:
-        return trained
-    config = dataclasses.replace(trained.fitted.config, max_minutes=None)
-    return dataclasses.replace(trained, fitted=dataclasses.replace(trained.fitted, config=config))
+def _within(train_one: Callable[[FitConfig], Fitted], config: FitConfig, seconds: float) -> Fitted:
+    """Fit within a time limit, which the configuration records only if it ended the fit."""
+    fitted = train_one(dataclasses.replace(config, max_minutes=seconds / 60))
+    if fitted.history.seconds >= seconds:
+        return fitted
+    return dataclasses.replace(fitted, config=dataclasses.replace(fitted.config, max_minutes=None))
 
 
 class Judge:
@@ -246,15 +248,14 @@ class Judge:
             raise ConfigError("a sweep needs validation samples that differ from each other")
         self._pseudo = pseudo[differs]
 
-    def __call__(self, trained: Trained) -> dict[str, Any]:
-        """The figures of one row."""
-        fitted = trained.fitted
-        detector = draft_detector(trained)
-        outputs = detector.engine.run(detector.engine.check_samples(self._samples), (SCORE, RECONSTRUCTION))
-        spoiled = detector.engine.run(detector.engine.check_samples(self._pseudo), (SCORE,))
+    def __call__(self, fitted: Fitted) -> dict[str, Any]:
+        """Compute the figures of one row."""
+        engine = draft_manifest(fitted).open(fitted.files)
+        outputs = engine.run(engine.check_samples(self._samples), (SCORE, RECONSTRUCTION))
+        pseudo = engine.run(engine.check_samples(self._pseudo), (SCORE,))
         latent_size = math.prod(fitted.autoencoder.encoder.output_shape[1:])
-        difference = self._flat(self._samples) - self._flat(detector.engine.finite(outputs[RECONSTRUCTION]))
-        detection = roc_auc(detector.engine.finite(outputs[SCORE]), detector.engine.finite(spoiled[SCORE]))
+        difference = self._flat(self._samples) - self._flat(engine.finite(outputs[RECONSTRUCTION]))
+        detection = roc_auc(engine.finite(outputs[SCORE]), engine.finite(pseudo[SCORE]))
         return {
             "latent_size": latent_size,
             "parameters": fitted.autoencoder.n_parameters,
@@ -277,15 +278,6 @@ class Judge:
         samples = self._flat(self._samples)
         rebuilt = pca.inverse_transform(pca.transform(samples))
         return float(np.square(samples - rebuilt, dtype=np.float64).mean())
-
-
-def draft_detector(trained: Trained) -> Detector:
-    """The exported graphs as they would be served, without a threshold yet."""
-    from training.publishing.folder import draft_manifest
-
-    manifest = draft_manifest(trained.fitted)
-    files = {name: graph.onnx for name, graph in trained.graphs.items()}
-    return Detector(manifest, "", np.empty(0), open_sessions(files, manifest))
 
 
 def _print_rows(rows: Sequence[dict[str, Any]]) -> None:

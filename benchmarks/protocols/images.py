@@ -240,8 +240,8 @@ def run_ours(method: str, images: Images, seed: int) -> Timed:
     """Fit our detector on all training images and score through its exported graph."""
     fit = fit_ours(method, images.train, seed)
     start = time.perf_counter()
-    outputs = fit.detector.engine.run(fit.detector.engine.check_samples(images.test), (SCORE, FEATURE_ERROR))
-    scores = fit.detector.engine.finite(outputs[SCORE]).astype(np.float64)
+    outputs = fit.engine.run(fit.engine.check_samples(images.test), (SCORE, FEATURE_ERROR))
+    scores = fit.engine.finite(outputs[SCORE]).astype(np.float64)
     return Timed(scores, fit.seconds, time.perf_counter() - start, outputs[FEATURE_ERROR])
 
 

@@ -10,7 +10,6 @@ from detector import Detector, NonFiniteScore
 from training import fit, sweep
 from training.config import FitConfig
 from training.errors import TrainingError
-from training.stages import Trained
 from training.sweep import Trial, run_trials
 
 
@@ -46,10 +45,10 @@ def run(trials, detections, seconds=60.0, fit_seconds=0.0):
     """Trials whose detection is given by latent size, with a standard error of 0.1; the others fail."""
 
     def train_one(config):
-        return Trained(Fitted(config, History(fit_seconds)), {}, ())
+        return Fitted(config, History(fit_seconds))
 
-    def judge(trained):
-        size = trained.fitted.config.latent_dim
+    def judge(fitted):
+        size = fitted.config.latent_dim
         if size not in detections:
             raise TrainingError("the loss is infinite")
         if detections[size] is None:
@@ -64,7 +63,7 @@ def test_the_smallest_latent_within_one_standard_error_is_published(sizes):
     """Whatever the order of the trials; rows have the most detection first."""
     best, rows = run(trials_of(*sizes), {1: 0.7, 2: 0.85, 4: 0.9, 8: 0.8})
 
-    assert best.fitted.config.latent_dim == 2
+    assert best.config.latent_dim == 2
     assert [row["latent_dim"] for row in rows] == [4, 2, 8, 1]
     assert [row["outcome"] for row in rows] == ["done", "done, published", "done", "done"]
 
@@ -73,7 +72,7 @@ def test_trials_that_cannot_be_or_fail_are_rows_too():
     """The others go on; they stand last, with the reason."""
     best, rows = run(trials_of(None, 2, 3, 4), {3: None, 4: 0.6})
 
-    assert best.fitted.config.latent_dim == 4
+    assert best.config.latent_dim == 4
     assert [row["outcome"] for row in rows] == [
         "done, published",
         "not run: impossible",
@@ -98,7 +97,7 @@ def test_only_a_fit_that_time_ended_records_its_limit(fit_seconds, outcome):
     best, rows = run(trials_of(1), {1: 0.7}, 60.0, fit_seconds)
 
     assert rows[0]["outcome"] == f"{outcome}, published"
-    assert (best.fitted.config.max_minutes is None) == (outcome == "done")
+    assert (best.config.max_minutes is None) == (outcome == "done")
 
 
 @pytest.fixture(scope="module")

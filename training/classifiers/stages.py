@@ -12,17 +12,18 @@ import tensorflow as tf
 from detector.engine.graphs import INPUT, PROBABILITY, relative_difference
 from detector.engine.session import Session
 from detector.errors import ModelError
-from detector.files import CARD_FILE, CLASSIFIER_FILE, GOLDEN_FILE, describe_files
+from detector.files import CARD_FILE, CLASSIFIER_FILE, GOLDEN_FILE
 from detector.inference import Detector
-from detector.manifest import Classifier, Manifest, verbs_of, write_manifest
+from detector.manifest import Classifier, Manifest, verbs_of
 from training.classifiers.network import ClassifierConfig, ClassifierNetwork
 from training.classifiers.probability import class_figures, deal_folds, fit_temperature
 from training.data.dataset import Dataset
 from training.data.scaling import Scaling
 from training.errors import ExportError
-from training.networks.weights import Restored
+from training.networks.weights import LoadedNetwork
 from training.publishing.graph_scaling import scale
 from training.publishing.graphs import PARITY_BATCHES, PARITY_TOLERANCE, Graph, convert, extreme_samples
+from training.publishing.manifests import seal
 
 N_FOLDS = 5
 MANY_LABELLED = 2000  # from here on a split costs less than it tells
@@ -59,7 +60,7 @@ class FittedClassifier:
 
 
 def fit_classifier(
-    restored: Restored,
+    loaded: LoadedNetwork,
     dataset: Dataset,
     classes: tuple[str, ...],
     targets: np.ndarray,
@@ -73,21 +74,21 @@ def fit_classifier(
 
     Parameters
     ----------
-    restored : Restored
+    loaded : LoadedNetwork
         Its encoder is fitted in place.
     dataset : Dataset
     classes : tuple of str
     targets : ndarray of shape (n_samples,), int
     config : ClassifierConfig
     """
-    bench = _Bench(restored, dataset, len(classes), targets, config)
+    bench = _Bench(loaded, dataset, len(classes), targets, config)
     fit = _fit_on_a_split if bench.available.size >= MANY_LABELLED else _fit_on_all
     temperature, evaluation = fit(bench)
     counts = np.bincount(targets[bench.available], minlength=len(classes))
     n_labelled = dict(zip(classes, counts.tolist(), strict=True))
     return FittedClassifier(
         bench.network,
-        restored.scaling,
+        loaded.scaling,
         classes,
         temperature,
         n_labelled,
@@ -102,20 +103,20 @@ class _Bench:
 
     def __init__(
         self,
-        restored: Restored,
+        loaded: LoadedNetwork,
         dataset: Dataset,
         n_classes: int,
         targets: np.ndarray,
         config: ClassifierConfig,
     ) -> None:
-        encoder = restored.autoencoder.encoder
+        encoder = loaded.autoencoder.encoder
         self.network = ClassifierNetwork(encoder, n_classes)
         self.n_classes = n_classes
         self.seed = config.seed
         self.targets = targets
         self.available = np.flatnonzero(~dataset.held_out)
         self.held_out = np.flatnonzero(dataset.held_out)
-        self._samples = restored.scaling.apply(dataset.samples)
+        self._samples = loaded.scaling.apply(dataset.samples)
         self._start = encoder.get_weights()
         self._config = config
 
@@ -291,11 +292,8 @@ def write_classified_folder(
         created_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         verbs=verbs_of(latent=former.latent_shape is not None, classifier=True),
         classifier=classifier,
-        files=describe_files(staged),
     )
-    write_manifest(staged, manifest)
-    Detector.load(staged)  # as the service will
-    return manifest
+    return seal(staged, manifest)
 
 
 def _write_golden(staged: Path, graph: Graph, fitted: FittedClassifier) -> None:

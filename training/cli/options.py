@@ -85,6 +85,12 @@ def add_series_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entity-column", metavar="COLUMN", help="of several series in a table: which one")
 
 
+def column_options(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """Collect the columns and the normal label that the flags name."""
+    names = ("label_column", "normal_label", "time_column", "entity_column")
+    return {name: value for name, value in vars(arguments).items() if name in names}
+
+
 def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
     """Flags of the data, of the published model, and of each hyperparameter but those left out."""
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="what to train on")
@@ -125,11 +131,8 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
         arguments.data,
         kinds=[arguments.kind] if arguments.kind else kinds,
         columns=arguments.columns,
-        label_column=arguments.label_column,
-        normal_label=arguments.normal_label,
         value_range=arguments.value_range,
-        time_column=arguments.time_column,
-        entity_column=arguments.entity_column,
+        **column_options(arguments),
         cells=Cells(arguments.missing, tuple(arguments.categorical), arguments.unknown_category),
     )
     if dataset.timeline is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.manifest import Manifest
+from training.figures.baselines import baseline_notes
 from training.figures.metrics import promise_warnings
 
 
@@ -29,8 +30,9 @@ def _aligned(column: Sequence[str]) -> list[str]:
 
 
 def print_published(published: Path, manifest: Manifest) -> None:
-    """A warning where the promise is broken; where the model is, its promise, its test figures, what next."""
+    """Print notes and warnings of the test; the folder, its promise, its test figures, the next command."""
     threshold, evaluation = manifest.threshold, manifest.evaluation
+    print_notes(baseline_notes(evaluation["baselines"]))
     for warning in promise_warnings(threshold, evaluation):
         print(f"warning: {warning}")
     print(f"published: {published}")

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.data.dataset import Source
+from training.data.dataset import RawData
 from training.errors import DataError
 from training.quiet import import_tensorflow
 
 
 def train_and_test(
     x_train: np.ndarray, y_train: np.ndarray | None, x_test: np.ndarray, y_test: np.ndarray | None
-) -> Source:
+) -> RawData:
     """Join a training part and a test part; the test part is held out."""
     if x_train.shape[1:] != x_test.shape[1:]:
         raise DataError(
@@ -23,14 +23,14 @@ def train_and_test(
     if (y_train is None) != (y_test is None):
         raise DataError("y_train and y_test must both be there, or neither")
     labels = None if y_train is None else np.concatenate([y_train, y_test])
-    return Source(np.concatenate([x_train, x_test]), labels, n_held_out=len(x_test))
+    return RawData(np.concatenate([x_train, x_test]), labels, n_held_out=len(x_test))
 
 
-def _digits() -> Source:
+def _digits() -> RawData:
     from sklearn.datasets import load_digits  # imports take a second each: only for what is asked for
 
     digits = load_digits()
-    return Source(
+    return RawData(
         digits.images,
         digits.target,
         value_range=(0.0, 16.0),
@@ -42,12 +42,12 @@ def _digits() -> Source:
     )
 
 
-def _breast_cancer() -> Source:
+def _breast_cancer() -> RawData:
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
     names = tuple(str(name).replace(" ", "_") for name in data.feature_names)
-    return Source(
+    return RawData(
         data.data,
         data.target_names[data.target],
         feature_names=names,
@@ -60,8 +60,8 @@ def _breast_cancer() -> Source:
     )
 
 
-def _from_keras(name: str) -> Callable[[], Source]:
-    def load() -> Source:
+def _from_keras(name: str) -> Callable[[], RawData]:
+    def load() -> RawData:
         import_tensorflow()
         import keras
 
@@ -77,7 +77,7 @@ def _from_keras(name: str) -> Callable[[], Source]:
     return load
 
 
-BUILT_IN: dict[str, Callable[[], Source]] = {
+BUILT_IN: dict[str, Callable[[], RawData]] = {
     "digits": _digits,
     "breast-cancer": _breast_cancer,
     "mnist": _from_keras("mnist"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class ColumnLayout:
     """Which column comes from which feature: first numbers, then values of categories, others, gaps.
 
     Attributes
@@ -39,7 +39,7 @@ class Layout:
     may_miss: bool
 
     @classmethod
-    def of(cls, described: "Manifest | Dataset") -> "Layout | None":
+    def of(cls, described: "Manifest | Dataset") -> "ColumnLayout | None":
         """The layout of a model or of data; None where every feature is one measured column."""
         may_miss = described.missing == MISSING_AS_MEDIAN
         if not may_miss and described.categories is None:
@@ -122,5 +122,5 @@ class Layout:
 
 def network_shape(described: "Manifest | Dataset") -> tuple[int, ...]:
     """The shape of one sample of a model or of data as a network sees it."""
-    layout = Layout.of(described)
+    layout = ColumnLayout.of(described)
     return described.sample_shape if layout is None else (layout.n_columns,)

@@ -82,8 +82,8 @@ class Dataset:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """What was read, before it is decided what is normal."""
+class RawData:
+    """Samples and labels as they were read; which of them are normal is decided later."""
 
     samples: np.ndarray
     labels: np.ndarray | None = None

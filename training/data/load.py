@@ -12,7 +12,7 @@ from detector.manifest import Categories
 from detector.schema import KINDS
 from training.data.built_in import BUILT_IN, train_and_test
 from training.data.categories import Cells, numeric_categories
-from training.data.dataset import Dataset, Source
+from training.data.dataset import Dataset, RawData
 from training.data.kinds import as_kind, assumed_range, check_kind, check_range, choose_kind
 from training.data.series import Timeline, time_text
 from training.data.tables import TABLE_SUFFIXES, Table, label_texts, missing_labels, read_table, row_words
@@ -125,7 +125,7 @@ def _read(
     table_options: Mapping[str, Any],
     series_options: Mapping[str, str | None],
     cells: Cells,
-) -> Source:
+) -> RawData:
     """Read data by what they are; options that do not belong to them are refused."""
     is_table = _suffix(path) in TABLE_SUFFIXES
     if any(table_options.values()) and not is_table:
@@ -144,7 +144,7 @@ def _read(
 
 
 def _take_as(
-    samples: np.ndarray, source: Source, kinds: Sequence[str], value_range: tuple[float, float] | None
+    samples: np.ndarray, source: RawData, kinds: Sequence[str], value_range: tuple[float, float] | None
 ) -> tuple[np.ndarray, str, tuple[float, float] | None, tuple[str, ...]]:
     """Samples in the form of their kind, the kind, the value range, and notes on what was assumed."""
     value_range = value_range or source.value_range
@@ -165,14 +165,14 @@ def _take_as(
 
 def _read_source(
     data: str, columns: Sequence[str] | None, label_column: str | None, *, cells: Cells, is_series: bool
-) -> Source:
+) -> RawData:
     path = Path(data)
     if path.is_dir():
         return _read_images(path)
     if path.is_file():
         if _suffix(path) in TABLE_SUFFIXES:
             table = read_table(path, columns, label_column, cells=cells)
-            return Source(
+            return RawData(
                 table.values,
                 table.labels,
                 feature_names=table.columns,
@@ -194,7 +194,7 @@ def _suffix(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _series_of_table(table: Table, path: Path, time_column: str | None, entity_column: str | None) -> Source:
+def _series_of_table(table: Table, path: Path, time_column: str | None, entity_column: str | None) -> RawData:
     """The rows as steps, entity by entity in the order in which they first appear."""
     n_steps = len(table.values)
     names, entities = np.array([""]), np.zeros(n_steps, dtype=np.int64)
@@ -214,7 +214,7 @@ def _series_of_table(table: Table, path: Path, time_column: str | None, entity_c
                 f"{time_text(times[here])} after {time_text(times[here - 1])} in "
                 f"{row_words(order[here], path)}; sort the rows, or name the series with --entity-column"
             )
-    return Source(
+    return RawData(
         table.values[order],
         None if table.labels is None else table.labels[order],
         feature_names=table.columns,
@@ -223,13 +223,13 @@ def _series_of_table(table: Table, path: Path, time_column: str | None, entity_c
     )
 
 
-def _read_arrays(path: Path, *, is_series: bool) -> Source:
+def _read_arrays(path: Path, *, is_series: bool) -> RawData:
     arrays = _load_arrays(path)
     if is_series and _suffix(path) == ".npy" and arrays["X"].ndim in (1, 2):
         steps = arrays["X"].reshape(len(arrays["X"]), -1)
-        return Source(_real({"X": steps}, "X", path), timeline=Timeline.of_one_series(len(steps)))
+        return RawData(_real({"X": steps}, "X", path), timeline=Timeline.of_one_series(len(steps)))
     if "X" in arrays:
-        return Source(_real(arrays, "X", path), _labels(arrays, "y", "X", path))
+        return RawData(_real(arrays, "X", path), _labels(arrays, "y", "X", path))
     if {"x_train", "x_test"} <= arrays.keys():
         return train_and_test(
             _real(arrays, "x_train", path),
@@ -280,7 +280,7 @@ def _labels(arrays: Mapping[str, np.ndarray], name: str, samples_name: str, path
     return labels
 
 
-def _read_images(folder: Path) -> Source:
+def _read_images(folder: Path) -> RawData:
     """Every PNG and JPEG below a folder, in order of their paths; the first sub-folder is the label."""
     paths = sorted(path for path in folder.rglob("*") if _suffix(path) in IMAGE_SUFFIXES and path.is_file())
     if not paths:
@@ -298,7 +298,7 @@ def _read_images(folder: Path) -> Source:
                 f"{images[0].shape}, {path.relative_to(folder)} has {image.shape}"
             )
         images.append(image)
-    return Source(np.stack(images), labels)
+    return RawData(np.stack(images), labels)
 
 
 def _folder_labels(paths: Sequence[Path]) -> np.ndarray | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.data.columns import Layout
+from training.data.columns import ColumnLayout
 from training.data.dataset import Dataset
 from training.errors import DataError
 
@@ -34,7 +34,7 @@ class Scaling:
         `scale` is positive.
     constant : tuple of str
         Names of measured features that do not vary in the training split; their scale is 1.
-    layout : Layout, or None
+    layout : ColumnLayout, or None
         Of rows with categories or missing values.
     fill : ndarray of shape (n_features,), float32, or None
         With a layout, what stands in for a missing value.
@@ -43,7 +43,7 @@ class Scaling:
     offset: np.ndarray
     scale: np.ndarray
     constant: tuple[str, ...] = ()
-    layout: Layout | None = None
+    layout: ColumnLayout | None = None
     fill: np.ndarray | None = None
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ def fit_scaling(
         If nothing varies, or a column varies by less than float32 can tell apart.
     """
     samples = dataset.samples[train]
-    layout = Layout.of(dataset)
+    layout = ColumnLayout.of(dataset)
     if layout is not None:
         return _fit_columns(dataset, layout, samples, scaled_range)
     if dataset.value_range is not None and np.ptp(samples) == 0:
@@ -141,7 +141,7 @@ def fit_scaling(
 
 
 def _fit_columns(
-    dataset: Dataset, layout: Layout, rows: np.ndarray, scaled_range: tuple[float, float] | None
+    dataset: Dataset, layout: ColumnLayout, rows: np.ndarray, scaled_range: tuple[float, float] | None
 ) -> Scaling:
     """The same for the columns of a layout, measured ones by the values that are there."""
     names = dataset.feature_names

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from detector.manifest import Threshold
 from detector.results import Scores
@@ -121,6 +120,8 @@ def rate(flagged: np.ndarray) -> dict[str, Any] | None:
     """
     if flagged.size == 0:
         return None
+    from scipy.stats import binomtest  # takes a second to import, which `--help` need not wait for
+
     count = int(flagged.sum())
     interval = binomtest(count, flagged.size).proportion_ci(CONFIDENCE, method="exact")
     return {

@@ -150,8 +150,10 @@ def fit_autoencoder(
     )
 
 
-def restoration(autoencoder: Autoencoder, validation: np.ndarray, config: FitConfig) -> tuple[float, float]:
-    """How well a fitted network undoes its corruption.
+def signal_to_noise(
+    autoencoder: Autoencoder, validation: np.ndarray, config: FitConfig
+) -> tuple[float, float]:
+    """Measure how well a fitted network undoes its corruption.
 
     Parameters
     ----------
@@ -163,8 +165,8 @@ def restoration(autoencoder: Autoencoder, validation: np.ndarray, config: FitCon
     Returns
     -------
     tuple of float
-        Signal-to-noise ratio before and after, dB: that of the mean squared error over all samples, in units
-        of the value range or, where there is none, of a feature's standard deviation.
+        Signal-to-noise ratio before and after, dB, from the mean squared error over all samples; the signal
+        is the value range or, without one, the standard deviation of a feature.
     """
     corrupted = corrupted_copy(validation, config)
     low, high = config.scaled_range or (0.0, 1.0)

@@ -12,19 +12,19 @@ from detector.files import GOLDEN_FILE, WEIGHTS_FILE
 from detector.inference import Detector
 from detector.manifest import Manifest
 from training.config import FitConfig
-from training.data.columns import Layout, network_shape
+from training.data.columns import ColumnLayout, network_shape
 from training.data.scaling import Scaling
 from training.errors import ConfigError, ExportError
 from training.networks.architectures import Autoencoder, build_autoencoder, forget_penalties
 
-# The restored network runs in Keras, what it is held against in ONNX Runtime: see publishing.graphs. With
-# four wide layers in integers the two differ by 0.01 to 0.02.
+# The loaded network runs in Keras and the published encoder in ONNX Runtime, whose rounding differs: in int8
+# with four wide layers by 0.01 to 0.02.
 TOLERANCES = {"none": 1e-4, "int8": 0.1}
 _OFFSET, _SCALE, _FILL = "scaling_offset", "scaling_scale", "scaling_fill"
 
 
 @dataclasses.dataclass(frozen=True)
-class Restored:
+class LoadedNetwork:
     """A published autoencoder, ready to be fitted further."""
 
     config: FitConfig
@@ -43,7 +43,7 @@ def weight_arrays(autoencoder: Autoencoder, scaling: Scaling) -> dict[str, np.nd
     return {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}
 
 
-def restore(folder: Path, detector: Detector) -> Restored:
+def load_network(folder: Path, detector: Detector) -> LoadedNetwork:
     """The autoencoder of a published folder.
 
     Parameters
@@ -79,10 +79,12 @@ def restore(folder: Path, detector: Detector) -> Restored:
     for part in ("encoder", "decoder"):
         _set_weights(getattr(autoencoder, part), part, arrays)
     forget_penalties(autoencoder.encoder)
-    scaling = Scaling(arrays[_OFFSET], arrays[_SCALE], layout=Layout.of(manifest), fill=arrays.get(_FILL))
-    restored = Restored(config, scaling, autoencoder)
-    _check(restored, folder, detector)
-    return restored
+    scaling = Scaling(
+        arrays[_OFFSET], arrays[_SCALE], layout=ColumnLayout.of(manifest), fill=arrays.get(_FILL)
+    )
+    loaded = LoadedNetwork(config, scaling, autoencoder)
+    _check(loaded, folder, detector)
+    return loaded
 
 
 def configuration_of(manifest: Manifest) -> FitConfig:
@@ -113,14 +115,14 @@ def _set_weights(model: keras.Model, part: str, arrays: Mapping[str, np.ndarray]
     model.set_weights(weights)
 
 
-def _check(restored: Restored, folder: Path, detector: Detector) -> None:
-    """The restored encoder answers for the golden samples what the published one does."""
+def _check(loaded: LoadedNetwork, folder: Path, detector: Detector) -> None:
+    """Compare the encoder with the published one on the golden samples."""
     with np.load(folder / GOLDEN_FILE, allow_pickle=False) as golden:
         samples = golden[INPUT]
     expected = detector.encode(samples)
-    latent = restored.autoencoder.encoder(restored.scaling.apply(samples), training=False).numpy()
+    latent = loaded.autoencoder.encoder(loaded.scaling.apply(samples), training=False).numpy()
     difference = relative_difference(latent, expected, np.abs(expected).max())
-    tolerance = TOLERANCES[restored.config.quantize]
+    tolerance = TOLERANCES[loaded.config.quantize]
     if not difference <= tolerance:
         raise ExportError(
             f"the network made of {WEIGHTS_FILE} differs from the published encoder by {difference:.3g} "

@@ -209,15 +209,15 @@ def image_chart(
     return _svg(figure)
 
 
-def restoration_chart(
-    originals: np.ndarray, corrupted: np.ndarray, restored: np.ndarray, *, low: float, high: float
+def denoising_chart(
+    originals: np.ndarray, corrupted: np.ndarray, denoised: np.ndarray, *, low: float, high: float
 ) -> str:
-    """Images, what they were corrupted to and what became of that, a column for each; raw units."""
+    """Images, the same corrupted, and the same denoised again, one image a column; raw units."""
     figure = Figure(figsize=(1.25 * len(originals) + 0.4, 3.9), layout="constrained")
     grid = figure.subplots(3, len(originals), squeeze=False)
-    for axes, words in zip(grid[:, 0], ("original", "corrupted", "restored"), strict=True):
+    for axes, words in zip(grid[:, 0], ("original", "corrupted", "denoised"), strict=True):
         axes.set_ylabel(words, fontsize=8)
-    _draw_samples(grid.ravel(), np.concatenate([originals, corrupted, restored]), (low, high), True)
+    _draw_samples(grid.ravel(), np.concatenate([originals, corrupted, denoised]), (low, high), True)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
     return _svg(figure)

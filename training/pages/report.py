@@ -29,19 +29,19 @@ class TestRun:
     labels : ndarray of shape (n_samples,), str, or None
     outputs : dict of str to ndarray
         Every output of `model.onnx`.
-    run : StepRun, or None
-        Of a series the steps of the test split.
-    restored : tuple of ndarray, or None
-        Of a network that restores a few normal images, the same corrupted as for the fit, and what the
-        model makes of these; each of shape (n_shown, *sample_shape), raw units.
+    steps : StepRun, or None
+        The steps of the test split, if the samples are windows of a series.
+    denoised : tuple of ndarray, or None
+        For a preset that denoises images: a few normal ones, the same corrupted as in the fit, and the
+        reconstructions of these; each of shape (n_shown, *sample_shape), raw units.
     """
 
     samples: np.ndarray
     is_anomaly: np.ndarray
     labels: np.ndarray | None
     outputs: dict[str, np.ndarray]
-    run: StepRun | None = None
-    restored: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    steps: StepRun | None = None
+    denoised: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
 
 def write_report(
@@ -75,9 +75,9 @@ def write_report(
         ),
         "latent": _latent_chart(test) if LATENT in test.outputs else None,
         "sweep": charts.sweep_chart(figures["sweep"]["trials"]) if figures["sweep"] else None,
-        "steps": _step_chart(figures, test, dataset, scaling) if test.run else None,
+        "steps": _step_chart(figures, test, dataset, scaling) if test.steps else None,
         "samples": _sample_chart(test, dataset, scaling) if figures["configuration"]["samples"] else None,
-        "restored": _restoration_chart(test, dataset) if figures["configuration"]["samples"] else None,
+        "denoised": _denoising_chart(test, dataset) if figures["configuration"]["samples"] else None,
     }
     return {
         FIGURES_FILE: to_json(figures),
@@ -118,15 +118,15 @@ _MIXED_WORDS = (
 )
 
 
-def _restoration_chart(test: TestRun, dataset: Dataset) -> str | None:
-    if test.restored is None:
+def _denoising_chart(test: TestRun, dataset: Dataset) -> str | None:
+    if test.denoised is None:
         return None
     low, high = dataset.value_range
-    return charts.restoration_chart(*test.restored, low=low, high=high)
+    return charts.denoising_chart(*test.denoised, low=low, high=high)
 
 
 def _step_chart(figures: dict[str, Any], test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
-    run, timeline, shown = test.run, dataset.timeline, figures["configuration"]["samples"]
+    run, timeline, shown = test.steps, dataset.timeline, figures["configuration"]["samples"]
     return charts.step_chart(
         scaling.apply(run.samples) if shown else None,
         scaling.apply(run.reconstruction),

@@ -1,4 +1,4 @@
-"""Calibration through the code that serves: the exported graphs, opened by `Detector`, score the split."""
+"""Calibration through the code that serves: the exported graphs, opened by its engine, score the split."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from detector.calibration import marginal_rank, promised_rank, threshold_of_rank
-from detector.engine.graphs import FEATURE_ERROR, LATENT, SCORE, open_sessions
-from detector.inference import Detector
-from detector.manifest import Manifest, Threshold
+from detector.engine.graphs import FEATURE_ERROR, LATENT, SCORE
+from detector.manifest import Threshold
 from detector.schema import CONDITIONAL_PROMISE, NO_PROMISE
 from training.config import FitConfig
 from training.errors import TrainingError
 from training.networks.collapse import check_spread
+from training.publishing.manifests import Draft
 
 QUANTILE_LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -40,16 +40,15 @@ class Calibration:
 
 
 def calibrate(
-    graphs: Mapping[str, bytes], draft: Manifest, samples: np.ndarray, config: FitConfig
+    draft: Draft, files: Mapping[str, bytes], samples: np.ndarray, config: FitConfig
 ) -> Calibration:
     """Score the calibration split and take the threshold from it.
 
     Parameters
     ----------
-    graphs : mapping of file name to bytes
+    draft : Draft
+    files : mapping of file name to bytes
         The ONNX files as they will be published.
-    draft : Manifest
-        Tensors and kind; its threshold is not looked at.
     samples : ndarray of shape (n_calibration, *sample_shape), raw units
         Normal, and never seen by the network.
     config : FitConfig
@@ -61,10 +60,10 @@ def calibrate(
         If the scores are all the same, or the threshold would be 0: the network reproduces nearly every
         sample exactly.
     """
-    detector = Detector(draft, "", np.empty(0), open_sessions(graphs, draft))
-    checked = detector.engine.check_samples(samples)
-    outputs = detector.engine.run(checked, [SCORE, FEATURE_ERROR, *([LATENT] if draft.latent_shape else [])])
-    sample_scores = detector.engine.finite(outputs[SCORE]).astype(np.float64)
+    engine = draft.open(files)
+    checked = engine.check_samples(samples)
+    outputs = engine.run(checked, [SCORE, FEATURE_ERROR, *([LATENT] if draft.latent_shape else [])])
+    sample_scores = engine.finite(outputs[SCORE]).astype(np.float64)
     if config.collapse_check and not config.has_memory:  # that rebuilds copies of its samples exactly
         check_spread(checked, sample_scores)
     scores = np.sort(sample_scores)

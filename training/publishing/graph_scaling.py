@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from training.data.columns import Layout
+from training.data.columns import ColumnLayout
 from training.data.scaling import SCALED_LIMIT, Scaling
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -29,8 +29,8 @@ def pool(errors: tf.Tensor, scaling: Scaling) -> tf.Tensor:
     return errors if scaling.layout is None else tf.matmul(errors, scaling.layout.shares)
 
 
-def _columns(rows: tf.Tensor, layout: Layout, fill: np.ndarray) -> tf.Tensor:
-    """`Layout.columns`."""
+def _columns(rows: tf.Tensor, layout: ColumnLayout, fill: np.ndarray) -> tf.Tensor:
+    """`ColumnLayout.columns`."""
     parts = []
     absent = tf.math.is_nan(rows)
     filled = tf.where(absent, fill, rows) if layout.may_miss else rows
@@ -47,7 +47,7 @@ def _columns(rows: tf.Tensor, layout: Layout, fill: np.ndarray) -> tf.Tensor:
     return tf.concat(parts, axis=1)
 
 
-def _rows(columns: tf.Tensor, layout: Layout) -> tf.Tensor:
+def _rows(columns: tf.Tensor, layout: ColumnLayout) -> tf.Tensor:
     """One value for each feature: the number, or the likeliest category."""
     parts = [columns[:, : layout.numbers.size]] if layout.numbers.size else []
     if layout.categorical.size:
@@ -59,7 +59,7 @@ def _rows(columns: tf.Tensor, layout: Layout) -> tf.Tensor:
     return tf.gather(tf.concat(parts, axis=1), order, axis=1)
 
 
-def _value_table(layout: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _value_table(layout: ColumnLayout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Columns, values and handicaps of each category's values, filled up to as many as the largest has."""
     shape = (len(layout.values), max(values.size for values in layout.values))
     places, values = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.float32)

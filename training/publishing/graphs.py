@@ -22,7 +22,6 @@ from detector.engine.graphs import (
 from detector.errors import ModelError
 from detector.files import DECODER_FILE, ENCODER_FILE, MODEL_FILE
 from detector.manifest import Manifest
-from training.config import FitConfig
 from training.data.scaling import Scaling
 from training.errors import ExportError
 from training.networks.architectures import Autoencoder, forget_penalties
@@ -32,7 +31,6 @@ OPSET = 18  # the highest that tf2onnx knows
 PARITY_TOLERANCE = 1e-4  # see detector.engine.graphs.relative_difference
 # Of feature errors, which make maps and explanations; decisions are made of their mean, the score.
 FEATURE_TOLERANCE = 1e-3
-PARITY_TOLERANCE = 1e-4  # see detector.engine.graphs.relative_difference
 PARITY_BATCHES = (1, 2, 7, 64)
 # A residual beyond it counts as it: its square, summed over any number of features, stays finite in float32.
 RESIDUAL_LIMIT = 1e12
@@ -219,41 +217,6 @@ def check_decisions(
     if (differs & clear).any():
         raise ExportError(f"{int((differs & clear).sum())} decisions differ between network and graph")
     return {"decisions": differs.size, "decisions_differing": int(differs.sum())}
-
-
-def describe_score(config: FitConfig) -> str:
-    """The score in words, for manifest, report and card."""
-    steps = config.scored_steps
-    scored = "" if steps is None else f" of the newest {steps} steps" if steps > 1 else " of the newest step"
-    return _describe_score(config).replace("over the features", f"over the features{scored}")
-
-
-def _describe_score(config: FitConfig) -> str:
-    if config.architecture == "memory-image":
-        return (
-            "mean over the pixels of the squared difference between the image and what the memory makes of "
-            f"it from {config.neighbours} images, brightness and contrast taken out and the difference "
-            "smoothed" + (", averaged with how unusual its small patches are" if config.detail_weight else "")
-        )
-    if config.has_memory:
-        of_what = "each of its steps" if config.by_step else "it"
-        if config.architecture == "memory-window" and not config.by_step:
-            return (
-                "mean over the features of the squared difference between the scaled window and what the "
-                f"memory makes of it from {config.neighbours} prototypes, both whitened over time"
-            )
-        return (
-            "mean over the features of the squared whitened difference between scaled sample and what the "
-            f"memory makes of {of_what} from {config.neighbours} prototypes"
-        )
-    residual_smoothing, n_heads = config.residual_smoothing, len(config.losses)
-    rebuilt = "reconstruction" if n_heads == 1 else f"each of {n_heads} reconstructions, summed over these"
-    if residual_smoothing == 0:
-        return f"mean over the features of the squared difference between scaled sample and {rebuilt}"
-    return (
-        f"mean over the pixels of the squared difference between scaled sample and {rebuilt}, the "
-        f"difference smoothed by a Gaussian of {residual_smoothing:g} pixels"
-    )
 
 
 def _newest_steps(sample_shape: tuple[int, ...], n_steps: int) -> np.ndarray:

@@ -20,11 +20,11 @@ from onnx import numpy_helper
 from detector.engine.graphs import INPUT, SCORE, model_outputs, open_sessions, relative_difference
 from detector.engine.session import Session
 from detector.files import MODEL_FILE
-from detector.manifest import Manifest
 from training.config import FitConfig
 from training.errors import ConfigError, ExportError, TrainingError
 from training.networks.architectures import Autoencoder
 from training.publishing.calibrate import Calibration, calibrate
+from training.publishing.manifests import Draft
 
 # Of a layer of 128 x 128: 32 rows take two thirds of the time there, a single row a quarter more; smaller
 # layers are slower in integers.
@@ -38,8 +38,6 @@ MOST_SAMPLES = 4096  # that the ranges of a layer's inputs are taken from
 LEAST_AGREEMENT = 0.995
 # Two samples that change places at the threshold differ both, and that says nothing where samples are few.
 ONE_SWAP = 2
-# A value that another processor rounds to the next step moves the answers farther than float rounding does.
-SELF_TEST_TOLERANCE = 1e-3
 TIMED_ROWS = (1, 32, 256)
 TIMED_SECONDS, TIMED_ROUNDS = 0.1, 3
 
@@ -93,7 +91,7 @@ def wide_kernels(autoencoder: Autoencoder) -> list[np.ndarray]:
 def quantize(
     files: Mapping[str, bytes],
     calibration: Calibration,
-    draft: Manifest,
+    draft: Draft,
     autoencoder: Autoencoder,
     splits: tuple[np.ndarray, np.ndarray],
     config: FitConfig,
@@ -106,7 +104,7 @@ def quantize(
         The float graphs.
     calibration : Calibration
         By these.
-    draft : Manifest
+    draft : Draft
     autoencoder : Autoencoder
     splits : tuple of ndarray
         Samples for training and for calibration, raw units.
@@ -120,7 +118,7 @@ def quantize(
     train, samples = splits
     kernels = wide_kernels(autoencoder)
     integers = quantize_graphs(files, kernels, draft, train)
-    recalibrated = calibrate(integers, draft, samples, config)
+    recalibrated = calibrate(draft, integers, samples, config)
     figures = {"scheme": "int8", "layers": len(kernels)}
     figures |= compare_decisions(calibration, recalibrated)
     figures["speed_up"] = measure_speed_up(files, integers, draft, samples[:1])
@@ -128,7 +126,7 @@ def quantize(
 
 
 def quantize_graphs(
-    files: Mapping[str, bytes], kernels: Sequence[np.ndarray], draft: Manifest, train: np.ndarray
+    files: Mapping[str, bytes], kernels: Sequence[np.ndarray], draft: Draft, train: np.ndarray
 ) -> dict[str, bytes]:
     """Every graph with the products of these kernels in integers, by the same constants in all of them.
 
@@ -145,7 +143,7 @@ def quantize_graphs(
 
 
 def _input_ranges(
-    content: bytes, kernels: Sequence[np.ndarray], draft: Manifest, samples: np.ndarray
+    content: bytes, kernels: Sequence[np.ndarray], draft: Draft, samples: np.ndarray
 ) -> dict[bytes, tuple[float, float]]:
     """Least and largest input of each layer, 0 within them; by the layer's kernel, as bytes."""
     model = onnx.load_from_string(content)
@@ -255,7 +253,7 @@ def compare_decisions(reference: Calibration, quantized: Calibration) -> dict[st
 
 
 def measure_speed_up(
-    files: Mapping[str, bytes], integers: Mapping[str, bytes], draft: Manifest, sample: np.ndarray
+    files: Mapping[str, bytes], integers: Mapping[str, bytes], draft: Draft, sample: np.ndarray
 ) -> list[dict[str, float]]:
     """For so many `rows` the float graph's time over the int8 one's: medians of runs in turn, one thread."""
     sessions = [open_sessions(graphs, draft)[MODEL_FILE] for graphs in (files, integers)]

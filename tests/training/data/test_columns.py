@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.data.columns import Layout, network_shape
+from training.data.columns import ColumnLayout, network_shape
 from training.data.dataset import Dataset
 from training.data.scaling import GAP_STEP, NOVEL_STEP, STEP, Scaling, fit_scaling
 from training.data.splits import Splits
@@ -192,5 +192,5 @@ def test_layout_of_measured_rows_is_none():
     """They go to the network as they are."""
     dataset = make_dataset(missing="refuse", categories=None, unknown_category=None)
 
-    assert Layout.of(dataset) is None
+    assert ColumnLayout.of(dataset) is None
     assert network_shape(dataset) == (4,)

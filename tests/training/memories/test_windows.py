@@ -8,7 +8,7 @@ from detector.windows import cut_windows
 from training.config import FitConfig
 from training.memories.windows import channel_weights, fit_window_memory, rebuild_windows
 from training.memories.windows_keras import window_network
-from training.publishing.graphs import describe_score
+from training.publishing.manifests import describe_score
 
 
 def waves(n_steps=600, seed=0, window=16):
@@ -159,5 +159,5 @@ def test_the_score_says_what_is_remembered():
     """Windows, or single steps."""
     said = [describe_score(FitConfig.from_preset(preset)) for preset in ("memory-window", "memory-stream")]
 
-    assert "makes of it from 16 prototypes" in said[0]
-    assert "makes of each of its steps from 16 prototypes" in said[1]
+    assert "scaled window and its reconstruction from 16 prototypes" in said[0]
+    assert "each scaled step and its reconstruction from 16 prototypes" in said[1]

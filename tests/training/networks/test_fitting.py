@@ -9,8 +9,8 @@ from training.config import LOSSES, OPTIMIZERS, FitConfig
 from training.errors import TrainingError
 from training.networks.architectures import build_autoencoder
 from training.networks.corruption import corrupted_copy
-from training.networks.fitting import compiled_network, fit_autoencoder, restoration, seed_everything
-from training.stages import _restoration_note
+from training.networks.fitting import compiled_network, fit_autoencoder, seed_everything, signal_to_noise
+from training.stages import _denoising_note
 
 SAMPLES = np.random.default_rng(0).normal(size=(256, 6)).astype(np.float32)
 
@@ -99,7 +99,7 @@ def test_two_heads_are_fitted_to_two_losses():
     assert min(history.validation_loss) == pytest.approx(bce + mse, rel=1e-4)
 
 
-def test_restoration_is_judged_by_what_it_restores():
+def test_a_denoising_network_is_judged_by_what_it_denoises():
     """The validation loss is that of corrupted inputs, and of clean ones where it is not asked for."""
     digits = load_digits().images[:64].astype(np.float32) / 16
 
@@ -137,7 +137,7 @@ def test_the_learning_rate_rises_over_the_warmup():
     assert rates == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.1, 0.1])
 
 
-def test_restoration_is_measured_before_and_after():
+def test_signal_to_noise_is_measured_before_and_after():
     """Noise of a tenth of the range is 20 dB before; what an untrained network makes of it is less."""
     flat = np.full((300, 8, 8), 0.3, dtype=np.float32)
     seed_everything(0)
@@ -145,7 +145,7 @@ def test_restoration_is_measured_before_and_after():
     config = FitConfig.from_preset("restore", given).for_training((8, 8), 300)
     autoencoder = build_autoencoder(config, (8, 8))
 
-    before, after = restoration(autoencoder, flat, config)
+    before, after = signal_to_noise(autoencoder, flat, config)
 
     restored = autoencoder.decoder(autoencoder.encoder(corrupted_copy(flat, config))).numpy()
     assert before == pytest.approx(20, abs=0.1)
@@ -153,9 +153,9 @@ def test_restoration_is_measured_before_and_after():
     assert after < 15
 
 
-def test_a_restoration_that_harms_is_said_so():
+def test_denoising_that_harms_is_said_so():
     """With what may help."""
-    assert _restoration_note(10.0, 23.456) == (
-        "corrupted validation samples are restored from 10.00 to 23.46 dB"
+    assert _denoising_note(10.0, 23.456) == (
+        "corrupted validation samples are denoised from 10.00 to 23.46 dB"
     )
-    assert "worse than leaving them alone: bring more samples" in _restoration_note(25.4, 21.9)
+    assert "worse than leaving them alone: bring more samples" in _denoising_note(25.4, 21.9)

@@ -8,23 +8,23 @@ import pytest
 from detector import Detector
 from detector.manifest import verbs_of
 from training.errors import ConfigError, ExportError
-from training.networks.weights import restore
+from training.networks.weights import load_network
 
 
 @pytest.mark.parametrize("name", ["rows_folder", "images_folder"])
-def test_restored_network_encodes_and_decodes_as_the_published_one(request, name):
+def test_loaded_network_encodes_and_decodes_as_the_published_one(request, name):
     """Weights, scaling and configuration lead to the same function."""
     folder = request.getfixturevalue(name)
     detector = Detector.load(folder)
     with np.load(folder / "golden.npz") as golden:
         samples = golden["samples"]
 
-    restored = restore(folder, detector)
+    loaded = load_network(folder, detector)
 
-    latent = restored.autoencoder.encoder(restored.scaling.apply(samples), training=False).numpy()
-    decoded = restored.autoencoder.decoder(latent, training=False).numpy()
+    latent = loaded.autoencoder.encoder(loaded.scaling.apply(samples), training=False).numpy()
+    decoded = loaded.autoencoder.decoder(latent, training=False).numpy()
     np.testing.assert_allclose(latent, detector.encode(samples), rtol=1e-4, atol=1e-5)
-    raw = decoded * restored.scaling.scale + restored.scaling.offset
+    raw = decoded * loaded.scaling.scale + loaded.scaling.offset
     expected = detector.decode(latent)
     np.testing.assert_allclose(raw, expected, atol=1e-4 * np.abs(expected).max())
 
@@ -37,22 +37,22 @@ def test_weights_are_plain_float32(rows_folder):
         assert "decoder_0" in weights
 
 
-def test_restore_names_what_is_missing(detector, rows_folder):
+def test_load_names_what_is_missing(detector, rows_folder):
     """A model of another tool has no weights, one of another release another configuration."""
     with pytest.raises(ConfigError, match=r"model tiny version 1 has no weights\.npz"):
-        restore(rows_folder, detector)
+        load_network(rows_folder, detector)
     detector.manifest = dataclasses.replace(
         detector.manifest, latent_shape=None, verbs=verbs_of(latent=False)
     )
     with pytest.raises(ConfigError, match=r"has no latent and so no encoder .* without --latent-dim 0"):
-        restore(rows_folder, detector)
+        load_network(rows_folder, detector)
     published = Detector.load(rows_folder)
     published.manifest = dataclasses.replace(published.manifest, training={"configuration": {"depth": 3}})
     with pytest.raises(ConfigError, match="configuration of model rows version 1 is one of another release"):
-        restore(rows_folder, published)
+        load_network(rows_folder, published)
 
 
-def test_restore_refuses_weights_that_do_not_fit(rows_folder, tmp_path):
+def test_load_refuses_weights_that_do_not_fit(rows_folder, tmp_path):
     """Too few of them, or others than those that the encoder was exported with."""
     detector = Detector.load(rows_folder)
     with np.load(rows_folder / "weights.npz") as stored:
@@ -61,11 +61,11 @@ def test_restore_refuses_weights_that_do_not_fit(rows_folder, tmp_path):
         np.savez(tmp_path / "golden.npz", **stored)
     np.savez(tmp_path / "weights.npz", **{name: weights[name] for name in weights if name != "encoder_0"})
     with pytest.raises(ConfigError, match=r"weights\.npz does not fit the encoder"):
-        restore(tmp_path, detector)
+        load_network(tmp_path, detector)
 
     np.savez(tmp_path / "weights.npz", **weights | {"encoder_0": weights["encoder_0"] * 1.01})
     with pytest.raises(ExportError, match=r"differs from the published encoder by"):
-        restore(tmp_path, detector)
+        load_network(tmp_path, detector)
 
 
 def test_folder_tells_what_compression_costs(images_folder):

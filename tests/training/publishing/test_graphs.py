@@ -16,7 +16,8 @@ from training.errors import ExportError
 from training.networks.architectures import Autoencoder, build_autoencoder
 from training.networks.fitting import seed_everything
 from training.publishing import graphs
-from training.publishing.graphs import check_decisions, check_parity, describe_score, export_graphs
+from training.publishing.graphs import check_decisions, check_parity, export_graphs
+from training.publishing.manifests import describe_score
 
 CASES = {
     "dense-30": ("dense", {}, (30,)),

@@ -14,7 +14,7 @@ from detector.manifest import Threshold
 from training import fit
 from training.data.load import load_dataset
 from training.errors import TrainingError
-from training.networks.weights import restore
+from training.networks.weights import load_network
 from training.publishing import quantize
 from training.publishing.calibrate import Calibration
 from training.publishing.quantize import compare_decisions
@@ -102,9 +102,9 @@ def test_far_samples_have_finite_scores(folder, value):
 
 def test_training_goes_on_from_a_model_in_integers(folder):
     """Its weights are kept as they were fitted."""
-    restored = restore(folder, Detector.load(folder))
+    loaded = load_network(folder, Detector.load(folder))
 
-    assert restored.config.quantize == "int8"
+    assert loaded.config.quantize == "int8"
 
 
 def test_networks_without_a_wide_layer_are_refused_before_the_fit(tmp_path, capsys):
