@@ -1,13 +1,13 @@
-"""The cost of a detector of rows: seconds of one fit, rows a second on one thread, microseconds for one row.
+"""Cost of a detector of rows: seconds to the first output and of one fit, rows a second, microseconds a row.
 
   python benchmarks/cost.py --out benchmarks/results/cost.json
   python benchmarks/cost.py --presets vector-fast --rows 2000 --out /tmp/cost.json
 
 The rows are generated: related columns with a little noise. A fit is one `python -m training.fit` in a
-process of its own and includes the start of Python and TensorFlow. Scores are timed with `Detector.score` of
-all rows at once, and with one row through the engine. Other work on the machine makes all three slower, so
-each time is the median of its repeats; the best is given as well. A preset that the output file has is
-not run again.
+process of its own, start of Python and TensorFlow included; scores are `Detector.score` of all rows at once,
+and one row through the engine, on one thread. The seconds to the first output are from the start of the
+process to its first line: of `--help`, of an error about the data, of a fit. Other work on the machine makes
+everything slower, so each time is the median of its repeats. Rows that the output file has are not run again.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from detector.engine.graphs import SCORE
 from detector.inference import Detector
 
 PRESETS = ("memory", "vector-fast")
+STARTS = ("help", "fault in the data", "first line of a fit")
 N_SOURCES = 10  # the columns are mixtures of this many sources, and noise
 BULK_REPEATS, SINGLE_REPEATS = 15, 2000
 
@@ -50,6 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             row = measure(preset, samples, arguments.repeats)
             write_rows(arguments.out, [*rows, row])
         print(table_line(row), flush=True)
+    print()
+    print(START_HEADER)
+    for what in STARTS:
+        rows = read_rows(arguments.out)
+        row = find_row(rows, what=what)
+        if row is None:
+            row = {"what": what, "seconds": measure_start(what, samples, arguments.repeats)}
+            write_rows(arguments.out, [*rows, row])
+        print(start_line(row), flush=True)
     return 0
 
 
@@ -84,6 +94,24 @@ def measure(preset: str, samples: np.ndarray, repeats: int) -> dict[str, Any]:
     }
 
 
+def measure_start(what: str, samples: np.ndarray, repeats: int) -> float:
+    """Median of the seconds from the start of `training.fit` to its first line of output."""
+    with tempfile.TemporaryDirectory() as folder:
+        good, faulty = Path(folder) / "rows.npy", Path(folder) / "faulty.csv"
+        np.save(good, samples)
+        faulty.write_text("a,b\n" + "1,2\n" * len(samples) + "3,text\n")
+        fit = [sys.executable, "-m", "training.fit", "--store", folder, "--name", "cost", "--data"]
+        commands = [[*fit[:3], "--help"], [*fit, str(faulty)], [*fit, str(good)]]
+        command = commands[STARTS.index(what)]
+        return round(float(np.median(_times(lambda: _read_first_line(command), repeats))), 2)
+
+
+def _read_first_line(command: Sequence[str]) -> None:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        process.stdout.readline()
+        process.kill()
+
+
 def _times(run: Callable[[], Any], repeats: int) -> list[float]:
     """Return the wall-clock seconds of each run."""
     times = []
@@ -103,6 +131,14 @@ def table_line(row: dict[str, Any]) -> str:
         f"| `{row['preset']}` | {row['fit_seconds']:.1f} | {row['rows_per_second']:,} | "
         f"{row['best_rows_per_second']:,} | {row['single_row_us']:.0f} |"
     )
+
+
+START_HEADER = "| until the first output of | s |\n| --- | --- |"
+
+
+def start_line(row: dict[str, Any]) -> str:
+    """One line of the table of starts."""
+    return f"| {row['what']} | {row['seconds']:.2f} |"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`FitConfig`: every hyperparameter with its default and meaning, and the flags made from them."""
+"""`FitConfig`: every hyperparameter with its default, its flag, its help and its range."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ _STRIDED_OPTIONS = (*_LATENT_OPTIONS, "kl_weight", "strides", "extra_output", "b
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What a family of networks takes: kinds of samples, options beside widths and activations."""
+    """A family of networks: its kinds of samples, and its options besides widths and activations."""
 
     kinds: tuple[str, ...]
     options: tuple[str, ...]
@@ -57,7 +57,7 @@ ARCHITECTURES = {
 MEMORIES = ("memory", "memory-image", "memory-window")
 QUANTIZATIONS = ("none", "int8")
 NETWORK_OPTIONS = tuple(sorted({name for family in ARCHITECTURES.values() for name in family.options}))
-# The level where none is given, and what it may be.
+# Default level (None: chosen by the data), lowest level, highest level.
 CORRUPTIONS = {
     "none": (0.0, 0.0, 0.0),
     "gaussian": (None, 0.0, 1.0),
@@ -68,139 +68,147 @@ CORRUPTIONS = {
     "blur": (1.0, 0.0, 32.0),
 }
 IMAGE_CORRUPTIONS = ("mosaic", "blur")
-# What is black and white in scaled units has to be known.
+# These need to know black and white in scaled units.
 BOUNDED_CORRUPTIONS = ("gaussian-clipped", "salt-and-pepper")
-# One latent value for so many features, and at most so many: neighbouring pixels say the same.
+# Features for one latent value, and the most latent values; neighbouring pixels are alike.
 DEFAULT_LATENT = {"vector": (2, 8), "image": (8, 32), "sequence": (4, 32)}
 VECTOR_NOISE = 0.2
-# Strong noise makes a detector of many images sharper and keeps one of few from learning anything: chosen
-# on MNIST's digits 2, 3 and 5 as the normal one, and on drawn rings with scratches, 90 to 3,000 of them. A
-# stroke of a small image has fewer pixels to average the noise over, so it shrinks with the side, too.
+# Strong noise improves a detector of many images, and keeps a detector of few images from learning anything:
+# chosen on MNIST with the digits 2, 3 and 5 as the normal one, and on 90 to 3,000 drawn rings with scratches.
+# A stroke of a small image has fewer pixels to average the noise over, so the noise shrinks with the side.
 IMAGE_NOISE_OF_FEW, IMAGE_NOISE_OF_MANY = 0.2, 0.8
 MANY_IMAGES, IMAGE_NOISE_SIDE = 3000, 28
-# An epoch of fewer steps says little about the loss, so few samples go in small batches.
+# Few samples go in small batches, since the loss of an epoch of fewer steps is too random.
 LEAST_STEPS_OF_EPOCH, LEAST_BATCH, LARGEST_BATCH = 16, 8, 64
 LEAST_PATIENCE_EPOCHS, LEAST_PATIENCE_STEPS = 20, 1000
-MOST_CONTAMINATION = 0.2  # beyond it there are few normal samples to learn what is normal from
-# A Gaussian wider than any image it is meant for; its kernel has some 200 x 200 weights.
+MOST_CONTAMINATION = 0.2  # beyond it too few normal samples are left to learn from
+# Wider than needed for any image; the kernel then has about 200 x 200 weights.
 MOST_SMOOTHING = 32.0
+MOST_MEMORY_VALUES = 4096  # of a sample: the whitening matrix of a memory is as wide, and so takes 64 MiB
 
 
 def _option(default: Any, parse: Any, words: str, choices: tuple[str, ...] | None = None) -> Any:
-    """One hyperparameter: its default, how its flag is read, and the words of its help."""
+    """A hyperparameter: its default, the parser of its flag, and its help."""
     return dataclasses.field(default=default, metadata={"parse": parse, "help": words, "choices": choices})
 
 
 @dataclasses.dataclass(frozen=True)
 class FitConfig:
-    """All that decides what comes out of a fit, beside the data; recorded in the manifest.
+    """Everything but the data that decides the result of a fit; recorded in the manifest.
 
     Raises
     ------
     ConfigError
-        If a value is out of its range, naming it.
+        If a value is out of range; the sentence names it.
     """
 
     kind: str
     preset: str
     architecture: str = _option("dense", str, "family of the network", tuple(ARCHITECTURES))
     widths: tuple[int, ...] = _option(
-        (64, 32), flags.widths, "units of each dense layer, or filters of each convolution, outside in"
+        (64, 32),
+        flags.widths,
+        "units of each dense layer, or filters of each convolution, from input to latent",
     )
     decoder_widths: tuple[int, ...] | None = _option(
-        None, flags.widths, "the same for the decoder, inside out; the mirror of the widths if not given"
+        None,
+        flags.widths,
+        "the same for the decoder, from latent to output; the widths reversed if not given",
     )
     strides: tuple[int, ...] | None = _option(
-        None, flags.widths, "of each convolution of conv and conv1d; all 2 if not given"
+        None, flags.widths, "strides of the convolutions of conv and conv1d; all 2 if not given"
     )
     extra_output: bool = _option(
-        False, bool, "mirror every convolution and make the image by one more, instead of by the last"
+        False, bool, "mirror every convolution in the decoder and add one that makes the image"
     )
     batch_norm: bool = _option(False, bool, "batch normalisation before every activation of convolutions")
     dropout: float = _option(
-        0.0, float, "share of activations left out while fitting, after every hidden layer"
+        0.0, float, "share of activations dropped while fitting, after every hidden layer"
     )
     latent_dim: int | None = _option(
         None,
         int,
-        "size of the latent vector, of rows and LSTMs for each step; 0 leaves out the autoencoder beside "
-        "a memory, which only encode and decode need; if not given half of the features, at "
-        "most 8, an eighth of the pixels, at most 32, or a quarter of a window's values, at most 32",
+        "size of the latent vector, for rows and LSTMs per step; 0 leaves out the autoencoder that a memory "
+        "needs only to encode and decode; if not given, half of the features (at most 8), an eighth of the "
+        "pixels (at most 32) or a quarter of a window's values (at most 32)",
     )
-    latent_activation: str = _option("linear", str, "of the latent", ACTIVATIONS)
-    latent_l1: float = _option(0.0, float, "weight of the L1 penalty on the latent's activations; 0 is none")
+    latent_activation: str = _option("linear", str, "activation of the latent", ACTIVATIONS)
+    latent_l1: float = _option(0.0, float, "weight of the L1 penalty on the latent's activations; 0 for none")
     kl_weight: float = _option(
         0.0,
         float,
         "makes a variational autoencoder: weight of the latent's Kullback-Leibler divergence from a standard "
-        "Gaussian, beside a loss that is a mean over the features; 0 is none",
+        "Gaussian, relative to a loss that is a mean over the features; 0 for none",
     )
-    prototypes: int = _option(3000, int, "typical samples that a memory keeps, at most")
+    prototypes: int = _option(3000, int, "typical samples that a memory keeps at most")
     neighbours: int = _option(16, int, "prototypes that a memory rebuilds a sample from")
     by_step: bool = _option(
-        False, bool, "a memory of windows keeps single steps, and looks each step of a window up by itself"
+        False, bool, "let a memory of windows keep single steps, and look up each step of a window by itself"
     )
     drift_discount: float = _option(
         0.0,
         float,
-        "a channel whose level drifts through the training part counts 1 / (1 + this times the share of its "
-        "variance that the drift makes) in a memory of windows, for it will drift on; 0 is no discount",
+        "weigh a channel whose level drifts in the training part by 1 / (1 + this times the share of its "
+        "variance due to the drift) in a memory of windows, since it will drift on; 0 for no discount",
     )
     detail_weight: float = _option(
-        0.3, float, "of the errors of small patches beside those of the whole image; 0 leaves them out"
+        0.3, float, "weight of the errors of small patches relative to the whole image; 0 leaves them out"
     )
-    activation: str = _option("leaky_relu", str, "after every hidden layer", ACTIVATIONS)
+    activation: str = _option("leaky_relu", str, "activation after every hidden layer", ACTIVATIONS)
     output_activation: str | None = _option(
         None,
         str,
-        "of the reconstruction: linear, or sigmoid and tanh for samples scaled from their range to 0..1 and "
-        "-1..1; if not given sigmoid for images, else linear",
+        "activation of the reconstruction: linear, or sigmoid or tanh for samples scaled from their range to "
+        "0..1 or -1..1; if not given, sigmoid for images and linear for others",
         OUTPUT_ACTIVATIONS,
     )
     corruption: str = _option(
-        "gaussian", str, "what is done to training inputs and learned to be undone", tuple(CORRUPTIONS)
+        "gaussian",
+        str,
+        "corruption of the training inputs that the network learns to undo",
+        tuple(CORRUPTIONS),
     )
     corruption_level: float | None = _option(
         None,
         float,
-        "standard deviation of Gaussian noise in scaled units (if not given 0.2 for rows and windows, for "
-        "images by number and size up to 0.8); share of features with salt and pepper (0.1) or masked "
-        "(0.25); side of a mosaic's tiles (2) or standard deviation of a blur (1) in pixels",
+        "standard deviation of Gaussian noise in scaled units (if not given, 0.2 for rows and windows, up to "
+        "0.8 for images by number and size); share of features with salt and pepper (0.1) or masked (0.25); "
+        "side of a mosaic's tiles (2) or standard deviation of a blur (1) in pixels",
     )
     corrupt_validation: bool = _option(
         False,
         bool,
-        "corrupt the validation samples, too: the weights are kept that restore best, in place of those that "
+        "corrupt the validation samples too, to keep the weights that denoise best instead of the ones that "
         "rebuild clean samples best",
     )
     residual_smoothing: float = _option(
         0.0,
         float,
-        "standard deviation in pixels of the Gaussian that smooths an image's residual; 0 is none, for "
+        "standard deviation in pixels of the Gaussian that smooths an image's residual; 0 for none, or for "
         "memory-image a 25th of the side",
     )
     loss: str = _option("mse", str, "training loss", LOSSES)
-    second_loss: str = _option("mse", str, "of the second head, where there are two", LOSSES)
-    optimizer: str = _option("adam", str, "how weights are updated", OPTIMIZERS)
-    learning_rate: float = _option(0.001, float, "of the optimizer")
+    second_loss: str = _option("mse", str, "loss of the second head of two-head", LOSSES)
+    optimizer: str = _option("adam", str, "optimizer of the weights", OPTIMIZERS)
+    learning_rate: float = _option(0.001, float, "learning rate of the optimizer")
     warmup_steps: int = _option(
         0,
         int,
-        "steps over which the learning rate rises from nothing, for networks that full steps drive to "
-        "one answer for every sample at once",
+        "steps over which the learning rate rises from 0, for networks that otherwise collapse to one answer "
+        "for every sample",
     )
     batch_size: int | None = _option(
-        None, int, "samples a step; if not given 8 to 64 by the number of samples"
+        None, int, "samples a step; if not given, 8 to 64 by the number of samples"
     )
-    epochs: int = _option(300, int, "passes over the training split, at most")
+    epochs: int = _option(300, int, "most passes over the training split")
     patience: int | None = _option(
         None,
         int,
-        "epochs without a better validation loss before stopping; if not given 20, or more where epochs are "
+        "epochs without a better validation loss before stopping; if not given, 20, or more if epochs are "
         "short",
     )
     max_minutes: float | None = _option(
-        None, float, "stop fitting after this time and keep the best so far; no limit if not given"
+        None, float, "stop fitting after this time and keep the best weights so far; no limit if not given"
     )
     alpha: float = _option(0.05, float, "false-alarm rate to promise on normal data")
     promise: bool = True
@@ -209,49 +217,54 @@ class FitConfig:
     window: int | None = _option(
         None,
         int,
-        "steps of a window of a series; if not given 64, for memory-window 128 and by step 8, or fewer where "
-        "the series is too short for that",
+        "steps of a window of a series; if not given, 64, for memory-window 128, with by_step 8, or fewer if "
+        "the series is too short",
     )
     stride: int | None = _option(
         None,
         int,
-        "steps from one window to the next, at most a window; if not given 1 where a series is served, and "
-        "for fitting 1 or as much as keeps the windows few",
+        "steps from one window to the next, at most a window; if not given, 1 when a series is served, and "
+        "for fitting 1, or more if there would be too many windows",
     )
     merge: str = _option(
-        LAST_WINDOW, str, "how the scores of windows become scores of the steps of a series", MERGE_RULES
+        LAST_WINDOW,
+        str,
+        "rule that makes scores of the steps of a series from scores of windows",
+        MERGE_RULES,
     )
     scored_steps: int | None = _option(
         None,
         int,
-        "newest steps of a window whose error is its score, so that an old anomaly does not keep the score "
-        "of a stream up; all if not given",
+        "score a window by the error of only so many newest steps, so that an old anomaly does not keep the "
+        "score of a stream high; all steps if not given",
     )
-    validation_fraction: float = _option(0.1, float, "share of the normal samples for early stopping")
+    validation_fraction: float = _option(0.1, float, "share of the normal samples used for early stopping")
     calibration_fraction: float = _option(
-        0.2, float, "share for the threshold; up to 0.4 where the data are few or the promise needs it"
+        0.2, float, "share used for the threshold; up to 0.4 if the data are few or the promise needs it"
     )
-    test_fraction: float = _option(0.15, float, "share held out, where the data bring no test split")
+    test_fraction: float = _option(
+        0.15, float, "share held out for the test, if the data have no test split of their own"
+    )
     contamination: float = _option(
         0.0,
         float,
-        "share of the samples called normal that may not be, at most 0.2; twice that share, those with the "
-        "least company, is left out of the fit",
+        "assumed share of anomalies among samples called normal, at most 0.2; twice that share, the samples "
+        "that are farthest from all others, is left out of the fit",
     )
     rows: int | None = _option(
         None,
         int,
-        "use at most so many of the samples that are not held out, drawn at random; of a series so many "
-        "windows for fitting; all if not given",
+        "use at most so many of the samples that are not held out, drawn at random; for a series, fit on at "
+        "most so many windows; all if not given",
     )
     quantize: str = _option(
         "none",
         str,
-        "of the published graphs: int8 computes wide dense layers in integers, up to twice as fast or more, "
-        "and is refused where that changes decisions on the calibration split; for architecture dense",
+        "arithmetic of the published graphs: int8 computes wide dense layers in integers, often twice as "
+        "fast, and fails if that changes decisions on the calibration split; only for architecture dense",
         QUANTIZATIONS,
     )
-    seed: int = _option(0, int, "of splits, weights, corruption and batches")
+    seed: int = _option(0, int, "seed of splits, weights, corruption and batches")
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "epochs"):
@@ -295,7 +308,7 @@ class FitConfig:
         self._check_windows()
 
     def _check_network(self) -> None:
-        """What a kind, an architecture and a loss ask of each other."""
+        """Check that kind, architecture, options and losses go together."""
         family = ARCHITECTURES[self.architecture]
         if self.kind not in family.kinds:
             wanted = " or ".join(kind + "s" for kind in family.kinds)
@@ -307,8 +320,8 @@ class FitConfig:
                 raise ConfigError(f"architecture {self.architecture} has no {name}, got {value!r}")
         if self.quantize != "none" and self.architecture != "dense":
             raise ConfigError(
-                f"quantize {self.quantize} is for architecture dense, got {self.architecture}: give --preset "
-                "dense, or leave --quantize out"
+                f"quantize {self.quantize} is only for architecture dense, got {self.architecture}: give "
+                "--preset dense, or leave out --quantize"
             )
         if family.needs_widths and not self.widths:
             raise ConfigError(f"architecture {self.architecture} needs widths, got none")
@@ -346,7 +359,7 @@ class FitConfig:
             unread = {"window": None, "stride": None, "merge": LAST_WINDOW, "scored_steps": None}
             given = [name for name, default in unread.items() if getattr(self, name) != default]
             if given:
-                raise ConfigError(f"{given[0]} is for sequences, got kind {self.kind}")
+                raise ConfigError(f"{given[0]} is only for sequences, got kind {self.kind}")
             return
         _require(window is None or window >= 2, "window", "at least 2", window)
         _require(stride is None or stride >= 1, "stride", "positive", stride)
@@ -358,29 +371,29 @@ class FitConfig:
 
     @property
     def has_memory(self) -> bool:
-        """Whether samples are scored by a memory; the network is a small autoencoder beside it, or none."""
+        """Whether a memory scores the samples; a network, if there is one, then only encodes and decodes."""
         return self.architecture in MEMORIES
 
     @property
     def settled_output(self) -> str:
-        """The activation of the reconstruction, the kind's own where none was given."""
+        """Activation of the reconstruction; the default of the kind if none was given."""
         return self.output_activation or ("sigmoid" if self.kind == "image" else "linear")
 
     @property
     def scaled_range(self) -> tuple[float, float] | None:
-        """Where the range of raw values goes; None where features are standardised instead."""
+        """Range that raw values are scaled to; None if features are standardised instead."""
         if self.settled_output == "tanh":
             return (-1.0, 1.0)
         return (0.0, 1.0) if self.kind == "image" or self.settled_output == "sigmoid" else None
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """One for each head of the network."""
+        """Losses, one for each head of the network."""
         return (self.loss, self.second_loss) if self.architecture == "two-head" else (self.loss,)
 
     @classmethod
     def from_preset(cls, preset: str, overrides: Mapping[str, Any] | None = None) -> Self:
-        """Defaults, then the preset, then what was asked for.
+        """Take the defaults, then the preset, then the overrides.
 
         Raises
         ------
@@ -401,9 +414,9 @@ class FitConfig:
         return cls(**{"preset": preset, **options, **overrides})
 
     def for_samples(self, sample_shape: tuple[int, ...]) -> Self:
-        """The same with a latent size: a share of the features, up to a limit, where none was given.
+        """Settle the latent size, if not given: a share of the features, up to a limit.
 
-        A sequence's window is settled by its samples.
+        The window of a sequence is the length of its samples.
         """
         if self.kind == "sequence":
             return self._for_windows(sample_shape)._with_latent(sample_shape)
@@ -412,7 +425,7 @@ class FitConfig:
     def _for_windows(self, sample_shape: tuple[int, ...]) -> Self:
         n_steps = sample_shape[0]
         if self.window not in (None, n_steps):
-            raise ConfigError(f"window must be {n_steps}, as the data are cut already, got {self.window}")
+            raise ConfigError(f"window must be {n_steps}, since the data are already cut, got {self.window}")
         return dataclasses.replace(self, window=n_steps)
 
     def _with_latent(self, sample_shape: tuple[int, ...]) -> Self:
@@ -421,8 +434,23 @@ class FitConfig:
         share, largest = DEFAULT_LATENT[self.kind]
         return self._where_not_given(latent_dim=max(1, min(largest, math.prod(sample_shape) // share)))
 
+    def check_memory(self, network_shape: tuple[int, ...]) -> None:
+        """Refuse samples that are too large for a memory of whole samples.
+
+        Raises
+        ------
+        ConfigError
+            If they have more than `MOST_MEMORY_VALUES` values, as the network sees them.
+        """
+        n_values = math.prod(network_shape)
+        if self.architecture == "memory" and n_values > MOST_MEMORY_VALUES:
+            raise ConfigError(
+                f"architecture memory takes samples of at most {MOST_MEMORY_VALUES} values, got {n_values}: "
+                "take --preset memory-image for images, memory-window for windows, dense for rows"
+            )
+
     def for_training(self, sample_shape: tuple[int, ...], n_train: int) -> Self:
-        """The same with noise, batch size and patience for so many training samples, where not given."""
+        """Settle noise, batch size and patience for the number of training samples, if not given."""
         batch_size = min(LARGEST_BATCH, max(LEAST_BATCH, n_train // LEAST_STEPS_OF_EPOCH))
         batch_size = self.batch_size or batch_size
         patience = max(LEAST_PATIENCE_EPOCHS, math.ceil(LEAST_PATIENCE_STEPS * batch_size / n_train))
@@ -432,7 +460,7 @@ class FitConfig:
         return self._where_not_given(corruption_level=noise, batch_size=batch_size, patience=patience)
 
     def _noise(self, sample_shape: tuple[int, ...], n_train: int) -> float:
-        """The standard deviation of Gaussian noise that suits the data."""
+        """Standard deviation of Gaussian noise that suits the data."""
         if self.kind == "image":
             share = min(1.0, n_train / MANY_IMAGES)
             side = min(1.0, math.sqrt(math.prod(sample_shape[:2])) / IMAGE_NOISE_SIDE)

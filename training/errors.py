@@ -1,17 +1,17 @@
-"""What can go wrong while training, each with a sentence for the person at the command line."""
+"""Errors of training, each with a sentence for the person at the command line."""
 
 
 class TrainingError(Exception):
-    """Root of everything this package raises on purpose."""
+    """Base of every error that this package raises on purpose."""
 
 
 class ConfigError(TrainingError):
-    """A hyperparameter, or two of them together, that cannot be."""
+    """A hyperparameter is out of range, or two do not go together."""
 
 
 class DataError(TrainingError):
-    """Data that cannot be trained on as they are; the sentence names the file, column or row."""
+    """The data cannot be trained on; the sentence names the file, column or row."""
 
 
 class ExportError(TrainingError):
-    """The exported graph does not do what the network does."""
+    """The exported graph and the network differ."""

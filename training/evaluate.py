@@ -1,13 +1,13 @@
-"""What a detector does on samples that it was not fitted on: false alarms, recall, ranking, scores.
+"""Evaluate a published model on other data: false alarms, recall, ranking, scores.
 
   python -m training.evaluate models/digits new_digits.npz
   python -m training.evaluate models/pump@canary june.csv --label-column state --normal-label ok
   python -m training.evaluate models/parts/3 photos/ --json figures.json
 
 The model is a version folder, STORE/NAME (its label `stable`, else its highest version) or STORE/NAME@LABEL.
-Data are whatever `training.fit` reads, with labels or without; columns of a table are found by the model's
-feature names, those of time and entity by the names that they had in the fit. Every score goes through the
-published graph, as in the service.
+The data may be anything that `training.fit` reads, with labels or without; columns of a table are found by
+the model's feature names, the columns of time and entity by the names that they had in the fit. Every score
+comes from the published graph, as in the service.
 
 Results go to stdout, notes to stderr. Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
 """
@@ -55,8 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", metavar="DATA", help="a file, a folder of images or a built-in name")
     add_label_flags(parser)
     add_series_flags(parser)
-    parser.add_argument("--alpha", type=float, help="another false-alarm rate than the model's own")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument(
+        "--alpha", type=float, help="false-alarm rate to decide by instead of the model's own"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     return parser
 
 
@@ -71,23 +73,23 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def evaluate_published(detector: Detector, data: Labelled, alpha: float | None = None) -> dict[str, Any]:
-    """Figures of a published model on data for it.
+    """Compute the figures of a published model on data for it.
 
     Parameters
     ----------
     detector : Detector
     data : Labelled
     alpha : float, optional
-        Another false-alarm rate than the model's own.
+        False-alarm rate to decide by instead of the model's own.
 
     Returns
     -------
     dict
-        `model`, `data`, `threshold` and `notes` say what was done; `evaluation` is as from `evaluate`, None
-        where nothing tells which samples are normal; `groups` has for all samples, and for each kind and
-        label there is, how many were flagged and the quantiles of their scores. Of a series the samples are
-        windows that do not overlap; `steps` are the figures of its steps as from `evaluate_steps`, with the
-        share that was `flagged`, and `flagged` its flagged stretches, both None for other data.
+        `model`, `data`, `threshold` and `notes` describe the run. `evaluation` is the result of `evaluate`,
+        or None if nothing tells which samples are normal. `groups` has, for all samples and for each kind and
+        label, how many were flagged and the quantiles of their scores. The samples of a series are windows
+        that do not overlap; `steps` are the figures of its steps, from `evaluate_steps` with the share that
+        was `flagged`, and `flagged` its flagged stretches; both are None for other data.
 
     Raises
     ------
@@ -132,7 +134,7 @@ def _step_figures(detector: Detector, data: Labelled, alpha: float | None) -> di
 
 
 def _groups(data: Labelled) -> Iterator[tuple[str, np.ndarray]]:
-    """All samples, normal ones and anomalies, and those of each label where the labels are few."""
+    """All samples; normal samples and anomalies; the samples of each label, if there are few labels."""
     yield "all", np.ones(len(data.samples), dtype=bool)
     if data.is_anomaly is not None:
         for name, members in (("normal", ~data.is_anomaly), ("anomalies", data.is_anomaly)):
@@ -163,8 +165,8 @@ def _print_figures(figures: dict[str, Any]) -> None:
     print()
     print_table([_HEAD, *(_row(group) for group in figures["groups"])])
     if figures["steps"]:
-        clear = "; clear are those without an anomaly in their window" if figures["evaluation"] else ""
-        print(f"\nsamples are windows without overlap; the series as a whole, each step scored{clear}:")
+        clear = "; clear steps have no anomaly in their window" if figures["evaluation"] else ""
+        print(f"\nsamples are windows that do not overlap; figures of the steps of the whole series{clear}:")
         for name, figure in figures["steps"].items():
             if figure is not None:
                 print(f"{name}: {figure:.4f}" if isinstance(figure, float) else f"{name}: {figure}")
@@ -173,7 +175,7 @@ def _print_figures(figures: dict[str, Any]) -> None:
 
 
 def _print_stretches(stretches: list[dict[str, Any]]) -> None:
-    """The first of them, a line each."""
+    """Print the first stretches, one a line."""
     for stretch in stretches[:SHOWN_STRETCHES]:
         first, last = (
             stretch[f"{end}_time"] or f"step {stretch[f'{end}_step']}" for end in ("first", "last")

@@ -1,20 +1,20 @@
-"""Make a classifier of a published model and some labelled samples, and publish it as the next version.
+"""Fit a classifier on a published model and some labelled samples, and publish it as the next version.
 
   python -m training.fit --data digits --name digits
   python -m training.finetune --model models/digits --data digits
   python -m training.finetune --model models/pump --data named_faults.csv --label-column fault
 
-The model is a version folder, STORE/NAME or STORE/NAME@LABEL; data are whatever `training.fit` reads, every
-sample with a label. The classifier starts from the model's encoder, which has seen many samples without
-labels, so that few labels go a long way: fifty named anomalies, and the next one gets a name.
-A series is cut into windows that do not overlap; each has the label of its first anomalous step, else of its
-first step.
+The model is a version folder, STORE/NAME or STORE/NAME@LABEL. The data may be anything that `training.fit`
+reads; every sample needs a label. The classifier starts from the model's encoder, which was fitted on many
+samples without labels, so that few labels are enough: after fifty named anomalies the next one gets a name.
+A series is cut into windows that do not overlap; a window has the label of its first anomalous step, or of
+its first step if none is anomalous.
 
-The new version holds the detector as it is, and `classifier.onnx` beside it: same scores, same threshold, and
+The new version holds the unchanged detector, with the same scores and threshold, and `classifier.onnx` for
 `/classify`. Its probabilities are calibrated (temperature scaling) on samples that were not fitted on.
-This takes the `weights.npz` that `training.fit` writes; the ready-made models/digits/1 has none.
+It needs the `weights.npz` that `training.fit` writes; the ready-made models/digits/1 has none.
 With fewer than 2,000 labels every figure comes from five-fold cross-validation, and the published classifier
-is fitted on all of them; with more, the data are split.
+is fitted on all samples; with more, the data are split.
 
 Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
 """
@@ -47,15 +47,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_parser("training.finetune", __doc__)
     parser.add_argument("--model", required=True, help="a version folder, STORE/NAME or STORE/NAME@LABEL")
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="labelled samples")
-    parser.add_argument("--label-column", metavar="COLUMN", help="of a table")
+    parser.add_argument("--label-column", metavar="COLUMN", help="column of the labels in a table")
     add_series_flags(parser)
     parser.add_argument(
-        "--epochs", type=flags.count, help="passes over the labelled samples; by their number if not given"
+        "--epochs",
+        type=flags.count,
+        help="passes over the labelled samples; chosen by their number if not given",
     )
     parser.add_argument(
-        "--learning-rate", type=flags.positive, default=0.001, help="of Adam (default: 0.001)"
+        "--learning-rate", type=flags.positive, default=0.001, help="learning rate of Adam (default: 0.001)"
     )
-    parser.add_argument("--seed", type=flags.seed, default=0, help="of folds, head and batches (default: 0)")
+    parser.add_argument(
+        "--seed", type=flags.seed, default=0, help="seed of folds, head and batches (default: 0)"
+    )
     return parser
 
 
@@ -66,8 +70,8 @@ def _run(arguments: argparse.Namespace) -> None:
     classes, targets = _classes(dataset)
     manifest = detector.manifest
     store = ModelStore(folder.resolve().parents[1])
-    with store.stage(manifest.name) as staged:  # first: a store that cannot be written shows before the fit
-        # Keras takes seconds to import: what is wrong with the data has shown by now.
+    with store.stage(manifest.name) as staged:  # before the fit, so that a read-only store shows at once
+        # TensorFlow takes seconds to import: faults of the data show before.
         import_tensorflow()
         from training.classifiers.network import ClassifierConfig
         from training.classifiers.stages import fit_classifier, write_classified_folder
@@ -86,12 +90,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _classes(dataset: Dataset) -> tuple[tuple[str, ...], np.ndarray]:
-    """The names of the classes and each sample's number among them.
+    """List the classes, and number each sample by its class.
 
     Raises
     ------
     DataError
-        If there are no labels, one class alone, or one with a single sample to fit on.
+        If there are no labels, only one class, or a class with fewer than two samples to fit on.
     """
     if dataset.labels is None:
         raise DataError(f"{dataset.source} has no labels: name their column with --label-column")

@@ -8,8 +8,8 @@
 
 Data are a CSV, TSV or Parquet table, `.npy`, `.npz` (X and y, or x_train, y_train, x_test, y_test), a folder
 of PNG or JPEG images, or a built-in name: digits, breast-cancer, mnist, fashion-mnist, cifar10.
-Only normal samples are fitted on; anomalies, where there are labels, are used for the test figures alone.
-With --kind sequence a table or an `.npy` of one or two dimensions is a series, a row a step; it is parted in
+Only normal samples are fitted on; labelled anomalies are used only for the test figures.
+With --kind sequence a table or an `.npy` of one or two dimensions is a series, one row a step; it is split in
 order of time and cut into windows.
 
 The result is `<store>/<name>/<next version>/`: ONNX graphs, threshold, report and model card.
@@ -44,10 +44,10 @@ def _parser() -> argparse.ArgumentParser:
         "--preset",
         choices=PRESETS,
         metavar="PRESET",
-        help="network and training, one of those below; by kind if not given",
+        help="network and training, one of the list below; chosen by kind if not given",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the network and stop: the data are read, not split"
+        "--dry-run", action="store_true", help="print the network and stop: the data are read but not split"
     )
     add_fit_flags(parser)
     return parser
@@ -79,7 +79,7 @@ def _describe(dataset: Dataset, config: FitConfig) -> None:
         if model is not None:
             model.summary(print_fn=print)
     if config.has_memory:
-        print(f"beside a memory of at most {config.prototypes} prototypes")
+        print(f"with a memory of at most {config.prototypes} prototypes")
     print(f"parameters: {autoencoder.n_parameters}")
 
 

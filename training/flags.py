@@ -1,4 +1,4 @@
-"""What flags hold, as text -> value; what cannot be is a sentence of the parser."""
+"""Parse the text of a flag; a value that is not allowed raises argparse's error with a sentence."""
 
 import argparse
 import math

@@ -1,18 +1,19 @@
-"""Draw the latent space of a published model: where samples lie in it, and what its points decode to.
+"""Draw the latent space of a published model: where samples lie, and how points of it decode.
 
   python -m training.latent --model models/digits --data digits --out latent/
   python -m training.latent --model models/pump --data june.csv --label-column state --out latent/
 
-The model is a version folder, STORE/NAME or STORE/NAME@LABEL; data are whatever `training.fit` reads.
-The folder gets `latent.html`, one page without scripts, its charts as SVG, and `latent.json`, the figures:
+The model is a version folder, STORE/NAME or STORE/NAME@LABEL; the data may be anything that
+`training.fit` reads. The folder gets the page `latent.html`, which has no scripts, its charts as SVG, and the
+figures as `latent.json`:
 
   map.svg       the latent vectors on a plane: colour, name and convex hull of each label
-  overview.svg  the same from farther away
+  overview.svg  the same, zoomed out
   sides.svg     original, latent and decoded side by side
   inside.svg    decoded points inside the hulls
   far.svg       decoded points far from all hulls
 
-Decoded points are scored again: inside a hull the model should make samples that it takes for normal.
+Decoded points are scored again: points inside a hull should decode to samples that score as normal.
 Progress and notes go to stderr. Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
 """
 
@@ -88,16 +89,16 @@ class Encoded:
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """Points of the latent space and what became of them.
+    """Points of the latent space with their decoded samples.
 
     Attributes
     ----------
     groups : list of str
-        Where each was drawn.
+        Group whose hull each point was drawn in; empty for far points.
     latent : ndarray of shape (n_drawn, latent_size), float32
     decoded : ndarray of shape (n_drawn, *sample_shape), raw units
     score, is_anomaly : ndarray of shape (n_drawn,)
-        Of what was decoded.
+        Scores and decisions of the decoded samples.
     """
 
     groups: list[str]
@@ -107,7 +108,7 @@ class Drawn:
     is_anomaly: np.ndarray
 
     def figures(self) -> dict[str, Any]:
-        """How the decoded samples score; latents are listed where they are short enough to be posted."""
+        """Summarise the scores; latents are listed if they are short enough to be posted."""
         short = self.latent.shape[1] <= MOST_LISTED
         return {
             "n_drawn": len(self.latent),
@@ -124,7 +125,7 @@ class Drawn:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """How samples are drawn: as images or as lines of `(samples - mean) / spread`, between `limits`."""
+    """How to draw samples: as images, or as lines of `(samples - mean) / spread`, between `limits`."""
 
     mean: float | np.ndarray
     spread: float | np.ndarray
@@ -150,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     add_label_flags(parser)
     add_series_flags(parser)
     parser.add_argument(
-        "--seed", type=flags.seed, default=0, help="of the points that are drawn (default: 0)"
+        "--seed", type=flags.seed, default=0, help="seed of the points that are drawn (default: 0)"
     )
     return parser
 
@@ -184,10 +185,10 @@ def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generat
     Parameters
     ----------
     detector : Detector
-        Of a model with a latent.
+        Its model must have a latent.
     data : Labelled
     rng : numpy.random.Generator
-        Of the points.
+        Draws the points.
 
     Returns
     -------
@@ -281,7 +282,7 @@ def _images(
 def _draw_inside(
     detector: Detector, latent: np.ndarray, groups: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> Drawn:
-    """Points inside the hulls of the groups, as many of each."""
+    """Draw points inside the hulls of the groups, the same number in each."""
     names, points = [], []
     groups = groups or {"": np.ones(len(latent), dtype=bool)}
     for name, members in groups.items():
@@ -299,12 +300,12 @@ def _decode(detector: Detector, groups: list[str], latent: np.ndarray) -> Drawn:
 
 
 def _shown(drawn: Drawn) -> np.ndarray:
-    """Rows of a few points, as many of each group, in the order of the groups."""
+    """Rows of a few points, spread evenly over the groups, in their order."""
     return np.linspace(0, len(drawn.groups) - 1, N_SHOWN).astype(int)
 
 
 def _one_of_each(groups: Mapping[str, np.ndarray], score: np.ndarray) -> list[int]:
-    """Usual samples: of each group those round its median score."""
+    """Choose typical samples: the ones round the median score of each group."""
     each = max(1, N_SIDES // max(1, len(groups)))
     rows: list[int] = []
     for members in groups.values() or [np.ones(len(score), dtype=bool)]:
@@ -332,7 +333,7 @@ def _sample_chart(drawn: Drawn, rows: np.ndarray, drawing: Drawing) -> str:
 
 
 def _drawing(detector: Detector, samples: np.ndarray) -> Drawing:
-    """Images in their value range; lines on the scale of the data, so that others show by leaving it."""
+    """Images in their value range; lines on the scale of the data, so that unusual samples leave it."""
     manifest = detector.manifest
     if manifest.kind == "image":
         return Drawing(0.0, 1.0, manifest.value_range, images=True)
@@ -351,7 +352,7 @@ def _line_names(detector: Detector) -> tuple[str, ...]:
 
 
 def _group_figures(points: np.ndarray, groups: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Where each group lies on the plane."""
+    """Place and extent of each group on the plane."""
     groups = groups or {ALL: np.ones(len(points), dtype=bool)}
     return [
         {

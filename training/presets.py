@@ -1,4 +1,4 @@
-"""Named networks with the training that suits them; the data settle what a preset leaves open."""
+"""Presets: named networks, each with hyperparameters that suit it; the data settle the others."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ class Preset:
     kinds : tuple of str
         Kinds of samples that it takes, the preferred one first.
     words : str
-        What it is, for `--help`.
+        Description for `--help`.
     options : mapping of str to value
-        What differs from the defaults of `FitConfig`.
+        Hyperparameters that differ from the defaults of `FitConfig`.
     """
 
     kinds: tuple[str, ...]
@@ -27,14 +27,14 @@ class Preset:
 ANY_KIND = ("vector", "image", "sequence")
 GRIDS = ("image", "sequence")  # samples with rows: of an image, or steps of a window
 
-# Adadelta is Keras' with the learning rate of its paper: at Keras' default of 0.001 these networks hardly
-# move within their epochs (benchmarks/seeds.py shows both).
+# The learning rate of the Adadelta paper: at Keras' default of 0.001 these networks hardly change within
+# their epochs (benchmarks/seeds.py shows both).
 _ADADELTA = {"optimizer": "adadelta", "learning_rate": 1.0}
 _PLAIN = {"corruption": "none"}
 _DENSE = {**_PLAIN, "activation": "relu", "latent_activation": "relu"}
 _SIGMOID_BCE = {"output_activation": "sigmoid", "loss": "bce"}
-# The reference learns at a rate of 1e-5, which suits 50,000 images and a hundred epochs and leaves smaller
-# data untrained.
+# The reference's rate of 1e-5 suits 50,000 images and a hundred epochs, and leaves networks of fewer images
+# untrained.
 _RGB = {
     **_PLAIN,
     "architecture": "conv",
@@ -50,7 +50,7 @@ _RGB = {
     "patience": 2,
 }
 
-# The autoencoder beside a memory is there to encode and decode: it need not find the last percent.
+# With a memory the autoencoder only encodes and decodes, so it need not be perfect.
 _MEMORY = {"architecture": "memory", "epochs": 60}
 _WINDOW_MEMORY = {**_MEMORY, "architecture": "memory-window", "prototypes": 500}
 
@@ -202,8 +202,8 @@ PRESETS: dict[str, Preset] = {
             "widths": (32, 64, 64, 64),
             "strides": (1, 2, 2, 1),
             "latent_dim": 2,
-            # The reference learns at 5e-5 from the first step to the last. At ten times that rate from the
-            # first step on, every image comes out black for ever (loss 0.1120 on MNIST).
+            # The reference's rate is 5e-5 throughout. Ten times that rate needs a warm-up: without one every
+            # image stays black (loss 0.1120 on MNIST).
             "learning_rate": 0.0005,
             "warmup_steps": 1000,
             "epochs": 100,

@@ -1,11 +1,11 @@
-"""Imports TensorFlow without its greeting: C++ writes to the file descriptor, before any setting is read."""
+"""Import TensorFlow without its messages, which C++ writes to stderr before any setting is read."""
 
 import os
 import sys
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow for the modules that follow, with stderr closed to it meanwhile."""
+    """Import TensorFlow with stderr redirected to nothing; later imports of Keras find it loaded."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -80,7 +80,10 @@ def prepare(dataset: Dataset, config: FitConfig, splits: Splits | None = None) -
     ------
     DataError
         If there are too few samples, or they cannot be scaled.
+    ConfigError
+        If a sample is too large for a memory.
     """
+    config.check_memory(network_shape(dataset))
     if splits is None:
         splits = deal_splits(dataset, config)
     config = config.for_training(dataset.sample_shape, splits.train.size)

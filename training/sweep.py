@@ -4,17 +4,19 @@
   python -m training.sweep --data pump.csv --name pump --noises 0,0.2 --latent-dims 2,4,8 --max-minutes 3
   python -m training.sweep --data good_parts/ --name parts --presets conv,conv-pool --max-minutes 20
 
-Every combination of preset, latent size and noise is one trial; all other flags are those of `training.fit`
-and hold for each. A trial may take its share of the time that is left; what it does not need goes to the
-later ones. A trial that time stops is judged as it is; trials for which no time is left are not run.
+Every combination of preset, latent size and noise is one trial; all other flags mean the same as for
+`training.fit` and apply to every trial. Each trial may take an equal share of the time left; time that
+it does not need goes to the later ones. A trial that runs out of time is judged as it is; if no time is left,
+the remaining trials are not run.
 
-Trials are judged on the validation split alone, never on calibration or test samples, so the promise of the
-published model holds and its test figures are honest. Which detector is best does not show in the error on
-normal samples: a larger latent always lowers it, down to a network that rebuilds anomalies as well. So trials
-are ranked by how well their scores tell validation samples from pseudo-anomalies made of these, the same for
-all trials (`figures/pseudo.py`): the column `detection`, a ROC AUC, which compares across scalings, losses
-and smoothing. Published is the trial with the smallest latent within one standard error of the best: what
-pseudo-anomalies do not show, a smaller latent is safer against. docs/decisions/0010 has the evidence.
+Trials are judged only on the validation split, never on calibration or test samples, so the promise of the
+published model holds and its test figures are honest. The error on normal samples does not tell which
+detector is best: a larger latent always lowers it, until the network rebuilds anomalies as well. So trials
+are ranked by how well their scores separate validation samples from pseudo-anomalies made from them, the same
+for all trials (`figures/pseudo.py`). This is the column `detection`, a ROC AUC, which is comparable across
+scalings, losses and smoothing. The sweep publishes the trial with the smallest latent within one standard
+error of the best, since a smaller latent is safer against anomalies that pseudo-anomalies do not resemble.
+docs/decisions/0010 has the evidence.
 
 The result is `<store>/<name>/<next version>/`, as from `training.fit`; its report shows every trial and the
 reconstruction error against the latent size. The table goes to stdout, progress to stderr.
@@ -59,7 +61,7 @@ DONE, STOPPED, PUBLISHED = "done", "stopped by time", ", published"
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One point of the grid; `config` is None where it cannot be, and `problem` says why."""
+    """One point of the grid; if it is impossible, `config` is None and `problem` says why."""
 
     preset: str
     latent_dim: int | None
@@ -83,16 +85,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_parser("training.sweep", __doc__)
     grid = parser.add_argument_group("grid")
     grid.add_argument(
-        "--presets", type=flags.names, metavar="A,B", help="dense, conv or conv1d by kind if not given"
+        "--presets", type=flags.names, metavar="A,B", help="dense, conv or conv1d, by kind, if not given"
     )
     grid.add_argument(
         "--latent-dims", type=flags.integers, metavar="2,8,32", help="the preset's if not given"
     )
     grid.add_argument(
-        "--noises", type=flags.numbers, metavar="0,0.3", help="levels of the preset's corruption"
+        "--noises", type=flags.numbers, metavar="0,0.3", help="levels of the preset's corruption to try"
     )
     grid.add_argument(
-        "--max-minutes", type=flags.positive, default=10.0, metavar="M", help="for all trials (default: 10)"
+        "--max-minutes",
+        type=flags.positive,
+        default=10.0,
+        metavar="M",
+        help="time for all trials together (default: 10)",
     )
     add_fit_flags(parser, without=SWEPT)
     return parser
@@ -123,12 +129,12 @@ def _run(arguments: argparse.Namespace) -> None:
             raise TrainingError(f"no trial was finished: {rows[0]['outcome']}")
         best = dataclasses.replace(best, sweep={"minutes": arguments.max_minutes, "trials": rows})
         published, manifest = publish(store, staged, best)
-    print("published is the smallest latent with a detection within one standard error of the best")
+    print("published: the smallest latent whose detection is within one standard error of the best")
     print_published(published, manifest)
 
 
 def _common_kinds(presets: Sequence[str]) -> tuple[str, ...]:
-    """The kinds of samples that all presets take, in the order of the first."""
+    """Kinds of samples that all presets take, in the order of the first preset."""
     for preset in presets:
         if preset not in PRESETS:
             raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
@@ -143,7 +149,7 @@ def _common_kinds(presets: Sequence[str]) -> tuple[str, ...]:
 
 
 def _grid(arguments: argparse.Namespace, dataset: Dataset) -> Iterator[Trial]:
-    """Every combination, those that cannot be with the reason."""
+    """Every combination; impossible ones carry the reason."""
     presets = arguments.presets or [SWEPT_PRESETS[dataset.kind]]
     latent_dims, noises = arguments.latent_dims or [None], arguments.noises or [None]
     for preset, latent_dim, noise in itertools.product(presets, latent_dims, noises):
@@ -153,7 +159,7 @@ def _grid(arguments: argparse.Namespace, dataset: Dataset) -> Iterator[Trial]:
             config, problem = configure(arguments, preset, dataset, swept), None
             if config.has_memory:
                 raise ConfigError(
-                    f"preset {preset} has a memory, which no latent or noise of a sweep changes"
+                    f"preset {preset} has a memory, which does not depend on the latent or noise of a sweep"
                 )
         except ConfigError as error:
             config, problem = None, str(error)
@@ -222,14 +228,14 @@ def _within(train_one: Callable[[FitConfig], Fitted], config: FitConfig, seconds
 
 
 class Judge:
-    """Figures of a trial on the validation split, by the scores of its exported graph.
+    """Judges a trial on the validation split, by the scores of its exported graph.
 
     Parameters
     ----------
     dataset : Dataset
     splits : Splits
     seed : int
-        Of the pseudo-anomalies, which are the same for all trials.
+        Seed of the pseudo-anomalies, which are the same for all trials.
     """
 
     def __init__(self, dataset: Dataset, splits: Splits, seed: int) -> None:
@@ -271,7 +277,7 @@ class Judge:
         return self._scaling.apply(samples).reshape(len(samples), -1)
 
     def _pca_error(self, size: int) -> float:
-        """What as many main components of the training split leave of the validation split."""
+        """Validation error of a PCA with as many components as the latent has values."""
         from sklearn.decomposition import PCA
 
         pca = PCA(min(size, *self._train.shape), random_state=0).fit(self._train)

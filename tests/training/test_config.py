@@ -54,9 +54,10 @@ def test_the_level_of_a_preset_belongs_to_its_own_corruption():
         (
             "conv",
             {"quantize": "int8"},
-            "quantize int8 is for architecture dense, got conv: give --preset dense, or leave --quantize out",
+            "quantize int8 is only for architecture dense, got conv: give --preset dense, or leave out "
+            "--quantize",
         ),
-        ("memory", {"quantize": "int8"}, "quantize int8 is for architecture dense, got memory"),
+        ("memory", {"quantize": "int8"}, "quantize int8 is only for architecture dense, got memory"),
         ("dense", {"warmup_steps": -1}, "warmup_steps must be at least 0, got -1"),
         ("dense", {"rows": 0}, "rows must be positive, got 0"),
         ("conv", {"widths": ()}, "architecture conv needs widths, got none"),
@@ -185,15 +186,15 @@ def test_a_window_is_settled_by_windows_that_are_cut_already():
     config = FitConfig.from_preset("conv1d", {"stride": 4})
 
     assert config.for_samples((20, 3)).window == 20
-    with pytest.raises(ConfigError, match="window must be 20, as the data are cut already, got 16"):
+    with pytest.raises(ConfigError, match="window must be 20, since the data are already cut, got 16"):
         dataclasses.replace(config, window=16).for_samples((20, 3))
 
 
 @pytest.mark.parametrize(
     ("preset", "options", "message"),
     [
-        ("dense", {"window": 8}, "window is for sequences, got kind vector"),
-        ("conv", {"merge": "mean"}, "merge is for sequences, got kind image"),
+        ("dense", {"window": 8}, "window is only for sequences, got kind vector"),
+        ("conv", {"merge": "mean"}, "merge is only for sequences, got kind image"),
         ("conv1d", {"window": 1}, "window must be at least 2, got 1"),
         ("conv1d", {"window": 8, "stride": 9}, "stride must be at most the window, 8, got 9"),
         ("conv1d", {"merge": "first"}, "merge must be one of last, mean, got 'first'"),
@@ -202,7 +203,7 @@ def test_a_window_is_settled_by_windows_that_are_cut_already():
             {"window": 8, "scored_steps": 9},
             "scored_steps must be between 1 and the window, 8, got 9",
         ),
-        ("conv", {"scored_steps": 1}, "scored_steps is for sequences, got kind image"),
+        ("conv", {"scored_steps": 1}, "scored_steps is only for sequences, got kind image"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(preset, options, message):

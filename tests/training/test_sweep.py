@@ -148,7 +148,10 @@ def test_the_published_model_is_the_one_that_fit_makes(swept, tmp_path):
             ["--presets", "conv-pool", "--latent-dims", "2,4"],
             "architecture conv-pool has no latent_dim, got 2",
         ),
-        (["--presets", "memory"], "preset memory has a memory, which no latent or noise of a sweep changes"),
+        (
+            ["--presets", "memory"],
+            "preset memory has a memory, which does not depend on the latent or noise of a sweep",
+        ),
         (["--noises", "3"], "corruption_level must be between 0 and 1"),
     ],
 )

@@ -1,1 +1,6 @@
-"""Parts that the commands share: options, progress, printed results."""
+"""Parts that the commands share.
+
+- `options`: parser, flags, reading data and configuration by them, exit status
+- `printing`: notes, tables, the published model; `progress`: progress of a fit
+- `interrupts`: SIGTERM and Ctrl-C
+"""

@@ -1,19 +1,19 @@
-"""How a command is ended from outside: by KeyboardInterrupt, which no finalizer swallows."""
+"""End a command by SIGTERM as by Ctrl-C: with KeyboardInterrupt, even inside a finalizer."""
 
 import contextlib
 import signal
 import sys
 from collections.abc import Iterator
 
-SECONDS_UNTIL_RAISED_AGAIN = 0.01  # the finalizer that it interrupted is long done
+SECONDS_UNTIL_RAISED_AGAIN = 0.01  # by then the interrupted finalizer has ended
 
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Meanwhile SIGTERM raises KeyboardInterrupt as Ctrl-C does, in the main thread.
+    """Let SIGTERM raise KeyboardInterrupt in the main thread, as Ctrl-C does.
 
-    Python drops what is raised inside a `__del__`, and TensorFlow has some that run all through a fit: one
-    in forty interrupts ended there. Such an interrupt is raised once more, a moment later.
+    Python drops exceptions raised inside a `__del__`, and TensorFlow runs some all through a fit: one in
+    forty interrupts was lost. Such an interrupt is raised again a moment later.
     """
     former_hook = sys.unraisablehook
 

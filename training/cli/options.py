@@ -1,4 +1,4 @@
-"""What the command lines of this package share: the form of the help, flags, results and one clean end."""
+"""Parts of every command line: the parser, flags, reading data and configuration, exit status."""
 
 import argparse
 import dataclasses
@@ -21,7 +21,7 @@ from training.data.windowing import cut_series
 from training.errors import ConfigError, TrainingError
 from training.presets import DEFAULT_PRESETS
 
-# What the windows of a series depend on.
+# Hyperparameters that decide how a series is cut into windows.
 CUTTING_OPTIONS = (
     "window",
     "stride",
@@ -35,7 +35,7 @@ CUTTING_OPTIONS = (
 
 
 def command_parser(module: str, manual: str | None) -> argparse.ArgumentParser:
-    """A parser whose help is the module's docstring."""
+    """Make a parser whose help is the module's docstring."""
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=manual,
@@ -45,44 +45,46 @@ def command_parser(module: str, manual: str | None) -> argparse.ArgumentParser:
 
 
 def add_label_flags(parser: argparse.ArgumentParser) -> None:
-    """Where labels stand and which of them is the normal one."""
-    parser.add_argument("--label-column", metavar="COLUMN", help="of a table")
+    """Add flags for the column of labels and the normal label."""
+    parser.add_argument("--label-column", metavar="COLUMN", help="column of the labels in a table")
     parser.add_argument(
-        "--normal-label", metavar="VALUE", help="samples of this label are normal, others not"
+        "--normal-label", metavar="VALUE", help="samples with this label are normal, all others anomalies"
     )
 
 
 def add_cell_flags(parser: argparse.ArgumentParser) -> None:
-    """What rows of a table may hold beside measured values."""
+    """Add flags for missing values and categories in rows."""
     parser.add_argument(
         "--missing",
         choices=MISSING_RULES,
         default=REFUSED,
-        help="values of rows, then and when served: median takes the training split's median, or most "
-        "frequent category, and a column more that says it was missing (default: refuse)",
+        help="missing values of rows, in training and serving: median replaces them by the median or most "
+        "frequent category of the training split and tells the network that they were (default: refuse)",
     )
     parser.add_argument(
         "--categorical",
         type=flags.names,
         default=[],
         metavar="A,B",
-        help="features of rows that are categories: texts, or numbers that are codes",
+        help="features that are categories: texts, or numbers used as codes",
     )
     parser.add_argument(
         "--unknown-category",
         choices=UNKNOWN_RULES,
         default=OWN_CATEGORY,
-        help="what the served model makes of another value of these: a category of its own that no normal "
-        "sample has, or a refusal (default: own)",
+        help="categories that are not in the data: the served model takes them as one that no normal row has "
+        "(own), or refuses the sample (default: own)",
     )
 
 
 def add_series_flags(parser: argparse.ArgumentParser) -> None:
-    """Which columns of a table say when a step was, and of what."""
+    """Add flags for the columns of time and entity of a series."""
     parser.add_argument(
-        "--time-column", metavar="COLUMN", help="of a series in a table: times, which must not go back"
+        "--time-column", metavar="COLUMN", help="column of the times of a series, which must not go back"
     )
-    parser.add_argument("--entity-column", metavar="COLUMN", help="of several series in a table: which one")
+    parser.add_argument(
+        "--entity-column", metavar="COLUMN", help="column that tells several series in one table apart"
+    )
 
 
 def column_options(arguments: argparse.Namespace) -> dict[str, str | None]:
@@ -92,12 +94,14 @@ def column_options(arguments: argparse.Namespace) -> dict[str, str | None]:
 
 
 def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """Flags of the data, of the published model, and of each hyperparameter but those left out."""
-    parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="what to train on")
-    parser.add_argument("--name", help="of the model; made of the data's name if not given")
-    parser.add_argument("--store", default="models", help="where models are published (default: models)")
+    """Add flags for the data, the published model, and every hyperparameter that is not in `without`."""
+    parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="data to train on")
+    parser.add_argument("--name", help="name of the model; made from the name of the data if not given")
     parser.add_argument(
-        "--kind", choices=sorted(DEFAULT_PRESETS), help="of the samples, where data do not tell"
+        "--store", default="models", help="folder that models are published to (default: models)"
+    )
+    parser.add_argument(
+        "--kind", choices=sorted(DEFAULT_PRESETS), help="kind of the samples, if the data do not tell"
     )
     parser.add_argument(
         "--columns", type=flags.names, metavar="A,B,C", help="features of a table, in this order"
@@ -106,13 +110,17 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
     add_cell_flags(parser)
     add_series_flags(parser)
     parser.add_argument(
-        "--value-range", type=flags.value_range, metavar="LOW,HIGH", help="values of black and white"
+        "--value-range", type=flags.value_range, metavar="LOW,HIGH", help="raw values of black and white"
     )
-    parser.add_argument("--no-promise", action="store_true", help="go on with too few samples for a promise")
     parser.add_argument(
-        "--no-collapse-check", action="store_true", help="publish even a network that learned nothing"
+        "--no-promise", action="store_true", help="fit even with too few samples for a promise"
     )
-    parser.add_argument("--no-samples", action="store_true", help="publish no sample of the data")
+    parser.add_argument(
+        "--no-collapse-check", action="store_true", help="publish the network even if it learned nothing"
+    )
+    parser.add_argument(
+        "--no-samples", action="store_true", help="keep samples of the data out of the published folder"
+    )
     add_flags(parser.add_argument_group("hyperparameters"), without)
 
 
@@ -144,10 +152,10 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
 
 
 def _name_after(data: str) -> str:
-    """A model name made of a file's, folder's or built-in name: `Pump 7.csv` gives `pump-7`."""
+    """Make a model name from the name of the data: `Pump 7.csv` gives `pump-7`."""
     name = re.sub(r"[^a-z0-9._-]+", "-", Path(data).resolve().stem.lower()).strip("-._")[:64]
     if not name:
-        raise ConfigError(f"name the model with --name: nothing can be made of {data!r}")
+        raise ConfigError(f"name the model with --name: no name can be made from {data!r}")
     return name
 
 
@@ -157,25 +165,25 @@ def configure(
     dataset: Dataset,
     overrides: Mapping[str, Any] | None = None,
 ) -> FitConfig:
-    """A preset, what the flags say, then `overrides`, settled for these samples.
+    """Take a preset, then the flags, then `overrides`, and settle them for these samples.
 
     Raises
     ------
     ConfigError
-        If a value, or two of them together, cannot be.
+        If a value is out of range, or two values do not go together.
     """
     given = _given(arguments) | {"kind": dataset.kind}
     config = FitConfig.from_preset(preset, given | dict(overrides or {}))
     if arguments.value_range and config.scaled_range is None:
         raise ConfigError(
-            "--value-range needs samples that are scaled from it: images, or --output-activation sigmoid "
-            f"or tanh; preset {preset} standardises features of kind {dataset.kind}"
+            "--value-range needs images, or --output-activation sigmoid or tanh: "
+            f"preset {preset} standardises features of kind {dataset.kind}"
         )
     return config.for_samples(dataset.sample_shape)
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The hyperparameters that the flags name."""
+    """Hyperparameters that were given as flags."""
     fields = {field.name for field in dataclasses.fields(FitConfig)} - {"kind", "preset"}
     given = {name: value for name, value in vars(arguments).items() if name in fields}
     switches = ("promise", "samples", "collapse_check")
@@ -183,11 +191,11 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_command(action: Callable[[], None], interrupted: str = "nothing was written") -> int:
-    """Exit status of an action: 0 done, 1 failed with one sentence on stderr, 130 interrupted."""
+    """Run an action; return 0 if done, 1 if failed, with one sentence on stderr, 130 if interrupted."""
     try:
         with terminable():
             action()
-    except (TrainingError, DetectorError, OSError) as error:  # OSError: a disk that is full
+    except (TrainingError, DetectorError, OSError) as error:  # OSError: for example a full disk
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -197,7 +205,7 @@ def run_command(action: Callable[[], None], interrupted: str = "nothing was writ
 
 
 def add_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """One flag for each hyperparameter but those left out; absent from the result unless given."""
+    """Add a flag for every hyperparameter not in `without`; flags not given are absent from the result."""
     for field in dataclasses.fields(FitConfig):
         if "parse" not in field.metadata or field.name in without:
             continue

@@ -1,4 +1,4 @@
-"""Print what a command found."""
+"""Print notes, tables and the published model."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from training.figures.metrics import promise_warnings
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """What was assumed, on stderr."""
+    """Print notes on stderr."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell, numbers to the right; the first row is the heading."""
+    """Print columns as wide as their widest cell, numbers right-aligned; the first row is the heading."""
     columns = [_aligned(column) for column in zip(*rows, strict=True)]
     for cells in zip(*columns, strict=True):
         print("  ".join(cells).rstrip())
@@ -63,23 +63,23 @@ def print_published(published: Path, manifest: Manifest) -> None:
 
 
 def _quantization_words(figures: Mapping[str, Any]) -> str:
-    """What computing in integers changes and saves."""
+    """Changed decisions and speed of a model in integers."""
     speed = ", ".join(f"{each['times']:g} times at {each['rows']} rows" for each in figures["speed_up"])
     return (
-        f"{figures['agreement']:.4f} of {figures['decisions']} decisions on the calibration split are those "
-        f"of float; beside its speed {speed.replace(' 1 rows', ' 1 row')}"
+        f"{figures['agreement']:.4f} of {figures['decisions']} decisions on the calibration split agree with "
+        f"float; speed relative to float {speed.replace(' 1 rows', ' 1 row')}"
     )
 
 
 def _baseline_words(comparison: Mapping[str, Any]) -> str:
-    """The figure of each baseline, and the model's own on the same samples."""
+    """ROC AUC of each baseline, and of the model on the same samples."""
     figures = {name: figure["roc_auc"]["value"] for name, figure in comparison["methods"].items()}
     own = comparison["own"]["roc_auc"]["value"]
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) + f"; this model {own:.4f}"
 
 
 def _step_words(steps: Mapping[str, Any]) -> str:
-    """The figures of steps that there are."""
+    """Figures of the steps of a series, as far as they are known."""
     words = {
         "false_alarm_rate_clear": f"flagged {{:.4f}} of the {steps['n_clear']} clear of anomalies",
         "recall": f"flagged {{:.4f}} of the {steps['n_anomalies']} anomalous ones",
@@ -89,7 +89,7 @@ def _step_words(steps: Mapping[str, Any]) -> str:
 
 
 def _gunicorn() -> str:
-    """The gunicorn beside this Python, which need not be on the path."""
+    """Path of the gunicorn of this Python environment, which may not be on the PATH."""
     beside = Path(sys.executable).with_name("gunicorn")
     if not beside.exists():
         return "gunicorn"

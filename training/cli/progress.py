@@ -1,4 +1,4 @@
-"""How a fit shows its progress: a live bar on a terminal, plain lines elsewhere; on stderr either way."""
+"""Progress of a fit on stderr: a live bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import math
@@ -12,31 +12,31 @@ from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
 BAR = "fitting {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"  # fits into 80 columns
-ROOM_UNKNOWN = {"ncols": 80, "nrows": 24}  # of a terminal that does not tell its size
+ROOM_UNKNOWN = {"ncols": 80, "nrows": 24}  # for a terminal that does not tell its size
 
 
 @contextlib.contextmanager
 def progress_callback(epochs: int, max_seconds: float = math.inf) -> Iterator[keras.callbacks.Callback]:
-    """The form that fits stderr; what is printed next has a line of its own, however the fit ended.
+    """Choose bar or lines; the next output starts on a new line, however the fit ended.
 
     Parameters
     ----------
     epochs : int
-        At most.
+        Most epochs of the fit.
     max_seconds : float
-        After so many no further epoch begins.
+        Time after which no further epoch begins.
     """
     if not sys.stderr.isatty():
         yield _Lines(epochs, max_seconds)
         return
-    # tqdm takes 0 columns and rows for no room at all, and draws nothing.
+    # tqdm would draw nothing in a terminal of 0 columns.
     room = {} if os.get_terminal_size(sys.stderr.fileno()).columns else ROOM_UNKNOWN
     with tqdm(total=epochs, bar_format=BAR, **room) as bar:
         yield _Bar(bar)
 
 
 class _Bar(keras.callbacks.Callback):
-    """One line that is drawn again: epochs, time left, losses."""
+    """One line, redrawn after every epoch: epochs, time left, losses."""
 
     def __init__(self, bar: tqdm) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class _Lines(keras.callbacks.Callback):
         self._printed = -SECONDS_BETWEEN_LINES
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Print where the fit is, if it is time."""
+        """Print a line if ten seconds have passed."""
         elapsed = time.monotonic() - self._start
         if elapsed - self._printed < SECONDS_BETWEEN_LINES:
             return

@@ -1,8 +1,8 @@
 """Rows with categories and missing values as the columns that a network sees.
 
-A measured feature is one column. A category is one column for each of its values, 1 where it is that value,
-and one more for any other value where that is a category of its own. Where values may be missing every
-feature has a column that says so. A network knows no difference between them.
+A measured feature is one column. A categorical feature is one column for each of its values, 1 for that
+value and 0 for others, and one more column for unknown values if these are a category of their own. If values
+may be missing, each feature has one more column, 1 if its value is missing. See docs/decisions/0013.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ColumnLayout:
-    """Which column comes from which feature: first numbers, then values of categories, others, gaps.
+    """Order of the columns: numbers, values of categories, unknown values, missing values.
 
     Attributes
     ----------
     feature_names : tuple of str
     categories : mapping of str to tuple
     own : bool
-        Whether another value is a category of its own.
+        Whether unknown values are a category of their own.
     may_miss : bool
         Whether a value may be missing.
     """
@@ -40,7 +40,7 @@ class ColumnLayout:
 
     @classmethod
     def of(cls, described: "Manifest | Dataset") -> "ColumnLayout | None":
-        """The layout of a model or of data; None where every feature is one measured column."""
+        """Layout of a model or of data; None if every feature is one measured column."""
         may_miss = described.missing == MISSING_AS_MEDIAN
         if not may_miss and described.categories is None:
             return None
@@ -50,12 +50,12 @@ class ColumnLayout:
 
     @functools.cached_property
     def numbers(self) -> np.ndarray:
-        """Features that are measured, int32."""
+        """Positions of the measured features, int32."""
         return self._features(categorical=False)
 
     @functools.cached_property
     def categorical(self) -> np.ndarray:
-        """Features that are categories, int32."""
+        """Positions of the categorical features, int32."""
         return self._features(categorical=True)
 
     def _features(self, *, categorical: bool) -> np.ndarray:
@@ -64,19 +64,19 @@ class ColumnLayout:
 
     @functools.cached_property
     def values(self) -> tuple[np.ndarray, ...]:
-        """Of each categorical feature the numbers that stand for its values, float32."""
+        """Numbers that encode the values of each categorical feature, float32."""
         return tuple(
             category_values(self.categories[self.feature_names[place]]) for place in self.categorical
         )
 
     @functools.cached_property
     def value_owners(self) -> np.ndarray:
-        """The feature of each value of a category, int32."""
+        """Feature that each categorical value belongs to, int32."""
         return np.repeat(self.categorical, [values.size for values in self.values])
 
     @functools.cached_property
     def all_values(self) -> np.ndarray:
-        """The values of all categories, one behind the other, float32."""
+        """Values of all categorical features, concatenated, float32."""
         return np.concatenate([*self.values, np.empty(0, dtype=np.float32)])
 
     @functools.cached_property
@@ -107,7 +107,7 @@ class ColumnLayout:
         return (self.owners[:, np.newaxis] == np.arange(len(self.feature_names))).astype(np.float32)
 
     def columns(self, rows: np.ndarray, fill: np.ndarray) -> np.ndarray:
-        """The columns of rows, `fill` in place of what is missing: (n_rows, n_columns), float32."""
+        """Make the columns of rows, with missing values replaced by `fill`: (n_rows, n_columns), float32."""
         rows = rows.astype(np.float32)
         absent = np.isnan(rows)
         filled = np.where(absent, fill, rows)
@@ -121,6 +121,6 @@ class ColumnLayout:
 
 
 def network_shape(described: "Manifest | Dataset") -> tuple[int, ...]:
-    """The shape of one sample of a model or of data as a network sees it."""
+    """Shape of one sample as a network sees it, for a model or for data."""
     layout = ColumnLayout.of(described)
     return described.sample_shape if layout is None else (layout.n_columns,)

@@ -13,40 +13,40 @@ from training.data.series import Timeline
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Samples in raw units and which of them are normal.
+    """Samples in raw units, with labels, kind and origin.
 
     Attributes
     ----------
     samples : ndarray, or SeriesWindows, of shape (n_samples, *sample_shape)
-        float32, or uint8 for 8-bit images. Of a series its steps, until `cutting.cut_series` makes windows.
+        float32, or uint8 for 8-bit images. Of a series the steps, until `windowing.cut_series` makes windows.
     is_anomaly : ndarray of shape (n_samples,), bool
     labels : ndarray of shape (n_samples,), str, or None
-        As the data have them; they colour reports.
+        Labels of the data; they colour reports.
     held_out : ndarray of shape (n_samples,), bool
-        Samples that the data name as their test split: never anything else.
+        Samples of the data's own test split; they are never used for anything else.
     kind : str
         `vector`, `image` or `sequence`.
     value_range : tuple of float, or None
-        Lowest and highest raw value, of images always and of other samples where it is known.
+        Lowest and highest raw value: always for images, for other samples if it is known.
     feature_names : tuple of str, or None
     source : str
         File or built-in name, without folders.
     normal_label : str or None
-        The label that was named as the normal one.
+        Label that was named as the normal one.
     provenance : str or None
-        Where a built-in data set comes from, and its licence.
+        Origin and licence of a built-in data set.
     notes : tuple of str
-        What was assumed, a sentence each.
+        Assumptions, a sentence each.
     timeline : Timeline, or None
-        Of a series.
+        Times, entities and gaps of a series.
     cut : Cut, or None
-        How the windows were cut from a series.
+        How the windows were cut, if the samples are windows of a series.
     missing : str
-        `median` where a value of a row may be missing: it is NaN.
+        `median` if a value of a row may be missing, which is then NaN; else `refuse`.
     categories : mapping of str to tuple, or None
-        Of the features that are categories; the samples have them as numbers.
+        Values of each categorical feature; the samples have them as numbers.
     unknown_category : str or None
-        What another category is.
+        Rule for other categories: `own` or `refuse`.
     """
 
     samples: np.ndarray | SeriesWindows
@@ -72,7 +72,7 @@ class Dataset:
         return self.samples.shape[1:]
 
     def fingerprint(self) -> str:
-        """SHA-256 over shape, dtype, samples and anomalies: 64 hex digits; of windows their series'."""
+        """SHA-256 of shape, dtype, samples and anomalies, 64 hex digits; for windows that of their series."""
         if self.cut is not None:
             return self.cut.series.fingerprint()
         digest = hashlib.sha256(f"{self.samples.shape} {self.samples.dtype.str}".encode())
@@ -108,9 +108,9 @@ class Cut:
     split_of : ndarray of shape (n_windows,), int
         The split of each window: 0 train, 1 validation, 2 calibration, 3 test.
     test_parts : tuple of slice
-        The steps of the test split, each part without a gap and at least a window long.
+        Steps of the test split; each part is at least a window long and has no gap.
     training_stride : int
-        Steps from one window to the next where the network is fitted.
+        Steps from one training window to the next.
     """
 
     series: "Dataset"

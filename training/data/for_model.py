@@ -1,4 +1,4 @@
-"""A published model by its folder or name, and data read as that model takes them."""
+"""Read data the way a published model takes them."""
 
 import dataclasses
 from pathlib import Path
@@ -14,26 +14,26 @@ from training.data.tables import TABLE_SUFFIXES, column_names
 from training.data.windowing import whole_windows
 from training.errors import DataError
 
-# Values outside of a model's range are scored, so they are read; float32 can tell the two ends apart.
+# Values outside a model's range are scored too, so they must be readable; float32 tells these ends apart.
 ANY_RANGE = (-1e38, 1e38)
 
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """Data for a model, and what is known of them.
+    """Data for a model.
 
     Attributes
     ----------
     samples : ndarray of shape (n_samples, *sample_shape), raw units
     labels : ndarray of shape (n_samples,), str, or None
     is_anomaly : ndarray of shape (n_samples,), bool, or None
-        None where nothing tells which samples are normal.
+        None if nothing tells which samples are normal.
     source, fingerprint : str
-        Of the file.
+        Name and hash of the data.
     notes : tuple of str
-        What was assumed, a sentence each.
+        Assumptions, a sentence each.
     cut : Cut, or None
-        Of a series, whose windows without overlap are the samples.
+        How the samples were cut, if they are windows of a series; they do not overlap.
     """
 
     samples: np.ndarray
@@ -46,11 +46,11 @@ class Labelled:
 
 
 def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
-    """Read data with the kind and the columns of a model; a test split that they bring is all that is kept.
+    """Read data with the kind and the columns of a model; of data with a test split only that is kept.
 
-    Columns of a table are found by the model's feature names, in any order; others are left alone.
-    Without `normal_label` that of the model is taken, where the data have labels. A series is cut into
-    windows that do not overlap.
+    Columns of a table are found by the model's feature names, in any order; other columns are ignored.
+    If `normal_label` is not given and the data have labels, the normal label of the model applies. A
+    series is cut into windows that do not overlap.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
     data : str
     **columns : str, optional
         `label_column`, `normal_label`, `time_column` and `entity_column`, as for `load_dataset`; the last two
-        are those of the model where the table has them.
+        default to the columns of the model, if the table has them.
 
     Raises
     ------
@@ -74,13 +74,13 @@ def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
     fingerprint = dataset.fingerprint()
     if fingerprint == manifest.data.get("fingerprint") and not dataset.held_out.any():
         notes += (
-            f"{dataset.source} is what the model was made of, and it was fitted on most of it: its report "
-            "has the figures of the samples that were held out",
+            f"the model was fitted on most of {dataset.source}: its report has the figures of the samples "
+            "that were held out",
         )
     kept = slice(None)
     if dataset.held_out.any():
         kept = dataset.held_out
-        notes += (f"{dataset.source} brings a test split: only that is looked at",)
+        notes += (f"{dataset.source} has a test split: only its samples are used",)
     return Labelled(
         dataset.samples[kept],
         None if dataset.labels is None else dataset.labels[kept],
@@ -93,7 +93,7 @@ def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
 
 
 def read_for(detector: Detector, data: str, **columns: str | None) -> Dataset:
-    """Data with the kind, the columns and the units of a model; arguments and errors as of `load_for`."""
+    """Read data with the kind, the columns and the units of a model; arguments and errors as `load_for`."""
     dataset = _read(detector.manifest, data, **columns)
     is_anomaly = _anomalies(dataset, detector.manifest)[0] if dataset.timeline else None
     return _as_samples(detector, dataset, is_anomaly)
@@ -120,7 +120,7 @@ def _read(manifest: Manifest, data: str, **columns: str | None) -> Dataset:
 
 
 def _as_samples(detector: Detector, dataset: Dataset, is_anomaly: np.ndarray | None) -> Dataset:
-    """What the model takes, windows of a series; anomalies as they are known."""
+    """Samples as the model takes them, windows for a series, with these anomalies."""
     if is_anomaly is not None:
         dataset = dataclasses.replace(dataset, is_anomaly=is_anomaly)
     if dataset.timeline is not None:
@@ -130,7 +130,7 @@ def _as_samples(detector: Detector, dataset: Dataset, is_anomaly: np.ndarray | N
 
 
 def _in_range(images: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Decoded images in the model's units, as the service maps them."""
+    """Map decoded images to the model's units, as the service does."""
     low, high = manifest.value_range
     if (low, high) == (0, 255):
         return images
@@ -138,7 +138,7 @@ def _in_range(images: np.ndarray, manifest: Manifest) -> np.ndarray:
 
 
 def _anomalies(dataset: Dataset, manifest: Manifest) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Which samples are anomalies, None where nothing tells, and what had to be assumed."""
+    """Which samples are anomalies, or None if nothing tells; and notes on assumptions."""
     if dataset.normal_label is not None:  # it was named, or the data are built in
         return dataset.is_anomaly, ()
     if dataset.labels is None:
@@ -146,7 +146,7 @@ def _anomalies(dataset: Dataset, manifest: Manifest) -> tuple[np.ndarray | None,
     present, own = sorted(set(dataset.labels)), manifest.data.get("normal_label")
     listed = ", ".join(present[:12]) + (" ..." if len(present) > 12 else "")
     if own in present:
-        return dataset.labels != own, (f"label {own} is the normal one, as the model was fitted",)
+        return dataset.labels != own, (f"label {own} is the normal one, as in the fit of the model",)
     if set(present) <= {NORMAL, ANOMALY}:
         if own is None:
             return dataset.is_anomaly, ()

@@ -1,4 +1,4 @@
-"""A path or a name -> samples, labels and what is known of them."""
+"""Load a file, a folder of images or a built-in data set as a `Dataset`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def load_dataset(
 ) -> Dataset:
     """Load a file, a folder of images or a built-in data set.
 
-    A table or an `.npy` of one or two dimensions that is not taken as rows, but as kind `sequence`, is a
+    If kind `sequence` is wanted and `vector` is not, a table or an `.npy` of one or two dimensions is a
     series: its samples are steps, and it has a timeline.
 
     Parameters
@@ -45,21 +45,21 @@ def load_dataset(
         A path to `.csv`, `.tsv`, `.parquet`, `.npy`, `.npz` or a folder of PNG and JPEG, or one of
         `BUILT_IN`.
     kinds : sequence of str
-        What the samples may be taken as, the preferred kind first. The data's own kind decides where it is
-        among them: two-dimensional data is `vector`, 8-bit three- or four-dimensional data is `image`. The
-        first one else: images and windows are then taken as rows, images as steps of their rows.
+        Kinds that the samples may have, the preferred kind first. The data's own kind is taken if it is among
+        them: two-dimensional data is `vector`, 8-bit three- or four-dimensional data is `image`. Otherwise
+        the first kind is: images and windows can be taken as rows, images as windows of their rows.
     columns, label_column : optional
-        Of a table.
+        Columns of a table: features and label.
     normal_label : str, optional
-        Samples of this label are normal, all others anomalies. Without it labels 0 and 1 mean normal and
-        anomaly, and with any other labels every sample counts as normal.
+        Samples with this label are normal, all others anomalies. If not given, labels 0 and 1 mean normal and
+        anomaly; with any other labels every sample counts as normal.
     value_range : tuple of float, optional
-        Raw values of black and white. Where not given 0 and 255 for 8-bit images, and for others the least
-        and the largest value of the samples that are not held out, with a note.
+        Raw values of black and white. If not given, 0 and 255 for 8-bit images; for others the lowest and the
+        highest value of the samples that are not held out, with a note.
     time_column, entity_column : optional
-        Of a table that is a series.
+        Columns of a table that is a series.
     cells : Cells, optional
-        What rows may hold beside measured values.
+        Missing values and categories that rows may hold.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def load_dataset(
 def _categories(
     samples: np.ndarray, kind: str, names: Sequence[str] | None, source: str, cells: Cells
 ) -> Categories | None:
-    """What the columns of an array that are categories may be; they are numbers there."""
+    """Values of the categorical columns of an array, which holds them as numbers."""
     _refuse_cells(kind, cells)
     if cells.known is not None:
         return cells.known or None
@@ -115,7 +115,9 @@ def _categories(
 
 def _refuse_cells(kind: str, cells: Cells) -> None:
     if kind != "vector" and (cells.may_miss or cells.categorical):
-        raise DataError(f"--missing median and --categorical are for rows (--kind vector), got kind {kind}")
+        raise DataError(
+            f"--missing median and --categorical are only for rows (--kind vector), got kind {kind}"
+        )
 
 
 def _read(
@@ -126,15 +128,15 @@ def _read(
     series_options: Mapping[str, str | None],
     cells: Cells,
 ) -> RawData:
-    """Read data by what they are; options that do not belong to them are refused."""
+    """Read data by their type; refuse options for other types."""
     is_table = _suffix(path) in TABLE_SUFFIXES
     if any(table_options.values()) and not is_table:
         raise DataError(
-            f"--columns and --label-column belong to tables ({', '.join(TABLE_SUFFIXES)}), not {data}"
+            f"--columns and --label-column are only for tables ({', '.join(TABLE_SUFFIXES)}), got {data}"
         )
     if any(series_options.values()) and not (is_series and is_table):
         raise DataError(
-            "--time-column and --entity-column belong to a series in a table: give --kind sequence too"
+            "--time-column and --entity-column are only for a series in a table: also give --kind sequence"
         )
     if is_series and is_table and path.is_file():
         _refuse_cells("sequence", cells)
@@ -146,7 +148,7 @@ def _read(
 def _take_as(
     samples: np.ndarray, source: RawData, kinds: Sequence[str], value_range: tuple[float, float] | None
 ) -> tuple[np.ndarray, str, tuple[float, float] | None, tuple[str, ...]]:
-    """Samples in the form of their kind, the kind, the value range, and notes on what was assumed."""
+    """Samples in the form of their kind, the kind, the value range, and notes on assumptions."""
     value_range = value_range or source.value_range
     notes: tuple[str, ...] = ()
     if source.timeline is not None:
@@ -195,7 +197,7 @@ def _suffix(path: Path) -> str:
 
 
 def _series_of_table(table: Table, path: Path, time_column: str | None, entity_column: str | None) -> RawData:
-    """The rows as steps, entity by entity in the order in which they first appear."""
+    """Take the rows as steps, entity by entity in order of first appearance."""
     n_steps = len(table.values)
     names, entities = np.array([""]), np.zeros(n_steps, dtype=np.int64)
     if table.entities is not None:
@@ -238,20 +240,20 @@ def _read_arrays(path: Path, *, is_series: bool) -> RawData:
             _labels(arrays, "y_test", "x_test", path),
         )
     raise DataError(
-        f"{path.name} must hold X and, where there are labels, y, or x_train, y_train, x_test and y_test; "
+        f"{path.name} must hold X and optionally y, or x_train, y_train, x_test and y_test; "
         f"got {sorted(arrays)}"
     )
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name, or that of an .npy as `X`; the content decides which of them it is."""
+    """Arrays of an .npz by name, or the array of an .npy as `X`; told apart by the content."""
     try:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return {"X": content}
         with content as archive:
             return dict(archive)
-    except Exception as error:  # numpy leaks SyntaxError, TokenError and zipfile's own errors here
+    except Exception as error:  # NumPy lets SyntaxError, TokenError and errors of zipfile through
         raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
 
 
@@ -265,7 +267,7 @@ def _real(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray
 
 
 def _labels(arrays: Mapping[str, np.ndarray], name: str, samples_name: str, path: Path) -> np.ndarray | None:
-    """Labels as they are, one for each sample; None where there are none."""
+    """Labels, one for each sample; None if there are none."""
     if name not in arrays:
         return None
     labels, n_samples = arrays[name].ravel(), len(arrays[samples_name])
@@ -281,7 +283,7 @@ def _labels(arrays: Mapping[str, np.ndarray], name: str, samples_name: str, path
 
 
 def _read_images(folder: Path) -> RawData:
-    """Every PNG and JPEG below a folder, in order of their paths; the first sub-folder is the label."""
+    """Read every PNG and JPEG below a folder, in order of their paths; the first sub-folder is the label."""
     paths = sorted(path for path in folder.rglob("*") if _suffix(path) in IMAGE_SUFFIXES and path.is_file())
     if not paths:
         raise DataError(f"{folder.name} holds no {', '.join(IMAGE_SUFFIXES)} file")
@@ -302,13 +304,13 @@ def _read_images(folder: Path) -> RawData:
 
 
 def _folder_labels(paths: Sequence[Path]) -> np.ndarray | None:
-    """The first sub-folder of each path; None where there are no sub-folders."""
+    """First sub-folder of each path; None if there are no sub-folders."""
     outside = [path for path in paths if len(path.parts) == 1]
     if outside and len(outside) < len(paths):
         inside = next(path for path in paths if len(path.parts) > 1)
         raise DataError(
-            "images must all lie in sub-folders, whose names are their labels, or none of them: "
-            f"got {outside[0]} beside {inside}"
+            "either all images must be in sub-folders, whose names are their labels, or none: "
+            f"got {outside[0]} and {inside}"
         )
     return None if outside else np.array([path.parts[0] for path in paths])
 
@@ -316,7 +318,7 @@ def _folder_labels(paths: Sequence[Path]) -> np.ndarray | None:
 def _anomalies(
     labels: np.ndarray | None, n_samples: int, normal_label: str | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Which samples are anomalies, and what had to be assumed."""
+    """Which samples are anomalies, and notes on assumptions."""
     if labels is None:
         if normal_label is not None:
             raise DataError(f"--normal-label {normal_label} needs labels, and the data have none")
@@ -336,7 +338,7 @@ def _anomalies(
 
 
 def _as_float32(samples: np.ndarray, source: str, cells: Cells) -> np.ndarray:
-    """Samples as the graph will see them; 8-bit images stay as they are, a quarter of the memory."""
+    """Convert samples to the graph's float32; 8-bit images stay as they are, in a quarter of the memory."""
     if samples.dtype == np.uint8:
         return samples
     with np.errstate(over="ignore"):
@@ -350,5 +352,5 @@ def _as_float32(samples: np.ndarray, source: str, cells: Cells) -> np.ndarray:
             f"{source}: samples must be finite float32 values, got {samples[index]} in row {index[0]}, "
             f"position {list(index[1:])}{hint}"
         )
-    converted[absent] = np.nan  # the same bits for all, so that copies and fingerprints show
+    converted[absent] = np.nan  # one bit pattern for all, so that equal rows have equal bytes
     return converted

@@ -1,4 +1,4 @@
-"""Series: what is known of their steps, and windows of them that are cut when they are asked for."""
+"""Series: times, entities and gaps of their steps, and labels of their windows."""
 
 import dataclasses
 import itertools
@@ -6,23 +6,23 @@ from typing import Any
 
 import numpy as np
 
-GAP = 10  # usual steps in time; after a longer one a new stretch begins
+GAP = 10  # times the usual time between steps; a longer one begins a new stretch
 
 
 @dataclasses.dataclass(frozen=True)
 class Timeline:
-    """Whose steps and of when: the steps of an entity stand together, in order of time.
+    """Entity and time of each step; the steps of an entity are contiguous and in order of time.
 
     Attributes
     ----------
     entities : ndarray of shape (n_steps,), int
         Positions in `names`, ascending.
     names : tuple of str
-        Of the entities; one empty name where there is only one series.
+        Names of the entities; one empty name if there is only one series.
     times : ndarray of shape (n_steps,), datetime64[us] in UTC, int64 or float64; or None
-        Never going back within an entity.
+        Never decreasing within an entity.
     time_column, entity_column : str or None
-        Where both came from.
+        Columns of the table that they came from.
     """
 
     entities: np.ndarray
@@ -33,27 +33,27 @@ class Timeline:
 
     @classmethod
     def of_one_series(cls, n_steps: int) -> "Timeline":
-        """Steps of which nothing is known but their order."""
+        """Make a timeline of steps that have only an order."""
         return cls(np.zeros(n_steps, dtype=np.int64))
 
     @property
     def usual_step(self) -> float | None:
-        """The median time from step to step, seconds or the time column's unit; None without times."""
+        """Median time between steps, in seconds or the time column's unit; None without times."""
         within = self._intervals()[np.diff(self.entities) == 0]
         return float(np.median(within)) if self.times is not None and within.size else None
 
     def gaps(self) -> np.ndarray:
-        """The times from step to step within an entity that are longer than `GAP` usual ones."""
+        """Times between steps of an entity that are longer than `GAP` usual ones."""
         return self._intervals()[self.gap_after()]
 
     def n_repeated_times(self) -> int:
-        """How many steps have the time of the step before, within an entity."""
+        """Number of steps with the same time as the step before, within an entity."""
         if self.times is None:
             return 0
         return int(((np.diff(self.entities) == 0) & (self._intervals() == 0)).sum())
 
     def stretches(self) -> list[slice]:
-        """Steps without a gap or a change of the entity between them."""
+        """Stretches of steps without a gap or a change of entity."""
         breaks = (np.diff(self.entities) != 0) | self.gap_after()
         return runs(np.cumsum(np.concatenate([[False], breaks])))
 
@@ -62,7 +62,7 @@ class Timeline:
         return None if self.times is None else time_text(self.times[step])
 
     def describe(self) -> dict[str, Any]:
-        """For the manifest: how many, from when to when, how far apart."""
+        """Describe number, time span and intervals of the steps, for the manifest."""
         gaps = self.gaps()
         first, last = (None, None) if self.times is None else (self.times.min(), self.times.max())
         return {
@@ -78,7 +78,7 @@ class Timeline:
         }
 
     def _intervals(self) -> np.ndarray:
-        """From each step to the next, the last one left out; zeros without times."""
+        """Time from each step but the last to the next; zeros without times."""
         if self.times is None:
             return np.zeros(len(self.entities) - 1)
         intervals = np.diff(self.times)
@@ -86,7 +86,7 @@ class Timeline:
         return intervals / unit
 
     def gap_after(self) -> np.ndarray:
-        """Of each step but the last, whether a gap follows."""
+        """Whether a gap follows each step but the last."""
         usual, within = self.usual_step, np.diff(self.entities) == 0
         if not usual:  # no times, or most steps at one time
             return np.zeros_like(within)
@@ -94,7 +94,7 @@ class Timeline:
 
 
 def time_text(time: np.generic) -> str:
-    """A time as text: ISO 8601 as short as it is exact, or a number."""
+    """Write a time as the shortest exact ISO 8601, or as a number."""
     if time.dtype.kind == "M":
         return str(time.astype("datetime64[s]") if time == time.astype("datetime64[s]") else time)
     return f"{time:.15g}" if time.dtype.kind == "f" else str(time)
@@ -109,6 +109,6 @@ def runs(keys: np.ndarray) -> list[slice]:
 def describe_windows(
     is_anomaly: np.ndarray, labels: np.ndarray | None, starts: np.ndarray, window: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Whether a step of each window is anomalous, and the label of its first such step, else of its first."""
+    """Whether each window has an anomalous step; the label of its first such step, or of its first step."""
     within = np.lib.stride_tricks.sliding_window_view(is_anomaly, window)[starts]
     return within.any(axis=1), None if labels is None else labels[starts + within.argmax(axis=1)]

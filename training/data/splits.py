@@ -12,24 +12,24 @@ from training.errors import DataError
 
 LEAST_TRAIN = 16
 LARGEST_CALIBRATION_SHARE = 0.4
-# Few calibration samples make a careful threshold that misses much: 500 put it near the 4 % quantile for a
-# promise of 5 %, 71 at their very maximum. Small data sets give up to this share for it.
+# With few calibration samples the threshold is high and misses much: for a promise of 5 % it is near the 4 %
+# quantile of 500 scores, and the maximum of 71. Small data sets give up to this share for calibration.
 COMFORTABLE_CALIBRATION, COMFORTABLE_SHARE = 500, 0.3
 
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """Ascending row numbers of a data set; only `test` holds anomalies, and it holds one sample at least.
+    """Ascending row numbers of a data set; only `test` has anomalies, and it has at least one sample.
 
     Attributes
     ----------
     train, validation, calibration, test : ndarray of int
     n_calibration_duplicates : int
-        Calibration samples that are equal, byte for byte, to one of training or validation.
+        Calibration samples that are byte-for-byte copies of a training or validation sample.
     n_duplicates : int
-        Normal test samples that are equal to a sample of another split.
+        Normal test samples that are copies of a sample of another split.
     n_trimmed : int
-        Samples that were dealt to training and validation and left out again.
+        Training and validation samples that were left out as likely anomalies.
     """
 
     train: np.ndarray
@@ -46,12 +46,12 @@ class Splits:
 
 
 def split_dataset(dataset: Dataset, config: FitConfig) -> Splits:
-    """Deal the normal samples out to the four splits; anomalies go to the test split.
+    """Distribute the normal samples over the four splits; anomalies go to the test split.
 
-    Where the data bring a test split, that and nothing else is the test split: figures on it compare with
-    those of others, and anomalies outside of it are left out.
+    If the data have a test split of their own, it is taken unchanged, so that figures can be compared with
+    published ones; anomalies outside it are left out.
 
-    The windows of a series have been dealt out when they were cut.
+    The windows of a series were distributed when they were cut.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def split_dataset(dataset: Dataset, config: FitConfig) -> Splits:
     Raises
     ------
     DataError
-        If there are too few normal samples to train on, or to promise `alpha`.
+        If there are too few normal samples to train on, or for the promise of `alpha`.
     """
     if dataset.cut is not None:
         split_of = dataset.cut.split_of
@@ -78,8 +78,8 @@ def split_dataset(dataset: Dataset, config: FitConfig) -> Splits:
     n_train = normal.size - n_test - n_validation - n_calibration
     if n_train < LEAST_TRAIN:
         raise DataError(
-            f"{normal.size} normal samples are too few: they leave {max(n_train, 0)} to train on, "
-            f"at least {LEAST_TRAIN} are needed"
+            f"{normal.size} normal samples are too few: {max(n_train, 0)} would be left to train on, and at "
+            f"least {LEAST_TRAIN} are needed"
         )
     ends = np.cumsum([n_train, n_validation, n_calibration])
     train, validation, calibration, test = np.split(normal, ends)
@@ -104,15 +104,15 @@ def _with_duplicates(
 
 
 def _calibration_size(n_normal: int, config: FitConfig) -> int:
-    """The configured share; more where the data are few or the promise needs it."""
+    """The configured share, or more if the data are few or the promise needs it."""
     comfortable = min(COMFORTABLE_CALIBRATION, int(COMFORTABLE_SHARE * n_normal))
     wanted = max(1, round(config.calibration_fraction * n_normal), comfortable)
     needed = smallest_calibration(config.alpha) if config.promise else 1
     if needed > max(wanted, int(LARGEST_CALIBRATION_SHARE * n_normal)):
         least = int(np.ceil(needed / max(LARGEST_CALIBRATION_SHARE, config.calibration_fraction)))
         raise DataError(
-            f"to promise alpha {config.alpha:g} takes {needed} calibration samples, so at least {least} "
-            f"normal samples, got {n_normal}: bring more, ask for a larger --alpha, or go on without a "
+            f"the promise of alpha {config.alpha:g} needs {needed} calibration samples, so at least {least} "
+            f"normal samples, got {n_normal}: bring more, ask for a larger --alpha, or fit without a "
             "promise (--no-promise)"
         )
     return max(wanted, needed)

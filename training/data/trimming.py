@@ -1,4 +1,4 @@
-"""Leaves out the training samples that have the least company, where some that are called normal are not."""
+"""Leave out the training samples that are farthest from all others, if some may be anomalies."""
 
 import dataclasses
 
@@ -9,37 +9,37 @@ from training.data.scaling import Scaling
 from training.data.splits import LEAST_TRAIN, Splits
 from training.errors import DataError
 
-# Which samples are the anomalies is guessed, so more are left out than there are: of half as many again or
-# three times as many, on 21 tables with 1 % and 5 % of anomalies, no more came of it.
+# The anomalies are guessed, so more samples are left out than there are anomalies. On 21 tables with 1 % and
+# 5 % of anomalies 1.5 or 3 times as many were no better.
 TRIMMED_SHARE = 2.0
-# Anomalies that are alike keep each other company, so a neighbour counts that lies behind all of them.
+# Similar anomalies are near each other, so the distance to a neighbour beyond all of them counts.
 COMPANY_SHARE, LEAST_COMPANY = 1.5, 5
-MOST_REFERENCES = 1000  # 3,000 find the same
+MOST_REFERENCES = 1000  # 3,000 give the same result
 BLOCK_VALUES = 2**24
 
 
 def trim_splits(
     dataset: Dataset, splits: Splits, scaling: Scaling, contamination: float, seed: int
 ) -> Splits:
-    """The splits without the samples for training and validation that have the least company.
+    """Leave out the training and validation samples that are farthest from all others.
 
-    Twice the assumed share is left out. Calibration and test are not touched: see decision 0014.
+    Twice the assumed share is left out. Calibration and test are unchanged: docs/decisions/0014.
 
     Parameters
     ----------
     dataset : Dataset
     splits : Splits
     scaling : Scaling
-        Of the training split as it was dealt out.
+        Fitted on the training split before trimming.
     contamination : float
         Assumed share of anomalies among the samples that are called normal.
     seed : int
-        Of the samples that distances are measured to.
+        Seed of the samples that distances are measured to.
 
     Raises
     ------
     DataError
-        If too few are left to train on.
+        If too few samples are left to train on.
     """
     rows = np.concatenate([splits.train, splits.validation])
     scaled = scaling.apply(dataset.samples[rows]).reshape(rows.size, -1)
@@ -56,17 +56,17 @@ def trim_splits(
 
 
 def loneliness(samples: np.ndarray, contamination: float, seed: int) -> np.ndarray:
-    """Squared distance to the nearest neighbour that cannot be one of a sample's own sort of anomalies.
+    """Squared distance to the nearest neighbour that is unlikely to be the same kind of anomaly.
 
     Parameters
     ----------
     samples : ndarray of shape (n_samples, n_values), float32
         Scaled.
     contamination : float
-        Of 1,000 samples so many are anomalies, at most, and a half more by chance: the neighbour behind
-        these counts, the fifth at least.
+        Assumed share of anomalies. Among 1,000 drawn samples it is at most 1.5 times as large by chance: the
+        next neighbour counts, at least the fifth.
     seed : int
-        Of those 1,000, where there are more.
+        Seed of these 1,000 samples.
 
     Returns
     -------
@@ -88,15 +88,15 @@ def loneliness(samples: np.ndarray, contamination: float, seed: int) -> np.ndarr
         block = samples[rows]
         distances = np.square(block).sum(axis=1, keepdims=True) + squares - 2 * (block @ references.T)
         own = place[rows]
-        distances[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf  # no company of its own
+        distances[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf  # a sample is no neighbour of itself
         lonely[rows] = np.partition(distances, wanted - 1, axis=1)[:, wanted - 1]
     return lonely
 
 
 def trimming_note(splits: Splits, contamination: float) -> str:
-    """What was left out, for the report."""
+    """Describe for the report how many samples were left out."""
     n_samples = splits.train.size + splits.validation.size + splits.n_trimmed
     return (
-        f"{splits.n_trimmed} of {n_samples} samples for training and validation were left out, those with "
-        f"the least company: for a contamination of {contamination:g}, twice that share"
+        f"{splits.n_trimmed} of {n_samples} samples for training and validation were left out, the "
+        f"farthest from all others: twice the share of the contamination, {contamination:g}"
     )

@@ -1,4 +1,4 @@
-"""A series -> windows for each split: in order of time, across no entity, gap or split."""
+"""Cut a series into windows for each split, in order of time; no window crosses an entity, gap or split."""
 
 import dataclasses
 import math
@@ -19,9 +19,9 @@ from training.data.splits import (
 )
 from training.errors import DataError
 
-DEFAULT_WINDOWS = (64, 32, 16, 8)  # the first that a series is long enough for
-# Of a memory of windows: in telemetry longer ones find more. And of one of steps, which are looked up one by
-# one: in longer windows an onset is found late.
+DEFAULT_WINDOWS = (64, 32, 16, 8)  # the longest that the series is long enough for
+# A memory of windows finds more in telemetry with longer windows. A memory of steps, which looks up each step
+# by itself, would find an onset late with longer windows.
 WINDOWS_OF_MEMORY, WINDOWS_OF_STEPS = (128, *DEFAULT_WINDOWS), (8,)
 MOST_TRAINING_WINDOWS = 50_000
 MOST_TRAINING_VALUES = 2**26  # 256 MiB in float32
@@ -31,7 +31,7 @@ TRAIN, VALIDATION, CALIBRATION, TEST = range(4)
 
 @dataclasses.dataclass(frozen=True)
 class _Starts:
-    """First steps of the windows of each split, and what they were cut from."""
+    """First steps of the windows of each split, with the split of each step."""
 
     window: int
     split_of_step: np.ndarray
@@ -39,35 +39,35 @@ class _Starts:
     stride: int
 
     def enough(self, n_calibration: int) -> bool:
-        """Whether there is something for each split, and so much for the calibration."""
+        """Whether each split has enough windows, the calibration split `n_calibration`."""
         least = (LEAST_TRAIN, 1, n_calibration, 1)
         return all(part.size >= count for part, count in zip(self.starts, least, strict=True))
 
 
 def cut_series(series: Dataset, config: FitConfig) -> Dataset:
-    """Cut a series into windows, each of one split.
+    """Cut a series into windows, each in one split.
 
-    Each entity is parted in order of time: training, validation, calibration, test. Where there are many
-    entities, those too short for that are dealt out whole, those with anomalies to the test split.
-    Windows for fitting overlap, those for calibration and test do not; none of the first three splits holds
-    an anomalous step.
+    Each entity is split in order of time: training, validation, calibration, test. If there are many
+    entities, the ones that are too short for that go into one split as a whole, with anomalies into the test
+    split. Training and validation windows overlap, calibration and test windows do not. Only the test split
+    has anomalous steps.
 
     Parameters
     ----------
     series : Dataset
         Its samples are steps, and it has a timeline.
     config : FitConfig
-        `window` and `stride` where given; fractions, `alpha`, `promise`, and `rows`, the most windows to fit.
+        `window` and `stride` if given; fractions, `alpha`, `promise`, and `rows`, the most training windows.
 
     Returns
     -------
     Dataset
-        Its samples are windows, which are cut when they are asked for; `cut` says how.
+        Its samples are windows that are cut on access; `cut` says how.
 
     Raises
     ------
     DataError
-        If the series is too short to train on, or to promise `alpha`.
+        If the series is too short to train on, or for the promise of `alpha`.
     """
     chosen = _choose(series, config)
     split_of = np.repeat(np.arange(len(chosen.starts)), [part.size for part in chosen.starts])
@@ -90,12 +90,12 @@ def cut_series(series: Dataset, config: FitConfig) -> Dataset:
 
 
 def whole_windows(series: Dataset, window: int) -> Dataset:
-    """Windows of a series that do not overlap, across no entity and no gap, all of them for testing.
+    """Cut a series into windows that do not overlap, across no entity and no gap, all for testing.
 
     Raises
     ------
     DataError
-        If no stretch of it is as long as a window.
+        If no stretch of the series is as long as a window.
     """
     stretches = series.timeline.stretches()
     starts = np.concatenate(
@@ -119,9 +119,9 @@ def whole_windows(series: Dataset, window: int) -> Dataset:
 
 
 def _choose(series: Dataset, config: FitConfig) -> _Starts:
-    """The longest window and the smallest share for calibration that the promise leaves."""
+    """Choose the longest window and the smallest share for calibration that allow the promise."""
     needed = smallest_calibration(config.alpha) if config.promise else 1
-    # Without a promise a threshold still takes a score that is exceeded at the wanted rate.
+    # Without a promise the threshold still needs a score that is exceeded at the wanted rate.
     wanted = needed if config.promise else math.ceil(1 / config.alpha)
     share = config.calibration_fraction
     shares = (
@@ -135,13 +135,13 @@ def _choose(series: Dataset, config: FitConfig) -> _Starts:
             found = _starts(series, window, share, config)
             if found.enough(n_calibration):
                 return found
-    if found.enough(needed):  # no promise was wanted
+    if found.enough(needed):  # only without a promise
         return found
     raise DataError(_too_short(len(series.samples), found, needed, share, config))
 
 
 def _lengths(config: FitConfig) -> tuple[int, ...]:
-    """What a window's length is chosen from, the longest first."""
+    """Window lengths to choose from, the longest first."""
     if config.by_step:
         return WINDOWS_OF_STEPS
     return WINDOWS_OF_MEMORY if config.architecture == "memory-window" else DEFAULT_WINDOWS
@@ -152,24 +152,24 @@ def _too_short(n_steps: int, found: _Starts, needed: int, share: float, config: 
     more = "bring a longer series, take a shorter --window"
     if train < LEAST_TRAIN or not validation or not test:
         return (
-            f"{n_steps} steps are too few for windows of {window}: they leave {train} normal windows to "
-            f"train on, {validation} for validation and {test} for the test, at least {LEAST_TRAIN}, 1 and 1 "
-            f"are needed; {more.replace(',', ' or')}"
+            f"{n_steps} steps are too few for windows of {window}: {train} normal windows would be left to "
+            f"train on, {validation} for validation and {test} for the test, and at least {LEAST_TRAIN}, 1 "
+            f"and 1 are needed; {more.replace(',', ' or')}"
         )
     return (
-        f"to promise alpha {config.alpha:g} takes {needed} calibration windows that do not overlap, with "
-        f"{window} steps each and {share:g} of the series for it some {math.ceil(needed * window / share)} "
-        f"normal steps; {n_steps} steps left {calibration} windows: {more}, ask for a larger --alpha, or "
-        "go on without a promise (--no-promise)"
+        f"the promise of alpha {config.alpha:g} needs {needed} calibration windows that do not overlap, so "
+        f"about {math.ceil(needed * window / share)} normal steps for windows of {window} with {share:g} of "
+        f"the series for calibration; {n_steps} steps give {calibration} windows: {more}, ask for a larger "
+        "--alpha, or fit without a promise (--no-promise)"
     )
 
 
 def _starts(series: Dataset, window: int, share: float, config: FitConfig) -> _Starts:
-    """Windows of one length, with one share of the steps for calibration."""
+    """Place windows of one length, with one share of the steps for calibration."""
     fractions = (config.validation_fraction, share, config.test_fraction)
     fractions = (max(0.0, 1 - sum(fractions)), *fractions)
     split_of_step = _split_steps(series, window, fractions)
-    # A step that is anomalous before the test breaks what stands there.
+    # Windows before the test split must not touch an anomalous step.
     usable = np.where(series.is_anomaly & (split_of_step != TEST), -1, split_of_step)
     keys = _keys(series.timeline, usable)
     pieces = [
@@ -205,7 +205,7 @@ def _split_steps(series: Dataset, window: int, fractions: Sequence[float]) -> np
 
 
 def _keys(timeline: Timeline, codes: np.ndarray) -> np.ndarray:
-    """Numbers that change wherever a stretch ends or the code of a step does."""
+    """Number the steps so that the number changes where a stretch ends or the code of a step changes."""
     lengths = [part.stop - part.start for part in timeline.stretches()]
     return np.repeat(np.arange(len(lengths)), lengths) * (TEST + 2) + codes  # -1 is a code, too
 
@@ -228,15 +228,15 @@ def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]
     longest = _lengths(config)[0]
     if config.window is None and window != longest:
         yield (
-            f"windows have {window} steps, for the series is too short for {longest}: name "
-            "another length with --window"
+            f"windows have {window} steps, since the series is too short for {longest}: choose another "
+            "length with --window"
         )
     repeated = timeline.n_repeated_times()
     if repeated:
-        advice = "" if timeline.entity_column else ", and --entity-column tells several series apart"
+        advice = "" if timeline.entity_column else "; --entity-column tells several series in one table apart"
         yield (
             f"{repeated} of {len(timeline.times)} steps have the same time as the step before: a series has "
-            f"one row a step{advice}"
+            f"one row per step{advice}"
         )
     gaps = timeline.gaps()
     if gaps.size:
@@ -244,7 +244,7 @@ def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]
         unit = " seconds" if timeline.times.dtype.kind == "M" else ""
         yield (
             f"{gaps.size} gap{'s' * (gaps.size > 1)} in time, the largest of {gaps.max():g}{unit} after "
-            f"{time_text(timeline.times[gap])} where {timeline.usual_step:g} is usual: no window goes across"
+            f"{time_text(timeline.times[gap])} where {timeline.usual_step:g} is usual: no window crosses one"
         )
     stretches = timeline.stretches()
     short = sum(part.stop - part.start < window for part in stretches)
@@ -253,10 +253,10 @@ def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]
     early = series.is_anomaly & (chosen.split_of_step != TEST)
     if early.any():
         yield (
-            f"{early.sum()} anomalous steps of {series.is_anomaly.sum()} lie before the test part: they were "
-            "left out, with every window that they touch"
+            f"{early.sum()} anomalous steps of {series.is_anomaly.sum()} are before the test part: they were "
+            "left out, with every window that has one of them"
         )
     if series.is_anomaly.any() and not series.is_anomaly[chosen.split_of_step == TEST].any():
-        yield "the test part has no anomalous step: nothing measures what is found"
+        yield "the test part has no anomalous step: nothing measures how many are found"
     if chosen.stride > 1 and config.stride is None:
-        yield f"windows for fitting begin every {chosen.stride} steps, so that they are not too many"
+        yield f"training windows begin every {chosen.stride} steps, to limit their number"

@@ -1,1 +1,7 @@
-"""Figures about a fitted model: metrics, baselines, pseudo-anomalies."""
+"""Figures of a fitted model, from scores and labels; knows no Keras.
+
+- `metrics`: rates and rankings with confidence intervals
+- `baselines`: simple detectors on the same splits
+- `pseudo`: pseudo-anomalies, by which a sweep ranks its trials
+- `stepwise`: the steps of a series, scored as served
+"""

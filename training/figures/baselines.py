@@ -1,4 +1,4 @@
-"""What simple detectors make of the same splits: whether the autoencoder earns its keep."""
+"""Simple detectors on the same splits, to show whether the model is better than they are."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ CLEAR_LEAD = 0.01  # of ROC AUC; less is of no use, however sure it is
 def compare_baselines(
     train: np.ndarray, test: np.ndarray, is_anomaly: np.ndarray, own_score: np.ndarray, seed: int
 ) -> dict[str, Any] | None:
-    """Fit the baselines as the model was, and rank the test split by them and by the model.
+    """Fit the baselines to the training data of the model, and compare how they rank the test split.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pure: what scores and decisions are worth, held against labels: rates and rankings with intervals."""
+"""Metrics of scores and decisions by labels: rates and rankings, with confidence intervals."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ N_RESAMPLES = 300
 
 
 def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any]:
-    """Figures of the test split, reported once and used for nothing.
+    """Compute the figures of the test split; they are reported, and nothing depends on them.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def ranking_draws(
 
 
 def with_intervals(values: tuple[float, float], draws: np.ndarray) -> dict[str, Any]:
-    """What `ranking_draws` gives as figures with intervals."""
+    """Turn the results of `ranking_draws` into figures with intervals."""
     return {
         name: {"value": value, "interval": interval_of(column)}
         for name, value, column in zip(("roc_auc", "average_precision"), values, draws.T, strict=True)

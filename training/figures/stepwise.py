@@ -1,4 +1,4 @@
-"""What a detector says of the steps of a series: scores as served whole, and flagged stretches."""
+"""Scores of the steps of a series, as the service answers a whole series, and flagged stretches."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from training.data.series import describe_windows, runs
 
 @dataclasses.dataclass(frozen=True)
 class StepRun:
-    """Parts of a series, one behind the other, and what a detector says of their steps.
+    """Parts of a series, concatenated, with the scores and decisions of their steps.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class StepRun:
     touches_anomaly: np.ndarray
 
     def judged(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What `evaluate_steps` takes."""
+        """The arguments of `evaluate_steps`."""
         return self.score, self.is_flagged, self.is_anomaly, self.touches_anomaly
 
 
@@ -88,7 +88,7 @@ def run_steps(
 
 
 def _touches(is_anomaly: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Of each step of a part, whether its score comes from a window with an anomalous step."""
+    """Whether the score of each step of a part comes from a window with an anomalous step."""
     window = manifest.window
     starts = window_starts(len(is_anomaly), window, manifest.stride)
     holds, _ = describe_windows(is_anomaly, None, starts, window)
@@ -96,7 +96,7 @@ def _touches(is_anomaly: np.ndarray, manifest: Manifest) -> np.ndarray:
 
 
 def flagged_stretches(run: StepRun, series: Dataset) -> list[dict[str, Any]]:
-    """Flagged steps that follow each other: of what, from when to when, how high; in order of time.
+    """List stretches of consecutive flagged steps, in order of time.
 
     Returns
     -------

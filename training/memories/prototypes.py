@@ -7,23 +7,23 @@ ODD_ROWS, ODD_DISTANCE = 2, 6.0
 MOST_ODD = 0.1  # of the prototypes: where rows repeat, most lie far beyond the median distance of 0
 WIDTH_NEIGHBOUR, WIDTH_SHARE, LEAST_WIDTH = 3, 0.5, 0.05
 
-# The covariance has the say of all samples but a fifth, the unit matrix that and the say of 100 samples.
+# The covariance weighs 0.8 n / (n + 100) for n samples, the unit matrix the rest.
 COVARIANCE_ROWS, COVARIANCE_SHARE, UNIT_SAMPLES = 4000, 0.8, 100
 LEAST_WEIGHT = 1e-6
 
-# Rows of flags lie equally far from hundreds of prototypes: which ones are the nearest would be rounding.
+# Rows of flags are equally far from hundreds of prototypes: rounding would decide which ones are nearest.
 TIE_BREAK = 0.01
-LEAST_RESIDUAL = 1e-2  # of a scaled column: what is rebuilt better counts as rebuilt so well
+LEAST_RESIDUAL = 1e-2  # of a scaled column; smaller residuals count as this
 
-# Smaller batches and more passes measure the same.
+# Smaller batches or more passes give the same figures.
 KMEANS_BATCH, KMEANS_PASSES, MOST_KMEANS_POINTS = 1024, 10, 500_000
-BLOCK_VALUES = 2**24  # of the largest array that a search for neighbours makes
+BLOCK_VALUES = 2**24  # most values in one array of a search for neighbours
 
 
 def find_prototypes(
     points: np.ndarray, n_prototypes: int, seed: int, least_rows: int, keep_odd: bool = False
 ) -> np.ndarray:
-    """Centres of k-means, or all points where they are few enough; without the odd ones.
+    """Find prototypes by k-means, or take all points if they are few enough; leave out odd ones.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ def find_prototypes(
     n_prototypes, seed, least_rows
         As for `fit_memory`.
     keep_odd : bool
-        Prototypes of one or two samples far from all others stay, too.
+        Keep prototypes of one or two samples far from all others, too.
 
     Returns
     -------
     ndarray of shape (n_prototypes, size), float32
-        At most so many.
+        At most `n_prototypes` of them.
     """
     prototypes, counts = _cluster(points, n_prototypes, seed, least_rows)
     return prototypes if keep_odd else prototypes[~_is_odd(prototypes, counts)]
@@ -45,7 +45,7 @@ def find_prototypes(
 def _cluster(
     points: np.ndarray, n_prototypes: int, seed: int, least_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centres and the number of their points."""
+    """Centres and the number of points of each."""
     n_prototypes = min(n_prototypes, len(points) // least_rows)
     if len(points) <= n_prototypes:
         return points, np.ones(len(points), dtype=np.int64)
@@ -63,14 +63,14 @@ def _cluster(
     nearest, _ = nearest_prototypes(points, centres, 1)
     counts = np.bincount(nearest[:, 0], minlength=len(centres))
     if least_rows > 1:
-        # The fit starts centres from points, late ones too, and need not move them.
+        # The fit starts centres at points, some of them late, and may not move them.
         centres = _means(points, nearest[:, 0], counts)
     kept = counts >= least_rows
     return centres[kept], counts[kept]
 
 
 def _means(points: np.ndarray, owners: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The mean of each owner's points, float32; 0 where it has none."""
+    """Mean of the points of each owner, float32; 0 if it has none."""
     sums = np.zeros((counts.size, points.shape[1]))
     np.add.at(sums, owners, points)
     return (sums / np.maximum(counts, 1)[:, np.newaxis]).astype(np.float32)
@@ -90,7 +90,7 @@ def _is_odd(prototypes: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def attention_width(prototypes: np.ndarray) -> float:
-    """A share of the usual distance of a prototype to its third neighbour."""
+    """Width of the attention: a share of the median distance of a prototype to its third neighbour."""
     if len(prototypes) < 2:
         return LEAST_WIDTH
     neighbour = min(WIDTH_NEIGHBOUR, len(prototypes) - 1)
@@ -101,7 +101,7 @@ def attention_width(prototypes: np.ndarray) -> float:
 def normal_residuals(
     points: np.ndarray, prototypes: np.ndarray, neighbours: int, width: float, seed: int
 ) -> np.ndarray:
-    """What the memory leaves of normal points; a prototype that is one of them is left out for it."""
+    """Residuals of normal points; a point that is a prototype is rebuilt without itself."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(points))[:COVARIANCE_ROWS]
     queries = points[chosen]
@@ -120,7 +120,7 @@ def recall(
     width: float,
     leave_out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The weighted mean of each point's nearest prototypes.
+    """Rebuild each point as the weighted mean of its nearest prototypes.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def recall(
     neighbours : int
     width : float
     leave_out : ndarray of shape (n,), int, optional
-        A prototype that a point may not attend to; -1 for none.
+        Prototype that each point must not attend to; -1 for none.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def recall(
     handicaps = tie_breaks(len(prototypes), width)
     nearest, squares = nearest_prototypes(points, prototypes, neighbours, leave_out, handicaps)
     weights = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * width**2))
-    # The last one's weight goes to nothing, so that a tie at the edge does not matter.
+    # The weight of the last neighbour is almost 0, so that a tie for its place does not matter.
     weights = weights - weights.min(axis=1, keepdims=True) + LEAST_WEIGHT
     weights /= weights.sum(axis=1, keepdims=True)
     recalled = np.empty_like(points)
@@ -148,9 +148,9 @@ def recall(
 
 
 def tie_breaks(n_prototypes: int, width: float) -> np.ndarray:
-    """What is added to the squared distances of each prototype: at most a weight of 1 %, and no two alike.
+    """Handicaps to add to the squared distances: all different, each changing a weight by at most 1 %.
 
-    Spread by the golden ratio, so that neighbours in order are not neighbours in size.
+    The golden ratio spreads them, so that consecutive prototypes have very different ones.
     """
     shares = np.arange(n_prototypes) * ((np.sqrt(5) - 1) / 2) % 1
     return (TIE_BREAK * 2 * width**2 * shares).astype(np.float32)
@@ -163,13 +163,13 @@ def nearest_prototypes(
     leave_out: np.ndarray | None = None,
     handicaps: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest prototypes of each point, nearest first.
+    """Find the nearest prototypes of each point, nearest first.
 
     Returns
     -------
     tuple of ndarray of shape (n, count)
-        Positions, int; and squared distances, float32, from differences: products cancel for neighbours.
-        Where there are handicaps they are added to them.
+        Positions, int; and squared distances plus handicaps, float32. These are computed from differences,
+        since products cancel for near neighbours.
     """
     if handicaps is None:
         handicaps = np.zeros(len(prototypes), dtype=np.float32)
@@ -191,6 +191,6 @@ def nearest_prototypes(
 
 
 def _blocks(n_rows: int, values_of_row: int) -> list[slice]:
-    """Rows in blocks whose arrays stay small."""
+    """Cut rows into blocks whose arrays have at most `BLOCK_VALUES` values."""
     size = max(1, BLOCK_VALUES // values_of_row)
     return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]

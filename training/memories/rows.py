@@ -1,8 +1,7 @@
-"""What a memory autoencoder remembers: prototypes of normal samples, and how far samples lie from them.
+"""A memory of rows: prototypes of normal samples, with the constants that score a sample by them.
 
-A sample is encoded as attention over its nearest prototypes and decoded as their weighted mean; what differs
-is whitened by what differs in normal samples. Nothing here knows Keras; `rows_keras` makes the
-network of it.
+A sample is rebuilt as the weighted mean of its nearest prototypes, and its residual is whitened by the
+residuals of normal samples (docs/decisions/0011). No Keras here; `rows_keras` makes the network.
 
 References
 ----------
@@ -27,16 +26,16 @@ from training.memories.prototypes import (
 from training.memories.whitening import inverse_root
 
 HEAVY_KURTOSIS = 5.0  # excess; a column above it has tails that hide its middle
-FEW_VALUES = 10  # a column of so many values has no tail, and steps that may be rare
+FEW_VALUES = 10  # a column of at most so many values has no tail, and may have rare values
 N_KNOTS, LEAST_KNOT_GAP = 64, 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """Scaled columns -> the space of the prototypes: a heavy column enters twice, as it is and by rank.
+    """Map scaled columns to the space of the prototypes; a heavy-tailed column enters twice, also by rank.
 
-    A column of few values is divided by half its range where that is more than its deviation: a flag that is
-    rarely set would otherwise weigh many times as much as one that is set every other time.
+    A column of few values is divided by half its range if that is more than its standard deviation: otherwise
+    a flag that is rarely set would weigh many times as much as one that is set every other time.
 
     The copy is piecewise linear: the rank of the value among the training rows as a Gaussian quantile between
     the knots, a line beyond them. Both are divided by the root of 2, so that they count as one column.
@@ -44,14 +43,14 @@ class Features:
     Attributes
     ----------
     weights : ndarray of shape (n_columns,), float32
-        Of the columns as they are.
+        Weights of the unchanged columns.
     heavy : ndarray of shape (n_heavy,), int
-        Columns that enter a second time.
+        Heavy-tailed columns, which enter a second time.
     knots : ndarray of shape (n_heavy, N_KNOTS), float32
-        Ascending, the largest float32 where there are fewer. As many knots as lie below a value, so many
-        pieces lie below its own.
+        Ascending, filled up with the largest float32. The number of knots below a value is the number of its
+        piece.
     anchors, levels, slopes : ndarray of shape (n_heavy, N_KNOTS + 1), float32
-        Of the pieces: `copy = level + slope * (value - anchor)`.
+        Constants of the pieces: `copy = level + slope * (value - anchor)`.
     """
 
     weights: np.ndarray
@@ -63,7 +62,7 @@ class Features:
 
     @property
     def size(self) -> int:
-        """How many values a sample has in the space of the prototypes."""
+        """Number of values of a sample in the space of the prototypes."""
         return self.weights.size + self.heavy.size
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
@@ -87,12 +86,12 @@ class Memory:
     features : Features
     prototypes : ndarray of shape (n_prototypes, features.size), float32
     neighbours : int
-        How many prototypes a sample attends to.
+        Number of prototypes that a sample attends to.
     width : float
         Standard deviation of the Gaussian whose values are the weights of the attention.
     whitening : ndarray of shape (features.size, features.size), float32
-        Symmetric; a normal residual times it has a covariance near the unit matrix, and a square that is
-        `n_columns` on average.
+        Symmetric; whitened normal residuals have a covariance near the unit matrix, and a mean squared length
+        of `n_columns`.
     """
 
     features: Features
@@ -105,19 +104,19 @@ class Memory:
 def fit_memory(
     samples: np.ndarray, n_prototypes: int, neighbours: int, seed: int, least_rows: int = 1
 ) -> Memory:
-    """Take prototypes, width and whitening from normal samples.
+    """Fit prototypes, width and whitening to normal samples.
 
     Parameters
     ----------
     samples : ndarray of shape (n_samples, n_columns), float32
         Scaled; at least two.
     n_prototypes : int
-        At most so many; all samples where they are no more.
+        Most prototypes; with fewer samples all of them are prototypes.
     neighbours : int
     seed : int
-        Of the prototypes' start, and of the samples that the whitening is taken from.
+        Seed of the first prototypes, and of the samples that the whitening is fitted to.
     least_rows : int
-        Each prototype is the mean of at least so many samples.
+        Fewest samples that a prototype is the mean of.
     """
     features = fit_features(samples, least_rows)
     points = features.apply(samples)
@@ -131,13 +130,13 @@ def fit_memory(
 
 
 def fit_features(samples: np.ndarray, least_rows: int = 1) -> Features:
-    """Find the columns of few values, and of the others the heavy ones: kurtosis above `HEAVY_KURTOSIS`.
+    """Find columns of few values, and among the others heavy tails: kurtosis above `HEAVY_KURTOSIS`.
 
-    A knot of a heavy column is a value of it, or the mean of at least `least_rows` neighbouring ones.
+    A knot of a heavy column is one of its values, or the mean of at least `least_rows` neighbouring ones.
     """
     n_values = np.array([np.unique(column).size for column in samples.T])
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # columns that are all but constant have no tails
+        warnings.simplefilter("ignore", RuntimeWarning)  # almost constant columns have no tails
         tails = np.nan_to_num(kurtosis(samples.astype(np.float64), axis=0))
     heavy = np.flatnonzero((tails > HEAVY_KURTOSIS) & (n_values > FEW_VALUES))
     weights = np.ones(samples.shape[1], dtype=np.float32)
@@ -154,16 +153,16 @@ def fit_features(samples: np.ndarray, least_rows: int = 1) -> Features:
 
 
 def _grouped(values: np.ndarray, size: int) -> np.ndarray:
-    """Ascending, each value the mean of a group of at least so many."""
+    """Sort values, and replace each by the mean of its group of at least `size`."""
     groups = np.minimum(np.arange(values.size) // size, max(values.size // size - 1, 0))
     return (np.bincount(groups, np.sort(values)) / np.bincount(groups))[groups]
 
 
 def _fit_copy(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Knots of one heavy column's copy; and anchors, levels and slopes of its pieces, one more than knots."""
+    """Knots of the copy of one heavy column, and anchors, levels and slopes of its pieces."""
     knots, levels = _rank_knots(values)
     curve = np.interp(values, knots, levels)
-    # Many ties leave the ranks a small deviation, and rare values would count too much by it.
+    # With many ties the ranks have a small deviation, and rare values would count too much.
     unit = np.sqrt(0.5) / max(curve.std(), 1)
     slopes = np.concatenate([[1], np.diff(levels) / np.diff(knots), [1]]) * unit
     first_too = np.concatenate([[0], np.arange(knots.size)])
@@ -171,7 +170,7 @@ def _fit_copy(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rank_knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values that are spread evenly over the Gaussian quantiles of their ranks, and these quantiles."""
+    """Values that are spaced evenly over the Gaussian quantiles of their ranks, and these quantiles."""
     quantiles = norm.ppf((rankdata(values) - 0.5) / values.size)
     places, first = np.unique(values, return_index=True)
     levels = quantiles[first]
@@ -189,7 +188,7 @@ def _rank_knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _whiten(residuals: np.ndarray, n_columns: int, share: float) -> np.ndarray:
-    """The whitening of normal residuals, scaled so that a whitened one has a mean square of `n_columns`."""
+    """Whitening of normal residuals, scaled to a mean squared length of `n_columns`."""
     whitening = inverse_root(residuals.T.astype(np.float64) @ residuals / len(residuals), share)
     unit = max(np.square(residuals @ whitening).sum(axis=1).mean(), LEAST_RESIDUAL**2 * n_columns)
     return (whitening * np.sqrt(n_columns / unit)).astype(np.float32)

@@ -7,27 +7,13 @@ import numpy as np
 from keras import layers, ops
 
 from training.config import FitConfig
-from training.errors import ConfigError
 from training.memories.layers import LEAST_ERROR, Attention, Fixed, least_rows_of
 from training.memories.rows import Features, Memory, fit_memory
 
-MOST_VALUES = 4096  # of a sample: its whitening is a matrix of the square of that, 64 MiB
-
 
 def remember(samples: np.ndarray, config: FitConfig) -> keras.Model:
-    """The memory autoencoder of normal samples: scaled, shape (n_samples, *sample_shape), float32.
-
-    Raises
-    ------
-    ConfigError
-        If samples have more values than a whitening of all of them together is for.
-    """
+    """Build the memory autoencoder of normal samples: scaled, shape (n_samples, *sample_shape), float32."""
     flat = samples.reshape(len(samples), -1)
-    if flat.shape[1] > MOST_VALUES:
-        raise ConfigError(
-            f"architecture memory takes samples of at most {MOST_VALUES} values, got {flat.shape[1]}: take "
-            "--preset memory-image for images, memory-window for windows, dense for rows"
-        )
     memory = fit_memory(flat, config.prototypes, config.neighbours, config.seed, least_rows_of(config))
     return memory_network(memory, samples.shape[1:])
 

@@ -1,7 +1,4 @@
-"""A configuration and a sample shape -> Keras encoder and decoder, in scaled units.
-
-Every family is an encoder's trunk, a latent and a decoder; `_BUILDERS` names them.
-"""
+"""Build the Keras encoder and decoder of a configuration, in scaled units; `_BUILDERS` lists the families."""
 
 import dataclasses
 import math
@@ -19,23 +16,23 @@ KERNEL_OF_STEPS = 5  # of convolutions over time
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder:
-    """Models that fit together; all work on scaled values.
+    """The Keras models of one autoencoder; all of them work on scaled values.
 
     Attributes
     ----------
     encoder : keras.Model, or None
-        (batch, *sample_shape) -> (batch, *latent_shape). None where there is a memory alone.
+        (batch, *sample_shape) -> (batch, *latent_shape). None if there is only a memory.
     decoder : keras.Model, or None
         (batch, *latent_shape) -> (batch, *sample_shape).
     fit_encoder : keras.Model, or None
-        What stands for the encoder while fitting: it draws the latent from its distribution, or adds what
-        the latent costs to the loss. None where that is the encoder itself.
+        Replaces the encoder while fitting: it draws the latent from its distribution, or adds the penalty on
+        the latent to the loss. None if the encoder itself is fitted.
     heads : keras.Model, or None
-        (batch, *latent_shape) -> one reconstruction for each loss, of which `decoder` gives the mean. None
-        where there is one reconstruction.
+        (batch, *latent_shape) -> one reconstruction for each loss; `decoder` returns their mean. None if
+        there is one reconstruction.
     memory : keras.Model, or None
-        (batch, *sample_shape) -> reconstruction and feature error, both (batch, *sample_shape): what samples
-        are scored and rebuilt by in place of encoder and decoder. None where these do it.
+        (batch, *sample_shape) -> reconstruction and feature error, both (batch, *sample_shape), instead of
+        those of encoder and decoder. None for other architectures.
     """
 
     encoder: keras.Model | None
@@ -46,12 +43,12 @@ class Autoencoder:
 
     @property
     def n_parameters(self) -> int:
-        """Weights of all that is exported, those that are not trained included."""
+        """Number of exported weights, trained or not."""
         return sum(model.count_params() for model in (self.encoder, self.decoder, self.memory) if model)
 
     @property
     def latent_shape(self) -> tuple[int, ...] | None:
-        """Shape of one latent vector; None where there is no bottleneck."""
+        """Shape of one latent vector; None without a bottleneck."""
         return None if self.encoder is None else self.encoder.output_shape[1:]
 
     @property
@@ -60,13 +57,13 @@ class Autoencoder:
         return (self.memory or self.encoder).input_shape[1:]
 
     def rebuild(self, scaled: np.ndarray | keras.KerasTensor) -> keras.KerasTensor:
-        """The reconstruction, shape of `scaled`."""
+        """Reconstruct scaled samples."""
         if self.memory is not None:
             return self.memory(scaled, training=False)[0]
         return self.decoder(self.encoder(scaled, training=False), training=False)
 
     def reconstructions(self, latent: keras.KerasTensor) -> list[keras.KerasTensor]:
-        """What is held against the sample: one reconstruction, or that of each head."""
+        """Reconstructions to compare with the sample: one, or one of each head."""
         if self.heads is None:
             return [self.decoder(latent, training=False)]
         return self.heads(latent, training=False)
@@ -97,7 +94,7 @@ def _rows(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
 
 
 def _two_head(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """Two of `_rows` side by side, one for each loss; their latents stand one behind the other."""
+    """Two networks of `_rows`, one for each loss, their latents concatenated."""
     grid = _grid(sample_shape)
     members = [_dense_over(grid, config, sample_shape, f"head_{head}_") for head in range(2)]
     samples = layers.Input(sample_shape)
@@ -146,12 +143,12 @@ def _decoder_widths(config: FitConfig) -> Sequence[int]:
 
 
 def _beside_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """What encodes and decodes beside a memory: a dense autoencoder, or nothing."""
+    """The encoder and decoder of a model with a memory: dense, or none."""
     return Autoencoder(None, None) if config.latent_dim == 0 else _dense(config, sample_shape)
 
 
 def _beside_image_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """The same of convolutions."""
+    """The encoder and decoder of a model with a memory of images: convolutions, or none."""
     return Autoencoder(None, None) if config.latent_dim == 0 else _conv(config, sample_shape)
 
 
@@ -238,7 +235,7 @@ def _conv_pool(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
 
     latent = layers.Input(encoder.output_shape[1:])
     hidden = latent
-    # Doubling what was halved and rounded up overshoots; a convolution without padding takes 4 pixels off.
+    # Doubling sizes that were halved and rounded up overshoots; a valid convolution takes 4 pixels off.
     excess = [
         inner * 2 ** len(config.widths) - size
         for inner, size in zip(latent.shape[1:3], (height, width), strict=True)
@@ -328,7 +325,7 @@ def _convolved(layer: layers.Layer, hidden: keras.KerasTensor, config: FitConfig
 
 
 def _crop(maps: keras.KerasTensor, size: tuple[int, ...]) -> keras.KerasTensor:
-    """Doubling an odd size that was halved gives one row or column too many: cut it off."""
+    """Cut off the row or column that doubling a halved odd size adds."""
     excess = tuple((0, got - wanted) for got, wanted in zip(maps.shape[1:-1], size, strict=True))
     if not any(after for _, after in excess):
         return maps
@@ -481,6 +478,6 @@ _BUILDERS: dict[str, Callable[[FitConfig, tuple[int, ...]], Autoencoder]] = {
 
 
 def forget_penalties(model: keras.Model) -> None:
-    """Take the penalties on activations off a fitted network: tf2onnx fails on what they add to its graph."""
+    """Remove the penalties on activations from a fitted network: tf2onnx fails on their nodes."""
     for layer in model.layers:
         layer.activity_regularizer = None

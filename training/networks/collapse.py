@@ -1,4 +1,4 @@
-"""Pure: whether a network has learned anything, or answers the same for every sample."""
+"""Whether a network has learned anything, or answers the same for every sample."""
 
 import dataclasses
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from training.errors import TrainingError
 
-# Of the error of foreign reconstructions. Networks that learned took 10 % off it at least (100 independent
-# features, 180 samples) and 30 to 98 % on 21 tables; those that collapsed 0.0 %.
+# Relative to the error of foreign reconstructions. Networks that learned had at least 10 % less error (100
+# independent features, 180 samples), and 30 to 98 % less on 21 tables; collapsed ones 0.0 %.
 LEAST_GAIN = 0.01
-# An untrained network answers next to nothing, or 0.5 behind a sigmoid: its error was at most 1.1 times that
-# of such a constant, for every preset after one epoch.
+# An untrained network answers almost 0, or 0.5 with a sigmoid: after one epoch the error of every preset was
+# at most 1.1 times that of such a constant.
 MOST_UNTRAINED = 1.25
 FAR_QUANTILE = 0.9  # of the distance from the mean; from there on a sample counts less
 LEAST_SAMPLES, MOST_SAMPLES = 10, 5000
@@ -21,7 +21,7 @@ WAYS_OUT_OF_MEMORY = "try another --preset, or publish it all the same with --no
 
 @dataclasses.dataclass(frozen=True)
 class Rebuilding:
-    """How near reconstructions come to their samples, beside what takes no network.
+    """How near reconstructions are to their samples, compared with constant answers.
 
     A sample far from the mean counts less, so that a few of them do not outweigh all others.
 
@@ -30,11 +30,11 @@ class Rebuilding:
     error : float
         Mean squared difference of samples and their reconstructions, scaled units.
     mean_error : float
-        The same, were every sample rebuilt as the mean of the training split.
+        The same if every sample were rebuilt as the mean of the training split.
     middle_error : float
-        The same, were every sample rebuilt as the middle of what the network can answer.
+        The same if every sample were rebuilt as the middle of the output range.
     foreign_error : float
-        The same of samples and the reconstructions of all others.
+        The same for samples and the reconstructions of all others.
     """
 
     error: float
@@ -55,20 +55,20 @@ class Rebuilding:
     @property
     def is_wild(self) -> bool:
         """Whether the network does worse than an untrained one."""
-        return not self.error <= MOST_UNTRAINED * self.middle_error  # NaN is wild, too
+        return not self.error <= MOST_UNTRAINED * self.middle_error  # True for NaN
 
 
 def measure_rebuilding(
     samples: np.ndarray, reconstructions: np.ndarray, mean: np.ndarray, middle: float
 ) -> Rebuilding:
-    """Hold reconstructions against their samples.
+    """Compare reconstructions with their samples.
 
     Parameters
     ----------
     samples, reconstructions : ndarray of shape (n_samples, *sample_shape)
         At least two, scaled.
     mean : ndarray of shape sample_shape
-        Of the training split.
+        Mean of the training split.
     middle : float
         0, or 0.5 for outputs between 0 and 1.
     """
@@ -76,7 +76,7 @@ def measure_rebuilding(
     flat, rebuilt = (part.reshape(n_samples, -1).astype(np.float64) for part in (samples, reconstructions))
     own = np.square(flat - rebuilt).mean(axis=1)
     from_mean = np.square(flat - mean.reshape(-1)).mean(axis=1)
-    # To each sample from all reconstructions, its own included, without making the pairs.
+    # Mean error of each sample and all reconstructions, its own included, without forming the pairs.
     product = (flat * rebuilt.mean(axis=0)).mean(axis=1)
     from_all = np.square(flat).mean(axis=1) + np.square(rebuilt).mean() - 2 * product
     far = np.quantile(from_mean, FAR_QUANTILE) or from_mean.max()
@@ -94,24 +94,24 @@ def measure_rebuilding(
 
 
 def check_rebuilding(rebuilding: Rebuilding, *, is_trained: bool, was_learning: bool) -> list[str]:
-    """Refuse what has collapsed.
+    """Refuse a collapsed network.
 
     Parameters
     ----------
     rebuilding : Rebuilding
-        Of samples that the network was not fitted on; a memory holds them.
+        Measured on samples that the network was not fitted on; a memory may contain them.
     is_trained : bool
-        Whether the reconstruction is learned by a loss; one that is looked up in a memory need not beat the
-        mean: in many independent features even the nearest sample is farther away, and still nearer to a
-        normal sample than to an anomaly.
+        Whether a loss trained the reconstruction. A memory need not beat the mean: with many independent
+        features even the nearest sample is farther away than the mean, but nearer to a normal sample than to
+        an anomaly.
     was_learning : bool
-        Whether the loss still fell when the fit came to its limit: such a network has not collapsed, it is
-        not finished.
+        Whether the loss still fell when the fit reached its limit: such a network has not collapsed, it is
+        unfinished.
 
     Returns
     -------
     list of str
-        A note where a network that is not finished does not beat the mean yet.
+        A note if an unfinished network does not beat the mean yet.
 
     Raises
     ------
@@ -128,21 +128,21 @@ def check_rebuilding(rebuilding: Rebuilding, *, is_trained: bool, was_learning: 
         ]
     if not rebuilding.follows:
         raise TrainingError(
-            "the network has collapsed: what it makes of a sample is no nearer to that sample than to any "
-            f"other (mean squared error {error:.3g} against {rebuilding.foreign_error:.3g} in scaled units); "
+            "the network has collapsed: its reconstructions are no nearer to their own samples than to any "
+            f"others (mean squared error {error:.3g} against {rebuilding.foreign_error:.3g} in scaled units); "
             f"{WAYS_OUT if is_trained else WAYS_OUT_OF_MEMORY}"
         )
     if is_trained and not rebuilding.beats_mean:
         raise TrainingError(
             f"the network rebuilds samples no better than their mean does (mean squared error {error:.3g} "
-            f"against {mean_error:.3g} in scaled units), so its scores would tell nothing more than the "
-            f"distance from that; {WAYS_OUT}"
+            f"against {mean_error:.3g} in scaled units), so its scores would only tell the "
+            f"distance from the mean; {WAYS_OUT}"
         )
     return []
 
 
 def check_spread(samples: np.ndarray, scores: np.ndarray) -> None:
-    """Refuse scores that are all the same for samples that are not.
+    """Refuse scores that are all the same for samples that differ.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def check_spread(samples: np.ndarray, scores: np.ndarray) -> None:
     Raises
     ------
     TrainingError
-        If they are.
+        If all scores are the same.
     """
     if np.ptp(scores) > LEAST_SPREAD * np.abs(scores).max() or (samples == samples[:1]).all():
         return

@@ -1,4 +1,4 @@
-"""Corruption of training inputs, fresh for every sample and step: what the network learns to undo."""
+"""Corrupt training inputs, anew for every sample and step; the network learns to undo it."""
 
 import dataclasses
 import math
@@ -15,13 +15,13 @@ BLUR_RADII = 3  # a kernel ends at three standard deviations
 
 
 def corrupt(samples: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
-    """Scaled samples corrupted while fitting, unchanged otherwise; what is drawn follows the seed.
+    """Corrupt scaled samples while fitting, by draws that follow the seed; pass them unchanged otherwise.
 
     Parameters
     ----------
     samples : tensor of shape (batch, *sample_shape)
     config : FitConfig
-        Its `corruption` and `corruption_level`, which must be settled.
+        Has `corruption` and `corruption_level`, which must be settled.
     """
     if config.corruption == "none" or config.corruption_level == 0:
         return samples
@@ -31,7 +31,7 @@ def corrupt(samples: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
 
 
 def corrupted_copy(samples: np.ndarray, config: FitConfig) -> np.ndarray:
-    """Samples corrupted once, by draws that no step of the fit begins with.
+    """Corrupt samples once, by other draws than the fit.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def corrupted_copy(samples: np.ndarray, config: FitConfig) -> np.ndarray:
 
 
 class _Corruption(layers.Layer):
-    """One way to corrupt, at work while fitting only."""
+    """One way to corrupt, active only while fitting."""
 
     def __init__(self, config: FitConfig) -> None:
         super().__init__()

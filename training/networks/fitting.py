@@ -1,4 +1,4 @@
-"""Fits an autoencoder: corrupted samples in, clean samples out, the best weights kept."""
+"""Fit an autoencoder from corrupted to clean samples, and keep the best weights."""
 
 import dataclasses
 import functools
@@ -25,8 +25,8 @@ _OPTIMIZERS = {
     "sgd": functools.partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
 }
 _MEMORIES = {"memory": remember, "memory-image": remember_images, "memory-window": remember_windows}
-MOST_BESIDE_MEMORY = 20_000  # samples: more change nothing for so small a network but the time
-SSIM_WINDOW = 11  # pixels; of the Gaussian that weighs neighbours, smaller for smaller images
+MOST_BESIDE_MEMORY = 20_000  # samples for the autoencoder; more only take longer
+SSIM_WINDOW = 11  # pixels of the Gaussian window, fewer for smaller images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class History:
 
 
 def seed_everything(seed: int) -> None:
-    """Make Keras, TensorFlow and NumPy repeat themselves on this machine."""
+    """Make the results of Keras, TensorFlow and NumPy repeatable on this machine."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -63,7 +63,7 @@ def fit_network(
     config: FitConfig,
     callbacks: list[keras.callbacks.Callback],
 ) -> tuple[Autoencoder, History | None]:
-    """Fit all that there is to fit: encoder and decoder in place, and the memory of both splits.
+    """Fit encoder and decoder in place, and fit a memory to both splits.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def fit_network(
     Returns
     -------
     tuple of Autoencoder and History
-        With its memory; None where there is no encoder to fit.
+        The autoencoder with its memory; the history is None if there is no encoder to fit.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def fit_network(
 
 
 def _spread(n_samples: int, most: int) -> np.ndarray:
-    """Positions of at most so many samples, evenly over all."""
+    """Positions of at most `most` samples, spread evenly over all."""
     return np.unique(np.linspace(0, n_samples - 1, min(most, n_samples)).astype(int))
 
 
@@ -107,7 +107,7 @@ def fit_autoencoder(
     config: FitConfig,
     callbacks: list[keras.callbacks.Callback],
 ) -> History:
-    """Fit in place; a fit that diverges ends, and the best weights before are kept.
+    """Fit in place; a fit that diverges ends, keeping the best weights before that.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def fit_autoencoder(
     Raises
     ------
     TrainingError
-        If not even the first epoch had finite losses.
+        If the losses of the first epoch are not finite.
     """
     network = compiled_network(autoencoder, config, train.shape[1:])
     stopping = [keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True)]
@@ -201,7 +201,7 @@ def compiled_network(
 
 
 def targets(network: keras.Model, samples: np.ndarray) -> np.ndarray | list[np.ndarray]:
-    """What a network is fitted to: the clean samples, for each head if there are several."""
+    """Targets of the fit: the clean samples, once for each head."""
     n_heads = len(network.outputs)
     return [samples] * n_heads if n_heads > 1 else samples
 
@@ -243,7 +243,7 @@ class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _StopAtInfinity(keras.callbacks.Callback):
-    """Ends a fit after the first epoch with a loss that is not finite: what follows is not better."""
+    """Ends a fit after the first epoch with a loss that is not finite."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Look at both losses."""

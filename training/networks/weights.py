@@ -1,4 +1,4 @@
-"""`weights.npz`: a fitted autoencoder as plain arrays, and the autoencoder made of them again."""
+"""`weights.npz`: write a fitted autoencoder as plain arrays, and load it again."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def weight_arrays(autoencoder: Autoencoder, scaling: Scaling) -> dict[str, np.nd
 
 
 def load_network(folder: Path, detector: Detector) -> LoadedNetwork:
-    """The autoencoder of a published folder.
+    """Build the autoencoder of a published folder and load its weights.
 
     Parameters
     ----------
@@ -56,10 +56,9 @@ def load_network(folder: Path, detector: Detector) -> LoadedNetwork:
     Raises
     ------
     ConfigError
-        If the model has no encoder, the folder holds no weights, or those of a network that this release does
-        not build.
+        If the model has no encoder, or the folder has no weights that this release can build a network for.
     ExportError
-        If the network made of them does not encode as `encoder.onnx` does.
+        If the loaded encoder differs from `encoder.onnx`.
     """
     manifest = detector.manifest
     if manifest.latent_shape is None:
@@ -93,7 +92,7 @@ def configuration_of(manifest: Manifest) -> FitConfig:
     Raises
     ------
     ConfigError
-        If it has not the fields of this release.
+        If it has fields that this release does not know.
     """
     stored = manifest.training.get("configuration")
     known = {field.name for field in dataclasses.fields(FitConfig)}

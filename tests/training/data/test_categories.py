@@ -99,7 +99,7 @@ def test_a_series_is_told_of_no_option_that_it_has_not(table):
 
     assert "missing value" in str(caught.value)
     assert "--missing" not in str(caught.value)
-    with pytest.raises(DataError, match=r"are for rows \(--kind vector\), got kind sequence"):
+    with pytest.raises(DataError, match=r"are only for rows \(--kind vector\), got kind sequence"):
         load_dataset(str(table(MIXED)), kinds=["sequence"], cells=CELLS)
 
 
@@ -125,5 +125,5 @@ def test_gaps_in_arrays_need_the_option(tmp_path):
 
     with pytest.raises(DataError, match="for missing values of rows give --missing median"):
         load_dataset(str(tmp_path / "rows.npy"))
-    with pytest.raises(DataError, match=r"are for rows \(--kind vector\), got kind sequence"):
+    with pytest.raises(DataError, match=r"are only for rows \(--kind vector\), got kind sequence"):
         load_dataset(str(tmp_path / "windows.npz"), kinds=["sequence"], cells=Cells("median"))

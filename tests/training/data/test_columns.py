@@ -167,8 +167,8 @@ def test_notes_say_what_no_training_row_has():
     notes = list(_cell_notes(dataset, Splits(rows, rows, rows, rows, 0, 0)))
 
     assert notes == [
-        "shares of missing values in the training split: t 0.2, state 0.2, grade 0.2; a gap in any other "
-        "feature is an anomaly",
+        "shares of missing values in the training split: t 0.2, state 0.2, grade 0.2; a missing value "
+        "of any other feature is an anomaly",
         "no training row has these categories of state, so that they are anomalies: d",
     ]
 

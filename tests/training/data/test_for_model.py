@@ -90,7 +90,7 @@ def test_only_the_test_split_is_kept(rows, tmp_path):
     data = load_for(rows, str(tmp_path / "data.npz"))
 
     assert data.samples.tolist() == np.ones((2, 3)).tolist()
-    assert "only that is looked at" in " ".join(data.notes)
+    assert "only its samples are used" in " ".join(data.notes)
 
 
 def test_images_of_a_folder_are_mapped_onto_the_value_range(tmp_path):

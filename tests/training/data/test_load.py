@@ -121,7 +121,7 @@ def test_folder_with_images_beside_sub_folders_is_refused(tmp_path):
     for name in ("top.png", "scratch/a.png"):
         Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / name)
 
-    with pytest.raises(DataError, match=r"got top\.png beside scratch/a\.png"):
+    with pytest.raises(DataError, match=r"got top\.png and scratch/a\.png"):
         load_dataset(str(tmp_path))
 
 
@@ -153,7 +153,7 @@ def test_folder_names_the_broken_image(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "options", "sentence"),
     [
-        ({"Z": np.zeros((3, 2))}, {}, "must hold X and, where there are labels, y"),
+        ({"Z": np.zeros((3, 2))}, {}, "must hold X and optionally y"),
         ({"X": np.zeros((3, 2)), "y": np.zeros(2)}, {}, "y must have 3 labels, got 2"),
         (
             {"X": np.zeros((3, 2)), "y": np.array([0, 1, np.nan])},
@@ -196,7 +196,7 @@ def test_folder_names_the_broken_image(tmp_path):
         ({"X": np.zeros((3, 1))}, {"kinds": ["sequence"]}, "a window has shape (steps, channels)"),
         ({"X": np.zeros((3, 2))}, {"normal_label": "0"}, "the data have none"),
         ({"X": np.zeros((2, 2)), "y": np.array([0, 1])}, {"normal_label": "7"}, "not among the labels 0, 1"),
-        ({"X": np.zeros((2, 2))}, {"columns": ["a"]}, "belong to tables"),
+        ({"X": np.zeros((2, 2))}, {"columns": ["a"]}, "are only for tables"),
         ({"x_train": np.zeros((2, 2)), "x_test": np.zeros((2, 3))}, {}, "samples of one shape"),
         (
             {"x_train": np.zeros((2, 2)), "y_train": np.zeros(2), "x_test": np.zeros((2, 2))},

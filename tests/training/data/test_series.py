@@ -98,8 +98,8 @@ def test_series_that_share_their_times_are_noted():
     dataset = cut_series(make_series([9000], times=np.repeat(np.arange(3000), 3)), CONFIG)
 
     assert dataset.notes[-1] == (
-        "6000 of 9000 steps have the same time as the step before: a series has one row a step, and "
-        "--entity-column tells several series apart"
+        "6000 of 9000 steps have the same time as the step before: a series has one row per step; "
+        "--entity-column tells several series in one table apart"
     )
 
 
@@ -109,7 +109,7 @@ def test_windows_are_as_long_as_the_promise_leaves():
     short = cut_series(make_series([3000]), CONFIG)
 
     assert short.sample_shape == (16, 1)
-    assert "windows have 16 steps, for the series is too short for 64" in short.notes[0]
+    assert "windows have 16 steps, since the series is too short for 64" in short.notes[0]
 
 
 @pytest.mark.parametrize(("preset", "window"), [("memory-window", 128), ("memory-stream", 8)])
@@ -124,9 +124,13 @@ def test_windows_are_as_long_as_suits_a_memory(preset, window):
 @pytest.mark.parametrize(
     ("n_steps", "options", "message"),
     [
-        (1000, {}, r"takes 59 calibration windows .* 1180 normal steps; 1000 steps left 50 windows"),
-        (3000, {"window": 64}, "some 9440 normal steps; 3000 steps left 18 windows: .*shorter --window, ask"),
-        (40, {"promise": False}, "40 steps are too few for windows of 8: they leave 7 normal windows"),
+        (1000, {}, r"needs 59 calibration windows .* 1180 normal steps .* 1000 steps give 50 windows"),
+        (
+            3000,
+            {"window": 64},
+            "about 9440 normal steps .* 3000 steps give 18 windows: .*shorter --window, ask",
+        ),
+        (40, {"promise": False}, "40 steps are too few for windows of 8: 7 normal windows would be left"),
     ],
 )
 def test_a_series_too_short_is_refused_with_what_it_takes(n_steps, options, message):
@@ -161,8 +165,8 @@ def test_anomalies_before_the_test_are_counted_in_a_note():
     """What was left out is said."""
     notes = cut_series(make_series([9000], anomalous=range(100, 150)), CONFIG).notes
 
-    assert any("50 anomalous steps of 50 lie before the test part" in note for note in notes)
-    assert "the test part has no anomalous step: nothing measures what is found" in notes
+    assert any("50 anomalous steps of 50 are before the test part" in note for note in notes)
+    assert "the test part has no anomalous step: nothing measures how many are found" in notes
 
 
 def test_training_windows_are_bounded():
@@ -271,7 +275,7 @@ def test_bad_series_are_refused_with_the_place(write, lines, columns, message):
 
 def test_times_are_for_series(write):
     """Rows of a table that are not taken as a series have no time."""
-    with pytest.raises(DataError, match="belong to a series in a table: give --kind sequence"):
+    with pytest.raises(DataError, match="only for a series in a table: also give --kind sequence"):
         load_dataset(write("t,v", "1,1"), time_column="t")
 
 

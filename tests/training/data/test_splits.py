@@ -81,7 +81,7 @@ def test_many_rows_keep_the_configured_share():
 def test_too_few_rows_for_the_promise_are_refused_with_the_number_needed():
     """The sentence names what is needed, what is there, and the ways out."""
     with pytest.raises(
-        DataError, match=r"takes 59 calibration samples, so at least 148 normal samples, got 100"
+        DataError, match=r"needs 59 calibration samples, so at least 148 normal samples, got 100"
     ):
         split_dataset(make_dataset(100), CONFIG)
 

@@ -8,7 +8,7 @@ from training.config import FitConfig
 from training.errors import ConfigError
 from training.memories.prototypes import find_prototypes, nearest_prototypes, recall
 from training.memories.rows import Features, Memory, fit_features, fit_memory
-from training.memories.rows_keras import memory_network, remember
+from training.memories.rows_keras import memory_network
 
 
 def rows(n_rows: int = 400, n_columns: int = 6, seed: int = 0) -> np.ndarray:
@@ -251,4 +251,4 @@ def test_samples_too_wide_to_whiten_are_refused():
     config = FitConfig.from_preset("memory", {"kind": "image"})
 
     with pytest.raises(ConfigError, match="at most 4096 values, got 9216: take --preset memory-image"):
-        remember(np.zeros((3, 96, 96), dtype=np.float32), config)
+        config.check_memory((96, 96))
