@@ -11,7 +11,7 @@ from keras import layers
 
 # Chosen on MNIST, digits and ECG5000 with 10 to 200 labels, by validation: see docs/decisions/0008.
 HIDDEN = 64
-NOISE = 0.3  # standard deviation in scaled units: few samples are learned by heart without it
+NOISE = 0.3  # standard deviation in scaled units; without it few samples are memorised
 BATCH_SIZE = 32
 LEAST_STEPS, LEAST_EPOCHS = 200, 30
 PREDICT_ROWS = 500
@@ -24,11 +24,11 @@ class ClassifierConfig:
     Attributes
     ----------
     learning_rate : float
-        Of Adam, positive.
+        Learning rate of Adam, positive.
     epochs : int or None
         Passes over the labelled samples; None for at least `LEAST_STEPS` steps and `LEAST_EPOCHS` epochs.
     seed : int
-        Of head, batches and noise.
+        Seed of head, batches and noise.
     """
 
     learning_rate: float = 0.001
@@ -42,10 +42,10 @@ class ClassifierConfig:
 
 
 class ClassifierNetwork:
-    """An encoder and a head on what it says: its latent, and the layer before it where that is dense.
+    """An encoder and a head on its latent and, if the last layer is dense, on the layer before it.
 
-    A small latent has forgotten much of what tells classes apart, and the layer before it has not. Both are
-    standardised by the labelled samples, so that the head sees values of one size whatever the encoder.
+    A small latent has lost much of the information that tells classes apart, and the layer before it has not.
+    Both are standardised by the labelled samples, so that the head sees values of one size for any encoder.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class ClassifierNetwork:
         encoder_weights: Sequence[np.ndarray],
         config: ClassifierConfig,
     ) -> None:
-        """Fit anew from these encoder weights; what was fitted before is forgotten.
+        """Fit from these encoder weights, discarding any earlier fit.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class ClassifierNetwork:
         return logits
 
     def _standardise(self, samples: np.ndarray) -> None:
-        """Mean by feature; the spread of few samples says little, so it is drawn half to that of all."""
+        """Standardise by the mean of each feature, and its variance averaged with that of all features."""
         parts = [
             self._features(tf.constant(samples[start : start + PREDICT_ROWS]), training=False).numpy()
             for start in range(0, len(samples), PREDICT_ROWS)
@@ -145,7 +145,7 @@ class ClassifierNetwork:
         def step(samples: tf.Tensor, targets: tf.Tensor) -> None:
             noisy = samples + tf.random.normal(tf.shape(samples), stddev=NOISE)
             with tf.GradientTape() as tape:
-                # Layers as when they serve: a batch of few samples says nothing to a batch normalisation.
+                # Layers as in serving: batches are too small for batch normalisation.
                 features = self._standardised(self._features(noisy, training=False))
                 logits = self._head(features, training=True)
                 loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))

@@ -1,4 +1,4 @@
-"""From logits to probabilities that mean what they say, and what they are worth: NumPy and SciPy alone."""
+"""Calibrated probabilities from logits, and their figures; needs only NumPy and SciPy."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from scipy.special import log_softmax, softmax
 from training.figures.metrics import rate
 
 N_BINS = 10
-# Beyond it every probability is 0, 1 or the same: what few and easily told samples ask for.
+# Beyond it all probabilities are 0 and 1, or equal; few, easily separated samples would lead there.
 TEMPERATURE_RANGE = (0.05, 20.0)
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
-    """The number to divide logits by, for the largest likelihood of these classes.
+    """Find the number to divide logits by that maximises the likelihood of these classes.
 
     Parameters
     ----------
     logits : ndarray of shape (n_samples, n_classes)
-        Of samples that the network was not fitted on.
+        Logits of samples that the network was not fitted on.
     targets : ndarray of shape (n_samples,), int
 
     References
@@ -36,7 +36,7 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
 
 
 def class_figures(logits: np.ndarray, temperature: float | np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-    """What a classifier did on samples that it was not fitted on.
+    """Compute the figures of a classifier on samples that it was not fitted on.
 
     Parameters
     ----------

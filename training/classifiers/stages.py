@@ -26,7 +26,7 @@ from training.publishing.graphs import PARITY_BATCHES, PARITY_TOLERANCE, Graph, 
 from training.publishing.manifests import seal
 
 N_FOLDS = 5
-MANY_LABELLED = 2000  # from here on a split costs less than it tells
+MANY_LABELLED = 2000  # from here on there are enough labels to split some off
 N_PARTS, CALIBRATION_PARTS, TEST_PARTS = 20, (0, 7, 14), (3, 10, 17)  # 15 % for each
 CROSS_VALIDATION, TEST_SPLIT = "cross-validation", "test split"
 LOGIT_LIMIT = 1e30  # beyond it a sum of exponents is no number
@@ -34,7 +34,7 @@ LOGIT_LIMIT = 1e30  # beyond it a sum of exponents is no number
 
 @dataclasses.dataclass(frozen=True)
 class FittedClassifier:
-    """A classifier with what is known of it.
+    """A fitted classifier with its figures.
 
     Attributes
     ----------
@@ -66,11 +66,11 @@ def fit_classifier(
     targets: np.ndarray,
     config: ClassifierConfig,
 ) -> FittedClassifier:
-    """Fit, calibrate and judge a classifier.
+    """Fit, calibrate and evaluate a classifier.
 
-    Few labels: cross-validation tells the figures and the temperature, and the classifier is fitted on all.
-    Many: what it is calibrated and judged on is split off before. A test split that the data bring is what
-    it is judged on in either case, and fitted on in none.
+    With few labels the figures and the temperature come from cross-validation, and the classifier is fitted
+    on all samples. With many, samples for calibration and evaluation are split off first. If the data have a
+    test split of their own, it is used only for evaluation, in both cases.
 
     Parameters
     ----------
@@ -125,11 +125,11 @@ class _Bench:
         self.network.fit(self._samples[rows], self.targets[rows], self._start, self._config)
 
     def logits(self, rows: np.ndarray) -> np.ndarray:
-        """Of the fit before, shape (n_rows, n_classes)."""
+        """Logits by the last fit, shape (n_rows, n_classes)."""
         return self.network.logits(self._samples[rows])
 
     def figures(self, rows: np.ndarray, temperature: float) -> dict[str, Any]:
-        """Of the fit before, on rows that it was not fitted on."""
+        """Figures of the last fit, on rows that it was not fitted on."""
         return {"method": TEST_SPLIT} | class_figures(self.logits(rows), temperature, self.targets[rows])
 
 
@@ -158,7 +158,7 @@ def _fit_on_all(bench: _Bench) -> tuple[float, dict[str, Any]]:
 
 def _notes(n_labelled: dict[str, int]) -> list[str]:
     few = [name for name, count in n_labelled.items() if count < N_FOLDS]
-    return [f"few samples are labelled {', '.join(few)}: what is said of them is a guess"] if few else []
+    return [f"few samples are labelled {', '.join(few)}: their figures are uncertain"] if few else []
 
 
 def _cross_validate(bench: _Bench, folds: np.ndarray) -> np.ndarray:
@@ -237,7 +237,7 @@ def export_classifier(fitted: FittedClassifier, samples: np.ndarray) -> tuple[Gr
 def write_classified_folder(
     staged: Path, base: Path, detector: Detector, dataset: Dataset, fitted: FittedClassifier
 ) -> Manifest:
-    """Write the next version of a model: the detector's files as they are, and the classifier beside them.
+    """Write the next version of a model: the unchanged files of the detector, and the classifier.
 
     Parameters
     ----------
@@ -315,7 +315,7 @@ def _write_card(staged: Path, classifier: Classifier) -> None:
         "",
         f"Fitted from the encoder on {sum(counts.values())} labelled samples of "
         f"`{classifier.training['source']}`; figures by {figures['method']}.",
-        "A sample that belongs to none of the classes gets one all the same: look at its score too.",
+        "A sample that belongs to none of the classes gets one all the same, so check its score too.",
         "",
         "| | |",
         "| --- | --- |",

@@ -18,7 +18,7 @@ BOOLEANS = ("false", "true")  # as JSON writes them
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """What rows may hold beside measured values.
+    """Missing values and categories that rows may hold.
 
     Attributes
     ----------
@@ -27,9 +27,9 @@ class Cells:
     categorical : tuple of str
         Features that are categories.
     unknown : str
-        What a category is that is not among the known ones: `own` or `refuse`.
+        Rule for unknown categories: `own` or `refuse`.
     known : mapping of str to tuple, or None
-        Those of a model, by feature; None where the data decide.
+        Categories of a model, by feature; None if the data decide.
     """
 
     missing: str = REFUSED
@@ -39,7 +39,7 @@ class Cells:
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Cells":
-        """Those that a model was fitted with."""
+        """Cells that a model was fitted with."""
         categories = manifest.categories or {}
         return cls(manifest.missing, tuple(categories), manifest.unknown_category or OWN_CATEGORY, categories)
 
@@ -76,7 +76,7 @@ def is_measured(kind: pa.DataType) -> bool:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column holds texts, or what has a text for each of its few values."""
+    """Whether a column holds texts, booleans or a dictionary of texts."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
@@ -152,7 +152,7 @@ def _check_number(n_categories: int, name: str, source: str) -> None:
 
 
 def _texts(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
-    """Position of each cell in a list of different texts; None among them is what is missing."""
+    """Position of each cell in a list of different texts; None is a missing value."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if len(column) == 0:

@@ -1,4 +1,4 @@
-"""Raw units to the network's units and back: constants of the graph, fitted on the training split."""
+"""Constants that scale raw units to the network's units and back, fitted on the training split."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ from training.errors import DataError
 SCALED_LIMIT = 1e6
 # A spread below this share of the values is rounding, not signal, in float32 (unit roundoff 6e-8).
 LEAST_RELATIVE_SPREAD = 1e-5
-# Height of a column that is 0 or 1, in standard deviations of measured ones: another category is two of them.
-# Of 0.5 to 3, and heights by frequency, best over wrong, rare and unknown categories, gaps and outliers of
-# drawn tables, with measured and categorical columns beside them that say nothing (docs/decisions/0013).
+# Height of a 0-or-1 column, in standard deviations of measured columns; another category changes two of them.
+# The best of 0.5 to 3, and of heights by frequency, for wrong, rare and unknown categories, missing values
+# and outliers of drawn tables, among columns without information (docs/decisions/0013).
 STEP = 2**0.5
-# Of one that says whether a value is missing: what gaps at random add is noise, so three times the height
-# costs a point of ROC AUC, and half of it overlooks gaps that do not go with the rest of their row.
+# Height of a column that says whether a value is missing. Values missing at random add noise, so three times
+# the height costs a point of ROC AUC; half of it misses absences that contradict the rest of the row.
 GAP_STEP = 0.5
-# Of one that is the same in every training row: an unknown category, the first missing value of a feature.
+# Height of a column that is constant in training: an unknown category, the first missing value of a feature.
 NOVEL_STEP = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """`scaled = clip((raw - offset) / scale, -SCALED_LIMIT, SCALED_LIMIT)`, or so of the columns of a layout.
+    """`scaled = clip((raw - offset) / scale, -SCALED_LIMIT, SCALED_LIMIT)`, for a layout by columns.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Scaling:
     constant : tuple of str
         Names of measured features that do not vary in the training split; their scale is 1.
     layout : ColumnLayout, or None
-        Of rows with categories or missing values.
+        Columns of rows with categories or missing values.
     fill : ndarray of shape (n_features,), float32, or None
-        With a layout, what stands in for a missing value.
+        With a layout, the values that replace missing ones.
     """
 
     offset: np.ndarray
@@ -57,12 +57,12 @@ class Scaling:
 
     @property
     def centre(self) -> np.ndarray:
-        """Where features have their middle, raw units."""
+        """Middle of each feature, raw units."""
         return self.offset if self.layout is None else self.fill
 
     @property
     def unit(self) -> np.ndarray:
-        """A size of each feature that matters, raw units; 1 for categories."""
+        """Unit of each feature, raw units; 1 for categories."""
         if self.layout is None:
             return self.scale
         unit = np.ones_like(self.fill)
@@ -70,7 +70,7 @@ class Scaling:
         return unit
 
     def at(self, places: np.ndarray) -> np.ndarray:
-        """Raw samples so many units from the centre, float32; of a category some value."""
+        """Raw samples at so many units from the centre, float32; a category gets one of its values."""
         samples = (self.centre + self.unit * places).astype(np.float32)
         if self.layout is not None:
             for feature, values in zip(self.layout.categorical, self.layout.values, strict=True):
@@ -100,7 +100,7 @@ class Scaling:
 def fit_scaling(
     dataset: Dataset, train: np.ndarray, scaled_range: tuple[float, float] | None = None
 ) -> Scaling:
-    """Constants from the training split: a range to a range, or mean 0 and standard deviation 1.
+    """Fit constants to the training split: from range to range, or to mean 0 and standard deviation 1.
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ def fit_scaling(
     train : ndarray of int
         Rows of the training split.
     scaled_range : tuple of float, optional
-        Where the data's value range goes; where they have none that of each feature in the training split.
-        None for features of mean 0 and standard deviation 1; channels of a sequence share theirs over time.
+        Range that the data's value range is mapped to or, if they have none, the range of each feature in the
+        training split. None for mean 0 and standard deviation 1, of a sequence by channel.
 
     Raises
     ------

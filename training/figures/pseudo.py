@@ -1,4 +1,4 @@
-"""Pure: pseudo-anomalies, made of normal samples alone, to judge detectors where there are no others."""
+"""Pseudo-anomalies made from normal samples, to judge detectors without real anomalies."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def make_pseudo_anomalies(
     rng: np.random.Generator,
     categorical: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A copy of each sample that is nearly normal: some are easy to tell from normal samples, some are not.
+    """Make an almost normal copy of each sample; some are easy to tell from normal samples, some are hard.
 
     Parameters
     ----------

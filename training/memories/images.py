@@ -1,9 +1,8 @@
-"""What a memory autoencoder of images remembers: typical images of normal brightness and contrast.
+"""A memory of images: typical images, with brightness and contrast taken out.
 
-An image is rebuilt from the remembered ones that it resembles when both are looked at from afar: brightness
-and contrast taken out, blurred. What differs is blurred, too, so that a stroke that lies a pixel off counts
-little and one that is missing counts in full. Nothing here knows Keras; `images_keras` makes
-the network of it.
+An image is rebuilt from the most similar remembered images; they are compared blurred, so that only coarse
+structure counts. The residual is blurred too, so that a stroke that is a pixel off counts little and a
+missing one counts in full (docs/decisions/0016). No Keras here; `images_keras` makes the network.
 
 References
 ----------
@@ -18,9 +17,9 @@ import numpy as np
 
 from training.memories.prototypes import LEAST_WEIGHT, attention_width, find_prototypes, nearest_prototypes
 
-# Standard deviations of the two Gaussians, in sides of the image. Chosen on MNIST's digits 2, 3, 5 and 8 as
-# the normal one, where half as much of the first and half or twice of the second cost up to 0.01 ROC AUC; on
-# magnetic tiles of 96 pixels the same shares were the best of those tried.
+# Standard deviations of the two Gaussians, as shares of the side. Chosen on MNIST with the digits 2, 3, 5 and
+# 8 as the normal one, where half of the first or half or twice of the second cost up to 0.01 ROC AUC; on
+# magnetic tiles of 96 pixels the same shares were the best of several.
 SEARCH_BLUR = 1 / 14
 RESIDUAL_BLUR = 1 / 25
 LEAST_CONTRAST = 1e-3  # of the scaled range: flat images differ by rounding
@@ -39,18 +38,18 @@ class ImageMemory:
     images : ndarray of shape (n_prototypes, *sample_shape), float32
         Standardised: mean 0, standard deviation 1 over all values of an image.
     keys : ndarray of shape (n_prototypes, n_keys), float32
-        The same, blurred and thinned out, less `centre`.
+        The images blurred and subsampled, minus `centre`.
     centre : ndarray of shape (n_keys,), float32
     neighbours : int
-        How many prototypes an image attends to.
+        Number of prototypes that an image attends to.
     width : float
-        Standard deviation of the Gaussian over distances of keys whose values are the weights.
+        Standard deviation of the Gaussian that turns distances of keys into weights.
     brightness, contrast : tuple of float
-        Least and most that is taken out of an image; what lies beyond counts as a difference.
+        Ranges that are taken out of an image; brightness or contrast beyond them counts as a difference.
     residual_blur : float
-        Standard deviation, in pixels, of the Gaussian that blurs what differs.
+        Standard deviation, in pixels, of the Gaussian that blurs the residual.
     unit : float
-        Mean squared difference of a usual training image.
+        Mean squared residual of a typical training image.
     """
 
     images: np.ndarray
@@ -72,19 +71,19 @@ def fit_image_memory(
     least_rows: int = 1,
     residual_blur: float = 0.0,
 ) -> ImageMemory:
-    """Take prototypes, width and unit from normal images.
+    """Fit prototypes, width and unit to normal images.
 
     Parameters
     ----------
     images : ndarray of shape (n_samples, height, width) or (n_samples, height, width, channels), float32
         Scaled; at least two.
     n_prototypes : int
-        At most so many; all images where they are no more.
+        Most prototypes; with fewer images all of them are prototypes.
     neighbours : int
     seed : int
-        Of the prototypes' start, and of the images that the unit is taken from.
+        Seed of the first prototypes, and of the images that the unit is computed from.
     least_rows : int
-        Each prototype is the mean of at least so many images.
+        Fewest images that a prototype is the mean of.
     residual_blur : float
         In pixels; 0 takes a share of the side.
     """
@@ -117,7 +116,7 @@ def fit_image_memory(
 def standardise(
     images: np.ndarray, brightness_range: tuple[float, float], contrast_range: tuple[float, float]
 ) -> np.ndarray:
-    """Take brightness and contrast out, as far as they lie in their ranges."""
+    """Take out brightness and contrast, clipped to their ranges."""
     brightness, contrast = _levels(images)
     each = (-1, *(1,) * (images.ndim - 1))
     offset = np.clip(brightness, *brightness_range).astype(np.float32).reshape(each)
@@ -126,13 +125,13 @@ def standardise(
 
 
 def look_from_afar(standard: np.ndarray) -> np.ndarray:
-    """Standardised images -> keys, shape (n, n_keys): blurred, and as few values as that leaves apart."""
+    """Make keys of standardised images, shape (n, n_keys): blurred, and subsampled accordingly."""
     rows, columns = search_matrices(standard.shape[1:])
     return blurred(standard, rows, columns).reshape(len(standard), -1)
 
 
 def blurred(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Images times a matrix for their rows and one for their columns, channels kept."""
+    """Multiply images by a matrix for their rows and one for their columns, in every channel."""
     maps = images.reshape(*images.shape[:3], -1)  # (n, height, width, channels)
     narrow = np.tensordot(maps, columns, axes=(2, 1))  # (n, height, channels, width)
     both = np.tensordot(narrow, rows, axes=(1, 1))  # (n, channels, width, height)
@@ -140,7 +139,7 @@ def blurred(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
 
 
 def search_matrices(sample_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Blur and thinning of the keys, for rows and for columns."""
+    """Matrices that blur and subsample images to keys, for rows and for columns."""
     height, width = sample_shape[:2]
     sigma = SEARCH_BLUR * math.sqrt(height * width)
     stride = max(1, math.floor(sigma))
@@ -148,13 +147,13 @@ def search_matrices(sample_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarr
 
 
 def residual_matrices(sample_shape: tuple[int, ...], sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Blur of what differs, for rows and for columns."""
+    """Matrices that blur a residual, for rows and for columns."""
     height, width = sample_shape[:2]
     return blur_matrix(height, sigma), blur_matrix(width, sigma)
 
 
 def blur_matrix(size: int, sigma: float, stride: int = 1) -> np.ndarray:
-    """A Gaussian average round every `stride`-th of so many places; what lies outside counts for nothing.
+    """Gaussian averages around every `stride`-th of `size` places; places outside the image have no weight.
 
     Returns
     -------
@@ -179,7 +178,7 @@ def _widened(brightness: np.ndarray) -> tuple[float, float]:
 
 
 def _means_of_nearest(standard: np.ndarray, keys: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """The mean image of those nearest to each prototype, which are its cluster."""
+    """Mean of the images nearest to each prototype, its cluster."""
     nearest = nearest_prototypes(keys, prototypes, 1)[0][:, 0]
     order = np.argsort(nearest, kind="stable")
     first = np.unique(nearest[order], return_index=True)[1]
@@ -189,7 +188,7 @@ def _means_of_nearest(standard: np.ndarray, keys: np.ndarray, prototypes: np.nda
 
 
 def _unit(standard: np.ndarray, keys: np.ndarray, memory: ImageMemory, seed: int) -> float:
-    """Mean squared difference of training images, each without a prototype that is itself."""
+    """Mean squared residual of training images; an image that is a prototype is rebuilt without itself."""
     chosen = np.random.default_rng(seed).permutation(len(standard))[:UNIT_IMAGES]
     nearest, squares = nearest_prototypes(keys[chosen], memory.keys, 1)
     is_own = (squares[:, 0] < LEAST_UNIT * memory.keys.shape[1]) & (len(memory.keys) > 1)
@@ -202,10 +201,10 @@ def _unit(standard: np.ndarray, keys: np.ndarray, memory: ImageMemory, seed: int
 
 
 def attention(points: np.ndarray, memory: ImageMemory, leave_out: np.ndarray | None = None) -> np.ndarray:
-    """How much each prototype counts for each point of the space of the keys: (n, n_prototypes), float32.
+    """Weight of each prototype for each point in the space of the keys: (n, n_prototypes), float32.
 
-    The weight of the last of the nearest is subtracted from all, so that a tie at the edge does not matter;
-    `leave_out` names a prototype for each point that counts nothing, -1 for none.
+    The weight of the last neighbour is subtracted from all, so that a tie for its place does not matter.
+    `leave_out` names for each point a prototype without weight, -1 for none.
     """
     closeness = points @ memory.keys.T - np.square(memory.keys).sum(axis=1) / 2
     if leave_out is not None:

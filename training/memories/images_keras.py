@@ -1,4 +1,4 @@
-"""Keras: attention over remembered images, and the blurred residual that it leaves."""
+"""The Keras network of a memory of images: attention, and the blurred residual."""
 
 import math
 
@@ -20,7 +20,7 @@ from training.memories.prototypes import LEAST_WEIGHT
 
 
 def remember_images(samples: np.ndarray, config: FitConfig) -> keras.Model:
-    """The memory autoencoder of normal images: scaled, shape (n_samples, *sample_shape), float32."""
+    """Build the memory autoencoder of normal images: scaled, shape (n_samples, *sample_shape), float32."""
     memory = fit_image_memory(
         samples,
         config.prototypes,
@@ -41,7 +41,7 @@ def image_network(
     details: Details | None = None,
     detail_weight: float = 1.0,
 ) -> keras.Model:
-    """The memory autoencoder, with nothing left to fit.
+    """Build the memory autoencoder; nothing in it is left to fit.
 
     Input shape
         (batch, *sample_shape), scaled.

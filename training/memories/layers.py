@@ -8,24 +8,24 @@ from training.config import FitConfig
 from training.memories.prototypes import LEAST_WEIGHT, tie_breaks
 from training.memories.rows import Memory
 
-LEAST_ERROR = 1e-4  # of a feature: exact copies of a prototype have errors that are rounding, else
+LEAST_ERROR = 1e-4  # of a feature; otherwise the error of a copy of a prototype would be rounding
 ROWS_OF_PRIVATE_PROTOTYPES = 3  # with --no-samples no prototype is a sample
 
 
 def least_rows_of(config: FitConfig) -> int:
-    """How many samples a prototype is the mean of, at least."""
+    """Fewest samples that a prototype is the mean of."""
     return 1 if config.samples else ROWS_OF_PRIVATE_PROTOTYPES
 
 
 class Fixed(layers.Layer):
-    """A layer whose weights are known when it is made."""
+    """A layer with given weights."""
 
     def __init__(self, **arrays: np.ndarray) -> None:
         super().__init__(trainable=False)
         self._arrays = arrays
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make a weight of each array, an attribute of its name."""
+        """Make a weight of each array, as the attribute of its name."""
         for name, array in self._arrays.items():
             weight = self.add_weight(shape=array.shape, name=name, trainable=False)
             weight.assign(array)
@@ -33,7 +33,7 @@ class Fixed(layers.Layer):
 
 
 class Attention(Fixed):
-    """What `training.memories.rows.recall` leaves of points: (batch, size) -> (batch, size)."""
+    """Residuals of points after `training.memories.prototypes.recall`: (batch, size) -> (batch, size)."""
 
     def __init__(self, memory: Memory) -> None:
         handicaps = tie_breaks(len(memory.prototypes), memory.width)
@@ -51,12 +51,12 @@ class Attention(Fixed):
         self._sum_neighbours = np.ones((memory.neighbours, 1), dtype=np.float32)
 
     def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
-        """Points less the weighted mean of their nearest prototypes."""
+        """Subtract the weighted mean of the nearest prototypes."""
         closeness = ops.matmul(points, self.keys) - self.halves  # (batch, n_prototypes)
         _, nearest = ops.top_k(closeness, self._neighbours, sorted=False)
-        # Of differences, since near a prototype they are far smaller than the points and their rounding.
+        # From differences: near a prototype they are far smaller than the points and their rounding.
         beyond = points[:, None, :] - ops.take(self.prototypes, nearest, axis=0)  # (batch, neighbours, size)
-        # In double precision: where all are nearly as far, their weights are what little is left of them.
+        # In double precision: if all are almost equally far, the weights depend on small differences.
         squares = ops.matmul(ops.square(ops.cast(beyond, "float64")), self._sum_values)[:, :, 0]
         squares = squares + ops.cast(ops.take(self.handicaps, nearest), "float64")
         farther = ops.cast(squares - ops.min(squares, axis=1, keepdims=True), "float32")

@@ -1,8 +1,8 @@
-"""What a blurred comparison of images leaves out: small patches that normal images do not have.
+"""Small patches that normal images do not have, which a blurred comparison of images misses.
 
-A patch is whitened by the covariance of normal patches, so that the grain that all images have counts
-little in every direction; its squared length is held against what is usual at its place and in its image. A
-scratch or a hole stands out of its image, however rough the surface. Nothing here knows Keras.
+A patch is whitened by the covariance of normal patches, so that the grain of all images counts little. Its
+squared length is compared with the usual one at its place and in its image, so that a scratch or a hole shows
+however rough the surface is (docs/decisions/0016). No Keras here.
 """
 
 import dataclasses
@@ -27,17 +27,17 @@ class Details:
     Attributes
     ----------
     rows, columns : ndarray of shape (n_rows, height) and (n_columns, width), float32
-        Averages that thin an image out.
+        Averages that subsample an image.
     filters : ndarray of shape (SIDE, SIDE, channels, n_filters), float32
-        Whitening of a patch, its mean taken out.
+        Whitening of a patch after its mean is taken out.
     bias : ndarray of shape (n_filters,), float32
-        Added to what the filters give.
+        Added to the results of the filters.
     usual : ndarray of shape (n_places,), float32
         Logarithm of the usual error of each place, row by row.
     up_rows, up_columns : ndarray of shape (height, ...) and (width, ...), float32
         Interpolation from places to pixels.
     unit : float
-        Mean over pixels of normal images.
+        Mean of the map over normal images.
     """
 
     rows: np.ndarray
@@ -61,13 +61,13 @@ class Details:
 
 
 def fit_details(standard: np.ndarray, seed: int) -> Details | None:
-    """Take filters and usual errors from standardised normal images; None where they are too small.
+    """Fit filters and usual errors to standardised normal images; None if the images are too small.
 
     Parameters
     ----------
     standard : ndarray of shape (n_samples, height, width) or (n_samples, height, width, channels), float32
     seed : int
-        Of the images and patches that are drawn.
+        Seed of the images and patches that are drawn.
     """
     height, width = standard.shape[1:3]
     thinning = THINNING if min(height, width) >= LEAST_SIDE else 1
@@ -96,9 +96,9 @@ def fit_details(standard: np.ndarray, seed: int) -> Details | None:
 
 
 def details_map(standard: np.ndarray, details: Details) -> np.ndarray:
-    """Square of how many times the usual each pixel's surroundings err: (n, height, width).
+    """Squared ratio of the error around each pixel to the usual error: (n, height, width).
 
-    1 on average over normal images; squared so that the rare patch counts more than the common ones.
+    1 on average over normal images; squared so that one unusual patch counts more than many slight errors.
     """
     logs = np.log(patch_errors(thinned(standard, details.rows, details.columns), details)) - details.usual
     times = np.exp(logs - logs.mean(axis=1, keepdims=True)).clip(max=MOST_TIMES_USUAL)
@@ -130,14 +130,14 @@ def thinned(standard: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
 
 
 def thinning_matrix(size: int, thinning: int) -> np.ndarray:
-    """Means of so many neighbours each; what is left over at the end is left out."""
+    """Means of `thinning` neighbours each; a remainder at the end is left out."""
     n_means = size // thinning
     matrix = np.repeat(np.eye(n_means, dtype=np.float32) / thinning, thinning, axis=1)
     return np.pad(matrix, ((0, 0), (0, size - n_means * thinning)))
 
 
 def interpolation_matrix(size: int, n_places: int, thinning: int) -> np.ndarray:
-    """Pixels from the centres of patches, in between linearly, beyond as the last one."""
+    """Interpolate from the centres of patches to pixels, linearly, constant beyond the outermost."""
     centres = (np.arange(n_places) + SIDE / 2) * thinning - 0.5
     return np.stack([np.interp(np.arange(size), centres, one) for one in np.eye(n_places)], axis=1).astype(
         np.float32
@@ -145,7 +145,7 @@ def interpolation_matrix(size: int, n_places: int, thinning: int) -> np.ndarray:
 
 
 def _whiten(patches: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Filters, one in each column, and what is added to their answers."""
+    """Whitening filters, one a column, and their bias; small variances are floored."""
     every = patches.reshape(-1, patches.shape[-1])
     drawn = every[rng.choice(len(every), min(len(every), COVARIANCE_PATCHES), replace=False)]
     size = drawn.shape[1]

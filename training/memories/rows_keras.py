@@ -1,4 +1,4 @@
-"""Keras: attention over the prototypes of a memory, and the whitened residual that it leaves."""
+"""The Keras network of a memory of rows: attention over prototypes, and the whitened residual."""
 
 import math
 
@@ -19,15 +19,15 @@ def remember(samples: np.ndarray, config: FitConfig) -> keras.Model:
 
 
 def memory_network(memory: Memory, sample_shape: tuple[int, ...]) -> keras.Model:
-    """The memory autoencoder, with nothing left to fit.
+    """Build the memory autoencoder; nothing in it is left to fit.
 
     Input shape
         (batch, *sample_shape), scaled.
 
     Output shape
-        Reconstruction and feature error, both (batch, *sample_shape): the first in scaled units; the second
-        is the square of the whitened residual, the share of a column that enters twice being the sum of both.
-        Its mean over the features is 1 for a usual training sample.
+        Reconstruction in scaled units and feature error, both (batch, *sample_shape). The error is the square
+        of the whitened residual, summed over both for a column that enters twice; its mean over the features
+        is 1 for a typical training sample.
     """
     n_columns = math.prod(sample_shape)
     samples = layers.Input(sample_shape)
@@ -54,7 +54,7 @@ class _Columns(Fixed):
         self._first_piece = np.arange(features.heavy.size, dtype=np.int32) * features.anchors.shape[1]
 
     def call(self, samples: keras.KerasTensor) -> keras.KerasTensor:
-        """The columns, and a second time those that are heavy."""
+        """Append the copies of the heavy columns."""
         columns = samples * self.column_weights
         if not self._heavy.size:
             return columns
@@ -73,12 +73,12 @@ class _Scaled(Fixed):
         super().__init__(column_weights=features.weights)
 
     def call(self, points: keras.KerasTensor) -> keras.KerasTensor:
-        """Leave the copies out and undo the weights."""
+        """Drop the copies and undo the weights."""
         return points[:, : self.column_weights.shape[0]] / self.column_weights
 
 
 class _SquaredShares(Fixed):
-    """(batch, size) -> (batch, n_columns): squares of the whitened residual, those of a copy added."""
+    """Squares of the whitened residual, a copy added to its column: (batch, size) -> (batch, n_columns)."""
 
     def __init__(self, memory: Memory) -> None:
         features = memory.features
@@ -87,7 +87,7 @@ class _SquaredShares(Fixed):
         super().__init__(whitening=memory.whitening, owners=owners)
 
     def call(self, residual: keras.KerasTensor) -> keras.KerasTensor:
-        """Whiten, square, and give each copy's share to its column."""
+        """Whiten, square, and add each copy to its column."""
         n_heavy, n_columns = self.owners.shape
         squares = ops.square(ops.matmul(residual, self.whitening)) + LEAST_ERROR
         if not n_heavy:

@@ -1,9 +1,9 @@
-"""What a memory autoencoder of a series remembers: typical windows, or typical steps.
+"""A memory of a series: typical windows, or typical steps.
 
-A window is whitened over time and rebuilt whole from the remembered ones that it resembles then: a slow
-wave that all windows have, at another place in each, hides no small break. Or each of its steps is rebuilt
-from remembered steps, and what differs is whitened over the channels. Nothing here knows Keras;
-`training.memories.windows_keras` makes the network of it.
+A window is whitened over time and rebuilt from the most similar remembered windows, so that a slow wave, at
+another place in each window, does not hide a small break. Or each step is rebuilt from remembered steps, and
+the residual is whitened over the channels (docs/decisions/0015). No Keras here; `windows_keras` makes the
+network.
 
 References
 ----------
@@ -24,10 +24,10 @@ from training.memories.prototypes import (
 )
 from training.memories.whitening import inverse_root, shrunk_axes
 
-# Of the covariance, the rest being the unit matrix. Windows and steps were measured: VUS-PR of SMAP and MSL
-# falls from 0.75 to 0.70 where it is 0.9 over time, and where the residual of windows is whitened, too.
+# Weights of the covariance; the rest is the weight of the unit matrix. VUS-PR on SMAP and MSL falls from 0.75
+# to 0.70 with 0.9 over time, and also if the residual of windows is whitened over the channels.
 TIME_SHARE, CHANNEL_SHARE = 0.99, 0.7
-DRIFT_BLOCKS = 8  # of the training part, whose means are held against each other
+DRIFT_BLOCKS = 8  # of the training part, whose means are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,22 +37,22 @@ class WindowMemory:
     Attributes
     ----------
     channel_weights : ndarray of shape (n_channels,), float32
-        What scaled values are multiplied by.
+        Factors of the scaled values.
     time_whitening : ndarray of shape (span, span), float32
-        Symmetric: weighted windows to their whitened form, each channel alike; `span` is a window, or 1 where
-        single steps are remembered, and the whitening 1.
+        Symmetric; whitens weighted windows, every channel alike. `span` is the length of a window; for a
+        memory of steps both span and whitening are 1.
     correction : ndarray of shape (span, span), float32
-        Symmetric: a residual of the whitened form to what is taken off the weighted window for its
-        reconstruction. The inverse of the whitening, but for waves of more than the mean variance: nothing
-        says which of them a window should have had, so they are left as they are.
+        Symmetric; turns a whitened residual into the correction that is subtracted from the weighted window.
+        It is the inverse of the whitening, except that waves of more than the mean variance are left as they
+        are, since nothing tells which of them the window should have.
     prototypes : ndarray of shape (n_prototypes, span * n_channels), float32
         Whitened.
     neighbours : int
-        How many prototypes a window, or a step, attends to.
+        Number of prototypes that a window or a step attends to.
     width : float
         Standard deviation of the Gaussian whose values are the weights of the attention.
     residual_whitening : ndarray of shape (n_channels, n_channels), float32
-        Symmetric. A normal residual times it has a mean square of 1; for whole windows a multiple of the unit
+        Symmetric; whitened normal residuals have a mean square of 1. For whole windows a multiple of the unit
         matrix.
     """
 
@@ -66,7 +66,7 @@ class WindowMemory:
 
     @property
     def span(self) -> int:
-        """How many steps are looked up at once."""
+        """Number of steps that are looked up together."""
         return len(self.time_whitening)
 
 
@@ -79,19 +79,19 @@ def fit_window_memory(
     by_step: bool = False,
     drift_discount: float = 0.0,
 ) -> WindowMemory:
-    """Take weights, whitening, prototypes and width from normal windows.
+    """Fit weights, whitening, prototypes and width to normal windows.
 
     Parameters
     ----------
     windows : ndarray of shape (n_windows, window, n_channels), float32
         Scaled, in order of time; at least two.
     n_prototypes : int
-        At most so many; all windows where they are no more.
+        Most prototypes; with fewer windows all of them are prototypes.
     neighbours : int
     seed : int
-        Of the prototypes' start, and of the windows that the residuals are taken from.
+        Seed of the first prototypes, and of the windows that the residuals are computed for.
     least_rows : int
-        Each prototype is the mean of at least so many windows, or steps.
+        Fewest windows, or steps, that a prototype is the mean of.
     by_step : bool
         Remember steps, each looked up by itself.
     drift_discount : float
@@ -103,7 +103,7 @@ def fit_window_memory(
     whitening, correction = _whiten_time(weighted[:, :1] if by_step else weighted)
     looks = weighted.reshape(-1, len(whitening), n_channels)  # windows, or steps
     points = np.unique((whitening @ looks).reshape(len(looks), -1), axis=0)
-    # A spike of a stream comes again; a window with one has it at another place.
+    # A spike of a stream recurs as a step; a window would have it at another place.
     prototypes = find_prototypes(points, n_prototypes, seed, least_rows, keep_odd=by_step)
     neighbours = min(neighbours, len(prototypes))
     width = attention_width(prototypes)
@@ -113,12 +113,12 @@ def fit_window_memory(
 
 
 def channel_weights(windows: np.ndarray, drift_discount: float) -> np.ndarray:
-    """What the channels count, shape (n_channels,), float32.
+    """Weights of the channels, shape (n_channels,), float32.
 
-    A channel of two values counts by its range: one that is rarely switched would weigh many times as much
-    as one that is switched every other step. One whose level drifts through the training part drifts on
-    behind it: it counts 1 / (1 + `drift_discount` * drift), where drift is the share of its variance that
-    lies between the means of eight blocks, less what blocks of independent steps have.
+    A channel of two values is divided by its range: otherwise one that is rarely switched would weigh many
+    times as much as one that is switched every other step. A channel whose level drifts in the training part
+    will drift on: it is weighted 1 / (1 + `drift_discount` * drift), where drift is the share of its variance
+    between the means of eight blocks, less the share that independent steps would have.
     """
     low, high = windows.min(axis=(0, 1)), windows.max(axis=(0, 1))
     is_switch = ((windows == low) | (windows == high)).all(axis=(0, 1)) & (high > low)
@@ -127,7 +127,7 @@ def channel_weights(windows: np.ndarray, drift_discount: float) -> np.ndarray:
 
 
 def _drift(steps: np.ndarray) -> np.ndarray:
-    """Share of the variance that is between blocks, 0 to 1, shape (n_channels,); 0 of too few steps."""
+    """Share of the variance between blocks, 0 to 1, shape (n_channels,); 0 with too few steps."""
     size = len(steps) // DRIFT_BLOCKS
     if size < 2:
         return np.zeros(steps.shape[1])

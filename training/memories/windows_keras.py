@@ -1,4 +1,4 @@
-"""Keras: attention over remembered windows or steps, and the whitened residual that it leaves."""
+"""The Keras network of a memory of windows or steps: attention, and the whitened residual."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from training.memories.windows import WindowMemory, fit_window_memory
 
 
 def remember_windows(samples: np.ndarray, config: FitConfig) -> keras.Model:
-    """The memory autoencoder of normal windows: scaled, in order, shape (n_windows, window, n_channels)."""
+    """Build the memory autoencoder of normal windows: scaled, in order, (n_windows, window, n_channels)."""
     memory = fit_window_memory(
         samples,
         config.prototypes,
@@ -24,7 +24,7 @@ def remember_windows(samples: np.ndarray, config: FitConfig) -> keras.Model:
 
 
 def window_network(memory: WindowMemory, sample_shape: tuple[int, int]) -> keras.Model:
-    """The memory autoencoder, with nothing left to fit.
+    """Build the memory autoencoder; nothing in it is left to fit.
 
     Input shape
         (batch, window, n_channels), scaled.
@@ -57,7 +57,7 @@ class _Points(Fixed):
 
 
 class _Correction(Fixed):
-    """What is taken off a window for its reconstruction, in scaled units."""
+    """Correction that is subtracted from a window to rebuild it, in scaled units."""
 
     def __init__(self, memory: WindowMemory, sample_shape: tuple[int, int]) -> None:
         super().__init__(channel_weights=memory.channel_weights, correction=memory.correction)

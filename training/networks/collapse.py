@@ -128,9 +128,9 @@ def check_rebuilding(rebuilding: Rebuilding, *, is_trained: bool, was_learning: 
         ]
     if not rebuilding.follows:
         raise TrainingError(
-            "the network has collapsed: its reconstructions are no nearer to their own samples than to any "
-            f"others (mean squared error {error:.3g} against {rebuilding.foreign_error:.3g} in scaled units); "
-            f"{WAYS_OUT if is_trained else WAYS_OUT_OF_MEMORY}"
+            "the network has collapsed: its reconstructions are no nearer to their own samples than to "
+            f"others (mean squared error {error:.3g} against {rebuilding.foreign_error:.3g} in scaled "
+            f"units); {WAYS_OUT if is_trained else WAYS_OUT_OF_MEMORY}"
         )
     if is_trained and not rebuilding.beats_mean:
         raise TrainingError(

@@ -1,4 +1,4 @@
-"""The report's charts, each as one `data:` URI: no file beside the report, no script in it."""
+"""Charts of the report, each as one `data:` URI, so that the report is a single file without scripts."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ MOST_CHARACTERS = 40  # of a name in a chart
 def loss_chart(
     train: Sequence[float], validation: Sequence[float], best_epoch: int, inputs: str = "clean"
 ) -> str:
-    """Losses by epoch, the kept one marked; `inputs` says what the validation samples went in as."""
+    """Losses by epoch, the kept one marked; `inputs` is `clean` or `corrupted` for validation samples."""
     figure, axes = _figure(6.2, 3.2)
     epochs = np.arange(1, len(train) + 1)
     axes.plot(epochs, train, color=CALIBRATION_COLOUR, label="training (corrupted inputs)")
@@ -71,12 +71,12 @@ def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarr
 
 
 def sweep_chart(trials: Sequence[Mapping[str, Any]]) -> str:
-    """Reconstruction error against latent size: a line for each preset and noise, and that of PCA.
+    """Reconstruction error against latent size: a line for each preset and noise, and one for PCA.
 
     Parameters
     ----------
     trials : sequence of mapping
-        Rows of a sweep; those without figures are left out.
+        Rows of a sweep; rows without figures are left out.
     """
     trials = [trial for trial in trials if "validation_error" in trial]
     figure, axes = _figure(6.2, 3.6)
@@ -128,7 +128,7 @@ def latent_chart(
 
 
 def far_chart(points: np.ndarray, groups: Mapping[str, np.ndarray], far: np.ndarray) -> str:
-    """The same plane from farther away, with points beyond all hulls as crosses."""
+    """The same plane zoomed out, with points beyond all hulls as crosses."""
     figure, axes = _figure(3.6, 3.6)
     _draw_groups(axes, points, groups, labels=False)
     axes.scatter(*far.T, s=30, marker="x", color=THRESHOLD_COLOUR, zorder=4)
@@ -233,7 +233,7 @@ def side_chart(
     images: bool,
     names: Sequence[str] = (),
 ) -> str:
-    """Samples, their latents and what is decoded from these, a column for each.
+    """Samples, their latents and the decoded latents, one sample a column.
 
     Parameters
     ----------
@@ -515,7 +515,7 @@ def _svg(figure: Figure) -> str:
     """An SVG as `data:` URI, the same for the same figure."""
     buffer = io.StringIO()
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # names of the data are no formulas, whatever stands between two dollars
+        text.set_parse_math(False)  # names in the data are never formulas, even with two dollar signs
     style = {"svg.hashsalt": "residual", "svg.fonttype": "none", "font.family": "sans-serif"}
     with mpl.rc_context(style), warnings.catch_warnings():
         # The browser has the glyphs that our font lacks.

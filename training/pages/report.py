@@ -1,4 +1,4 @@
-"""`report.json`, `report.html` and the model card: the same figures three times, computed once."""
+"""Render `report.json`, `report.html` and the model card from the same figures."""
 
 import dataclasses
 from typing import Any
@@ -20,7 +20,7 @@ N_SHOWN = 4  # samples shown of each side: usual and unusual
 
 @dataclasses.dataclass(frozen=True)
 class TestRun:
-    """The test split and what the exported model says of it.
+    """The test split with the outputs of the exported model.
 
     Attributes
     ----------
@@ -57,9 +57,9 @@ def write_report(
     Parameters
     ----------
     figures : dict
-        Everything that is said in words and numbers; `report.json` as it is.
+        All words and numbers of the pages; written to `report.json` unchanged.
     history, calibration_scores, test, dataset, scaling
-        What the charts are drawn from.
+        Data of the charts.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def _step_chart(figures: dict[str, Any], test: TestRun, dataset: Dataset, scalin
 
 
 def _shown(test: TestRun) -> tuple[np.ndarray, list[str]]:
-    """Usual samples, with scores spread evenly, then unusual ones: anomalies, else the highest scores."""
+    """Normal samples with evenly spread scores, then anomalies, or without any the highest scores."""
     scores = test.outputs[SCORE]
     normal, anomalies = np.flatnonzero(~test.is_anomaly), np.flatnonzero(test.is_anomaly)
     usual = _spread(normal[np.argsort(scores[normal])], N_SHOWN)

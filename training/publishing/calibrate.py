@@ -19,18 +19,18 @@ QUANTILE_LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What the calibration split says.
+    """The threshold, and the scores and quantiles behind it.
 
     Attributes
     ----------
     threshold : Threshold
     sample_scores : ndarray of shape (n_calibration,), float64
-        In the order of the split.
+        In the order of the calibration split.
     latent : ndarray of shape (n_calibration, *latent_shape), float32, or None
-        The same; None where the model has no bottleneck.
+        In the same order; None without a bottleneck.
     arrays : dict of str to ndarray
-        The content of `calibration.npz`: `score` ascending, and for each of `levels` the quantile of every
-        feature's error and input.
+        The content of `calibration.npz`: `score` ascending, and for each level in `levels` the quantiles of
+        every feature's error and input.
     """
 
     threshold: Threshold
@@ -57,14 +57,14 @@ def calibrate(
     Raises
     ------
     TrainingError
-        If the scores are all the same, or the threshold would be 0: the network reproduces nearly every
+        If all scores are the same, or the threshold would be 0 because the network reproduces nearly every
         sample exactly.
     """
     engine = draft.open(files)
     checked = engine.check_samples(samples)
     outputs = engine.run(checked, [SCORE, FEATURE_ERROR, *([LATENT] if draft.latent_shape else [])])
     sample_scores = engine.finite(outputs[SCORE]).astype(np.float64)
-    if config.collapse_check and not config.has_memory:  # that rebuilds copies of its samples exactly
+    if config.collapse_check and not config.has_memory:  # a memory rebuilds copies of its samples exactly
         check_spread(checked, sample_scores)
     scores = np.sort(sample_scores)
     if config.promise:
@@ -77,7 +77,7 @@ def calibrate(
             "the threshold would be 0: the network reproduces the calibration samples exactly, so its error "
             "tells nothing; try a smaller --latent-dim"
         )
-    # The outermost quantiles are values of single samples.
+    # The outermost quantiles would be values of single samples.
     levels = np.array(QUANTILE_LEVELS if config.samples else QUANTILE_LEVELS[1:-1])
     arrays = {
         "score": scores,
@@ -89,7 +89,7 @@ def calibrate(
 
 
 def _input_quantiles(checked: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Of each value of a sample, those that are missing left out; NaN where all are."""
+    """Quantiles of each feature over its present values; NaN if all values are missing."""
     if not np.isnan(checked).any():
         return np.quantile(checked, levels, axis=0)
     absent = np.isnan(checked).all(axis=0)

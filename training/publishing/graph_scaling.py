@@ -1,4 +1,4 @@
-"""TensorFlow: the scaling of samples, and the way back, as parts of a graph."""
+"""Scaling and unscaling as parts of a TensorFlow graph."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,7 +7,7 @@ from training.data.columns import ColumnLayout
 from training.data.scaling import SCALED_LIMIT, Scaling
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-# Where two categories are as likely but for rounding, all machines shall answer the first.
+# If two categories are equally likely but for rounding, every machine answers the first.
 TIE = 1e-4
 NO_VALUE = -1e30
 
@@ -19,13 +19,13 @@ def scale(samples: tf.Tensor, scaling: Scaling) -> tf.Tensor:
 
 
 def unscale(values: tf.Tensor, scaling: Scaling) -> tf.Tensor:
-    """Scaled values in raw units; of a category the likeliest value."""
+    """Scaled values in raw units; for a category its likeliest value."""
     raw = tf.clip_by_value(values * scaling.scale + scaling.offset, -FLOAT32_MAX, FLOAT32_MAX)
     return raw if scaling.layout is None else _rows(raw, scaling.layout)
 
 
 def pool(errors: tf.Tensor, scaling: Scaling) -> tf.Tensor:
-    """The errors of columns as those of their features."""
+    """Add the errors of columns to errors of their features."""
     return errors if scaling.layout is None else tf.matmul(errors, scaling.layout.shares)
 
 

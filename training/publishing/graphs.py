@@ -1,4 +1,4 @@
-"""Keras -> ONNX: scaling, autoencoder and score in one graph; then the parity of the two on real samples."""
+"""Export scaling, autoencoder and score from Keras to one ONNX graph, and check their parity."""
 
 import dataclasses
 import logging
@@ -32,9 +32,9 @@ PARITY_TOLERANCE = 1e-4  # see detector.engine.graphs.relative_difference
 # Of feature errors, which make maps and explanations; decisions are made of their mean, the score.
 FEATURE_TOLERANCE = 1e-3
 PARITY_BATCHES = (1, 2, 7, 64)
-# A residual beyond it counts as it: its square, summed over any number of features, stays finite in float32.
+# Residuals are clipped here, so that sums of their squares over any number of features stay finite.
 RESIDUAL_LIMIT = 1e12
-SMOOTHING_RADII = 3  # the kernel ends at three standard deviations
+SMOOTHING_RADII = 3  # standard deviations at which the kernel ends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def export_graphs(
     residual_smoothing : float
         Standard deviation, in pixels, of the Gaussian that smooths an image's residual; 0 is none.
     scored_steps : int, optional
-        Newest steps of a window whose error counts; all if not given.
+        Number of newest steps of a window whose error counts; all if not given.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def export_graphs(
 def _rebuild(
     autoencoder: Autoencoder, scaled: tf.Tensor, latent: tf.Tensor | None, residual_smoothing: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reconstruction and feature error, both in the shape of `scaled`; of several heads the sum of theirs."""
+    """Reconstruction and feature error, in the shape of `scaled`; errors of several heads are summed."""
     if autoencoder.memory is not None:
         return autoencoder.memory(scaled, training=False)
     error = tf.zeros_like(scaled)
@@ -189,14 +189,14 @@ def check_parity(
 def check_decisions(
     graphs: Mapping[str, Graph], samples: np.ndarray, scores: np.ndarray, threshold: float
 ) -> dict[str, int]:
-    """Hold the decisions of ONNX Runtime against the network's; only a score at the threshold may differ.
+    """Compare the decisions of ONNX Runtime and network; they may differ only for scores at the threshold.
 
     Parameters
     ----------
     graphs : mapping of file name to Graph
     samples : ndarray of shape (n_samples, *sample_shape), raw units
     scores : ndarray of shape (n_samples,), float64
-        What ONNX Runtime answers for them, in the same order.
+        Scores of ONNX Runtime, in the same order.
     threshold : float
 
     Returns
@@ -220,7 +220,7 @@ def check_decisions(
 
 
 def _newest_steps(sample_shape: tuple[int, ...], n_steps: int) -> np.ndarray:
-    """What the errors of a window are multiplied by, shape (window, 1): its mean is 1, old steps have 0.
+    """Factors of the errors of a window, shape (window, 1): 0 for old steps, 1 on average.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def _smooth(residual: tf.Tensor, sample_shape: tuple[int, ...], sigma: float) ->
 def convert(
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]], input_name: str, shape: tuple[int, ...]
 ) -> Graph:
-    """Trace and convert; tf2onnx is used here and nowhere else."""
+    """Trace and convert a function; tf2onnx is used only here."""
     traced = tf.function(
         function, input_signature=[tf.TensorSpec((None, *shape), tf.float32, name=input_name)]
     )
@@ -262,7 +262,7 @@ def convert(
     shapes = {input_name: shape} | {
         name: output.shape[1:] for name, output in traced.get_concrete_function().structured_outputs.items()
     }
-    # tf2onnx names each batch dimension differently, and forgets sizes behind a product with a matrix.
+    # tf2onnx names each batch dimension differently, and loses sizes after a matrix product.
     for value in (*model.graph.input, *model.graph.output):
         for dimension, size in zip(
             value.type.tensor_type.shape.dim, ("batch", *shapes[value.name]), strict=True
@@ -282,7 +282,7 @@ def convert(
 
 
 def extreme_samples(sample_shape: tuple[int, ...], scaling: Scaling) -> np.ndarray:
-    """Far and farthest finite inputs: each must have a finite score."""
+    """Far and farthest finite inputs, which must have finite scores."""
     zeros = np.zeros(sample_shape, dtype=np.float64) + scaling.centre
     steps = (10.0, -10.0, 1e4, -1e4, 1e30, -1e30)
     far = [

@@ -1,4 +1,4 @@
-"""int8 for dense networks: products with wide layers in integers, all else as it was.
+"""int8 for dense networks: matrix products of wide layers in integers, everything else in float.
 
 Each row must score the same alone and in any batch, so a layer's inputs are scaled by constants, taken from
 the training split: ONNX Runtime's dynamic quantisation scales them by the largest value of the whole batch.
@@ -44,14 +44,14 @@ TIMED_SECONDS, TIMED_ROUNDS = 0.1, 3
 
 @dataclasses.dataclass(frozen=True)
 class Quantized:
-    """What is published in place of the float graphs.
+    """Graphs in integers, published instead of the float graphs.
 
     Attributes
     ----------
     files : dict of str to bytes
         Graphs by file name.
     calibration : Calibration
-        By these graphs.
+        Made with these graphs.
     figures : dict
         For manifest, report and card: `scheme`; how many `layers` compute in integers; `decisions` on the
         calibration split, how many of them are `differing` from those of the float graphs, each by its own
@@ -66,7 +66,7 @@ class Quantized:
 
 
 def wide_kernels(autoencoder: Autoencoder) -> list[np.ndarray]:
-    """Weights of the layers that gain by integers, each of shape (n_inputs, n_units).
+    """Weights of the layers that are faster in integers, each of shape (n_inputs, n_units).
 
     Raises
     ------
@@ -96,7 +96,7 @@ def quantize(
     splits: tuple[np.ndarray, np.ndarray],
     config: FitConfig,
 ) -> Quantized:
-    """Make the graphs anew in integers, calibrate by them, and hold their decisions against the float ones.
+    """Convert the graphs to integers, calibrate them, and compare their decisions with the float graphs.
 
     Parameters
     ----------
@@ -128,9 +128,9 @@ def quantize(
 def quantize_graphs(
     files: Mapping[str, bytes], kernels: Sequence[np.ndarray], draft: Draft, train: np.ndarray
 ) -> dict[str, bytes]:
-    """Every graph with the products of these kernels in integers, by the same constants in all of them.
+    """Convert the products with these kernels to integers, with the same constants in every graph.
 
-    So decoding what the encoder answers still is the model's reconstruction.
+    So decoding the output of the encoder still gives the model's reconstruction.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def _in_integers(content: bytes, ranges: Mapping[bytes, tuple[float, float]]) ->
 def _integer_product(
     node: onnx.NodeProto, kernel: np.ndarray, low: float, high: float
 ) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
-    """Nodes and constants in place of a product: inputs as uint8 by one scale, weights by that of a unit."""
+    """Nodes and constants that replace a product; uint8 inputs have one scale, weights one for each unit."""
     samples, product = node.input[0], node.output[0]
     input_scale = np.float32((high - low) / INPUT_STEPS or 1)
     unit_scales = np.abs(kernel).max(axis=0) / np.float32(WEIGHT_STEPS)
