@@ -85,7 +85,7 @@ def test_report_and_card_say_what_a_row_may_hold(store):
     card = (folder / "README.md").read_text()
     assert "| categories of `state` | boost, idle, run |" in card
     assert "| missing values | the median" in card
-    note = r"shares of missing values in the training split: heat 0\.[12]\d*; a gap in any other feature"
+    note = r"shares of missing values in the training split: heat 0\.[12]\d*; a missing value of any other"
     for page in (card, (folder / "report.html").read_text()):
         assert re.search(note, page)
 
