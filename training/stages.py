@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.calibration import promised_rank
+from detector.columns import listed
 from detector.manifest import Manifest
 from detector.store import ModelStore
 from training.config import FitConfig
@@ -198,7 +199,7 @@ def _data_notes(
             "lower it"
         )
     if constant:
-        yield f"constant in the training split, so that any change counts in raw units: {_listed(constant)}"
+        yield f"constant in the training split, so that any change counts in raw units: {listed(constant)}"
     yield from _cell_notes(dataset, splits)
     if splits.n_calibration_duplicates:
         yield (
@@ -224,19 +225,15 @@ def _cell_notes(dataset: Dataset, splits: Splits) -> Iterator[str]:
         shares = np.isnan(rows).mean(axis=0)
         missing = [f"{layout.feature_names[place]} {shares[place]:.3g}" for place in np.flatnonzero(shares)]
         yield (
-            f"shares of missing values in the training split: {_listed(missing) if missing else 'none'}; "
+            f"shares of missing values in the training split: {listed(missing) if missing else 'none'}; "
             "a missing value of any other feature is an anomaly"
         )
     for place, values in zip(layout.categorical, layout.values, strict=True):
         name = layout.feature_names[place]
         absent = np.flatnonzero(~np.isin(values, rows[:, place]))
         if absent.size:
-            words = _listed([str(layout.categories[name][position]) for position in absent])
+            words = listed([str(layout.categories[name][position]) for position in absent])
             yield f"no training row has these categories of {name}, so that they are anomalies: {words}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _network_notes(

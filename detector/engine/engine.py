@@ -56,9 +56,8 @@ class Engine:
         self._manifest = manifest
         self._calibration_scores = calibration_scores
         self._sessions = sessions
-        promise = manifest.threshold.promise
         self._threshold_at = functools.lru_cache(CACHED_THRESHOLDS)(
-            lambda alpha: threshold_at(calibration_scores, alpha, promise)
+            lambda alpha: threshold_at(calibration_scores, alpha, manifest.threshold.promise)
         )
 
     # --- inputs -------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -226,7 +227,9 @@ def test_few_images_of_good_parts_make_a_useful_detector(tmp_path):
 @pytest.mark.parametrize(("n_parameters", "notes"), [(20_000_000, 0), (45_901_601, 1)])
 def test_a_large_network_is_told(n_parameters, notes):
     """From 80 MB of weights on there is a sentence with the number and the shape."""
-    sentences = list(stages._size_notes(n_parameters, (420, 420)))
+    network = SimpleNamespace(n_parameters=n_parameters, latent_shape=None)
+
+    sentences = list(stages._network_notes(network, (420, 420), FitConfig.from_preset("conv", {})))
 
     assert len(sentences) == notes
     assert all("45901601 parameters for samples of shape (420, 420)" in sentence for sentence in sentences)
@@ -239,7 +242,9 @@ def test_a_latent_as_large_as_the_sample_is_noted(latent_size, corruption, n_not
     """What can be copied is no anomaly; noise on the inputs is a bottleneck, too."""
     config = FitConfig.from_preset("conv1d", {"corruption": corruption})
 
-    assert len(list(stages._latent_notes(latent_size, (60, 2), config))) == n_notes
+    network = SimpleNamespace(n_parameters=1, latent_shape=(latent_size,))
+
+    assert len(list(stages._network_notes(network, (60, 2), config))) == n_notes
 
 
 def test_max_minutes_stops_the_fit(tmp_path, capsys):
@@ -298,7 +303,7 @@ def test_samples_that_hardly_ever_differ_are_no_collapse(tmp_path):
 
     prepared = stages.prepare(dataset, config, Splits(train, validation, calibration, test, 0, 0))
 
-    assert stages.train(prepared, "rare").graphs
+    assert stages.train(stages.build(prepared), "rare").graphs
 
 
 def test_a_collapsed_network_that_is_wanted_is_published_with_a_note(tmp_path, capsys):
@@ -320,10 +325,10 @@ def test_a_collapsed_network_that_is_wanted_is_published_with_a_note(tmp_path, c
         (["--data", "digits", "--name", "x", "--preset", "conv1d", "--loss", "ssim"], "ssim needs images"),
         (
             ["--data", "breast-cancer", "--name", "x", "--value-range", "0,5000"],
-            "--value-range needs samples that are scaled from it",
+            "--value-range needs images, or --output-activation sigmoid or tanh",
         ),
         (["--data", "digits", "--name", "x", "--normal-label", "10"], "not among the labels"),
-        (["--data", "digits", "--name", "x", "--alpha", "0.001"], "takes 2995 calibration samples"),
+        (["--data", "digits", "--name", "x", "--alpha", "0.001"], "needs 2995 calibration samples"),
         (["--data", "digits", "--name", "x", "--alpha", "2"], "alpha must be between 0 and 1"),
     ],
 )
