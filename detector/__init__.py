@@ -1,26 +1,4 @@
-"""What a model folder means and how it is scored: the contract between training and serving.
-
-  errors       every exception of the package
-  schema       constants and checks for the fields of `manifest.json`
-  files        names, hashes and reading of the files of a version folder
-  manifest     `Manifest`: read, validate and write `manifest.json`
-  results      what a detector answers: `Scores`, `Classes`, `Compressed`, `Contribution`
-  columns      compare column names, list names in sentences
-  tables       data frames and rows with texts and missing values to numbers, and back
-  calibration  thresholds with their promise, p-values, false-discovery selection
-  windows      cut a series into windows, merge window values to steps
-  latents      latents as float16 or 8-bit integers, and back
-  images       decode and encode PNG and JPEG; the only module that imports Pillow
-  engine/      run the graphs with ONNX Runtime
-  inference    `Detector`: open and verify a folder, score, reconstruct, encode, decode, classify, explain
-  triton       `config.pbtxt` for Triton
-  store        `ModelStore`: find, publish, label and remove versions
-
-`training`, `service` and `residual_client` import this package; it imports none of them. It reads no settings
-from the environment, configures no logging, and knows neither Keras nor HTTP. Only `engine` and the modules
-below it in this list load ONNX Runtime. `Detector` and `ModelStore` are therefore imported on first use, so
-that `residual_client` can share the other modules. tests/test_boundaries.py checks who imports whom.
-"""
+"""What a model folder means and how it is scored: the contract between training and serving."""
 
 import importlib
 import os

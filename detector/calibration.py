@@ -65,12 +65,10 @@ def smallest_calibration(alpha: float, confidence: float = CONFIDENCE) -> int:
 
 def smallest_alpha(n_calibration: int, promise: str) -> float:
     """Return the smallest alpha possible with `n_calibration` scores and this promise, rounded up."""
-    if promise == NO_PROMISE:
-        least = 1 / (n_calibration + 1)
-    else:
-        least = -math.expm1(math.log(1 - CONFIDENCE) / n_calibration) * (
-            1 + 1e-12
-        )  # more than rounding errors
+    least = 1 / (n_calibration + 1)
+    if promise != NO_PROMISE:
+        exact = -math.expm1(math.log(1 - CONFIDENCE) / n_calibration)
+        least = exact * (1 + 1e-12)  # more than rounding errors
     return math.ceil(least * 1e6) / 1e6
 
 

@@ -30,13 +30,7 @@ class FileEntry:
 
 
 def read_file(folder: Path, name: str, entry: FileEntry) -> bytes:
-    """Read one file that the manifest lists.
-
-    Raises
-    ------
-    IntegrityError
-        If the file is missing, or has another size or other bytes than listed.
-    """
+    """Read a file that the manifest lists; raise `IntegrityError` if it is missing or has other bytes."""
     content = read_bytes(folder, name, size=entry.size)
     digest = hashlib.sha256(content).hexdigest()
     if digest != entry.sha256:

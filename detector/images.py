@@ -84,17 +84,9 @@ def decode_image(
 
 
 def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
-    """Encode one sample as PNG, the inverse of `decode_image`; values outside the range are clipped.
+    """Encode one sample, float32 in raw units, as a PNG of mode L or RGB: the inverse of `decode_image`.
 
-    Parameters
-    ----------
-    sample : ndarray of shape (height, width[, 1]) or (height, width, 3), float32, raw units
-    value_range : tuple of float
-
-    Returns
-    -------
-    bytes
-        A PNG of mode L or RGB.
+    Values outside the range are clipped.
     """
     low, high = value_range
     levels = np.clip((sample.astype(np.float64) - low) / (high - low) * 255, 0, 255)
@@ -102,7 +94,7 @@ def encode_image(sample: np.ndarray, value_range: tuple[float, float]) -> bytes:
 
 
 def encode_heat_map(error: np.ndarray, usual_error: float) -> bytes:
-    """Encode the error of one sample as PNG, from black for no error through red to light yellow.
+    """Encode the error of one sample as a PNG of mode RGB, from black for no error to light yellow.
 
     A colour means the same error in every image of a model: red is `usual_error`, light yellow is four times
     as much or more.
@@ -113,11 +105,6 @@ def encode_heat_map(error: np.ndarray, usual_error: float) -> bytes:
         At least 0; channels are summed.
     usual_error : float
         Positive.
-
-    Returns
-    -------
-    bytes
-        A PNG of mode RGB.
     """
     total = error.astype(np.float64).reshape(*error.shape[:2], -1).sum(axis=2)
     heat = np.sqrt(total / usual_error) / 2  # above 1 it has the last colour

@@ -33,10 +33,7 @@ def _members(form: type[Any], version: int = schema.SCHEMA_VERSION) -> dict[str,
 def _read(form: type[Form], document: Any, where: str, version: int = schema.SCHEMA_VERSION) -> Form:
     """Make a dataclass from a JSON object that has every member, no other, each as its check says.
 
-    Raises
-    ------
-    ManifestError
-        Naming the field by its place `where`, what it must be and what it is.
+    The errors name the field by its place `where`, what it must be and what it is.
     """
     if not isinstance(document, dict):
         raise ManifestError(f"{MANIFEST_FILE}: {where[:-1]} must be an object, got {document!r}")
@@ -57,14 +54,12 @@ def _part(form: type[Any]) -> Check:
     return {**schema.OBJECT, "read": lambda value, where: _read(form, value, f"{where}.")}
 
 
-def _read_entries(document: dict[str, Any], where: str) -> dict[str, FileEntry]:
-    return {name: _read(FileEntry, entry, f"{where}[{name!r}].") for name, entry in document.items()}
-
-
 _FILE_ENTRIES = must(
     lambda value: isinstance(value, dict) and all(map(_FILE_NAME.fullmatch, value)),
     "an object whose keys are plain file names",
-    _read_entries,
+    lambda value, where: {
+        name: _read(FileEntry, entry, f"{where}[{name!r}].") for name, entry in value.items()
+    },
 )
 
 
@@ -244,10 +239,7 @@ class Manifest:
     def to_json(self) -> bytes:
         """Write the canonical bytes: sorted keys, indented by two spaces, one line feed at the end.
 
-        Raises
-        ------
-        ManifestError
-            If it holds NaN or infinity, which JSON cannot express.
+        Raise `ManifestError` if a value is NaN or infinite, which JSON cannot express.
         """
         document = dataclasses.asdict(self)
         document = {name: document[name] for name in _members(Manifest, self.schema_version)}
@@ -323,123 +315,104 @@ def _refuse_duplicates(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_consistency(manifest: Manifest) -> None:
     """Refuse fields that contradict each other."""
-    rules = (
-        *_shape_rules(manifest),
-        *_window_rules(manifest),
-        *_feature_rules(manifest),
-        *_cell_rules(manifest),
-        *_threshold_rules(manifest.threshold),
-        *_latent_int8_rules(manifest),
-        *_classifier_rules(manifest.classifier),
-    )
     parts = {"latent": manifest.latent_shape is not None, "classifier": manifest.classifier is not None}
     wanted = sorted(verbs_of(**parts))
     missing = sorted(set(required_files(**parts)) - manifest.files.keys())
-    rules += (
-        (sorted(manifest.verbs) == wanted, f"verbs must be {wanted} for this latent_shape and classifier"),
-        (not missing, f"files must list {missing} too"),
-    )
-    for holds, words in rules:
+    rules = {
+        **_shape_rules(manifest),
+        **_window_rules(manifest),
+        **_feature_rules(manifest),
+        **_cell_rules(manifest),
+        **_threshold_rules(manifest.threshold),
+        **_latent_int8_rules(manifest),
+        **_classifier_rules(manifest.classifier),
+        f"verbs must be {wanted} for this latent_shape and classifier": sorted(manifest.verbs) == wanted,
+        f"files must list {missing} too": not missing,
+    }
+    for words, holds in rules.items():
         if not holds:
             raise ManifestError(f"{MANIFEST_FILE}: {words}")
 
 
-Rules = tuple[tuple[bool, str], ...]
+Rules = dict[str, bool]  # what must hold, in the words of the error, and whether it does
 
 
 def _shape_rules(manifest: Manifest) -> Rules:
     rank, channels = len(manifest.sample_shape), manifest.sample_shape[2:]
     if manifest.kind == "vector":
-        return ((rank == 1, "a vector has one dimension"),)
+        return {"a vector has one dimension": rank == 1}
     if manifest.kind == "image":
-        return (
-            (rank in (2, 3), "an image has two dimensions, or three with its channels"),
-            (channels in ((), (1,), (3,)), "an image has one channel or three"),
-            (manifest.value_range is not None, "an image model needs a value_range"),
-            (manifest.feature_names is None, "an image has no feature_names"),
-        )
-    return ((rank == 2, "a window of a sequence has two dimensions, steps and channels"),)
+        return {
+            "an image has two dimensions, or three with its channels": rank in (2, 3),
+            "an image has one channel or three": channels in ((), (1,), (3,)),
+            "an image model needs a value_range": manifest.value_range is not None,
+            "an image has no feature_names": manifest.feature_names is None,
+        }
+    return {"a window of a sequence has two dimensions, steps and channels": rank == 2}
 
 
 def _window_rules(manifest: Manifest) -> Rules:
-    window, stride = manifest.window, manifest.stride
+    window, stride, merge = manifest.window, manifest.stride, manifest.merge
     if manifest.kind != "sequence":
-        nothing = (window, stride, manifest.merge) == (None, None, None)
-        return ((nothing, f"window, stride and merge are for sequences, not for kind {manifest.kind}"),)
+        words = f"window, stride and merge are for sequences, not for kind {manifest.kind}"
+        return {words: (window, stride, merge) == (None, None, None)}
     n_steps = manifest.sample_shape[0]
-    return (
-        (window == n_steps >= 2, f"window must be the first size of sample_shape, {n_steps}, and at least 2"),
-        (
-            stride is not None and stride <= n_steps,
-            "stride must be at most window, so that no step is left out",
-        ),
-        (
-            manifest.merge is not None,
-            "a sequence model needs a merge rule, " + " or ".join(schema.MERGE_RULES),
-        ),
-        (manifest.value_range is None, "a sequence has no value_range"),
-    )
+    covered = stride is not None and stride <= n_steps
+    return {
+        f"window must be the first size of sample_shape, {n_steps}, and at least 2": window == n_steps >= 2,
+        "stride must be at most window, so that no step is left out": covered,
+        "a sequence model needs a merge rule, " + " or ".join(schema.MERGE_RULES): merge is not None,
+        "a sequence has no value_range": manifest.value_range is None,
+    }
 
 
 def _feature_rules(manifest: Manifest) -> Rules:
     n_features, names, units = manifest.sample_shape[-1], manifest.feature_names, manifest.units
-    return (
-        (names is None or len(names) == n_features, f"feature_names must have {n_features} names"),
-        (names is None or len(set(names)) == len(names), "feature_names must differ from each other"),
-        (units is None or len(units) == n_features, f"units must have {n_features} entries"),
-    )
+    return {
+        f"feature_names must have {n_features} names": names is None or len(names) == n_features,
+        "feature_names must differ from each other": names is None or len(set(names)) == len(names),
+        f"units must have {n_features} entries": units is None or len(units) == n_features,
+    }
 
 
 def _cell_rules(manifest: Manifest) -> Rules:
     """Check categories and missing values."""
-    categories, unknown = manifest.categories, manifest.unknown_category
-    is_vector = manifest.kind == "vector"
-    return (
-        (
-            is_vector or manifest.missing == schema.REFUSED,
-            f"missing must be {schema.REFUSED} for kind {manifest.kind}",
-        ),
-        (is_vector or categories is None, f"categories are for vectors, not for kind {manifest.kind}"),
-        (
-            categories is None or categories.keys() <= set(manifest.feature_names or ()),
-            "categories must be features that feature_names lists",
-        ),
-        (
-            (categories is None) == (unknown is None),
-            "unknown_category must be given with categories, and only with them",
-        ),
-    )
+    kind, categories, missing = manifest.kind, manifest.categories, manifest.missing
+    is_vector, named = kind == "vector", (categories or {}).keys() <= set(manifest.feature_names or ())
+    both = (categories is None) == (manifest.unknown_category is None)
+    return {
+        f"missing must be {schema.REFUSED} for kind {kind}": is_vector or missing == schema.REFUSED,
+        f"categories are for vectors, not for kind {kind}": is_vector or categories is None,
+        "categories must be features that feature_names lists": named,
+        "unknown_category must be given with categories, and only with them": both,
+    }
 
 
 def _threshold_rules(rule: Threshold) -> Rules:
-    return (
-        (rule.rank <= rule.n_calibration, "threshold.rank is above threshold.n_calibration"),
-        (
-            rule.expected_rate == rule.rank / (rule.n_calibration + 1),
-            "threshold.expected_rate must be rank / (n_calibration + 1)",
-        ),
-        (
-            (rule.promise == schema.NO_PROMISE) == (rule.confidence is None),
-            "threshold.confidence must be given with a promise, and only with one",
-        ),
-    )
+    expected_rate = rule.rank / (rule.n_calibration + 1)
+    both = (rule.promise == schema.NO_PROMISE) == (rule.confidence is None)
+    return {
+        "threshold.rank is above threshold.n_calibration": rule.rank <= rule.n_calibration,
+        "threshold.expected_rate must be rank / (n_calibration + 1)": rule.expected_rate == expected_rate,
+        "threshold.confidence must be given with a promise, and only with one": both,
+    }
 
 
 def _latent_int8_rules(manifest: Manifest) -> Rules:
     form = manifest.latent_int8
     if form is None:
-        return ()
+        return {}
     if manifest.latent_shape is None:
-        return ((False, "latent_int8 needs a latent_shape"),)
+        return {"latent_int8 needs a latent_shape": False}
     size = manifest.latent_shape[-1]
-    return (
-        (len(form.offset) == size, f"latent_int8.offset must have {size} numbers"),
-        (len(form.scale) == size, f"latent_int8.scale must have {size} numbers"),
-    )
+    return {
+        f"latent_int8.offset must have {size} numbers": len(form.offset) == size,
+        f"latent_int8.scale must have {size} numbers": len(form.scale) == size,
+    }
 
 
 def _classifier_rules(classifier: Classifier | None) -> Rules:
     if classifier is None:
-        return ()
+        return {}
     same = classifier.n_labelled.keys() == set(classifier.classes)
-    return ((same, "classifier.n_labelled must have one count for each of classifier.classes"),)
+    return {"classifier.n_labelled must have one count for each of classifier.classes": same}

@@ -80,14 +80,6 @@ def _is_number(value: Any) -> bool:
     return number and abs(value) <= sys.float_info.max  # a JSON integer may be larger than any float
 
 
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and 1 <= len(value) <= 4 and all(_is_int(size, 1) for size in value)
-
-
-def _is_range(value: Any) -> bool:
-    return _is_numbers(value) and len(value) == 2 and value[0] < value[1]
-
-
 def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
@@ -121,10 +113,6 @@ def _to_tuple(value: list[Any], where: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _to_tuples(value: dict[str, list[Any]], where: str) -> dict[str, tuple[Any, ...]]:
-    return {name: tuple(items) for name, items in value.items()}
-
-
 TEXT = must(lambda value: isinstance(value, str), "text")
 NAME = must(
     lambda value: isinstance(value, str) and NAME_PATTERN.fullmatch(value) is not None,
@@ -143,8 +131,18 @@ COUNTS = must(
     lambda value: isinstance(value, dict) and all(_is_int(count, 1) for count in value.values()),
     "an object of positive integers",
 )
-SHAPE = must(_is_shape, "a list of 1 to 4 positive integers", _to_tuple)
-RANGE = must(_is_range, "a list of two ascending numbers", _to_tuple)
+SHAPE = must(
+    lambda value: (
+        isinstance(value, list) and 1 <= len(value) <= 4 and all(_is_int(size, 1) for size in value)
+    ),
+    "a list of 1 to 4 positive integers",
+    _to_tuple,
+)
+RANGE = must(
+    lambda value: _is_numbers(value) and len(value) == 2 and value[0] < value[1],
+    "a list of two ascending numbers",
+    _to_tuple,
+)
 STRINGS = must(_is_strings, "a list of texts", _to_tuple)
 SOME_VERBS = must(
     lambda value: _are_different(value) and set(value) <= set(VERBS),
@@ -163,5 +161,5 @@ POSITIVES = must(
 CATEGORIES = must(
     _is_categories,
     "an object of lists, each of different texts or of different float32 numbers",
-    _to_tuples,
+    lambda value, where: {name: tuple(items) for name, items in value.items()},
 )

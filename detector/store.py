@@ -41,16 +41,11 @@ class ModelStore:
     def names(self) -> list[str]:
         """Return the sorted names of the models that have at least one version.
 
-        A model whose folder cannot be read is included, so that `versions` says why.
-
-        Raises
-        ------
-        StoreError
-            If the store exists but cannot be read.
+        A model whose folder cannot be read is included, so that `versions` says why. Raise `StoreError` if
+        the store exists but cannot be read.
         """
-        return [
-            name for name in _entries(self.root) if NAME_PATTERN.fullmatch(name) and self._has_versions(name)
-        ]
+        valid = filter(NAME_PATTERN.fullmatch, _entries(self.root))
+        return [name for name in valid if self._has_versions(name)]
 
     def _has_versions(self, name: str) -> bool:
         try:
@@ -76,10 +71,7 @@ class ModelStore:
     def labels(self, name: str) -> dict[str, int]:
         """Return the labels of a model and their versions; empty if there are none.
 
-        Raises
-        ------
-        StoreError
-            If `labels.json` cannot be read, or is not an object of labels and positive integers.
+        Raise `StoreError` if `labels.json` cannot be read, or does not map labels to positive integers.
         """
         check_name(name)
         path = self.root / name / LABELS_FILE
@@ -100,10 +92,7 @@ class ModelStore:
     def resolve(self, name: str, *, version: int | None = None, label: str | None = None) -> int:
         """Choose the given version, or the version of the label, or of the label `stable`, or the highest.
 
-        Raises
-        ------
-        StoreError
-            If there is no such model, version or label.
+        Raise `StoreError` if there is no such model, version or label.
         """
         return choose_version(name, self.versions(name), self.labels(name), version=version, label=label)
 
@@ -111,10 +100,7 @@ class ModelStore:
     def stage(self, name: str) -> Iterator[Path]:
         """Make a temporary folder next to the versions of a model; remove it at the end unless published.
 
-        Raises
-        ------
-        StoreError
-            If the store cannot be written.
+        Raise `StoreError` if the store cannot be written.
         """
         check_name(name)
         try:
@@ -183,18 +169,14 @@ class ModelStore:
                 _replace(path, text)
             except OSError as error:
                 raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-            if (
-                self.versions(name)[-1] == newest
-            ):  # else another process published, and may have written first
+            # Else another process published meanwhile, and may have written its version before this one.
+            if self.versions(name)[-1] == newest:
                 return path
 
     def set_label(self, name: str, label: str, version: int | None) -> None:
         """Point a label at a version, or remove it with None; readers see all old or all new labels.
 
-        Raises
-        ------
-        StoreError
-            If there is no such version, no such label to remove, or the label is not a valid name.
+        Raise `StoreError` if there is no such version, no such label to remove, or the label is not a name.
         """
         check_name(label, what="label")
         labels = self.labels(name)
@@ -206,17 +188,9 @@ class ModelStore:
         _replace(path, json.dumps(labels, indent=2, sort_keys=True) + "\n")
 
     def retain(self, name: str, keep: int) -> list[int]:
-        """Remove all versions but the newest `keep` and those with a label.
+        """Remove all versions but the newest `keep` and those with a label; return them, ascending.
 
-        Returns
-        -------
-        list of int
-            The versions removed, ascending.
-
-        Raises
-        ------
-        StoreError
-            If there is no such model, `keep` is below 1, or a version cannot be removed.
+        Raise `StoreError` if there is no such model, `keep` is below 1, or a version cannot be removed.
         """
         if keep < 1:
             raise StoreError(f"keep must be at least 1, got {keep}")
@@ -238,13 +212,7 @@ def choose_version(
     version: int | None = None,
     label: str | None = None,
 ) -> int:
-    """Apply the rule of `ModelStore.resolve` to any versions, such as those that are loaded.
-
-    Raises
-    ------
-    StoreError
-        If there is no such model, version or label.
-    """
+    """Apply the rule of `ModelStore.resolve`, with its errors, to any versions, such as those loaded."""
     if not versions:
         raise StoreError(f"there is no model {name!r}")
     if label is None and version is None:
@@ -263,10 +231,7 @@ def choose_version(
 def find_folder(model: str | Path) -> Path:
     """Find the version folder: a path to it, `STORE/NAME`, `STORE/NAME@LABEL` or `STORE/NAME/VERSION`.
 
-    Raises
-    ------
-    StoreError
-        If there is no such folder, model, label or version.
+    Raise `StoreError` if there is no such folder, model, label or version.
     """
     path = Path(model)
     if (path / MANIFEST_FILE).is_file():
@@ -284,12 +249,9 @@ def find_folder(model: str | Path) -> Path:
 
 
 def check_name(name: str, what: str = "model name") -> str:
-    """Return the name if it is safe as one path component.
+    """Return the name if it is safe as one path component, and raise `StoreError` otherwise.
 
-    Raises
-    ------
-    StoreError
-        If it is not 1 to 64 of a-z, 0-9, dot, underscore and hyphen, starting with a letter or digit.
+    Safe are 1 to 64 of a-z, 0-9, dot, underscore and hyphen, starting with a letter or digit.
     """
     if not NAME_PATTERN.fullmatch(name):
         raise StoreError(f"a {what} must match {NAME_PATTERN.pattern}, got {name[:80]!r}")

@@ -42,12 +42,11 @@ def is_table(samples: Any) -> bool:
 def table_columns(table: Any, names: Sequence[str]) -> list[np.ndarray]:
     """Return the columns of a table in the order of `names`: numbers as they are, anything else as objects.
 
-    Raises
-    ------
-    InputError
-        If a column is missing, unknown or not one-dimensional, or the columns differ in length.
+    Raise `InputError` if a column is missing, unknown or not one-dimensional, or if lengths differ.
     """
-    found = {str(name): name for name in _column_names(table)}  # a data frame may number its columns
+    names_of_arrow = getattr(table, "column_names", None)  # its `columns` are the arrays
+    given = table if isinstance(table, Mapping) else names_of_arrow or table.columns
+    found = {str(name): name for name in given}  # a data frame may number its columns
     faults = str(compare_columns(list(found), names))
     if faults:
         raise InputError(f"a table must have exactly the model's features: it {faults}")
@@ -56,12 +55,6 @@ def table_columns(table: Any, names: Sequence[str]) -> list[np.ndarray]:
     if len(set(lengths.values())) > 1:
         raise InputError(f"columns must have one length, got {lengths}")
     return columns
-
-
-def _column_names(table: Any) -> Sequence[Any]:
-    if isinstance(table, Mapping):
-        return list(table)
-    return getattr(table, "column_names", None) or list(table.columns)  # Arrow's own columns have no names
 
 
 def _cells(column: Any) -> np.ndarray:
@@ -96,18 +89,10 @@ def _table_rows(table: Any, manifest: Manifest) -> np.ndarray:
 
 
 def as_rows(samples: Any, manifest: Manifest) -> np.ndarray:
-    """Return samples as an array, of dtype object for rows that may hold texts or missing values.
+    """Return an array, nested lists or a table as an array; dtype object if rows may hold texts or gaps.
 
-    Parameters
-    ----------
-    samples : ndarray, nested lists, or a table (see `is_table`)
-    manifest : Manifest
-
-    Raises
-    ------
-    InputError
-        If the rows differ in length, the model's features have no names, or the columns of a table do not
-        match them or hold no numbers.
+    Raise `InputError` if the rows differ in length, the model's features have no names, or the columns of a
+    table do not match them or hold no numbers.
     """
     if isinstance(samples, np.ndarray):
         return samples
@@ -120,23 +105,10 @@ def as_rows(samples: Any, manifest: Manifest) -> np.ndarray:
 
 
 def to_numbers(rows: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Convert rows of numbers, texts and missing values to numbers.
+    """Convert rows of numbers, texts and missing values to float64 of shape (n_rows, n_features), with NaN.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows, n_features)
-        A numeric array holds its categories as numbers already and is returned unchanged.
-    manifest : Manifest
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_features)
-        float64, missing values as NaN.
-
-    Raises
-    ------
-    InputError
-        Naming the first cell that its column does not take.
+    A numeric array holds its categories as numbers already and is returned unchanged. Raise `InputError`,
+    naming the first cell that its column does not take.
     """
     if not holds_cells(manifest) or rows.dtype.kind not in "OU":
         return rows
@@ -208,16 +180,8 @@ def is_missing(cell: Any) -> bool:
 def check_cells(checked: np.ndarray, manifest: Manifest) -> None:
     """Check numbers that represent categories against the lists of the manifest.
 
-    Parameters
-    ----------
-    checked : ndarray of shape (n_rows, n_features), float32
-        Finite, or NaN where a value may be missing.
-    manifest : Manifest
-
-    Raises
-    ------
-    InputError
-        Naming the first value that is not a category.
+    The rows have shape (n_rows, n_features), float32, NaN where a value may be missing. Raise `InputError`,
+    naming the first value that is not a category.
     """
     own = manifest.unknown_category == OWN_CATEGORY
     names = manifest.feature_names or ()

@@ -3,28 +3,13 @@
 import numpy as np
 
 from detector.errors import InputError
-from detector.schema import MEAN_OF_WINDOWS, MERGE_RULES
-
-__all__ = [
-    "MERGE_RULES",
-    "Merger",
-    "SeriesWindows",
-    "cut_windows",
-    "is_series",
-    "merge_scores",
-    "merge_steps",
-    "window_starts",
-]
+from detector.schema import MEAN_OF_WINDOWS
 
 
 def is_series(shape: tuple[int, ...], sample_shape: tuple[int, ...]) -> bool:
-    """Whether an array of this shape is one series for a model of windows, and not windows.
+    """Whether an array is one series for a model of windows, and not windows of shape (window, n_channels).
 
-    Parameters
-    ----------
-    shape : tuple of int
-    sample_shape : tuple of int
-        (window, n_channels). With one channel the last axis of a series may be left out.
+    With one channel the last axis of a series may be left out.
     """
     n_channels = sample_shape[-1]
     return shape[1:] == (n_channels,) or (n_channels == 1 and len(shape) == 1)
@@ -58,19 +43,7 @@ def window_starts(n_steps: int, window: int, stride: int) -> np.ndarray:
 
 
 def cut_windows(series: np.ndarray, window: int, starts: np.ndarray) -> np.ndarray:
-    """Copy the windows that begin at `starts`.
-
-    Parameters
-    ----------
-    series : ndarray of shape (n_steps, n_channels)
-    window : int
-    starts : ndarray of shape (n_windows,), int
-        As `window_starts` gives them.
-
-    Returns
-    -------
-    ndarray of shape (n_windows, window, n_channels), dtype of `series`
-    """
+    """Copy the windows that begin at `starts`: (n_steps, n_channels) to (n_windows, window, n_channels)."""
     views = np.lib.stride_tricks.sliding_window_view(series, window, axis=0)  # (n, n_channels, window)
     return np.ascontiguousarray(views[starts].swapaxes(1, 2))
 
@@ -122,7 +95,7 @@ class Merger:
     ----------
     n_steps, window : int
     rule : str or None
-        One of `MERGE_RULES`.
+        One of `detector.schema.MERGE_RULES`.
     shape : tuple of int
         Shape of the value of one step.
 
@@ -151,9 +124,15 @@ class Merger:
         if values.ndim == 1:
             values = np.broadcast_to(values[:, None], (len(values), self._window))
         if self._rule == MEAN_OF_WINDOWS:
-            self._add_all(values, starts)
-        else:
-            self._take_newest(values, starts)
+            for offset in reversed(range(self._window)):  # oldest window first, however many a call adds
+                self._values[starts + offset] += values[:, offset]
+                self._n_windows[starts + offset] += 1
+            return
+        ends = starts + self._window
+        steps = np.arange(self._end, ends[-1])
+        owner = np.searchsorted(ends, steps, side="right")
+        self._values[steps] = values[owner, steps - starts[owner]]
+        self._end = int(ends[-1])
 
     def merged(self) -> np.ndarray:
         """Return the values of the steps, shape (n_steps, *shape), float64, once all windows were added."""
@@ -161,35 +140,9 @@ class Merger:
             return self._values / self._n_windows
         return self._values
 
-    def _take_newest(self, values: np.ndarray, starts: np.ndarray) -> None:
-        ends = starts + self._window
-        steps = np.arange(self._end, ends[-1])
-        owner = np.searchsorted(ends, steps, side="right")
-        self._values[steps] = values[owner, steps - starts[owner]]
-        self._end = int(ends[-1])
-
-    def _add_all(self, values: np.ndarray, starts: np.ndarray) -> None:
-        for offset in reversed(range(self._window)):  # oldest window first, however many windows a call adds
-            self._values[starts + offset] += values[:, offset]
-            self._n_windows[starts + offset] += 1
-
 
 def merge_steps(values: np.ndarray, starts: np.ndarray, n_steps: int, rule: str) -> np.ndarray:
-    """Merge values for each step of each window to values for each step of the series.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_windows, window, ...)
-    starts : ndarray of shape (n_windows,), int
-        As `window_starts` gives them, with a stride of at most the window.
-    n_steps : int
-    rule : str
-        One of `MERGE_RULES`, see `Merger`.
-
-    Returns
-    -------
-    ndarray of shape (n_steps, ...), float64
-    """
+    """Merge values for each step of each window: (n_windows, window, ...) to (n_steps, ...), float64."""
     merger = Merger(n_steps, values.shape[1], rule, values.shape[2:])
     merger.add(values, starts)
     return merger.merged()

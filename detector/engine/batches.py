@@ -19,28 +19,23 @@ def run_batches(
     merge: str | None,
     n_rows: int,
 ) -> list[dict[str, np.ndarray]]:
-    """Run all parts as one batch.
+    """Run all parts, the checked samples of one request each, as one batch; return the outputs of each.
 
     The windows of a series are cut, run and merged a block at a time, so a long series needs little memory.
+    Its outputs have one value for each step, or for each channel of each step, and with `feature_error` also
+    `window_error`, the sum over the windows of the step.
 
     Parameters
     ----------
     run : callable
         From samples of shape (n, *sample_shape) to the outputs of these names, each of length n.
     parts : sequence of ndarray or SeriesWindows
-        Checked, one for each request.
     names : sequence of str
         Outputs that have one value for a sample, or one for each of its values.
     merge : str or None
         One of `detector.schema.MERGE_RULES`; may be None if no part is a series.
     n_rows : int
         At most this many windows of a series run at a time.
-
-    Returns
-    -------
-    list of dict of str to ndarray
-        The outputs of each part. A series has one value for each step, or for each channel of each step, and
-        with `feature_error` also `window_error`, the sum over the windows of the step.
     """
     if len(parts) == 1 and isinstance(parts[0], np.ndarray):
         return [run(parts[0])]

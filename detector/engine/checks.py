@@ -15,19 +15,12 @@ Checked = np.ndarray | SeriesWindows
 
 
 def check_samples(samples: np.ndarray, manifest: Manifest) -> Checked:
-    """Convert samples to what the graph takes; see `detector.Detector.score` for what they may be.
+    """Convert samples to what the graph takes; `detector.Detector.score` says what they may be.
 
-    Returns
-    -------
-    ndarray of shape (n_samples, *sample_shape), float32, or SeriesWindows
-        Contiguous; finite, but NaN where a value of a row is missing and may be. The windows of a series are
-        cut when they are asked for.
-
-    Raises
-    ------
-    InputError
-        Naming the shape or dtype, the first value that is not a finite float32, or the length of a series
-        that is shorter than a window.
+    The result has shape (n_samples, *sample_shape), float32, contiguous and finite, but NaN where a value of
+    a row is missing and may be. The windows of a series are cut when they are asked for. Raise `InputError`,
+    naming the shape or dtype, the first value that is not a finite float32, or the length of a series that
+    is shorter than a window.
     """
     rows = as_rows(samples, manifest)
     shape, names = manifest.sample_shape, manifest.feature_names
@@ -50,7 +43,12 @@ def check_samples(samples: np.ndarray, manifest: Manifest) -> Checked:
         starts = window_starts(len(series), manifest.window, manifest.stride)
         return SeriesWindows(series, manifest.window, starts)
     if values.shape[1:] != shape:
-        raise InputError(f"samples must have shape {_sequence_shapes(shape)}, got {np.shape(rows)}")
+        window, n_channels = shape
+        cut, whole = f"(n, {window}, {n_channels})", f"(n_steps, {n_channels})"
+        if n_channels == 1:
+            cut, whole = f"{cut} or (n, {window})", f"{whole} or (n_steps,)"
+        words = f"{cut} for windows, {whole} for a series"
+        raise InputError(f"samples must have shape {words}, got {np.shape(rows)}")
     return check_array(values, shape, "samples", names)
 
 
@@ -72,28 +70,22 @@ def check_array(
     missing: bool = False,
     hint: str = "",
 ) -> np.ndarray:
-    """Convert an array to what the graphs take: float32, contiguous, finite except for missing values.
+    """Convert an array of shape (n, *shape), n at least 1, to contiguous and finite float32 for a graph.
+
+    Raise `InputError`, naming shape or dtype, or the first value that is not a finite float32.
 
     Parameters
     ----------
-    values : array of shape (n, *shape), any real dtype
-        n is at least 1.
+    values : array, any real dtype
     shape : tuple of int
-    what : str
-        What errors call the array.
+    what, row : str
+        What errors call the array, and one of the n.
     names : sequence of str, or None
         Feature names along the last axis, for errors.
-    row : str
-        What errors call one of the n.
     missing : bool
         Whether NaN is allowed, as a missing value.
     hint : str
         Appended to the error about a NaN that is not allowed.
-
-    Raises
-    ------
-    InputError
-        Naming shape or dtype, or the first value that is not a finite float32.
     """
     values = np.asarray(values)
     if values.dtype.kind not in "fiu":
@@ -121,16 +113,7 @@ def check_array(
 def check_packed(checked: np.ndarray, dtype: str) -> None:
     """Refuse values that a latent of this dtype cannot have; 8-bit integers may arrive as JSON numbers.
 
-    Parameters
-    ----------
-    checked : ndarray of shape (n_samples, *latent_shape), float32
-    dtype : str
-        One of `detector.latents.DTYPES`.
-
-    Raises
-    ------
-    InputError
-        Naming the first such value.
+    Raise `InputError`, naming the first such value.
     """
     if dtype == FLOAT32:
         return
@@ -150,13 +133,7 @@ def check_packed(checked: np.ndarray, dtype: str) -> None:
 
 
 def check_finite(values: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Return the values that a graph answered.
-
-    Raises
-    ------
-    NonFiniteScore
-        If one of them is NaN or infinite.
-    """
+    """Return the values that a graph answered; raise `NonFiniteScore` if one is NaN or infinite."""
     if not np.logical_and.reduce(np.isfinite(values), axis=None):
         row = int(np.argwhere(~np.isfinite(values))[0][0])
         raise NonFiniteScore(
@@ -171,11 +148,3 @@ def feature_name(index: tuple[int, ...], names: Sequence[str] | None) -> str:
     if not names:
         return str(list(index))
     return names[index[-1]] + (str(list(index[:-1])) if len(index) > 1 else "")
-
-
-def _sequence_shapes(sample_shape: tuple[int, ...]) -> str:
-    """The shapes that samples of a sequence model may have, in words."""
-    window, n_channels = sample_shape
-    if n_channels == 1:
-        return f"(n, {window}, 1) or (n, {window}) for windows, (n_steps, 1) or (n_steps,) for a series"
-    return f"(n, {window}, {n_channels}) for windows, (n_steps, {n_channels}) for a series"

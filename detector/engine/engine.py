@@ -73,12 +73,8 @@ class Engine:
     def check_latent(self, latent: np.ndarray, dtype: str = FLOAT32) -> np.ndarray:
         """Convert latent vectors of a dtype to what the decoder takes, float32.
 
-        Raises
-        ------
-        NoLatent, NoInt8Latent
-            See `require_latent`.
-        InputError
-            If shape or dtype do not fit, or a value is not finite or not one of that dtype.
+        Raise as `require_latent`, and `InputError` if shape or dtype do not fit, or a value is not finite or
+        not one of that dtype.
         """
         shape = self.require_latent(dtype)
         if dtype != INT8 and np.asarray(latent).dtype == np.int8:
@@ -92,14 +88,8 @@ class Engine:
     def require_latent(self, dtype: str = FLOAT32) -> tuple[int, ...]:
         """Return the shape of a latent vector.
 
-        Raises
-        ------
-        NoLatent
-            If the model has no bottleneck.
-        NoInt8Latent
-            If `dtype` is `int8` and the manifest has no 8-bit form of the latent.
-        InputError
-            If there is no such dtype.
+        Raise `NoLatent` if the model has no bottleneck, `NoInt8Latent` if the manifest has no 8-bit form of
+        the latent but `dtype` is `int8`, and `InputError` if there is no such dtype.
         """
         if self._manifest.latent_shape is None:
             raise NoLatent(f"model {self._manifest.name} has no latent: it cannot encode or decode")
@@ -111,13 +101,7 @@ class Engine:
         return self._manifest.latent_shape
 
     def require_classifier(self) -> Classifier:
-        """Return the classifier's part of the manifest.
-
-        Raises
-        ------
-        NoClassifier
-            If the model has none.
-        """
+        """Return the classifier's part of the manifest; raise `NoClassifier` if the model has none."""
         if self._manifest.classifier is None:
             raise NoClassifier(
                 f"model {self._manifest.name} version {self._manifest.version} has no classifier"
@@ -132,13 +116,9 @@ class Engine:
 
     def run_together(self, parts: Sequence[Checked], names: Sequence[str]) -> list[dict[str, np.ndarray]]:
         """Run `model.onnx` on the checked samples of several requests as one batch; see `run_batches`."""
-        session = self._sessions[files.MODEL_FILE]
+        session, merge = self._sessions[files.MODEL_FILE], self._manifest.merge
         return run_batches(
-            lambda samples: session.run(samples, names),
-            parts,
-            names,
-            self._manifest.merge,
-            self._block_rows(),
+            lambda samples: session.run(samples, names), parts, names, merge, self._block_rows()
         )
 
     def _block_rows(self) -> int:
@@ -159,10 +139,7 @@ class Engine:
     def run_compression(self, checked: Checked, dtypes: Collection[str]) -> dict[str, np.ndarray]:
         """Encode checked samples, and decode them from the latents packed in each dtype.
 
-        Returns
-        -------
-        dict of str to ndarray
-            `latent`, float32; and for each dtype the `mean_squares` of each sample: (n_samples,), float64.
+        Return `latent`, float32, and for each dtype the `mean_squares` of each sample: (n_samples,), float64.
         """
         latent = self.run_encoder(checked)
         return {LATENT: latent} | {dtype: self._decoding_error(checked, latent, dtype) for dtype in dtypes}
@@ -207,13 +184,7 @@ class Engine:
         )
 
     def threshold(self, alpha: float | None = None) -> Threshold:
-        """Return the decision rule for a false-alarm rate, or the model's own.
-
-        Raises
-        ------
-        InputError
-            If `alpha` is out of range, or too small for the number of calibration scores.
-        """
+        """Return the decision rule for a false-alarm rate, or the model's own; raise as `threshold_at`."""
         own = self._manifest.threshold
         return own if alpha is None or alpha == own.alpha else self._threshold_at(alpha)
 

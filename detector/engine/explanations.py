@@ -19,7 +19,10 @@ ERROR_MAP = "map"
 def explain_scores(
     samples: np.ndarray, outputs: Mapping[str, np.ndarray], features: int | Literal["map"], manifest: Manifest
 ) -> list[list[Contribution]] | np.ndarray:
-    """Explain the scores of these samples.
+    """Name the features that contribute most to each score, largest first, or return the error map, float32.
+
+    Raise `InputError` if `features` is neither a positive integer nor `map`, and `NonFiniteScore` if an
+    output is not finite.
 
     Parameters
     ----------
@@ -28,19 +31,7 @@ def explain_scores(
     outputs : mapping of str to ndarray
         `feature_error` and `reconstruction` of the graph; for a series also `window_error`.
     features : int or "map"
-        How many features to name for each sample, at least 1, or the error map.
     manifest : Manifest
-
-    Returns
-    -------
-    list of list of Contribution, largest first; or ndarray of the shape of `samples`, float32
-
-    Raises
-    ------
-    InputError
-        If `features` is neither.
-    NonFiniteScore
-        If an output is not finite.
     """
     errors = check_finite(outputs[FEATURE_ERROR], manifest)
     if features == ERROR_MAP:

@@ -26,20 +26,9 @@ def model_outputs(manifest: Manifest) -> dict[str, tuple[int, ...]]:
 
 
 def open_sessions(contents: Mapping[str, bytes], manifest: Manifest, threads: int = 1) -> dict[str, Session]:
-    """Open the graphs of a model folder, and check that they have the tensors that the manifest implies.
+    """Open the graphs of a model folder, given by file name, each to run `threads` chunks at a time.
 
-    Parameters
-    ----------
-    contents : mapping of str to bytes
-        By file name.
-    manifest : Manifest
-    threads : int
-        How many chunks of a batch run at a time, at least 1.
-
-    Raises
-    ------
-    ModelError
-        If a graph does not load, or has other tensors.
+    Raise `ModelError` if a graph does not load, or has other tensors than the manifest implies.
     """
     shape, latent = manifest.sample_shape, manifest.latent_shape
     graphs: dict[str, tuple[str, tuple[int, ...], dict[str, tuple[int, ...]]]] = {
@@ -81,12 +70,8 @@ def relative_difference(answer: np.ndarray, expected: np.ndarray, unit: float | 
 def check_answer(graph: str, name: str, answer: np.ndarray, expected: np.ndarray, manifest: Manifest) -> None:
     """Check that one output for the golden samples is within the tolerance of the recorded one.
 
-    Raises
-    ------
-    ManifestError
-        If the recorded values have another shape or are not floats.
-    ModelError
-        If the difference is larger.
+    Raise `ManifestError` if the recorded values have another shape or are not floats, and `ModelError` if the
+    difference is larger.
     """
     if expected.shape != answer.shape or expected.dtype.kind != "f":
         raise ManifestError(

@@ -1,16 +1,4 @@
-"""Types that describe request bodies: the requirements of a model (`Expected`), the content (`Decoded`).
-
-- `codecs`: table of media types and their readers, options of a query, content negotiation, JSON of answers
-- `arrays`: `.npy` files and raw tensors
-- `tables`: columns matched by name; CSV
-- `images`: PNG, JPEG and multipart bodies
-- `encodings`: gzip
-- `json`: JSON bodies (package)
-- `columnar`: Arrow streams and Parquet files (package)
-
-`endpoints`, `answers` and `wsgi` import from here; `codecs` imports the readers, and no reader imports
-`codecs`. The package knows `detector` and `service.http`, but no verb, no endpoint and no server.
-"""
+"""Types that describe request bodies: the requirements of a model (`Expected`), the content (`Decoded`)."""
 
 import dataclasses
 import functools

@@ -8,7 +8,8 @@ import pytest
 
 from detector import Detector, InputError
 from detector.engine import engine
-from detector.windows import MERGE_RULES, cut_windows, merge_scores, merge_steps, window_starts
+from detector.schema import MERGE_RULES
+from detector.windows import cut_windows, merge_scores, merge_steps, window_starts
 from tests.model_folder import expected_score, write_model_folder
 
 WINDOW, N_CHANNELS = 5, 3

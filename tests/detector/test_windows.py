@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import InputError
-from detector.windows import MERGE_RULES, Merger, cut_windows, merge_scores, merge_steps, window_starts
+from detector.schema import MERGE_RULES
+from detector.windows import Merger, cut_windows, merge_scores, merge_steps, window_starts
 
 
 @st.composite
