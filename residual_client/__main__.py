@@ -88,9 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb, (ask, words) in _VERBS.items():
+    for verb, words in _VERBS.items():
         command = commands.add_parser(verb, help=words, description=words, allow_abbrev=False)
-        command.set_defaults(ask=ask, verb=verb)
+        command.set_defaults(verb=verb)
         _add_flags(command)
         if verb == "score":
             command.add_argument(
@@ -106,49 +106,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder of images, or images")
-    command.add_argument("--url", help="the service, http://127.0.0.1:8000; without it --model is a path")
-    command.add_argument("--model", help="a model of the service, or without --url the path of a model")
-    command.add_argument("--key-file", type=Path, metavar="FILE", help="file with the key for the service")
-    command.add_argument("--out", metavar="FILE", help=f"{', '.join(writing.FORMS)}; default: CSV to stdout")
-    command.add_argument(
-        "--format",
-        choices=sorted(set(writing.FORMS.values())),
-        help="form of the output (default: by the suffix of --out)",
-    )
-    command.add_argument(
-        "--keep",
-        type=lambda text: text.split(","),
-        default=[],
-        metavar="A,B",
-        help="columns that are not features, to copy to the output",
-    )
-    command.add_argument("--array", metavar="NAME", help="array in an .npz (default: X, or the only one)")
-    command.add_argument(
-        "--timeout",
-        type=float,
-        default=TIMEOUT_SECONDS,
-        metavar="SECONDS",
-        help="for one request (default: 60)",
-    )
-    command.add_argument(
-        "--retries",
-        type=int,
-        default=RETRIES,
-        metavar="N",
-        help="repetitions of a request after 429, 502, 503 or a lost connection (default: 4)",
-    )
-    command.add_argument(
-        "--threads",
-        type=int,
-        default=_cpus(),
-        metavar="N",
-        help="for scoring without --url (default: the CPUs of this process)",
-    )
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    add = command.add_argument
+    add("files", nargs="+", metavar="FILE", help="a file, a folder of images, or images")
+    add("--url", help="the service, http://127.0.0.1:8000; without it --model is a path")
+    add("--model", help="a model of the service, or without --url the path of a model")
+    add("--key-file", type=Path, metavar="FILE", help="file with the key for the service")
+    add("--out", metavar="FILE", help=f"{', '.join(writing.FORMS)}; default: CSV to stdout")
+    forms = sorted(set(writing.FORMS.values()))
+    add("--format", choices=forms, help="form of the output (default: by the suffix of --out)")
+    columns = "columns that are not features, to copy to the output"
+    add("--keep", type=lambda text: text.split(","), default=[], metavar="A,B", help=columns)
+    add("--array", metavar="NAME", help="array in an .npz (default: X, or the only one)")
+    seconds = "for one request (default: 60)"
+    add("--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help=seconds)
+    retries = "repetitions of a request after 429, 502, 503 or a lost connection (default: 4)"
+    add("--retries", type=int, default=RETRIES, metavar="N", help=retries)
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = "for scoring without --url (default: the CPUs of this process)"
+    add("--threads", type=int, default=cpus, metavar="N", help=threads)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -178,9 +153,11 @@ def _connect(arguments: argparse.Namespace) -> Iterator[Any]:
 
         yield LocalModel(arguments.model, threads=arguments.threads)
         return
+    path = arguments.key_file
+    key = os.environ.get(KEY_VARIABLE, "") if path is None else path.read_text()
     with Client(
         arguments.url,
-        api_key=_key(arguments.key_file),
+        api_key=key.strip() or None,
         timeout=arguments.timeout,
         retries=arguments.retries,
         **_named(arguments.model),
@@ -201,40 +178,28 @@ def _named(model: str | None) -> dict[str, Any]:
     return {"model": name, "version": int(version) if slash else None, "label": label if at else None}
 
 
-def _key(path: Path | None) -> str | None:
-    key = os.environ.get(KEY_VARIABLE) if path is None else path.read_text()
-    return key.strip() or None if key is not None else None
-
-
-def _score(scorer: Any, chunk: Chunk, model: ModelInfo, arguments: argparse.Namespace) -> Scores:
-    scores: Scores = scorer.score(chunk.samples, alpha=arguments.alpha, explain=arguments.explain)
-    return scores
-
-
-def _classify(scorer: Any, chunk: Chunk, model: ModelInfo, arguments: argparse.Namespace) -> Any:
-    return scorer.classify(chunk.samples)
-
-
-def _denoise(scorer: Any, chunk: Chunk, model: ModelInfo, arguments: argparse.Namespace) -> writing.Rows:
-    return writing.Rows("reconstruction", scorer.denoise(chunk.samples), model.feature_names)
-
-
-def _encode(scorer: Any, chunk: Chunk, model: ModelInfo, arguments: argparse.Namespace) -> writing.Rows:
-    return writing.Rows("latent", scorer.encode(chunk.samples, dtype=arguments.dtype), None)
-
-
-_VERBS: Mapping[str, tuple[Callable[..., Any], str]] = {
-    "score": (_score, "score, ratio, p-value and decision for each sample"),
-    "classify": (_classify, "the class of each sample, by a model with a classifier"),
-    "denoise": (_denoise, "what the model expected to see instead"),
-    "encode": (_encode, "the latent vector of each sample"),
+_VERBS: Mapping[str, str] = {
+    "score": "score, ratio, p-value and decision for each sample",
+    "classify": "the class of each sample, by a model with a classifier",
+    "denoise": "what the model expected to see instead",
+    "encode": "the latent vector of each sample",
 }
+
+
+def _ask(arguments: argparse.Namespace, scorer: Any, model: ModelInfo, samples: Any) -> Any:
+    if arguments.verb == "score":
+        return scorer.score(samples, alpha=arguments.alpha, explain=arguments.explain)
+    if arguments.verb == "classify":
+        return scorer.classify(samples)
+    if arguments.verb == "denoise":
+        return writing.Rows("reconstruction", scorer.denoise(samples), model.feature_names)
+    return writing.Rows("latent", scorer.encode(samples, dtype=arguments.dtype), None)
 
 
 def _answer(arguments: argparse.Namespace, scorer: Any, model: ModelInfo, data: Input, chunk: Chunk) -> Any:
     """Get the answer to one chunk; add the place in the file to a problem."""
     try:
-        return arguments.ask(scorer, chunk, model, arguments)
+        return _ask(arguments, scorer, model, chunk.samples)
     except BadRequest as problem:
         if problem.status == 409:  # the model cannot do this with any file
             raise
@@ -260,7 +225,7 @@ _CELL = re.compile(r"^/instances/\d+/(\d+): ")
 
 def _where(chunk: Chunk, answer: Any) -> dict[str, Sequence[Any]]:
     """Identify the samples: by row of the file, by image, or by number for the windows of a series."""
-    n_answers = len(_first(answer))
+    n_answers = next(len(getattr(answer, name)) for name in _OF_SAMPLES if hasattr(answer, name))
     if n_answers != len(chunk):
         return {"window": range(n_answers)}
     if chunk.is_named:
@@ -269,11 +234,7 @@ def _where(chunk: Chunk, answer: Any) -> dict[str, Sequence[Any]]:
     return writing.with_columns(rows, chunk.kept)
 
 
-def _first(answer: Any) -> Any:
-    for name in ("score", "label", "values"):
-        if hasattr(answer, name):
-            return getattr(answer, name)
-    raise TypeError(answer)
+_OF_SAMPLES = ("score", "label", "values")  # the kinds of answers have one of these, as long as the samples
 
 
 def _selected(
@@ -294,11 +255,9 @@ def _progress(data: Input, *, quiet: bool) -> Iterator[Callable[[int], None]]:
         return
     # A terminal that does not tell its size has 0 columns, which tqdm takes for no room.
     room = {} if os.get_terminal_size(sys.stderr.fileno()).columns else {"ncols": 80, "nrows": 24}
-    form = (
-        {"unit_scale": True, "unit_divisor": 1024, "unit": "B"}
-        if data.unit == "B"
-        else {"unit": f" {data.unit}"}
-    )
+    form: dict[str, Any] = {"unit": f" {data.unit}"}
+    if data.unit == "B":
+        form = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
     with tqdm(total=data.total, desc=data.name, leave=False, **form, **room) as bar:
         yield lambda done: bar.update(done - bar.n)
 
@@ -322,11 +281,9 @@ class _Tally:
         """Print to stderr, so that stdout holds only answers."""
         words = f"{self._n_rows} samples"
         if self._rule is not None:
-            share = self._n_anomalies / self._n_rows
-            words += (
-                f", {self._n_anomalies} anomalies ({share:.2%}; {self._rule.expected_rate:.2%} of normal "
-            )
-            words += f"ones would be expected), threshold {self._rule.threshold:.6g}"
+            share, expected = self._n_anomalies / self._n_rows, self._rule.expected_rate
+            words += f", {self._n_anomalies} anomalies ({share:.2%}; {expected:.2%} of normal ones "
+            words += f"would be expected), threshold {self._rule.threshold:.6g}"
         wrote = f", written to {arguments.out}" if arguments.out else ""
         print(f"{words}, {self._who}{wrote}", file=sys.stderr)
 

@@ -83,13 +83,7 @@ class Target:
 
 @dataclasses.dataclass
 class RequestLimits:
-    """How much one request may hold. Reduced when the service refuses a request as too large.
-
-    Attributes
-    ----------
-    body_bytes : int
-    rows : int
-    """
+    """How much one request may hold. Reduced when the service refuses a request as too large."""
 
     body_bytes: int
     rows: int
@@ -104,23 +98,13 @@ class RequestLimits:
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """What a call needs to know about the version that answers it.
-
-    Attributes
-    ----------
-    target : Target
-    kind : str
-    sample_shape : tuple of int
-    feature_names : tuple of str, or None
-    text_columns : set of str
-        Features that are text categories.
-    """
+    """What a call needs to know about the version that answers it."""
 
     target: Target
     kind: str
     sample_shape: tuple[int, ...]
     feature_names: tuple[str, ...] | None
-    text_columns: frozenset[str]
+    text_columns: frozenset[str]  # features that are text categories
 
     @classmethod
     def of_manifest(cls, target: Target, manifest: Mapping[str, Any]) -> "ModelInfo":
@@ -141,19 +125,10 @@ class ModelInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Calls:
-    """The calls of a client.
-
-    Attributes
-    ----------
-    target : Target
-    headers : mapping
-        Sent with every request.
-    retries : Retries
-    limits : RequestLimits
-    """
+    """The calls of a client."""
 
     target: Target
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # sent with every request
     retries: Retries
     limits: RequestLimits
     _manifests: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -219,11 +194,8 @@ class Calls:
     def manifest(self) -> Steps[tuple[Target, dict[str, Any]]]:
         """Find the version that answers now and its manifest, which is fetched once.
 
-        Raises
-        ------
-        RequestError
-            If no model was named and there is no default model, there is no such label, or the version is not
-            loaded.
+        Raise `RequestError` if no model was named and there is no default model, there is no such label, or
+        the version is not loaded.
         """
         name = self.target.name
         if name is None:

@@ -82,23 +82,11 @@ class Input:
 def open_input(
     paths: Sequence[str], model: ModelInfo, *, keep: Sequence[str] = (), array: str | None = None
 ) -> Input:
-    """Open a file or images, to be read in chunks.
+    """Open one file or folder, or several images, to be read in chunks of samples for a model.
 
-    Parameters
-    ----------
-    paths : sequence of str
-        One file or folder, or several images.
-    model : ModelInfo
-        The model that the samples are for.
-    keep : sequence of str
-        Columns of a table to copy to the output, which are not features.
-    array : str, optional
-        The name of the array in an `.npz`.
-
-    Raises
-    ------
-    RequestError
-        If there is no such file, or its kind is not supported; the chunks raise it for faults in the file.
+    `keep` names columns of a table to copy to the output, which are not features; `array` one of an `.npz`.
+    Raise `RequestError` if there is no such file, or its kind is not supported; the chunks raise it for
+    faults in the file.
     """
     images = _images(paths)
     if images is not None:
@@ -175,7 +163,6 @@ def _array(path: Path, model: ModelInfo, name: str | None) -> Input:
         raise RequestError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
     if array.ndim == 0:
         raise RequestError(f"{path.name} must hold an array of samples, got a single value")
-
     if len(array) == 0:
         raise RequestError(f"{path.name} holds no samples, its shape is {array.shape}")
 
@@ -212,11 +199,12 @@ def rows_at_a_time(n_values: int) -> int:
 
 def _text_table(path: Path, model: ModelInfo, keep: Sequence[str]) -> Input:
     _require_names(path, model)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
 
     def chunks() -> Iterator[Chunk]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             try:
-                yield from _table_chunks(path.name, file, model, keep, _delimiter(path))
+                yield from _table_chunks(path.name, file, model, keep, delimiter)
             except UnicodeDecodeError as error:
                 raise RequestError(f"{path.name} must be UTF-8 text: {error.reason}") from error
             except csv.Error as error:
@@ -228,10 +216,6 @@ def _text_table(path: Path, model: ModelInfo, keep: Sequence[str]) -> Input:
 def _require_names(path: Path, model: ModelInfo) -> None:
     if model.feature_names is None:
         raise RequestError(f"{path.name}: a model of kind {model.kind} without feature names takes no table")
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def _table_chunks(
@@ -253,7 +237,12 @@ def _table_chunks(
         if not rows:
             break
         columns = list(zip(*rows, strict=True))
-        samples = _columns_of_text([columns[position] for position in positions], names, model)
+        samples = {  # cells that are not numbers stay, and are refused when scored
+            name: np.array(columns[position], dtype=object)
+            if name in model.text_columns
+            else _numbers(columns[position])
+            for name, position in zip(names, positions, strict=True)
+        }
         kept = {column: columns[header.index(column)] for column in keep}
         places = [f"line {line}" for line in lines]
         yield Chunk(samples, first_row, kept, places, file.buffer.tell())
@@ -298,16 +287,6 @@ def _some_rows(name: str, reader: Any, width: int, most: int) -> tuple[list[list
         if len(rows) == most:
             break
     return rows, lines
-
-
-def _columns_of_text(
-    columns: Sequence[Sequence[str]], names: Sequence[str], model: ModelInfo
-) -> dict[str, np.ndarray]:
-    """Convert columns to numbers; cells that are not numbers stay, and are refused when scored."""
-    return {
-        name: np.array(cells, dtype=object) if name in model.text_columns else _numbers(cells)
-        for name, cells in zip(names, columns, strict=True)
-    }
 
 
 def _numbers(cells: Sequence[str]) -> np.ndarray:
@@ -425,8 +404,12 @@ def _rows_of_lines(name: str, rows: list[Any], places: Sequence[str], model: Mod
     for row, place in zip(rows, places, strict=True):
         if row.keys() != set(model.feature_names):
             _features(f"{name}, {place}", list(row), model, ())
-    columns = {column: [row[column] for row in rows] for column in model.feature_names}
-    return {column: _column_of_json(cells, column, model) for column, cells in columns.items()}
+    columns = {}
+    for column in model.feature_names:
+        cells = [row[column] for row in rows]
+        plain = column not in model.text_columns and all(type(cell) in (int, float) for cell in cells)
+        columns[column] = np.array(cells, dtype=np.float64 if plain else object)
+    return columns
 
 
 def _even(name: str, rows: list[Any], places: Sequence[str]) -> list[Any]:
@@ -449,26 +432,14 @@ def _shape(row: Any) -> tuple[int, ...] | None:
         return None
 
 
-def _column_of_json(cells: list[Any], name: str, model: ModelInfo) -> np.ndarray:
-    plain = name not in model.text_columns and all(type(cell) in (int, float) for cell in cells)
-    return np.array(cells, dtype=np.float64 if plain else object)
-
-
 # --- series -------------------------------------------------------------------------------------------------
 
 
 def _one_series(chunks: Iterator[Chunk], model: ModelInfo) -> Iterator[Chunk]:
     """Join the chunks of a series to one, since it must not be cut; chunks of windows stay as they are."""
     for chunk in chunks:
-        whole = isinstance(chunk.samples, dict) or model.is_series(_array_of(chunk.samples))
+        whole = isinstance(chunk.samples, dict) or model.is_series(chunk.samples)
         yield _joined([chunk, *chunks]) if whole else chunk
-
-
-def _array_of(rows: Any) -> np.ndarray:
-    try:
-        return np.asarray(rows)
-    except ValueError:  # rows of different lengths are refused when scored
-        return np.empty((0, 0, 0))
 
 
 def _joined(chunks: Sequence[Chunk]) -> Chunk:

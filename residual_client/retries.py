@@ -34,23 +34,12 @@ class Retries:
     """How often to repeat a request, and after which pauses.
 
     A request changes nothing in the service, so it may be sent twice.
-
-    Attributes
-    ----------
-    most : int
-        At most this many repetitions of a request; at least 0.
     """
 
-    most: int = 4
+    most: int = 4  # repetitions, at least 0
 
     def record(self, request: Request) -> Steps[Answer]:
-        """Send a request until its outcome is final, or no repetition is left.
-
-        Raises
-        ------
-        NoAnswer
-            If the last attempt had no answer.
-        """
+        """Send a request until its outcome is final or no repetition is left; else raise `NoAnswer`."""
         for attempt in range(self.most + 1):
             answer = cast(Answer | Failure, (yield request))
             seconds = self._pause(request, answer, attempt)
@@ -68,7 +57,9 @@ class Retries:
             return backoff if answer.is_passing else None
         if answer.status == 404 and request.is_resolved:
             return backoff  # this worker has not loaded the version yet that another worker named
-        if answer.status not in RETRIED or _took_too_long(answer):
+        # Only a smaller request may succeed after one that took longer than the service's deadline.
+        too_long = answer.media_type == PROBLEM and f'"{DEADLINE}"'.encode() in answer.content
+        if answer.status not in RETRIED or too_long:
             return None
         asked = retry_after_seconds(answer)
         if asked is None:
@@ -78,11 +69,6 @@ class Retries:
         # Clients that were refused together are told the same time; each refusal spreads them out further.
         spread = max(asked, FIRST_PAUSE_SECONDS) * 2.0**attempt
         return asked + _jitter(0, min(spread, LONGEST_PAUSE_SECONDS))
-
-
-def _took_too_long(answer: Answer) -> bool:
-    """Whether the request took longer than the service's deadline, which only a smaller one may not."""
-    return answer.media_type == PROBLEM and f'"{DEADLINE}"'.encode() in answer.content
 
 
 def _jitter(least: float, most: float) -> float:

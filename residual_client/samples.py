@@ -4,6 +4,7 @@ Each form is a small class that says how many samples there are and how many byt
 body for some of them.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -65,7 +66,9 @@ class ArraySamples:
         """See `Samples`; little-endian, in C order."""
         rows = self._array[start:stop] if self._array.ndim else self._array
         if self._as_float32:
-            rows = _halved(rows)
+            # A value that is too large stays, so that the service names it.
+            with contextlib.suppress(FloatingPointError), np.errstate(over="raise"):
+                rows = rows.astype(np.float32)
         rows = np.asarray(rows, dtype=rows.dtype.newbyteorder("<"), order="C")
         buffer = io.BytesIO()
         np.lib.format.write_array(buffer, rows, allow_pickle=False)
@@ -95,12 +98,7 @@ class CellSamples:
 
 
 class ImageSamples:
-    """PNG and JPEG files, or their bytes, sent as they are.
-
-    Parameters
-    ----------
-    images : sequence of Path or bytes
-    """
+    """PNG and JPEG files, or their bytes, sent as they are."""
 
     accepts_npy = True
 
@@ -129,18 +127,10 @@ class ImageSamples:
 
 
 def collect(samples: Any, *, keep_values: bool) -> Samples:
-    """Choose the form to send samples in; tables go through `rows_of_columns`.
+    """Choose the form for an array, nested lists, or a list of objects, Path or bytes; else `RequestError`.
 
-    Parameters
-    ----------
-    samples : array, nested lists, list of objects, or list of Path or bytes
-    keep_values : bool
-        Whether the answer repeats the values, so that every digit must be sent.
-
-    Raises
-    ------
-    RequestError
-        If they are none of these.
+    `keep_values` if the answer repeats the values, so that every digit must be sent. Tables go through
+    `rows_of_columns`.
     """
     if isinstance(samples, str | bytes | Path):
         raise _no_samples(samples)
@@ -172,15 +162,6 @@ def rows_of_columns(columns: Sequence[np.ndarray], *, texts: bool, keep_values: 
     if not texts and all(column.dtype.kind in "fiu" for column in columns):
         return ArraySamples(np.column_stack(columns), as_float32=not keep_values)
     return CellSamples(object_rows(columns))
-
-
-def _halved(rows: np.ndarray) -> np.ndarray:
-    """Convert float64 to float32, unless a value is too large: the service then names it."""
-    try:
-        with np.errstate(over="raise"):
-            return rows.astype(np.float32)
-    except FloatingPointError:
-        return rows
 
 
 def _to_cell(value: Any) -> Any:

@@ -21,20 +21,11 @@ REQUEST_ID = "x-request-id"
 class Request:
     """One request.
 
-    Attributes
-    ----------
-    method, path : str
-        The path below the service's address.
-    params : mapping
-        Query parameters.
-    headers : mapping
-    content : bytes
-    is_resolved : bool
-        Whether the client looked up the version in the path, so that another worker may not have it yet.
+    `is_resolved` if the client looked up the version in the path, so that another worker may not have it yet.
     """
 
     method: str
-    path: str
+    path: str  # below the service's address
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     content: bytes = b""
@@ -58,19 +49,11 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """The reason why there is no answer.
-
-    Attributes
-    ----------
-    sentence : str
-    cause : Exception
-    is_passing : bool
-        Whether another attempt may succeed.
-    """
+    """The reason why there is no answer."""
 
     sentence: str
     cause: Exception
-    is_passing: bool
+    is_passing: bool  # another attempt may succeed
 
 
 def check(answer: Answer, *, retry_after: float | None = None, first_row: int = 0) -> Answer:

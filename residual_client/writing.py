@@ -3,12 +3,13 @@
 import contextlib
 import csv
 import dataclasses
+import io
 import json
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -20,24 +21,22 @@ FORMS = {".csv": CSV, ".ndjson": NDJSON, ".jsonl": NDJSON, ".npy": NPY}
 _DECISIONS = ("score", "ratio", "p_value", "is_anomaly")
 
 
-class Writer(Protocol):
-    """Writes answers in order."""
+class Writer:
+    """Writes answers to a file, in order."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
 
     def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
         """Write the answer to one chunk; the columns of `where` identify its samples."""
+        raise NotImplementedError
 
     def finish(self) -> None:
         """Complete the file after the last answer."""
 
 
 def form_of(out: str | None, form: str | None) -> str:
-    """Return the given form, or that of the file's suffix, or CSV.
-
-    Raises
-    ------
-    RequestError
-        If the suffix is unknown.
-    """
+    """Return the given form, or that of the file's suffix, or CSV; `RequestError` for an unknown suffix."""
     if form is not None or out is None:
         return form or CSV
     suffix = Path(out).suffix.lower()
@@ -50,10 +49,7 @@ def form_of(out: str | None, form: str | None) -> str:
 def open_output(out: str | None, form: str) -> Iterator[Writer]:
     """Open a writer to stdout, or to a file that appears only when it is complete.
 
-    Raises
-    ------
-    RequestError
-        If the file cannot be written.
+    Raise `RequestError` if the file cannot be written.
     """
     if out is None:
         if form == NPY:
@@ -78,12 +74,10 @@ def open_output(out: str | None, form: str) -> Iterator[Writer]:
         temporary.unlink(missing_ok=True)
 
 
-class _CsvWriter:
+class _CsvWriter(Writer):
     """Writes a header, then a row for each sample."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._header: list[str] | None = None
+    _header: list[str] | None = None
 
     def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
         columns = with_columns(where, _columns(answer))
@@ -92,31 +86,14 @@ class _CsvWriter:
             self._write([self._header])
         self._write(zip(*map(_texts, columns.values()), strict=True))
 
-    def finish(self) -> None:
-        """Do nothing."""
-
     def _write(self, rows: Any) -> None:
-        lines = _Lines()
+        lines = io.StringIO(newline="")
         csv.writer(lines, lineterminator="\n").writerows(rows)
-        self._file.write("".join(lines.parts).encode())
+        self._file.write(lines.getvalue().encode())
 
 
-class _Lines:
-    """Collects the output of `csv.writer`."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-
-    def write(self, text: str) -> None:
-        """Append a line."""
-        self.parts.append(text)
-
-
-class _LineWriter:
+class _LineWriter(Writer):
     """Writes a line with a JSON object for each sample."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
 
     def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
         members = with_columns(where, _members(answer))
@@ -124,17 +101,12 @@ class _LineWriter:
         lines = [json.dumps(dict(zip(members, row, strict=True)), ensure_ascii=False) for row in rows]
         self._file.write("".join(f"{line}\n" for line in lines).encode())
 
-    def finish(self) -> None:
-        """Do nothing."""
 
-
-class _ArrayWriter:
+class _ArrayWriter(Writer):
     """Writes the arrays of all answers as one; the header again at the end, with the number of rows."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._first: np.ndarray | None = None
-        self._n_rows = 0
+    _first: np.ndarray | None = None
+    _n_rows = 0
 
     def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
         array = np.ascontiguousarray(_array(answer))
@@ -156,7 +128,7 @@ class _ArrayWriter:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-_WRITERS: Mapping[str, Any] = {CSV: _CsvWriter, NDJSON: _LineWriter, NPY: _ArrayWriter}
+_WRITERS: Mapping[str, type[Writer]] = {CSV: _CsvWriter, NDJSON: _LineWriter, NPY: _ArrayWriter}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,13 +150,7 @@ class Rows:
 
 
 def with_columns(where: Mapping[str, Sequence[Any]], answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Join both.
-
-    Raises
-    ------
-    RequestError
-        If a kept column has the name of an answer.
-    """
+    """Join both; raise `RequestError` if a kept column has the name of an answer."""
     both = sorted(where.keys() & answers.keys())
     if both:
         raise RequestError(f"the column {both[0]!r} cannot be kept, an answer has the same name: rename it")
@@ -192,13 +158,7 @@ def with_columns(where: Mapping[str, Sequence[Any]], answers: Mapping[str, Any])
 
 
 def _columns(answer: Any) -> dict[str, Any]:
-    """Convert an answer to columns of a table.
-
-    Raises
-    ------
-    RequestError
-        If it holds images or windows.
-    """
+    """Convert an answer to columns of a table; raise `RequestError` if it holds images or windows."""
     if isinstance(answer, Classes):
         return {"label": answer.label, **dict(zip(answer.classes, answer.probability.T, strict=True))}
     if isinstance(answer, Rows):
@@ -206,8 +166,8 @@ def _columns(answer: Any) -> dict[str, Any]:
             raise RequestError("samples of more than one axis are written as .npy or .ndjson, not as CSV")
         width = len(answer.values[0])
         names = answer.names or [f"{answer.name}_{number}" for number in range(width)]
-        cells = answer.values if isinstance(answer.values, list) else answer.values.T
-        columns = list(zip(*cells, strict=True)) if isinstance(answer.values, list) else cells
+        values = answer.values
+        columns = list(zip(*values, strict=True)) if isinstance(values, list) else values.T
         return dict(zip(names, columns, strict=True))
     return _members(answer)
 
@@ -224,13 +184,9 @@ def _members(answer: Any) -> dict[str, Any]:
 
 def _explained(scores: Scores) -> list[list[dict[str, Any]]]:
     return [
-        [{**vars(part), "index": list(part.index), **_values(part)} for part in named]
+        [{name: _cell(value) for name, value in vars(part).items()} for part in named]
         for named in cast(list[list[Contribution]], scores.explanation)
     ]
-
-
-def _values(part: Any) -> dict[str, Any]:
-    return {name: _cell(getattr(part, name)) for name in ("actual", "expected")}
 
 
 def _array(answer: Scores | Classes | Rows) -> np.ndarray:
