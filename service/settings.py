@@ -49,10 +49,7 @@ class Variable:
     def read(self, environ: Mapping[str, str]) -> Any:
         """Return the value of the variable in an environment.
 
-        Raises
-        ------
-        SettingsError
-            If the text cannot be parsed.
+        Raise `SettingsError` if the text cannot be parsed.
         """
         text = environ.get(self.name, "").strip() or self.default
         try:
@@ -222,17 +219,12 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings from an environment.
 
-        Raises
-        ------
-        SettingsError
-            If a variable with our prefix is unknown or invalid, if other machines can reach the service and
-            access is not configured, or if no thread is left to refuse requests.
+        Raise `SettingsError` if a variable with our prefix is unknown or invalid, if other machines can reach
+        the service and access is not configured, or if no thread is left to refuse requests.
         """
         _refuse_unknown(environ)
         settings = cls(*(variable.read(environ) for variable in VARIABLES))
-        _check_access(settings)
-        _check_reuse_port(settings)
-        _check_concurrency(settings)
+        _refuse_contradictions(settings)
         return settings
 
 
@@ -250,7 +242,7 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
             raise SettingsError(f"{name} is not a setting" + (f", did you mean {close[0]}?" if close else ""))
 
 
-def _check_access(settings: Settings) -> None:
+def _refuse_contradictions(settings: Settings) -> None:
     if settings.auth and settings.api_keys_sha256:
         raise SettingsError(
             f"RESIDUAL_AUTH={settings.auth} and RESIDUAL_API_KEYS_SHA256 contradict each other: set one"
@@ -260,18 +252,12 @@ def _check_access(settings: Settings) -> None:
             f"RESIDUAL_BIND={settings.bind} can be reached by other machines: set RESIDUAL_API_KEYS_SHA256 "
             "to require a key, or RESIDUAL_AUTH=none to let in everybody"
         )
-
-
-def _check_reuse_port(settings: Settings) -> None:
     if settings.reuse_port and settings.bind.startswith("unix:"):
         raise SettingsError(
             f"RESIDUAL_REUSE_PORT=1 needs RESIDUAL_BIND=HOST:PORT, got {settings.bind}: each process would "
             "take the path from the previous one"
         )
-
-
-def _check_concurrency(settings: Settings) -> None:
-    """Keep a thread free for refusals: with every thread busy, a request would wait without a bound."""
+    # With every thread busy, a request would wait without a bound.
     if settings.max_concurrency >= settings.threads:
         raise SettingsError(
             "RESIDUAL_MAX_CONCURRENCY must be less than RESIDUAL_THREADS, so that probes and refusals find a "

@@ -10,6 +10,7 @@
 import io
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,6 @@ def in_slices(values: np.ndarray | list) -> bytes:
     return b"[%s]" % b",".join(parts)
 
 
-def _to_ndjson(reply: Reply) -> bytes:
-    return b"".join(to_lines(reply, itertools.count()))
-
-
 def to_lines(reply: Reply, numbers: Iterable[int]) -> list[bytes]:
     """Return a line for each sample: an object with its number as `row` and its element of each array."""
     rows = reply.rows()
@@ -129,30 +126,22 @@ def _quoted(text: str) -> bytes:
     return ('"' + text.replace('"', '""') + '"' if special else text).encode()
 
 
-def _to_arrow(reply: Reply) -> bytes:
-    from service.answers.arrow import to_arrow
+def _columnar() -> ModuleType:
+    from service.answers import arrow  # late: pyarrow takes time and memory
 
-    return to_arrow(reply)
-
-
-def _to_parquet(reply: Reply) -> bytes:
-    from service.answers.arrow import to_parquet
-
-    return to_parquet(reply)
+    return arrow
 
 
 _ENCODERS: Mapping[str, Callable[[Reply], bytes]] = {
     JSON: _to_json,
     NPY: _to_npy,
     CSV: _to_csv,
-    NDJSON: _to_ndjson,
+    NDJSON: lambda reply: b"".join(to_lines(reply, itertools.count())),
     RAW: lambda reply: np.ascontiguousarray(reply.array()).tobytes(),
-    ARROW: _to_arrow,
-    PARQUET: _to_parquet,
+    ARROW: lambda reply: _columnar().to_arrow(reply),
+    PARQUET: lambda reply: _columnar().to_parquet(reply),
     PNG: lambda reply: reply.image(),
 }
-
-
 _CONTENT_TYPES = {CSV: f"{CSV}; charset=utf-8; header=present"}
 
 

@@ -46,7 +46,10 @@ def _columns(block: Block, manifest: Manifest) -> Iterator[pa.Array]:
     else:
         texts = text_columns(manifest.categories)
         for name, cells in zip(block.names, zip(*block.values, strict=True), strict=True):
-            yield _words(cells) if name in texts else pa.array(cells, pa.float32())
+            if name in texts:
+                yield pa.array([cell if cell is None else str(cell) for cell in cells])
+            else:
+                yield pa.array(cells, pa.float32())
 
 
 def _same_kind(values: Sequence[str | int | float]) -> pa.Array:
@@ -55,7 +58,3 @@ def _same_kind(values: Sequence[str | int | float]) -> pa.Array:
         return pa.array(values)
     except pa.ArrowException:
         return pa.array(list(map(str, values)))
-
-
-def _words(cells: Sequence[object]) -> pa.Array:
-    return pa.array([cell if cell is None or isinstance(cell, str) else str(cell) for cell in cells])

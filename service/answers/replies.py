@@ -174,17 +174,7 @@ class ArrayReply(Reply):
 def reply_to(
     output: str, detector: Detector, result: Result, timestamps: list[Timestamp] | None = None
 ) -> Reply:
-    """Return the content of the answer to a verb.
-
-    Parameters
-    ----------
-    output : str
-        Name of the array that the verb returns.
-    detector : Detector
-    result : Scores, Compressed, Classes or ndarray
-    timestamps : list of str, int or float, optional
-        One for each step of a series, in order.
-    """
+    """Return the content of the answer to a verb that returns the array `output`."""
     if isinstance(result, Scores):
         return ScoreReply(detector, result, timestamps)
     if isinstance(result, Classes):

@@ -188,10 +188,7 @@ def misplaced(sentence: str, **place: str | int) -> Problem:
 def check_rows(rows: int, limits: Limits) -> None:
     """Refuse a body with too many samples, or too many steps of a series.
 
-    Raises
-    ------
-    Problem
-        If there are more rows than `limits.max_rows`.
+    Raise `Problem` if there are more rows than `limits.max_rows`.
     """
     if rows > limits.max_rows:
         raise Problem("too-many-rows", f"a body may hold at most {limits.max_rows} samples, got {rows}")

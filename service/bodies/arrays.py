@@ -25,10 +25,7 @@ _MAX_AXES = 5
 def decode_npy(content: bytes, limits: Limits) -> np.ndarray:
     """Return the array of a `.npy` body: format 1 or 2, little-endian real numbers, C order, exact size.
 
-    Raises
-    ------
-    Problem
-        If the body is not such a file, or has too many rows.
+    Raise `Problem` if the body is not such a file, or has too many rows.
     """
     header, start = _npy_header(content)
     descr, shape = header["descr"], header["shape"]
@@ -113,10 +110,8 @@ def decode_raw(content: bytes, content_type: str, expected: Expected, limits: Li
     wanted = math.prod(shape) * dtype.itemsize
     if wanted != len(content):
         words = "x".join(map(str, shape))
-        raise Problem(
-            "malformed-body",
-            f"{dtype.name} values of shape {words} have {wanted} bytes, got {len(content)}",
-        )
+        sentence = f"{dtype.name} values of shape {words} have {wanted} bytes, got {len(content)}"
+        raise Problem("malformed-body", sentence)
     check_rows(shape[0], limits)
     return np.frombuffer(content, dtype).reshape(shape)
 
@@ -128,7 +123,14 @@ def _read_type(content_type: str) -> tuple[np.dtype, tuple[int, ...] | None]:
     dtype = RAW_DTYPES.get(parameters.get(_DTYPE, "float32"))
     if dtype is None:
         raise _unread(f"must have one of the dtypes {', '.join(RAW_DTYPES)}, got {parameters[_DTYPE][:80]!r}")
-    return dtype, _parse_shape(parameters[_SHAPE]) if _SHAPE in parameters else None
+    if _SHAPE not in parameters:
+        return dtype, None
+    text = parameters[_SHAPE]
+    sizes = text.split("x")
+    whole = all(size.isascii() and size.isdecimal() and len(size) <= _MAX_DIGITS for size in sizes)
+    if not whole or len(sizes) > _MAX_AXES:
+        raise _unread(f"must have a shape such as 2x28x28, at most {_MAX_AXES} sizes, got {text[:80]!r}")
+    return dtype, tuple(map(int, sizes))
 
 
 def _parameters(content_type: str) -> dict[str, str]:
@@ -142,20 +144,11 @@ def _parameters(content_type: str) -> dict[str, str]:
     return found
 
 
-def _parse_shape(text: str) -> tuple[int, ...]:
-    sizes = text.split("x")
-    whole = all(size.isascii() and size.isdecimal() and len(size) <= _MAX_DIGITS for size in sizes)
-    if not whole or len(sizes) > _MAX_AXES:
-        raise _unread(f"must have a shape such as 2x28x28, at most {_MAX_AXES} sizes, got {text[:80]!r}")
-    return tuple(map(int, sizes))
-
-
 def _unread(words: str) -> Problem:
     return Problem("unsupported-media-type", f"application/octet-stream {words}")
 
 
 def raw_type(array: np.ndarray) -> str:
     """Return the media type of the bytes of an array, with the parameters that `decode_raw` reads."""
-    return (
-        f"application/octet-stream; {_DTYPE}={array.dtype.name}; {_SHAPE}={'x'.join(map(str, array.shape))}"
-    )
+    shape = "x".join(map(str, array.shape))
+    return f"application/octet-stream; {_DTYPE}={array.dtype.name}; {_SHAPE}={shape}"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -55,16 +56,10 @@ def _many_images(content: Body, form: BodyFormat) -> Decoded:
     return Decoded(decode_images(files, form.expected, form.limits))
 
 
-def _arrow(content: Body, form: BodyFormat) -> Decoded:
-    from service.bodies.columnar.arrow import decode_arrow
+def _columnar() -> ModuleType:
+    from service.bodies.columnar import arrow  # late: pyarrow takes time and memory
 
-    return decode_arrow(content, form.expected, form.limits)
-
-
-def _parquet(content: Body, form: BodyFormat) -> Decoded:
-    from service.bodies.columnar.arrow import decode_parquet
-
-    return decode_parquet(content, form.expected, form.limits)
+    return arrow
 
 
 # Every media type and its reader; `Expected.media_types` lists the ones that a model accepts.
@@ -73,8 +68,8 @@ DECODERS: Mapping[str, Callable[[Body, BodyFormat], Decoded]] = {
     NPY: lambda content, form: Decoded(decode_npy(content, form.limits)),
     CSV: lambda content, form: decode_csv(content, form.parameters, form.expected, form.limits),
     RAW: lambda content, form: Decoded(decode_raw(content, form.content_type, form.expected, form.limits)),
-    ARROW: _arrow,
-    PARQUET: _parquet,
+    ARROW: lambda content, form: _columnar().decode_arrow(content, form.expected, form.limits),
+    PARQUET: lambda content, form: _columnar().decode_parquet(content, form.expected, form.limits),
     PNG: _one_image,
     JPEG: _one_image,
     MULTIPART: _many_images,
@@ -134,19 +129,9 @@ def _unread(media_type: str, expected: Expected) -> Problem:
 
 
 def decode_query(query: Mapping[str, Sequence[str]], *, options: tuple[str, ...]) -> dict[str, Any]:
-    """Return the options of a query string.
+    """Return the options of a query string, given as all values of each parameter.
 
-    Parameters
-    ----------
-    query : mapping of str to list of str
-        All values of each parameter.
-    options : tuple of str
-        Names of the options, from `OPTIONS`, that are accepted.
-
-    Raises
-    ------
-    Problem
-        If a parameter is unknown, given twice, or of another type.
+    Raise `Problem` if a parameter is not one of the accepted `options`, given twice, or of another type.
     """
     return {name: _read_option(name, values, options) for name, values in query.items()}
 
@@ -172,13 +157,7 @@ def _number_or_text(text: str) -> float | int | str:
 
 
 def merge_options(query: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the options of the query and of the body.
-
-    Raises
-    ------
-    Problem
-        If an option is in both.
-    """
+    """Merge the options of the query and of the body; raise `Problem` if an option is in both."""
     if not body:
         return dict(query)
     for name in query.keys() & body.keys():

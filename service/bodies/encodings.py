@@ -13,22 +13,10 @@ _GZIP_WINDOW = 31  # zlib's code for a gzip header, the largest window and a che
 
 
 def inflate(content: bytes, encoding: str, max_bytes: int) -> bytes:
-    """Remove the content encoding of a body.
+    """Remove the content encoding of a body; `encoding` is the value of the header, empty if there is none.
 
-    Parameters
-    ----------
-    content : bytes
-        The body as received.
-    encoding : str
-        Value of the header; empty if there is none.
-    max_bytes : int
-        Limit of the inflated size.
-
-    Raises
-    ------
-    Problem
-        If the encoding is not gzip, the body is invalid, cut off or followed by other bytes, or its inflated
-        size exceeds the limit; at most `max_bytes` + 1 bytes are ever inflated.
+    Raise `Problem` if the encoding is not gzip, the body is invalid, cut off or followed by other bytes, or
+    its inflated size exceeds the limit; at most `max_bytes` + 1 bytes are ever inflated.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", IDENTITY):

@@ -15,10 +15,7 @@ from service.http.problems import Problem
 def decode_images(images: Sequence[bytes], expected: Expected, limits: Limits) -> np.ndarray:
     """Return one sample for each image, in order; float32.
 
-    Raises
-    ------
-    Problem
-        If there are too many images, or naming the first one that does not fit the model.
+    Raise `Problem` if there are too many images, or one does not fit the model, naming the first.
     """
     check_rows(len(images), limits)
     pixel_bytes = len(images) * math.prod(expected.shape)
@@ -39,11 +36,8 @@ def decode_images(images: Sequence[bytes], expected: Expected, limits: Limits) -
 def split_parts(content: bytes, boundary: str, limits: Limits) -> list[bytes]:
     """Return the files of a multipart body, in order.
 
-    Raises
-    ------
-    Problem
-        If there is no boundary, the body cannot be parsed, a part is not a file, or there are no files or too
-        many.
+    Raise `Problem` if there is no boundary, the body cannot be parsed, a part is not a file, or there are no
+    files or too many.
     """
     if not boundary:
         raise Problem(

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.columns import compare_columns, listed
 from detector.tables import MISSING_HINT, NUMBER
-from service.bodies import TIMESTAMP, Decoded, Expected, Limits, check_rows
+from service.bodies import TIMESTAMP, Decoded, Expected, Limits, check_rows, misplaced
 from service.bodies.json.numbers import NumberReader
 from service.http.problems import Problem
 
@@ -39,21 +39,9 @@ class Layout:
 
 
 def match_columns(found: Sequence[str], expected: Expected, hint: str = "") -> Layout:
-    """Find the columns of a table by name.
+    """Find the columns of a table of rows or steps by their names, given in order.
 
-    Parameters
-    ----------
-    found : sequence of str
-        The column names of the table, in order.
-    expected : Expected
-        Instances must be rows or steps.
-    hint : str
-        Appended to the sentence of a refusal.
-
-    Raises
-    ------
-    Problem
-        If a column is missing, unknown or repeated.
+    Raise `Problem`, whose sentence ends with the hint, if a column is missing, unknown or repeated.
     """
     wanted = expected.columns()
     faults = str(compare_columns(found, wanted, (TIMESTAMP,) if expected.timestamps else ()))
@@ -229,8 +217,7 @@ def _read_cells(
         check_rows(row + 1, limits)
         cells = record or [""]  # a blank line
         if len(cells) != len(header):
-            sentence = f"row {row} must have {len(header)} cells, got {len(cells)}"
-            raise Problem("invalid-input", sentence, [{"detail": sentence, "row": row}])
+            raise misplaced(f"row {row} must have {len(header)} cells, got {len(cells)}", row=row)
         rows.append(
             [
                 cells[position] or None if name in texts else _measured(cells[position], name, row, expected)
@@ -254,10 +241,5 @@ def _measured(cell: str, name: str, row: int, expected: Expected) -> float | Non
     if value is None:
         got = repr(cell[:80]) if cell.strip() else "nothing"
         hint = MISSING_HINT if expected.rows and got == "nothing" else ""
-        raise misplaced(f"{name!r} must be {NUMBER}, got {got} in row {row}{hint}", row, name)
+        raise misplaced(f"{name!r} must be {NUMBER}, got {got} in row {row}{hint}", row=row, column=name)
     return value
-
-
-def misplaced(sentence: str, row: int, column: str) -> Problem:
-    """Make the problem that refuses one cell."""
-    return Problem("invalid-input", sentence, [{"detail": sentence, "row": row, "column": column}])

@@ -25,7 +25,7 @@ from service import answers, bodies
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows, codecs
 from service.bodies.images import decode_images
 from service.bodies.json.cuts import BLANKS, guess_end
-from service.bodies.json.members import check_members
+from service.bodies.json.members import check_members, to_pointer
 from service.bodies.json.slices import SLICE_BYTES
 from service.endpoints import tensors
 from service.endpoints.tensors import misplaced
@@ -277,8 +277,8 @@ def _read_option(name: str, value: Any) -> Any:
 
 
 def _bad_parameter(name: str, sentence: str) -> Problem:
-    escaped = name[:80].replace("~", "~0").replace("/", "~1")
-    return Problem("invalid-option", sentence, [{"detail": sentence, "pointer": f"/parameters/{escaped}"}])
+    pointer = to_pointer(("parameters", name[:80]))
+    return Problem("invalid-option", sentence, [{"detail": sentence, "pointer": pointer}])
 
 
 def _outputs(body: _InferJson, manifest: Manifest, options: Mapping[str, Any]) -> tuple[Output, ...]:

@@ -55,13 +55,7 @@ def to_bytes(array: np.ndarray) -> memoryview:
 
 
 def numbers_from_bytes(content: memoryview, datatype: str, shape: Sequence[int], pointer: str) -> np.ndarray:
-    """Return the array of these bytes.
-
-    Raises
-    ------
-    Problem
-        If shape and datatype need another number of bytes.
-    """
+    """Return the array of these bytes; raise `Problem` if shape and datatype need another number of bytes."""
     dtype = np.dtype(NUMBERS[datatype])
     wanted = math.prod(shape) * dtype.itemsize
     if wanted != len(content):
@@ -74,10 +68,7 @@ def numbers_from_bytes(content: memoryview, datatype: str, shape: Sequence[int],
 def elements_from_bytes(content: memoryview, n_elements: int, pointer: str) -> list[bytes]:
     """Return the elements of a `BYTES` tensor, each of which follows its length in 4 bytes.
 
-    Raises
-    ------
-    Problem
-        If an element is cut off, or the number of elements differs.
+    Raise `Problem` if an element is cut off, or the number of elements differs.
     """
     elements, start = [], 0
     while start < len(content) and len(elements) <= n_elements:
@@ -175,18 +166,14 @@ def _to_array(values: list, wanted: tuple[int, ...], dtype: Any, pointer: str) -
 
 def _to_integers(array: np.ndarray, datatype: str, pointer: str) -> np.ndarray:
     """Convert numbers to integers of a datatype."""
-    limits = np.iinfo(NUMBERS[datatype])
-    for faulty, words in (
-        (
-            array != np.floor(array) if array.dtype == np.float64 else np.zeros(array.shape, bool),
-            "an integer",
-        ),
-        ((array < limits.min) | (array > limits.max), f"from {limits.min} to {limits.max}"),
-    ):
+    limits, is_float = np.iinfo(NUMBERS[datatype]), array.dtype == np.float64
+    broken = array != np.floor(array) if is_float else np.zeros(array.shape, bool)
+    outside = (array < limits.min) | (array > limits.max)
+    for faulty, words in ((broken, "an integer"), (outside, f"from {limits.min} to {limits.max}")):
         if faulty.any():
             index = tuple(map(int, np.argwhere(faulty)[0]))
             place = "/".join((pointer, *map(str, index)))
-            got = f"{array[index]:g}" if array.dtype == np.float64 else str(array[index])[:80]
+            got = f"{array[index]:g}" if is_float else str(array[index])[:80]
             raise misplaced(place, f"{datatype} must be {words}, got {got}")
     return array.astype(NUMBERS[datatype])
 
@@ -194,10 +181,7 @@ def _to_integers(array: np.ndarray, datatype: str, pointer: str) -> np.ndarray:
 def elements_from_json(raw: Text, n_elements: int, pointer: str) -> list[bytes]:
     """Return the elements of a `BYTES` tensor of one axis, which JSON holds as base64 text.
 
-    Raises
-    ------
-    Problem
-        Naming the first element that is not base64, or if the number of elements differs.
+    Raise `Problem`, naming the first element that is not base64, or if the number of elements differs.
     """
     texts = decode_json(raw, list[str], pointer)
     _check_lengths(texts, (n_elements,), pointer)
@@ -232,10 +216,7 @@ def _nested_type(depth: int, value: type, gaps: bool) -> Any:
 def decode_json(raw: Text, form: Any, pointer: str = "") -> Any:
     """Read the JSON at a place of the body, by default the whole body, as a type of msgspec.
 
-    Raises
-    ------
-    Problem
-        If the text is not JSON, or naming the first value of another type.
+    Raise `Problem` if the text is not JSON, or a value has another type, naming the first.
     """
     try:
         return msgspec.json.decode(raw, type=form)

@@ -58,10 +58,7 @@ class Model:
     def choose(self, *, version: int | None = None, label: str | None = None) -> int:
         """Return the loaded version for a request, by default that of the bare name.
 
-        Raises
-        ------
-        StoreError
-            If the version or label does not exist or is not loaded.
+        Raise `StoreError` if the version or label does not exist or is not loaded.
         """
         if version is None and label is None and self.serving_version is not None:
             return self.serving_version
@@ -146,10 +143,7 @@ class ModelRegistry:
     def entry(self, name: str, *, version: int | None = None, label: str | None = None) -> Entry:
         """Return the loaded version for a request; arguments as for `Model.choose`.
 
-        Raises
-        ------
-        StoreError
-            If no such model, version or label is loaded.
+        Raise `StoreError` if no such model, version or label is loaded.
         """
         model = self.model(name)
         return model.versions[model.choose(version=version, label=label)]
@@ -157,10 +151,7 @@ class ModelRegistry:
     def model(self, name: str) -> Model:
         """Return a model of the store, loaded or refused.
 
-        Raises
-        ------
-        StoreError
-            If the store has no such model.
+        Raise `StoreError` if the store has no such model.
         """
         if name not in self._models:
             raise StoreError(f"there is no model {name!r}")
@@ -225,16 +216,12 @@ class ModelRegistry:
                 versions = self._store.versions(name)
             except StoreError as error:
                 self._complain(f"folder of {name}", f"{name} is not updated: {error}")
-                found |= self._signatures(name)
+                known = self._models[name].versions if name in self._models else {}
+                found |= {(name, version): entry.signature for version, entry in known.items()}
                 continue
             self._complaints.pop(f"folder of {name}", None)
             found |= {(name, version): _signature(self._store.folder(name, version)) for version in versions}
         return found
-
-    def _signatures(self, name: str) -> dict[Key, Signature]:
-        """Return the known signatures of one model."""
-        versions = self._models[name].versions if name in self._models else {}
-        return {(name, version): entry.signature for version, entry in versions.items()}
 
     def _renew(self, found: Mapping[Key, Signature]) -> dict[Key, Entry]:
         known = {

@@ -28,7 +28,11 @@ def create_app(settings: Settings) -> Flask:
 def build_app(serving: Serving) -> Flask:
     """Return the application for models that are already loaded."""
     settings = serving.settings
-    app = _bare_app(settings)
+    app = Flask("service", static_folder=None)  # it answers nothing by itself: no OPTIONS, no redirects
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
+    app.url_map.converters |= {"version": routes.VersionConverter, "plain": routes.PlainNameConverter}
     app.extensions[EXTENSION] = serving
     routes.register(app, serving)
     app.register_blueprint(routes.blueprint(serving))
@@ -36,14 +40,4 @@ def build_app(serving: Serving) -> Flask:
     app.register_blueprint(platform_routes.blueprint(serving.models, serving.metrics, serving.needed_models))
     app.register_blueprint(metrics.blueprint(serving.metrics))
     app.register_blueprint(openapi.blueprint(with_keys=bool(settings.api_keys_sha256)))
-    return app
-
-
-def _bare_app(settings: Settings) -> Flask:
-    """Return Flask without its own answers: no static files, no OPTIONS, no redirects."""
-    app = Flask("service", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.url_map.merge_slashes = False
-    app.url_map.converters |= {"version": routes.VersionConverter, "plain": routes.PlainNameConverter}
     return app

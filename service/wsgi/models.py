@@ -16,15 +16,7 @@ REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; s
 
 
 def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence[str]) -> Blueprint:
-    """Return the routes for probes and the models.
-
-    Parameters
-    ----------
-    models : ModelRegistry
-    default_model : str or None
-    needed : sequence of str
-        Models that must serve before the service is ready.
-    """
+    """Return the routes for probes and the models; `needed` must serve before the service is ready."""
     routes = Blueprint("health", __name__)
 
     @routes.get("/livez")

@@ -218,8 +218,10 @@ def _operation(route: Operation) -> dict[str, Any]:
     if route.verb:
         operation["requestBody"] = {"required": True, "content": _bodies(route.verb)}
     if route.request:
-        operation["requestBody"] = {"required": True, "content": _platform_bodies(route)}
+        content: dict[str, Any] = {bodies.JSON: {"schema": _reference(route.request)}}
+        operation["requestBody"] = {"required": True, "content": content}
     if route.request == "InferRequest":
+        content[bodies.RAW] = _BINARY
         operation["parameters"].append(_HEADER_LENGTH)
     for name in VERBS[route.verb].options if route.verb else ():
         text, schema = _OPTIONS[name]
@@ -239,11 +241,6 @@ def _success(route: Operation) -> dict[str, Any]:
     return {"description": "Answered.", "headers": _headers(route), "content": content}
 
 
-def _platform_bodies(route: Operation) -> dict[str, Any]:
-    forms: dict[str, Any] = {bodies.JSON: {"schema": _reference(route.request)}}
-    return forms | {bodies.RAW: _BINARY} if route.request == "InferRequest" else forms
-
-
 def _headers(route: Operation) -> dict[str, Any]:
     names = ["X-Request-Id", "X-Model-Version"] if route.verb else ["X-Request-Id"]
     if route.verb == "encode":
@@ -253,10 +250,7 @@ def _headers(route: Operation) -> dict[str, Any]:
 
 def _failure(status: int) -> dict[str, Any]:
     words = [word for word, kind in problems.TYPES.items() if kind.status == status]
-    return {
-        "description": " or ".join(words),
-        "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}},
-    }
+    return {"description": " or ".join(words), "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}}}
 
 
 def _bodies(verb: str) -> dict[str, Any]:

@@ -27,10 +27,7 @@ def array(items: Mapping[str, Any], **limits: int) -> dict[str, Any]:
 _SHAPE, _NAMES = array({"type": "integer", "minimum": 0}), array({"type": "string"})
 _STRING, _FLAG = {"type": "string"}, {"type": "boolean"}
 _TENSOR = _object(
-    ("name", "datatype", "shape"),
-    name=_STRING,
-    datatype=_STRING,
-    shape=array({"type": "integer"}),
+    ("name", "datatype", "shape"), name=_STRING, datatype=_STRING, shape=array({"type": "integer"})
 )
 _DURATION = _object(("count", "ns"), count={"type": "integer"}, ns={"type": "integer"})
 _STATISTICS = _object(

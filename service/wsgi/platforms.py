@@ -21,15 +21,7 @@ VERSIONS = ("", "/versions/<version:version>")
 
 
 def blueprint(models: ModelRegistry, metrics: Metrics, needed: Sequence[str]) -> Blueprint:
-    """Return the routes of both protocols that are not endpoints.
-
-    Parameters
-    ----------
-    models : ModelRegistry
-    metrics : Metrics
-    needed : sequence of str
-        Models without which the service is not ready.
-    """
+    """Return the routes of both protocols that are not endpoints; `needed` are the models of readiness."""
     routes = Blueprint("platforms", __name__)
     _add_server_routes(routes, models, needed)
     _add_model_routes(routes, models)
@@ -56,6 +48,7 @@ def _add_server_routes(routes: Blueprint, models: ModelRegistry, needed: Sequenc
 
 
 def _add_model_routes(routes: Blueprint, models: ModelRegistry) -> None:
+    @routes.get("/v1/models")
     @routes.get("/v2/models")
     def names() -> Response:
         return json_response({"models": [name for name in models.models if models.serves(name)]})
@@ -87,7 +80,9 @@ def _check_ready(models: ModelRegistry, name: str, version: int | None = None) -
 def _add_repository_routes(routes: Blueprint, models: ModelRegistry) -> None:
     @routes.post("/v2/repository/index")
     def index() -> Response:
-        only_ready = _asks_for_ready(read_body(MAX_BODY_BYTES))
+        content = read_body(MAX_BODY_BYTES) or b"{}"
+        only_ready = decode_json(content, _IndexBody).ready
+        check_members(content, int(only_ready))
         entries = [entry for model in models.models.values() for entry in _index(model)]
         return json_response([entry for entry in entries if entry["state"] == "READY" or not only_ready])
 
@@ -103,14 +98,6 @@ def _add_repository_routes(routes: Blueprint, models: ModelRegistry) -> None:
 
 class _IndexBody(msgspec.Struct):
     ready: bool = False
-
-
-def _asks_for_ready(content: bytes) -> bool:
-    """Return the only member of a request for the index, whose body may be empty."""
-    content = content or b"{}"
-    body = decode_json(content, _IndexBody)
-    check_members(content, int(body.ready))
-    return body.ready
 
 
 def _index(model: Model) -> Iterator[dict[str, str]]:
@@ -137,10 +124,6 @@ def _add_statistics(routes: Blueprint, models: ModelRegistry, metrics: Metrics) 
 
 
 def _add_v1_routes(routes: Blueprint, models: ModelRegistry) -> None:
-    @routes.get("/v1/models")
-    def listed() -> Response:
-        return json_response({"models": [name for name in models.models if models.serves(name)]})
-
     def status(name: str, version: int | None = None) -> Response:
         _check_ready(models, name, version)
         found = models.model(name).versions if version is None else [version]

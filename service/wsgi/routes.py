@@ -135,10 +135,7 @@ def _slot(slots: threading.BoundedSemaphore, limit: int) -> Iterator[None]:
 def read_body(limit: int, ticket: Ticket | None = None) -> bytes:
     """Return the body of the request; a ticket counts the bytes that its head announces.
 
-    Raises
-    ------
-    Problem
-        If the body has more than `limit` bytes, or its framing is invalid.
+    Raise `Problem` if the body has more than `limit` bytes, or its framing is invalid.
     """
     # Werkzeug would silently cut a chunked body off at the limit.
     request.max_content_length = limit + (request.content_length is None)

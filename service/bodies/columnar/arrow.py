@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from detector.tables import MISSING_HINT, NUMBER
+from detector.tables import MISSING_HINT, NUMBER, object_rows
 from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows, misplaced
 from service.bodies.columnar.flatbuffers import batch_size
 from service.bodies.columnar.parquet_outline import Outline
@@ -174,10 +174,7 @@ def _decode_table(table: pa.Table, layout: Layout, expected: Expected, limits: L
     timestamps = None if layout.timestamp is None else _timestamps(table.column(layout.timestamp), limits)
     if not expected.cells:
         return Decoded(np.column_stack(columns), timestamps=timestamps)
-    rows = np.empty((table.num_rows, len(columns)), dtype=object)
-    for position, column in enumerate(columns):
-        rows[:, position] = column
-    return Decoded(rows, timestamps=timestamps)
+    return Decoded(object_rows(columns), timestamps=timestamps)
 
 
 def _values(column: pa.ChunkedArray, limits: Limits) -> np.ndarray:

@@ -57,10 +57,7 @@ class Outline:
     def page_sizes(self) -> Iterator[int]:
         """Yield the inflated size of each page in bytes.
 
-        Raises
-        ------
-        ValueError
-            If pages do not fill their column chunk, or there are more than `MAX_PAGES`.
+        Raise `ValueError` if pages do not fill their column chunk, or there are more than `MAX_PAGES`.
         """
         n_pages = 0
         for position, end in self.chunks:

@@ -32,10 +32,7 @@ class CompactReader:
     def read_struct(self, depth: int = 0) -> Struct:
         """Return integers, structs and lists of one struct by field number; texts and floats as None.
 
-        Raises
-        ------
-        ValueError
-            If the struct is cut off or invalid.
+        Raise `ValueError` if the struct is cut off or invalid.
         """
         if depth > _MAX_DEPTH:
             raise ValueError("its structs are nested too deep")

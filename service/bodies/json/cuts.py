@@ -52,24 +52,16 @@ def guess_end(window: bytes) -> int | None:
 def find_cut(content: memoryview, start: int, least: int) -> int:
     """Return the first comma between values at or after `least`, or the bracket that ends the array.
 
-    If the text is not JSON, the result may be any place that is not before the fault.
-
-    Parameters
-    ----------
-    content : memoryview
-    start : int
-        Begin of a value of the array, or of a member of an object.
-    least : int
-        At least `start`.
-
-    Returns
-    -------
-    int
-        The length of the content if it ends before that.
+    `start`, at most `least`, is the begin of a value of the array, or of a member of an object. Return the
+    length of the content if it ends before that. If the text is not JSON, the result may be any place that is
+    not before the fault.
     """
     depth, in_text, at = 0, False, start
     while at < len(content):
-        block = _without_escapes(bytes(content[at : at + _STEP]))
+        # Escaped quotes and backslashes count as blanks; a final backslash is left to the next block.
+        block = bytes(content[at : at + _STEP]).replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
+        if block.endswith(b"\\") and len(block) > 1:
+            block = block[:-1]
         codes = np.frombuffer(block, np.uint8)
         within = np.cumsum(codes == _QUOTE, dtype=np.int32) + in_text & 1
         depths = np.cumsum(_DEPTH[codes] * (1 - within), dtype=np.int64) + depth
@@ -81,9 +73,3 @@ def find_cut(content: memoryview, start: int, least: int) -> int:
         depth, in_text = int(depths[-1]), bool(within[-1])
         at += len(block)
     return len(content)
-
-
-def _without_escapes(block: bytes) -> bytes:
-    """Replace escaped quotes and backslashes by blanks; leave a final backslash to the next block."""
-    plain = block.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
-    return plain[:-1] if plain.endswith(b"\\") and len(plain) > 1 else plain

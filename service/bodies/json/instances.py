@@ -18,10 +18,7 @@ WORTH_BYTES = 1000  # smaller bodies save no time by trying the fast reader firs
 def decode_json(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
     """Read instances, options and time stamps of a JSON body; arguments as for `codecs.decoder`.
 
-    Raises
-    ------
-    Problem
-        If the body is invalid, with the place of the fault.
+    Raise `Problem` if the body is invalid, with the place of the fault.
     """
     if len(content) > SLICE_BYTES:
         return decode_slices(content, expected, limits, options)

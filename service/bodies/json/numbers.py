@@ -21,9 +21,7 @@ except ImportError:  # there is no wheel for this version of Python or this plat
     simdjson = None
 
 _BRACKET = ord("[")
-_VIEWS = (
-    (simdjson.Array, simdjson.Object) if simdjson else ()
-)  # values that point into the buffers of the parser
+_VIEWS = (simdjson.Array, simdjson.Object) if simdjson else ()  # they point into the parser's buffers
 
 
 class NumberReader(threading.local):
@@ -73,20 +71,9 @@ class NumberReader(threading.local):
             return None
 
     def read_row(self, text: bytes, width: int) -> np.ndarray | None:
-        """Return the single instance of a body without other members; see `read`.
+        """Return the single instance of a body without other members, as `read` does.
 
-        Parameters
-        ----------
-        text : bytes
-            As for `read`.
-        width : int
-            Number of values that the instance must have.
-
-        Returns
-        -------
-        ndarray of shape (1, width), float64
-        None
-            If the body has another form.
+        The array has shape (1, width), float64; None if the body has another form.
         """
         # There is no other bracket between the first two and the last two, so if simdjson can make a buffer
         # of numbers, nothing else is there; and a single colon means a single member.

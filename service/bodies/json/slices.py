@@ -60,10 +60,7 @@ def decode_slices(
 def decode_numbers(text: memoryview, shape: tuple[int, ...]) -> np.ndarray:
     """Read a text that is one array of numbers as float64, nested as deep as `shape`; its length may differ.
 
-    Raises
-    ------
-    Problem
-        If the text is not such an array, with pointers as if it were the instances of a body.
+    Raise `Problem` if the text is not such an array, with pointers as if it were the instances of a body.
     """
     rows = _Rows(text, 1, Expected(shape[1:]), SLICE_BYTES, len(shape) - 1)
     end = rows.read() + 1
@@ -104,7 +101,12 @@ class _SlicedBody:
         before = b"{"
         for _ in range(_MOST_MEMBERS):
             array = self._open_array(at)
-            at = self._read_option(before, at) if array is None else self._read_array(array)
+            if array is None:
+                at = self._read_option(before, at)
+            else:
+                end = array.read()
+                comma = _NEXT.match(self.content, end + 1)
+                at = comma.end() if comma else self._read(_NO_INSTANCES, end + 1)
             if at is None:
                 return
             before = _NO_INSTANCES + b","
@@ -113,7 +115,9 @@ class _SlicedBody:
     def _open_array(self, at: int) -> "_Rows | _Timestamps | None":
         """Return a reader for the next member if it is one of the two arrays."""
         member = _ARRAY.match(self.content, at)
-        name = member and _unescape(member[1])
+        name = None
+        with contextlib.suppress(ValueError):  # not valid JSON, or not UTF-8
+            name = member and msgspec.json.decode(member[1], type=str)
         if name == INSTANCES:
             self._note(name, self.rows is not None)
             rank = rank_of(OPENING.match(self.content, member.end() - 1)[0], self.expected)
@@ -139,12 +143,6 @@ class _SlicedBody:
         """Note a repeated member, which is reported when all has been read."""
         if is_known and self.repeated is None:
             self.repeated = name
-
-    def _read_array(self, array: "_Rows | _Timestamps") -> int | None:
-        """Read a member that is an array; return where the next one begins, None after the last."""
-        end = array.read()
-        comma = _NEXT.match(self.content, end + 1)
-        return comma.end() if comma else self._read(_NO_INSTANCES, end + 1)
 
     def _read(self, before: bytes, start: int, end: int | None = None, after: bytes = b"") -> None:
         """Read the short members in a part of the body; `before` and `after` make the part a whole body."""
@@ -312,11 +310,3 @@ class _Rows(_Values):
         if self.array is not None and self.array.shape[1:] != self.shape:
             return ragged(self.array[:1], self.shape, 0)
         return ragged(instances, self.shape, first)
-
-
-def _unescape(name: bytes) -> str | None:
-    """Return the name of a member, None if it is not valid JSON or UTF-8."""
-    try:
-        return msgspec.json.decode(name, type=str)
-    except ValueError:
-        return None

@@ -19,23 +19,10 @@ from service.http.problems import Problem
 def read_body(
     text: bytes, rank: int, expected: Expected, options: tuple[str, ...], *, byte: int = 0
 ) -> dict[str, Any]:
-    """Return the members of a body, instances as nested lists.
+    """Return the members of a body with instances of this rank, which are nested lists.
 
-    Parameters
-    ----------
-    text : bytes
-    rank : int
-        Number of axes of an instance.
-    expected : Expected
-    options : tuple of str
-        Names of the options that the body may hold.
-    byte : int
-        Offset of the text in the body, for positions in errors.
-
-    Raises
-    ------
-    Problem
-        If the text is not JSON or a value is not of its type, with the place.
+    `byte` is the offset of the text in the body, for positions in errors. Raise `Problem` if the text is not
+    JSON or a value is not of its type, with the place.
     """
     form = _body_type(rank, expected.feature_names is not None, options, expected.timestamps, expected.cells)
     body = _decode(text, form, expected, form.__struct_fields__, byte=byte)
@@ -48,24 +35,10 @@ def read_body(
 
 
 def read_array(text: bytes, name: str, rank: int, expected: Expected, *, first: int, byte: int) -> list:
-    """Return the values of a slice of an array of a body.
+    """Return the values of a JSON array that is a slice of the member `name`: instances or timestamps.
 
-    Parameters
-    ----------
-    text : bytes
-        The slice as a JSON array.
-    name : str
-        Member that has the array: instances or timestamps.
-    rank : int
-        Number of axes of an instance.
-    expected : Expected
-    first, byte : int
-        Index of the first value and offset of the text in the body, for places in errors.
-
-    Raises
-    ------
-    Problem
-        As for the whole body.
+    `first` is the index of the first value and `byte` the offset of the text in the body, for places in
+    errors. Raise as `read_body`.
     """
     value = Timestamp
     if name == INSTANCES:
@@ -99,7 +72,12 @@ def _decode(
     except msgspec.ValidationError as error:
         raise _mistyped(str(error), text, members, expected, within, first) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise _malformed(str(error), text, byte) from error
+        sentence = _BYTE.sub(lambda match: f"(byte {int(match[1]) + byte})", str(error))
+        hint = "; JSON has no NaN and no Infinity" if b"NaN" in text or b"Infinity" in text else ""
+        raise Problem("malformed-body", f"the body is not JSON: {sentence}{hint}") from error
+
+
+_BYTE = re.compile(r"\(byte (\d+)\)$")  # in the errors of msgspec
 
 
 def read_options(members: Mapping[str, Any], options: tuple[str, ...]) -> Mapping[str, Any]:
@@ -148,16 +126,6 @@ def _option_fields(options: tuple[str, ...]) -> list[tuple]:
 # --- faults -------------------------------------------------------------------------------------------------
 
 
-def _malformed(message: str, content: bytes, byte: int) -> Problem:
-    """Return the problem for msgspec's "JSON is malformed: invalid character (byte 16)"."""
-    sentence = _BYTE.sub(lambda match: f"(byte {int(match[1]) + byte})", message)
-    hint = "; JSON has no NaN and no Infinity" if b"NaN" in content or b"Infinity" in content else ""
-    return Problem("malformed-body", f"the body is not JSON: {sentence}{hint}")
-
-
-_BYTE = re.compile(r"\(byte (\d+)\)$")
-
-
 def _mistyped(
     message: str,
     content: bytes,
@@ -187,10 +155,7 @@ _PATH_STEP = re.compile(r"\[(\d+)\]|(\.\.\.|\w+)")
 _MISTYPED = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`)?")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_HINTS = {
-    "got `null`": MISSING_HINT,
-    "got `str`": "; categories are for models fitted with --categorical",
-}
+_HINTS = {"got `null`": MISSING_HINT, "got `str`": "; categories are for models fitted with --categorical"}
 _WORDS = {
     "array": "an array",
     "bool": "a boolean",
@@ -263,12 +228,7 @@ def order_names(
 ) -> tuple[list, frozenset[tuple[int, ...]]]:
     """Return instances as arrays, and the places of rows or steps that were objects.
 
-    `first` is the index of the first instance in the body.
-
-    Raises
-    ------
-    Problem
-        If a name is missing or unknown.
+    `first` is the index of the first instance in the body. Raise `Problem` if a name is missing or unknown.
     """
     if feature_names is None or rank == 0:
         return instances, frozenset()
@@ -303,10 +263,7 @@ def _check_names(instance: Mapping[str, float], known: Set[str], place: tuple[in
 def to_array(instances: list, shape: tuple[int, ...], dtype: type, first: int = 0) -> np.ndarray:
     """Return nested lists as an array of float64 or object.
 
-    Raises
-    ------
-    Problem
-        If their lengths differ, with the first place that does not fit `shape`.
+    Raise `Problem` if their lengths differ, with the first place that does not fit `shape`.
     """
     if not instances:
         return np.empty((0, *shape))
