@@ -1,4 +1,4 @@
-"""What one process serves with: models, endpoints, limits and counters, whatever server brings requests."""
+"""The objects that one process serves with, under any server: models, endpoints, limits and counters."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +7,6 @@ from detector import ModelStore
 from detector.engine.session import Stop
 from service.bodies import Limits
 from service.endpoints.base import Endpoint, ModelChoice
-from service.endpoints.known_heads import Heads
 from service.endpoints.platforms import platform_endpoints
 from service.endpoints.readers import Readers
 from service.endpoints.verbs import verb_endpoints
@@ -23,14 +22,14 @@ from service.watching.pending import Pending
 
 @dataclasses.dataclass(frozen=True)
 class Serving:
-    """Everything that requests share.
+    """The objects that all requests share.
 
     Attributes
     ----------
     endpoints : mapping of str to Endpoint
-        By the rule of their path, as Werkzeug writes it; all are asked by POST.
+        By the rule of their path, in the syntax of Werkzeug; all take POST.
     default_model : str or None
-        Fixed from the start.
+        Fixed at start.
     """
 
     settings: Settings
@@ -42,7 +41,6 @@ class Serving:
     admission: Admission
     runner: Runner
     readers: Readers
-    heads: Heads
 
     @property
     def needed_models(self) -> tuple[str, ...]:
@@ -51,13 +49,13 @@ class Serving:
         return tuple(dict.fromkeys([*default, *self.settings.required_models]))
 
     def answer(self, call: Call, ticket: Ticket, stop: Stop | None, started: float) -> Answer:
-        """Run a call that takes long, or comes alone; arguments and errors as of `Runner.run_alone`."""
+        """Admit and run one call outside of rounds; arguments and errors as for `Runner.run_alone`."""
         ticket.add(rows=call.rows)
         return self.runner.run_alone(call, stop, started)
 
 
 def open_store(settings: Settings) -> Serving:
-    """Load every model of the store and follow it from now on."""
+    """Load all models of the store and start to poll it."""
     metrics = Metrics()
     models = ModelRegistry(ModelStore(settings.store), metrics.count_reload)
     metrics.watch(models)
@@ -77,7 +75,6 @@ def open_store(settings: Settings) -> Serving:
         Admission(settings, settings.pool_threads),
         Runner(pending, settings.deadline_seconds),
         Readers(models),
-        Heads(models),
     )
     models.start(settings.poll_seconds)
     return serving

@@ -37,8 +37,6 @@ def run_batches(
     n_rows : int
         At most this many windows of a series run at a time.
     """
-    if len(parts) == 1 and isinstance(parts[0], np.ndarray):
-        return [run(parts[0])]
     collectors = [
         _Steps(part, names, merge) if isinstance(part, SeriesWindows) else _Whole() for part in parts
     ]

@@ -22,18 +22,19 @@ def check_samples(samples: np.ndarray, manifest: Manifest) -> Checked:
     naming the shape or dtype, the first value that is not a finite float32, or the length of a series that
     is shorter than a window.
     """
-    rows = as_rows(samples, manifest)
+    rows = samples if isinstance(samples, np.ndarray) else as_rows(samples, manifest)
     shape, names = manifest.sample_shape, manifest.feature_names
     if manifest.kind == "vector":
         checked = check_array(
-            to_numbers(rows, manifest),
+            to_numbers(rows, manifest) if rows.dtype.kind in "OU" else rows,
             shape,
             "samples",
             names,
             missing=manifest.missing == MISSING_AS_MEDIAN,
             hint=MISSING_HINT,
         )
-        check_cells(checked, manifest)
+        if manifest.categories:
+            check_cells(checked, manifest)
         return checked
     if manifest.window is None or manifest.stride is None:
         return check_array(rows, shape, "samples", names)

@@ -17,11 +17,30 @@ import numpy as np
 import orjson
 
 from detector import Detector, Manifest, Scores
-from service.answers.replies import LATENT, RECONSTRUCTION, SCORE, Reply, size_of
-from service.bodies import ARROW, CSV, JSON, NDJSON, NPY, PARQUET, PNG, RAW, lacks_pyarrow, table_forms
+from service.answers.replies import (
+    LATENT,
+    RECONSTRUCTION,
+    SCORE,
+    Reply,
+    ScoreReply,
+    size_of,
+)
+from service.bodies import (
+    ARROW,
+    CSV,
+    JSON,
+    NDJSON,
+    NPY,
+    PARQUET,
+    PNG,
+    RAW,
+    TIMESTAMP,
+    Timestamp,
+    lacks_pyarrow,
+    table_forms,
+)
 from service.bodies.arrays import raw_type
 from service.bodies.codecs import to_json
-from service.http.messages import Answer
 
 _DRAWN = (SCORE, RECONSTRUCTION)  # what an image can show
 SLICE_VALUES = 2**15  # a millisecond of writing
@@ -29,16 +48,28 @@ SLICE_VALUES = 2**15  # a millisecond of writing
 
 def _to_json(reply: Reply) -> bytes:
     manifest = reply.detector.manifest
+    if isinstance(reply, ScoreReply):
+        return write_scores(manifest, reply.scores, [len(reply.scores.score)], reply.timestamps)[0]
     rows = reply.rows()
     if reply.size() > SLICE_VALUES:
         rows = {name: orjson.Fragment(in_slices(values)) for name, values in rows.items()}
     return to_json({"model": manifest.name, "version": manifest.version, **reply.head(), **rows})
 
 
-def answer_scores(manifest: Manifest, scores: Scores, lengths: Sequence[int]) -> list[Answer]:
-    """Decisions as JSON for each of several requests that were scored as one, equal to `_to_json`'s."""
-    score, ratio = scores.score.tolist(), scores.ratio.tolist()
-    p_value, is_anomaly = scores.p_value.tolist(), scores.is_anomaly.tolist()
+def write_scores(
+    manifest: Manifest, scores: Scores, lengths: Sequence[int], timestamps: list[Timestamp] | None = None
+) -> list[bytes]:
+    """Write the scores of one or more requests that were scored as one, each as a JSON document.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    scores : Scores
+    lengths : sequence of int
+        Samples of each request.
+    timestamps : list of str, int or float, optional
+        Of the steps of a series, which is a request of its own.
+    """
     document = {
         "model": manifest.name,
         "version": manifest.version,
@@ -46,16 +77,36 @@ def answer_scores(manifest: Manifest, scores: Scores, lengths: Sequence[int]) ->
         "expected_rate": scores.expected_rate,
         "threshold": scores.threshold,
     }
-    replies, start = [], 0
+    if timestamps is not None:
+        document[TIMESTAMP] = timestamps
+    columns = {
+        SCORE: scores.score,
+        "ratio": scores.ratio,
+        "p_value": scores.p_value,
+        "is_anomaly": scores.is_anomaly,
+    }
+    if scores.selected is not None:
+        columns["selected"] = scores.selected
+    size = scores.score.size
+    if scores.explanation is not None:
+        size += size_of(scores.explanation)
+    is_large = size > SLICE_VALUES and len(lengths) == 1
+    if not is_large:
+        columns = {name: values.tolist() for name, values in columns.items()}
+    if scores.explanation is not None:
+        columns["explanation"] = scores.explanation
+    if is_large:
+        columns = {name: orjson.Fragment(in_slices(values)) for name, values in columns.items()}
+    if len(lengths) == 1:
+        return [orjson.dumps(document | columns, option=orjson.OPT_SERIALIZE_NUMPY)]
+    written, start = [], 0
     for length in lengths:
         end = start + length
-        document[SCORE] = score[start:end]
-        document["ratio"] = ratio[start:end]
-        document["p_value"] = p_value[start:end]
-        document["is_anomaly"] = is_anomaly[start:end]
-        replies.append(Answer(orjson.dumps(document), JSON))
+        for name, values in columns.items():
+            document[name] = values[start:end]
+        written.append(orjson.dumps(document))
         start = end
-    return replies
+    return written
 
 
 def in_slices(values: np.ndarray | list) -> bytes:

@@ -88,11 +88,6 @@ class ScoreReply(Reply):
         """See `Reply`."""
         return self.scores.score
 
-    def size(self) -> int:
-        """See `Reply`."""
-        explanation = self.scores.explanation
-        return super().size() + (0 if explanation is None else size_of(explanation))
-
     def blocks(self) -> list[Block]:
         """See `Reply`."""
         return super().blocks() + [Block((name,), values) for name, values in self._columns().items()]

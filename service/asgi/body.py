@@ -12,8 +12,8 @@ from service.scoring.admission import Ticket
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-HEAD = "residual.head"  # extension of a scope: the bytes of a head behind which only its body has come
-BYTES_PER_SECOND = 1024  # on the whole, after a first pause
+HEAD = "residual.head"  # extension of a scope: the bytes of a head that known_heads may remember
+BYTES_PER_SECOND = 1024  # on average, after a first pause
 
 
 class ClientGone(Exception):
@@ -21,20 +21,20 @@ class ClientGone(Exception):
 
 
 def ignore_result(working: asyncio.Future) -> None:
-    """What work raises for which nobody waits any more is no fault to be logged."""
+    """Retrieve the exception of abandoned work, so that asyncio does not log it."""
     if not working.cancelled():
         working.exception()
 
 
 class Begun:
-    """The rest of a coroutine that has been begun by hand and now waits for a future."""
+    """The rest of a coroutine that `at_once` has started and that now waits for a future."""
 
     def __init__(self, coroutine: Coroutine, future: asyncio.Future) -> None:
         self._coroutine = coroutine
         self._future = future
 
     def __await__(self) -> Generator:
-        """Wait on in its place."""
+        """Wait for the future, then run the rest of the coroutine."""
         try:
             yield self._future
         except BaseException:
@@ -44,7 +44,7 @@ class Begun:
 
 
 def at_once(coroutine: Coroutine) -> Any:
-    """What a coroutine returns, where it need not wait; else the rest of it, to be awaited."""
+    """Return the result of a coroutine if it need not wait, else its rest, to be awaited."""
     try:
         return Begun(coroutine, coroutine.send(None))
     except StopIteration as done:
@@ -52,19 +52,19 @@ def at_once(coroutine: Coroutine) -> Any:
 
 
 class BodyReader:
-    """Reads one body; `length` is what its head says of its bytes, None where it says nothing.
+    """Reads one body; `length` is the number of bytes in Content-Length, None without that header.
 
     Parameters
     ----------
     receive : callable
-        Of ASGI.
+        The `receive` of ASGI.
     headers : mapping of str to str
         By name in lower case.
     max_bytes : int
     pause_seconds : float
         The longest time without a byte.
     max_seconds : float
-        The longest time for all of it.
+        The longest time for the whole body.
     """
 
     def __init__(
@@ -83,16 +83,16 @@ class BodyReader:
         self.length = int(length) if length.isdecimal() else None
         self._complete = False
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        self.form = media_type, headers.get("content-encoding", "")  # how long a byte takes
+        self.form = media_type, headers.get("content-encoding", "")  # decides how long a byte takes
 
     def is_small(self, n_bytes: int) -> bool:
-        """Whether the head says that the body has no more bytes than these."""
+        """Return whether Content-Length is at most this number."""
         return self.length is not None and self.length <= n_bytes
 
     async def read(self, ticket: Ticket | None = None) -> Body:
-        """The whole body; a ticket takes its bytes on as they come.
+        """Return the whole body; a ticket takes its bytes on as they arrive.
 
-        By their number alone a client with nothing to send could keep all others out.
+        If the ticket took on the announced length, a client that sends nothing could keep all others out.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class BodyReader:
             self._check(self.length)
             if ticket:
                 ticket.check(n_bytes=self.length)
-        # Nearly always the body is there with its head: then no clock has to be set.
+        # The body nearly always arrives with its head; then no timer is needed.
         first = at_once(self._receive())
         if isinstance(first, Begun):
             return await self._read_slowly(b"", self._next(first), ticket)
@@ -140,11 +140,11 @@ class BodyReader:
 
     def _too_slow(self, *, is_over: bool) -> Problem:
         if is_over:
-            words = f"the body was not there within {self._max_seconds:g} seconds: send fewer samples"
+            words = f"the body did not arrive within {self._max_seconds:g} seconds: send fewer samples"
             return Problem("deadline-exceeded", words, headers={"Connection": "close"})
         words = (
-            f"a body must come without a pause of {self._pause_seconds:g} seconds, and with at least "
-            f"{BYTES_PER_SECOND} bytes a second"
+            f"a body must arrive without a pause of {self._pause_seconds:g} seconds, and at a rate of at "
+            f"least {BYTES_PER_SECOND} bytes per second"
         )
         return Problem("request-timeout", words, headers={"Connection": "close"})
 

@@ -1,6 +1,6 @@
-"""One connection: HTTP/1.1 read by uvicorn's httptools protocol, with the limits that it lacks.
+"""One connection: HTTP/1.1 read by uvicorn's httptools protocol, with limits added: docs/decisions/0017.
 
-A request whose head has come before, byte for byte, is asked without being parsed: see `heads`.
+A request whose head has come before, byte for byte, is answered without parsing it: see `known_heads`.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.asgi.body import HEAD
 from service.http.problems import Problem
 
-# As gunicorn's own workers have them.
+# The limits of gunicorn's own workers.
 TARGET_BYTES = 8190
 FIELD_BYTES = 8190
 MAX_FIELDS = 100
-HEAD_BYTES = 64 * 2**10  # of a head, or of what frames a body, that has come in part
-LINGER_SECONDS = 1  # before a close, for a client that is just writing
+HEAD_BYTES = 64 * 2**10  # of an incomplete head, chunk header or trailer
+LINGER_SECONDS = 1  # before closing: a client that is still writing gets to read the answer
 
 CLOSE = (b"connection", b"close")
 _END = b"\r\n\r\n"
@@ -29,39 +29,45 @@ _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 class HttpProtocol(HttpToolsProtocol):
     """One connection.
 
-    Beyond uvicorn it bounds the head in bytes, fields and time, and the connections of a process; refuses
-    what two servers may read in two ways (RFC 9112, section 11.2); lets no trailer pass for a header; ignores
-    `Upgrade`, for which httptools drops the body; and answers with problems, in the order of the requests.
-    Its application is a `service.asgi.front.Front`.
+    It adds to uvicorn's protocol: limits on the size, the fields and the duration of a head and on the number
+    of connections; refusal of requests that two servers may read differently (RFC 9112, section 11.2);
+    trailers that are never taken for headers; no protocol upgrades, for which httptools would drop the body;
+    and problem documents as errors, in the order of the requests. Its application is a
+    `service.asgi.front.Front`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = self.app.serving.settings
+        vars(self.server_state).setdefault("ending", False)  # set by `worker.EndingServer`
         self._problem = Problem("bad-request", "the request is not valid HTTP/1.1")
         self._deadline: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._in_message = self._refused = False
         self.url = b""
-        self._at_work: RequestResponseCycle | RepeatCycle | None = None  # others may wait behind it
-        self._unwanted = 0  # bytes of a body that are still to come, of a request that is answered
-        self._unread = 0  # bytes since the last whole head, or part of a body
-        self._idle_since = 0.0  # by the clock of the loop: when the last answer was sent
+        self._at_work: RequestResponseCycle | RepeatCycle | None = None  # later requests may wait
+        self._unwanted = 0  # bytes of a refused body that have not arrived
+        self._unread = 0  # bytes since the last complete head or part of a body
+        self._idle_since = 0.0  # when the last answer was sent, in seconds of the loop's clock
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begin, within the limit of connections and with the time for a head."""
+        """Refuse the connection if there are too many, and start the timer for its first head."""
         super().connection_made(transport)
         if len(self.connections) > self._settings.max_connections:
             limit = self._settings.max_connections
-            self._refuse(Problem("overloaded", f"{limit} connections are open, try again in a moment"))
+            self._refuse(
+                Problem(
+                    "overloaded", f"{limit} connections are open, the most at a time: try again in a moment"
+                )
+            )
         self._watch()
-        if self._is_ending():
+        if self.server_state.ending:
             self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop all timers, and tell the request that is being answered."""
         super().connection_lost(exc)
-        if self._at_work is not None and not self._at_work.response_complete:  # uvicorn tells the last one
+        if self._at_work is not None and not self._at_work.response_complete:  # uvicorn tells only `cycle`
             self._at_work.disconnected = True
             self._at_work.message_event.set()
         self._stop_watching()
@@ -70,7 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._writing.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Read on; between two requests only for as long as a head may take."""
+        """Answer a request with a known head, or parse; limit the time for an incomplete head."""
         if self._unwanted:
             data = self._drop(data)
         if self._refused or not data:
@@ -83,7 +89,9 @@ class HttpProtocol(HttpToolsProtocol):
         if begins:
             self._tell_head(data)
         if self._unread > HEAD_BYTES:
-            sentence = f"a head may have {HEAD_BYTES} bytes, got at least {self._unread}"
+            sentence = (
+                f"the head of a request may have at most {HEAD_BYTES} bytes, got at least {self._unread}"
+            )
             self._refuse(Problem("header-too-large", sentence))
         if self._is_answering():
             self._stop_watching()
@@ -91,20 +99,21 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch()
 
     def _ask_again(self, data: bytes) -> bool:
-        """Whether this is a request whose head has come before, and is asked: then it is not parsed."""
-        if self.flow.write_paused or self._is_ending():
+        """Answer the request in `data` if its head is known; return whether it was."""
+        if self.flow.write_paused or self.server_state.ending:
             return False
-        repeat = self.app.find_repeat(data)
+        repeat = self.app.known_heads.find(data)
         if repeat is None:
             return False
-        self._stop_watching()
+        if self._deadline is not None:
+            self._stop_watching()
         self.cycle = self._at_work = RepeatCycle(self)
         self._unwanted, self._in_message = repeat.n_missing, repeat.n_missing > 0
-        self.app.ask(repeat, self.client, self.cycle)
+        self.app.known_heads.ask(repeat, self.client, self.cycle)
         return True
 
     def _drop(self, data: bytes) -> bytes:
-        """What comes behind a body that nobody reads."""
+        """Discard the rest of a refused body and return the bytes that follow it."""
         rest = data[self._unwanted :]
         self._unwanted = max(0, self._unwanted - len(data))
         if not self._unwanted:
@@ -117,7 +126,7 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _tell_head(self, data: bytes) -> None:
-        """Tell the application a head where nothing but it and its body has come, and another may follow."""
+        """Give the application a head to remember, if its request arrived alone and in one piece."""
         cycle, end = self.cycle, data.find(_END) + len(_END)
         if (
             self._is_answering()
@@ -127,14 +136,11 @@ class HttpProtocol(HttpToolsProtocol):
         ):
             cycle.scope["extensions"] = {HEAD: data[:end]}
 
-    def _is_ending(self) -> bool:
-        return getattr(self.server_state, "ending", False)
-
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _is_amid_answer(self) -> bool:
-        """Whether a part of an answer has been sent, into which nothing else may be written."""
+        """Whether an answer has been sent in part, so that nothing else may be written."""
         return self._is_answering() and self.cycle.response_started
 
     def _watch(self) -> None:
@@ -148,12 +154,14 @@ class HttpProtocol(HttpToolsProtocol):
     def _expire(self) -> None:
         if self._unread:
             seconds = self._settings.head_seconds
-            self._refuse(Problem("request-timeout", f"a head must come within {seconds:g} seconds"))
+            self._refuse(
+                Problem("request-timeout", f"the head of a request must arrive within {seconds:g} seconds")
+            )
         else:
             self.transport.close()
 
     def pause_writing(self) -> None:
-        """The client takes its answer more slowly than it is made: watch that it goes on."""
+        """Stop writing to a slow client, and close the connection if it stops reading."""
         super().pause_writing()
         self._watch_writing()
 
@@ -168,66 +176,72 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Go on writing."""
         super().resume_writing()
         self._writing.cancel()
 
     def on_message_begin(self) -> None:
-        """A request line begins."""
+        """Note that a request has begun."""
         super().on_message_begin()
         self._in_message = True
 
     def on_headers_complete(self) -> None:
-        """A whole head: refuse what is too large or can be read in two ways, else begin to answer."""
+        """Refuse a head that is too large or ambiguous, else begin to answer."""
         self._check_size()
         self._check_framing()
         self._unread = 0
         super().on_headers_complete()
-        self.headers = []  # where the fields of a trailer go, so that none passes for one of the head
-        if self.scope["method"] == "POST":  # whose answers have a body; that to HEAD has none
+        self.headers = []  # the fields of a trailer go here, not into the head
+        if self.scope["method"] == "POST":  # an answer to HEAD has no body to write with its head
             self.cycle.transport = OneWrite(self.transport, self._close_when_sent)
-        if self._is_ending():
+        if self.server_state.ending:
             self.cycle.keep_alive = False
 
     def _check_size(self) -> None:
         if len(self.url) > TARGET_BYTES:
-            self._fail("uri-too-long", f"a request target may have {TARGET_BYTES} bytes, got {len(self.url)}")
+            self._fail(
+                "uri-too-long", f"a request target may have at most {TARGET_BYTES} bytes, got {len(self.url)}"
+            )
         if len(self.headers) > MAX_FIELDS:
             got = len(self.headers)
-            self._fail("header-too-large", f"a head may have {MAX_FIELDS} fields, got {got}")
+            self._fail(
+                "header-too-large", f"a request may have at most {MAX_FIELDS} header fields, got {got}"
+            )
         if self._unread <= FIELD_BYTES:
             return
         longest = max((len(name) + len(value) for name, value in self.headers), default=0)
         if longest > FIELD_BYTES:
-            self._fail("header-too-large", f"a field of a head may have {FIELD_BYTES} bytes, got {longest}")
+            self._fail(
+                "header-too-large", f"a header field may have at most {FIELD_BYTES} bytes, got {longest}"
+            )
 
     def _check_framing(self) -> None:
         version, fields = self.parser.get_http_version(), dict(self.headers)
         if version not in ("1.0", "1.1"):
-            self._fail("bad-request", f"HTTP/1.1 and HTTP/1.0 are spoken here, not {version}")
+            self._fail("bad-request", f"the protocol must be HTTP/1.1 or HTTP/1.0, got {version}")
         if self.parser.should_upgrade():
-            self._fail("bad-request", "there is no other protocol to change to")
+            self._fail("bad-request", "a request must not ask for another protocol, got Upgrade")
         if len(fields) < len(self.headers):
             names = [name for name, _ in self.headers]
             for name in (b"host", b"content-type", b"transfer-encoding"):
                 if names.count(name) > 1:
-                    self._fail("bad-request", f"a request may have one {name.decode()} header")
+                    self._fail("bad-request", f"a request may have only one {name.decode()} header")
         coding = fields.get(b"transfer-encoding")
         if coding is not None and (version == "1.0" or coding.lower() != b"chunked"):
-            self._fail("bad-request", "the one transfer coding is chunked, and only in HTTP/1.1")
+            self._fail("bad-request", "the transfer coding must be chunked, and the protocol HTTP/1.1")
 
     def on_body(self, body: bytes) -> None:
-        """A part of a body."""
+        """Take a part of a body."""
         self._unread = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A request is there as a whole."""
+        """Note that a request has arrived as a whole."""
         self._in_message, self._unread = False, 0
         super().on_message_complete()
 
     def shutdown(self) -> None:
-        """The process ends: close when what was asked is answered, and what a client is just asking."""
+        """Close when all requests are answered, those included that are just arriving."""
         if self._is_answering():
             self.cycle.keep_alive = False
         else:
@@ -238,17 +252,17 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_response_complete(self) -> None:
-        """An answer is sent: if before its whole request has come, the rest may take as long as a head."""
+        """Limit the time for the rest of a request that was answered before it had arrived."""
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             super().on_response_complete()
-        else:  # that of the last answer serves this one, too: nothing but a repeat has come in between
+        else:  # the timer of the previous answer is still running: only known heads have come since
             self.server_state.total_requests += 1
         if self._in_message and self._deadline is None and not self._is_answering():
             self._watch()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close what has been idle for long enough since the last answer, else look again then."""
+        """Close a connection that has been idle for long enough, else set the timer again."""
         idle = 0.0 if self._is_answering() else self.loop.time() - self._idle_since
         if idle < self.timeout_keep_alive:
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -258,7 +272,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def _close_when_sent(self) -> None:
-        """Close, but not on a client that is still sending: it would be reset before it reads its answer."""
+        """Close; if the client is still sending, give it time to read its answer before the reset."""
         if self._in_message:
             self._refused = True
             self.transport.write_eof()
@@ -267,7 +281,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _fail(self, type: str, detail: str) -> None:  # noqa: A002 - the word of RFC 9457
-        """Break the parser off, which ends in `send_400_response`."""
+        """Stop the parser, which then calls `send_400_response`."""
         self._problem = Problem(type, detail)
         raise self._problem
 
@@ -276,7 +290,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
-        """Answer by the problem and close, after what was asked before."""
+        """Answer with the problem after all earlier requests, and close."""
         if self._refused or self.transport.is_closing():
             return
         if self._is_answering() and (self.pipeline or not self.cycle.more_body):
@@ -287,7 +301,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._is_amid_answer():
             status, fields, body = self.app.refuse(self._problem, self.url.decode("latin-1"), self.client)
             self.transport.write(to_bytes(status, [*fields, CLOSE], body))
-        if self.cycle is not None:  # its body is broken
+        if self.cycle is not None:  # its body will never be complete
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write_eof()
@@ -295,7 +309,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class RepeatCycle:
-    """A request whose head has come before, in the place of uvicorn's cycle."""
+    """Replaces uvicorn's cycle for a request with a known head."""
 
     more_body = response_started = False
 
@@ -307,7 +321,7 @@ class RepeatCycle:
 
     @property
     def message_event(self) -> asyncio.Event:
-        """Set when the client is gone."""
+        """Set when the client has closed its connection."""
         if self._event is None:
             self._event = asyncio.Event()
         return self._event
@@ -317,7 +331,7 @@ class RepeatCycle:
         await self.message_event.wait()
 
     def send(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-        """Answer."""
+        """Write the answer."""
         if self.disconnected:
             return
         protocol = self._protocol
@@ -331,14 +345,14 @@ class RepeatCycle:
         protocol.on_response_complete()
 
     def close(self) -> None:
-        """End without an answer."""
+        """Close without an answer."""
         self._protocol.transport.close()
 
 
 class OneWrite:
     """A transport that sends the head of an answer together with the beginning of its body.
 
-    One call of the kernel and one packet instead of two.
+    This takes one system call and one packet instead of two.
     """
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
@@ -348,7 +362,7 @@ class OneWrite:
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Keep a head until the next write; what is interim goes at once."""
+        """Hold a head back until the next write; send interim answers at once."""
         if self._head is None or data.startswith(_INTERIM):
             self._transport.write(data)
         elif self._head:
@@ -358,22 +372,23 @@ class OneWrite:
             self._head = data
 
     def close(self) -> None:
-        """Send what is kept, and close."""
+        """Send a head that was held back, and close."""
         if self._head:
             self._transport.write(self._head)
         self._close()
 
 
 def to_bytes(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """An answer as it is sent."""
+    """Return an answer as HTTP/1.1."""
     parts = [STATUS_LINE[status]]
     for name, value in fields:
         parts += (name, b": ", value, b"\r\n")
-    return b"".join((*parts, b"\r\n", body))
+    parts += (b"\r\n", body)
+    return b"".join(parts)
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """A request whose head is whole, with the field `Upgrade` under another name."""
+    """Rename the field `Upgrade` in a complete head."""
     end = data.find(_END)
     if end < 0 or b"\nupgrade" not in data[:end].lower():
         return data

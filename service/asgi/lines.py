@@ -1,4 +1,4 @@
-"""A body of lines at the front: received, run and answered at the same time, each no faster than the next."""
+"""A body of lines under ASGI: received, run and answered at the same time, each at the pace of the others."""
 
 import asyncio
 import functools
@@ -25,11 +25,11 @@ class LineAnswer:
     ----------
     serving : Serving
     pool : Pool
-        Where batches are run.
+        Runs the batches.
     reader : LineReader
     record : RequestRecord
     receive, send : callable
-        Of ASGI.
+        The callables of ASGI.
     start : callable
         Sends the head of the answer.
     """
@@ -62,7 +62,7 @@ class LineAnswer:
         Raises
         ------
         Problem
-            Before the answer has begun; afterwards it is its last line.
+            If the answer has not begun; a later problem becomes its last line.
         ClientGone
         """
         try:
@@ -94,7 +94,7 @@ class LineAnswer:
     # --- receiving ------------------------------------------------------------------------------------------
 
     async def _next_batch(self) -> Batch | None:
-        """The lines that are there, at least one; None when all have been taken."""
+        """Wait for at least one line and return all that have arrived; None at the end of the body."""
         begun = time.monotonic()
         while True:
             batch = self._lines.take()
@@ -124,14 +124,14 @@ class LineAnswer:
     def _too_slow(self) -> Problem:
         return Problem(
             "request-timeout",
-            f"a line must come within {self._serving.settings.body_seconds:g} seconds after the one before, "
-            f"a long one with at least {BYTES_PER_SECOND} bytes a second",
+            f"a line must arrive within {self._serving.settings.body_seconds:g} seconds after the "
+            f"previous one, a long line at a rate of at least {BYTES_PER_SECOND} bytes per second",
         )
 
     # --- running --------------------------------------------------------------------------------------------
 
     async def _run(self, batch: Batch) -> bytes:
-        """The answer to a batch; more is received meanwhile, as long as there is room."""
+        """Return the answer to a batch; receive more lines meanwhile, as long as there is room."""
         begun = time.perf_counter()
         with self._serving.admission.ticket() as ticket:
             await self._admit(batch, ticket, begun)
@@ -144,11 +144,11 @@ class LineAnswer:
                 return working.result()
             finally:
                 stop.set()
-                if not working.done() and not job.cancel():  # its rows are given back when it ends
+                if not working.done() and not job.cancel():  # the ticket is given back when it ends
                     await asyncio.wait({working})
 
     async def _admit(self, batch: Batch, ticket: Ticket, begun: float) -> None:
-        """Take the batch on; where too much is at work it waits, unless nothing has been answered yet."""
+        """Admit the batch; under overload wait, or raise if no line has been answered yet."""
         seconds = self._pool.byte_pace.estimate(self._kind, batch.n_bytes)
         while True:
             try:
@@ -169,7 +169,7 @@ class LineAnswer:
     async def _wait(self, working: asyncio.Future, begun: float) -> None:
         while not working.done():
             waited_for = {working}
-            if self._complete or not self._lines.is_full:  # a complete body brings nothing but the end
+            if self._complete or not self._lines.is_full:  # after a complete body only the disconnect arrives
                 waited_for.add(self._receive_more())
             left = self._serving.runner.seconds_left(begun)
             await asyncio.wait(waited_for, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Large and long requests at the front: read and run one by one, in a bounded pool of threads."""
+"""Large and slow requests: decoded and run one by one, in a bounded pool of threads."""
 
 import asyncio
 import contextlib
@@ -17,15 +17,15 @@ from service.http.messages import Answer, Body
 from service.http.request_record import RequestRecord
 from service.scoring.admission import Ticket
 from service.scoring.calls import Call
-from service.scoring.pace import Pace
+from service.scoring.runner import Pace
 from service.serving import Serving
 
-BYTE_SECONDS = 1e-7  # of a large body, until one has been seen
-NICENESS = 10  # a tenth of the loop's share of a processor that both want
+BYTE_SECONDS = 1e-7  # a guess, used until a large body has been measured
+NICENESS = 10  # a tenth of the loop's share of a busy processor: docs/decisions/0019
 
 
 class Client(Protocol):
-    """Who waits for an answer."""
+    """A client that waits for an answer."""
 
     async def wait_until_gone(self) -> None:
         """Return when the client has closed its connection."""
@@ -49,30 +49,30 @@ class Pool:
         self.byte_pace = Pace(BYTE_SECONDS)
 
     def close(self) -> None:
-        """Begin nothing new."""
+        """Start no more work."""
         self.executor.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, call: Call, record: RequestRecord, client: Client) -> Answer:
-        """The answer to a decoded request.
+        """Return the answer to a decoded request.
 
         Raises
         ------
         Problem
-            `overloaded`, `deadline-exceeded`, and what the call itself raises.
+            `overloaded`, `deadline-exceeded`, and the problems of the call itself.
         ClientGone
         """
         with self._serving.admission.ticket() as ticket:
-            ticket.add(seconds=self._serving.runner.estimate(call))
+            ticket.add(seconds=self._serving.runner.estimate([call]))
             work = functools.partial(self._serving.answer, call, ticket, started=record.started)
             return await self._watched(work, record, client)
 
     async def read_and_run(
         self, reader: Reader, record: RequestRecord, body: BodyReader, content: Body | None = None
     ) -> Answer:
-        """The answer to a request whose body is to come, or is there; raises as `run` and its reader."""
+        """Return the answer to a request; read its body unless `content` is given. Raise as `run` does."""
         with self._serving.admission.ticket() as ticket:
             if content is None:
-                ticket.check_wait()  # before its body is taken: there is no time for it
+                ticket.check_wait()  # refuse before the body is received
                 content = await body.read(ticket)
             kind = (record.model, record.version, record.template, *body.form)
             ticket.add(seconds=self.byte_pace.estimate(kind, len(content)))
@@ -90,7 +90,7 @@ class Pool:
         return answer
 
     async def _watched(self, work: Callable[..., Answer], record: RequestRecord, client: Client) -> Answer:
-        """Work in a thread, which is stopped when its deadline is over or the client goes."""
+        """Work in a thread; stop at the deadline, or when the client closes its connection."""
         stop = Stop()
         job = self.executor.submit(work, stop=stop)
         working = asyncio.wrap_future(job)
@@ -104,7 +104,7 @@ class Pool:
             )
             if not working.done():
                 stop.set()
-                if not job.cancel():  # it is at work: what it holds is given back when it ends
+                if not job.cancel():  # the job gives its ticket back when it ends
                     await asyncio.wait({working})
                 raise ClientGone if watching.done() else self._serving.runner.too_late()
             return working.result()
@@ -114,7 +114,7 @@ class Pool:
 
 
 def _let_others_go_first() -> None:
-    """Lower the priority of this thread, so that no loop waits for a processor behind it."""
+    """Lower the priority of this thread, so that the event loop gets a processor first."""
     if sys.platform == "linux":  # elsewhere a process has one niceness for all its threads
         with contextlib.suppress(OSError):  # a sandbox may forbid it
             os.nice(NICENESS)

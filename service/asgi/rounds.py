@@ -1,9 +1,10 @@
-"""Small requests, answered together: all that are there in one round of the event loop.
+"""Small requests, answered together in rounds of the event loop: docs/decisions/0019.
 
-Nothing waits in order to be batched: what came while the last round was answered is the next one.
+No request waits in order to be batched: those that arrive while a round is answered are the next round.
 """
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +14,15 @@ from service.http import problems
 from service.http.messages import Answer, Body
 from service.http.request_record import RequestRecord
 from service.scoring.calls import Call
-from service.scoring.pace import Pace
+from service.scoring.runner import Pace
 from service.serving import Serving
 
-# What may hold the loop, which all other requests wait for meanwhile: one request, and one round.
+# Larger bodies are decoded and run in the pool, since all other requests wait for the loop meanwhile.
+LOOP_BYTES = 64 * 2**10
+# The longest time that one request, and one round, may hold the loop.
 REQUEST_SECONDS = 0.004
 ROUND_SECONDS = 0.01
-FIRST_GUESS = 1e-4  # seconds of a request, until a round has been seen
+FIRST_GUESS = 1e-4  # seconds of a request, until a round has been measured
 
 logger = logging.getLogger(__name__)
 
@@ -27,24 +30,21 @@ logger = logging.getLogger(__name__)
 HandOver = Callable[[Answer | Call], None]
 
 
+@dataclasses.dataclass(slots=True)
 class Waiting:
-    """A request until its round."""
+    """A request until it is answered."""
 
-    __slots__ = ("call", "content", "hand_over", "reader", "record")
-
-    def __init__(self, reader: Reader, content: Body, record: RequestRecord, hand_over: HandOver) -> None:
-        self.reader = reader
-        self.content = content
-        self.record = record
-        self.hand_over: HandOver | None = hand_over
+    reader: Reader
+    content: Body
+    record: RequestRecord
+    hand_over: HandOver | None
 
 
 class Rounds:
-    """Answers small requests in the event loop; `after_round` is called when some have been."""
+    """Answers small requests in the event loop."""
 
-    def __init__(self, serving: Serving, after_round: Callable[[], None]) -> None:
+    def __init__(self, serving: Serving) -> None:
         self._runner, self._pending = serving.runner, serving.pending
-        self._after_round = after_round
         self._pace = Pace(FIRST_GUESS)
         self._waiting: list[Waiting] = []
         self._n_last = 0
@@ -57,9 +57,9 @@ class Rounds:
         reader : Reader
         content : bytes or bytearray
         record : RequestRecord
-            Is closed with the answer.
+            Closed when there is an answer.
         hand_over : callable
-            Gets the answer, or a `Call` that takes long; once.
+            Called once, with the answer or with a `Call` that takes too long for a round.
         """
         waiting = self._waiting
         if not waiting:
@@ -68,9 +68,9 @@ class Rounds:
         waiting.append(Waiting(reader, content, record, hand_over))
 
     def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Answer after one more look at the sockets: what came in the meantime is there, too.
+        """Answer after one more look at the sockets, which finds the requests that arrived in the meantime.
 
-        Who is alone now and was before is spared the look.
+        Skip that look if a single request is waiting and the last round had one.
         """
         if self._n_last + len(self._waiting) <= 2:
             self._answer()
@@ -78,7 +78,7 @@ class Rounds:
             loop.call_soon(self._answer)
 
     def _answer(self) -> None:
-        """Settle what waits, whatever is raised; what would hold the loop for too long, in the next round."""
+        """Answer as many waiting requests as `ROUND_SECONDS` allow; leave the others to the next round."""
         started = time.perf_counter()
         n_now = max(1, int(ROUND_SECONDS / self._pace.estimate(None, 1)))
         waiting, self._waiting = self._waiting[:n_now], self._waiting[n_now:]
@@ -86,55 +86,31 @@ class Rounds:
             asyncio.get_running_loop().call_soon(self._answer)
         try:
             self._settle_all(waiting)
-        except Exception as error:  # not foreseen; who has an answer keeps it, nobody waits for ever
+        except Exception as error:  # unforeseen: requests without an answer must not wait for ever
             logger.exception("a round failed")
             for each in waiting:
                 self._settle(each, error)
         self._pace.learn(None, len(waiting), time.perf_counter() - started)
         self._n_last = len(waiting)
-        self._after_round()
+        self._pending.write_soon()
 
     def _settle_all(self, waiting: Sequence[Waiting]) -> None:
-        """Those of one head as one; then together the rest, and those of which one is not in order."""
-        alike: dict[int, list[Waiting]] = {}
+        """Decode all bodies, run the calls, and hand every outcome over."""
+        decoded, calls = [], []
         for each in waiting:
-            alike.setdefault(id(each.reader), []).append(each)
-        rest = [each for group in alike.values() if not self._settle_joined(group) for each in group]
-        ready = [each for each in rest if self._prepare(each)]
-        if not ready:
-            return
-        outcomes = self._runner.run_together([each.call for each in ready])
-        for each, outcome in zip(ready, outcomes, strict=True):
+            try:
+                call = each.reader(each.content)
+            except Exception as error:  # it concerns this request only
+                self._settle(each, error)
+                continue
+            each.record.rows = len(call.samples)
+            decoded.append(each)
+            calls.append(call)
+        for each, outcome in zip(decoded, self._runner.run(calls, REQUEST_SECONDS), strict=True):
             self._settle(each, outcome)
 
-    def _settle_joined(self, group: Sequence[Waiting]) -> bool:
-        """Whether the requests of one head were answered as one."""
-        call = group[0].reader.join([each.content for each in group])
-        if call is None or self._runner.estimate(call) > ROUND_SECONDS:
-            return False
-        (replies,) = self._runner.run_together([call])
-        if isinstance(replies, Exception):  # of one of them: which one, the others must not know
-            return False
-        for each, reply, rows in zip(group, replies, call.lengths, strict=True):
-            each.record.rows = rows
-            self._settle(each, reply)
-        return True
-
-    def _prepare(self, waiting: Waiting) -> bool:
-        """Decode a request; whether it runs now. One that cannot, or takes long, is settled."""
-        try:
-            waiting.call = call = waiting.reader(waiting.content)
-            waiting.record.rows = call.rows
-        except Exception as error:
-            self._settle(waiting, error)
-            return False
-        if self._runner.estimate(call) > REQUEST_SECONDS:
-            self._settle(waiting, call)
-            return False
-        return True
-
     def _settle(self, waiting: Waiting, outcome: Answer | Call | Exception) -> None:
-        """Hand an outcome over, once; an answer closes the record."""
+        """Hand an outcome over, unless one was handed over before; an answer closes the record."""
         hand_over, waiting.hand_over = waiting.hand_over, None
         if hand_over is None:
             return
@@ -144,5 +120,5 @@ class Rounds:
             self._pending.close(waiting.record, outcome.status)
         try:
             hand_over(outcome)
-        except Exception:  # whatever becomes of one answer, the others are handed over
+        except Exception:  # the other answers must still be handed over
             logger.exception("an answer was lost")

@@ -1,4 +1,4 @@
-"""The gunicorn worker of the service: uvicorn's, on uvloop, with `service.asgi.connection`."""
+"""The gunicorn worker of the service: uvicorn's, on uvloop, with our protocol: docs/decisions/0017."""
 
 import logging
 import socket
@@ -25,10 +25,10 @@ class Worker(UvicornWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        logging.getLogger("uvicorn.error").propagate = True  # to where everything is logged, as JSON
+        logging.getLogger("uvicorn.error").propagate = True  # to the root logger, which writes JSON
 
     async def _serve(self) -> None:
-        """The base class's, with another `Server`."""
+        """Serve as the base class does, with another `Server`."""
         self.config.app = self.wsgi
         server = EndingServer(self.config)
         self._install_sigquit_handler()
@@ -38,9 +38,9 @@ class Worker(UvicornWorker):
 
 
 class EndingServer(Server):
-    """A server whose connections know that it ends, those too that it accepts in the last moment."""
+    """A server whose connections know that it is ending, also those accepted in the last moment."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close when what was asked is answered."""
+        """Close each connection when its requests are answered."""
         self.server_state.ending = True
         await super().shutdown(sockets)

@@ -99,6 +99,27 @@ class Expected:
         """Describe latent vectors."""
         return cls(shape)
 
+    @property
+    def dtype(self) -> type:
+        """The dtype of the samples: object if rows may hold text."""
+        return object if self.cells else np.float64
+
+    def rank_of(self, opening: bytes) -> int:
+        """Return the number of axes of an instance if the instances of JSON begin with these brackets."""
+        if not self.series:
+            return len(self.shape)
+        n_axes = opening.count(b"[") + opening.count(b"{")  # an object has the channels of a step
+        return min(max(n_axes - 1, 0 if self.shape[-1] == 1 else 1), 2)
+
+    def instance_shape(self, instances: Sequence, rank: int) -> tuple[int, ...]:
+        """Return the shape that instances of this rank must have: of a sample, or of a step of a series."""
+        if rank == len(self.shape):
+            return self.shape
+        window, n_channels = self.shape if self.series else (0, 0)
+        if rank == 1 and n_channels == 1 and len(instances) and len(instances[0]) != 1:
+            return (window,)  # windows of a single channel, without its axis
+        return (n_channels,)[:rank]
+
     def columns(self) -> Sequence[str] | None:
         """Return the columns of a table, in order; None if instances are neither rows nor steps."""
         if len(self.shape) > 1 and not self.series:

@@ -44,7 +44,6 @@ class BodyFormat:
     parameters: Mapping[str, str]
     expected: Expected
     limits: Limits
-    options: tuple[str, ...]
 
 
 def _one_image(content: Body, form: BodyFormat) -> Decoded:
@@ -62,9 +61,8 @@ def _columnar() -> ModuleType:
     return arrow
 
 
-# Every media type and its reader; `Expected.media_types` lists the ones that a model accepts.
+# Every media type and its reader, JSON aside; `Expected.media_types` lists the ones that a model accepts.
 DECODERS: Mapping[str, Callable[[Body, BodyFormat], Decoded]] = {
-    JSON: lambda content, form: decode_json(content, form.expected, form.limits, form.options),
     NPY: lambda content, form: Decoded(decode_npy(content, form.limits)),
     CSV: lambda content, form: decode_csv(content, form.parameters, form.expected, form.limits),
     RAW: lambda content, form: Decoded(decode_raw(content, form.content_type, form.expected, form.limits)),
@@ -100,7 +98,9 @@ def decoder(
     media_type = media_type.lower()
     if media_type not in expected.media_types():
         raise _unread(media_type, expected)
-    form, read = BodyFormat(content_type, parameters, expected, limits, options), DECODERS[media_type]
+    if media_type == JSON:  # most bodies: without a layer
+        return functools.partial(decode_json, expected=expected, limits=limits, options=options)
+    form, read = BodyFormat(content_type, parameters, expected, limits), DECODERS[media_type]
 
     def decode(content: Body) -> Decoded:
         if not content:

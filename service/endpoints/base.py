@@ -1,69 +1,100 @@
-"""What every endpoint has: the choice of the model, readers of bodies, checks of options."""
+"""The base of all endpoints: the choice of the model, readers of bodies, checks of options."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from detector import Detector, InputError
-from service.bodies import Decoded, codecs
-from service.http.messages import Body, Head
+from service.bodies import Decoded, Limits, codecs
+from service.bodies.encodings import inflate
+from service.http.messages import Answer, Body, Head
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord
 from service.models.registry import ModelRegistry
 from service.scoring.calls import Call
 
-# Named features of one answer; a hundred thousand images with all their pixels would fill the memory.
+# The most named features of one answer; all pixels of 100,000 images would fill the memory.
 MAX_CONTRIBUTIONS = 1_000_000
 
 
-class Reader(Protocol):
-    """Reads the bodies that come with one head: many, one after the other or at the same time.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reader:
+    """Reads the bodies of requests with one head and finishes their calls; see `service.scoring.calls.Asker`.
+
+    Safe to use from several threads at once.
 
     Attributes
     ----------
     detector : Detector
-        The model that is asked.
+        The model to ask.
+    headers : mapping of str to str
+        By name in lower case.
+    limits : Limits
+    is_slow : callable or None
+        Returns whether a small body may take long to decode although its head does not say so; None if no
+        body does.
     """
 
+    is_slow: ClassVar[Callable[[Any, Body], bool] | None] = None
+
     detector: Detector
+    headers: Mapping[str, str]
+    limits: Limits
 
     def __call__(self, body: Body) -> Call:
-        """The call that a body asks for; what is wrong with it is raised."""
+        """Decode a body; raise Problem or DetectorError if it is invalid."""
+        raise NotImplementedError
 
-    def is_slow(self, body: Body) -> bool:
-        """Whether a small body may take long to read, though its head does not say so."""
+    def respond(self, decoded: Decoded, form: Any, result: Any) -> Answer:
+        """Write a result of the verb as the answer; `form` says how."""
+        raise NotImplementedError
 
-    def join(self, bodies: Sequence[Body]) -> Call | None:
-        """One call for several bodies, whose `finish` gives a list of answers; None where that cannot be."""
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the columns of the body's samples."""
+        return self.detector.manifest.feature_names
+
+    def inflate(self, body: Body) -> Body:
+        """Undo the content encoding of a body."""
+        coding = self.headers.get("content-encoding")
+        return body if coding is None else inflate(body, coding, self.limits.max_bytes)
+
+    def finish(self, call: Call, result: Any) -> Answer:
+        """See `Asker`."""
+        if isinstance(result, InputError):
+            raise place_error(result, call.decoded, self.feature_names) from result
+        if isinstance(result, Exception):
+            raise result
+        return self.respond(call.decoded, call.form, result)
 
 
 class Endpoint(Protocol):
-    """One way to ask for a verb, whatever server brings the request."""
+    """Answers requests to some paths, under any server."""
 
     def open(self, head: Head, record: RequestRecord, **path: Any) -> Reader:
-        """Refuse what the head alone condemns.
+        """Return the reader for bodies with this head; raise Problem if the head is invalid.
 
         Parameters
         ----------
         head : Head
-            What is returned depends on its query and on the headers of `SHAPING_HEADERS`, on nothing else.
+            Only its path, its query and the headers in `SHAPING_HEADERS` may decide about the reader.
         record : RequestRecord
-            Is told the model.
+            Gets the name and the version of the model.
         **path
             The variable parts of the path.
         """
 
 
-# All that an endpoint may look at, so that readers can be kept.
+# The only headers that an endpoint may read, so that `Readers` can cache by them.
 SHAPING_HEADERS = ("content-type", "accept", "content-encoding", "inference-header-content-length")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelChoice:
-    """Finds the detector that a path means."""
+    """Finds the detector for a path."""
 
     models: ModelRegistry
     default_model: str | None
@@ -75,7 +106,7 @@ class ModelChoice:
         version: int | None = None,
         label: str | None = None,
     ) -> Detector:
-        """The loaded detector; the record is told its name and version."""
+        """Return the loaded detector, and write its name and version into the record."""
         name = name or self.default_model
         if name is None:
             raise Problem(
@@ -89,7 +120,7 @@ class ModelChoice:
 
 
 def check_alpha(detector: Detector, alpha: float | None) -> None:
-    """Refuse, before anything is run, a rate that the model's calibration cannot promise."""
+    """Refuse a rate that the model's calibration cannot guarantee, before anything runs."""
     try:
         detector.engine.threshold(alpha)
     except InputError as error:
@@ -97,7 +128,7 @@ def check_alpha(detector: Detector, alpha: float | None) -> None:
 
 
 def check_explanation(detector: Detector, samples: np.ndarray, explain: int | str | None) -> None:
-    """Refuse an answer that would fill the memory."""
+    """Refuse an explanation that would fill the memory."""
     if not isinstance(explain, int):
         return
     shape = detector.manifest.sample_shape
@@ -112,7 +143,7 @@ def check_explanation(detector: Detector, samples: np.ndarray, explain: int | st
 
 
 def place_error(error: InputError, decoded: Decoded, feature_names: tuple[str, ...] | None) -> Problem:
-    """The problem of an input error, with its place in the body; a latent's columns have no names."""
+    """Return the problem of an input error, with its place in the body; columns of latents have no names."""
     if error.index is None:
         return Problem("invalid-input", str(error))
     row, *position = error.index

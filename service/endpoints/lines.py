@@ -1,7 +1,7 @@
-"""Bodies of lines, each a JSON instance, answered line by line while they come; no server is known here.
+"""Bodies of lines, each a JSON instance, answered line by line as they arrive, under any server.
 
-Nobody waits for the end of such a body, so nothing here grows with it: what comes is cut into lines, whatever
-lines are there make a batch of bounded size, and a batch is answered before the next one is made.
+Such a body may have no end, so memory must not grow with it: the lines that have arrived make a batch of
+bounded size, and a batch is answered before the next one is made.
 """
 
 import dataclasses
@@ -18,34 +18,34 @@ from detector import Detector, DetectorError, InputError
 from service import answers
 from service.answers.replies import reply_to
 from service.bodies import INSTANCES, Expected, Limits
+from service.bodies.json.members import OPENING
 from service.bodies.json.numbers import NumberReader
-from service.bodies.json.shapes import OPENING, dtype_of, instance_shape, rank_of
 from service.bodies.json.strict import order_names, ragged, read_array, to_array
 from service.http import problems
 from service.http.problems import Problem
+from service.scoring import verbs
 from service.scoring.calls import Call
 
-HEADERS = {"X-Accel-Buffering": "no"}  # nginx shall pass every line on at once
-LINE_BYTES = 2**20  # of a line, and more where a sample is larger
-VALUE_BYTES = 32  # of a number as text, with room for blanks
-BATCH_BYTES = 256 * 2**10  # as a slice of a large JSON body
+HEADERS = {"X-Accel-Buffering": "no"}  # so that nginx passes every line on at once
+LINE_BYTES = 2**20  # of a line; more if a sample needs more
+VALUE_BYTES = 32  # of a number as text, with some blanks
+BATCH_BYTES = 256 * 2**10  # the size of a slice of a large JSON body
 BATCH_ROWS = 4096
-BATCH_VALUES = 2**18  # of the answer; a decoder makes many of few
-RETRY_SECONDS = 0.05  # until a batch that found too much at work asks again
-CONTRIBUTION_VALUES = 16  # what writing a contribution costs in values of an array
+BATCH_VALUES = 2**18  # of the answer; a decoder makes many values from a few
+RETRY_SECONDS = 0.05  # until a batch that was refused for overload asks again
+CONTRIBUTION_VALUES = 16  # writing a contribution costs as much as so many values of an array
 _BLANKS = b" \t\r"
 _OF_BODY = re.compile("^(?:/instances/0(?=/)|(/instances/0|instance 0|the body))")
-
 _IN_ROW = re.compile(" in row 0, ")
 
 Row = int
-# Calls to the outcome of each, within the deadline of their batch.
+# Runs calls within the deadline of their batch; returns the outcome of each.
 Run = Callable[[Sequence[Call]], Sequence[Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """Lines that were there together, the first one of that number; of one too long there is its length."""
+    """Lines that arrived together, and the number of the first; a line too long is its length."""
 
     first: int
     lines: Sequence[bytes | int]
@@ -53,28 +53,28 @@ class Batch:
 
 
 class Lines:
-    """Cuts what comes into lines and batches; blank lines are left out and not counted.
+    """Cuts a body into lines and batches; skips blank lines and does not count them.
 
     Parameters
     ----------
     max_rows : int
-        Of a batch.
+        The most lines of a batch.
     max_line_bytes : int
-        Of a line; of a longer one nothing is kept.
+        The most bytes of a line; a longer one is not kept.
     """
 
     def __init__(self, max_rows: int, max_line_bytes: int) -> None:
         self._max_rows = max_rows
         self._max_line_bytes = max_line_bytes
         self._begun = bytearray()
-        self._lost = 0  # bytes of the begun line, where it is too long
+        self._lost = 0  # bytes of the incomplete line, if it is too long
         self._ready: deque[bytes | int] = deque()
         self.rows = 0  # taken
         self.n_bytes = 0  # of the lines that are ready
 
     @property
     def begun_bytes(self) -> int:
-        """Of the line that has not ended."""
+        """Bytes of the incomplete line."""
         return len(self._begun)
 
     @property
@@ -83,7 +83,7 @@ class Lines:
         return self.n_bytes >= BATCH_BYTES or len(self._ready) >= self._max_rows
 
     def feed(self, data: bytes) -> bool:
-        """Take what came next; whether a line ended."""
+        """Add bytes of the body; return whether a line ended."""
         first, *others = data.split(b"\n")
         self._extend(first)
         for part in others:
@@ -92,11 +92,11 @@ class Lines:
         return bool(others)
 
     def end(self) -> None:
-        """The body is over: what was begun is a line."""
+        """End the body, and with it the last line."""
         self._end_line()
 
     def take(self) -> Batch | None:
-        """The next lines, as many as may be run at once."""
+        """Return the next lines, as many as may be run at once; None if there is none."""
         if not self._ready:
             return None
         first, lines, n_bytes = self.rows, [], 0
@@ -125,7 +125,7 @@ class Lines:
 
 
 def _size(line: bytes | int) -> int:
-    """What is kept of a line."""
+    """Return the bytes that a line takes in memory."""
     return 0 if isinstance(line, int) else len(line)
 
 
@@ -137,32 +137,32 @@ class LineReader:
     ----------
     detector : Detector
     run : callable
-        Of `service.scoring.verbs`.
-    request : type
-        What `run` takes.
+        A verb of `service.scoring.verbs`.
+    make_request : type
+        The class of request that `run` takes.
     output : str
-        The verb's array.
+        The name of the verb's array.
     options : mapping of str to Any
-        Of every line.
+        Options for every line.
     expected : Expected
     limits : Limits
     """
 
     detector: Detector
     run: Callable[[list], list]
-    request: type
+    make_request: type
     output: str
     options: Mapping[str, Any]
     expected: Expected
     limits: Limits
 
     def open(self) -> Lines:
-        """What cuts the lines of one body."""
+        """Return a cutter for the lines of one body."""
         return Lines(self._max_rows(), self.max_line_bytes)
 
     @property
     def max_line_bytes(self) -> int:
-        """Of a line: room for a sample, written generously."""
+        """The most bytes of a line: enough for any way to write a sample."""
         names = self.expected.feature_names or ("",)
         n_bytes = math.prod(self.expected.shape) * (VALUE_BYTES + max(map(len, names)))
         return max(LINE_BYTES, min(n_bytes, self.limits.max_bytes))
@@ -175,12 +175,12 @@ class LineReader:
         return max(1, min(BATCH_ROWS, BATCH_VALUES // n_values))
 
     def answer(self, batch: Batch, run: Run) -> bytes:
-        """A line for each line of a batch, in order; what is wrong with one concerns no other.
+        """Return a line for each line of a batch, in order; an invalid line does not affect the others.
 
         Raises
         ------
         Problem
-            Where all of them fail: `deadline-exceeded`; and what `run` itself raises.
+            If all of them fail: `deadline-exceeded`, and the problems that `run` itself raises.
         """
         decoded, written = self._decode(batch)
         for rows, outcome in self._run(decoded, run):
@@ -193,7 +193,7 @@ class LineReader:
     def _run(
         self, decoded: Mapping[Row, np.ndarray] | tuple[Sequence[Row], np.ndarray], run: Run
     ) -> Iterator[tuple[Sequence[Row], Any]]:
-        """Rows, and their lines; where the model cannot take one of them, each again by itself."""
+        """Yield rows and their lines; if the model cannot take one of the rows, run each row alone."""
         rows, samples = decoded
         if not len(rows):
             return
@@ -208,7 +208,7 @@ class LineReader:
             yield own, outcome
 
     def _placed(self, error: Exception) -> Exception:
-        """An input error of the only sample, by its column."""
+        """Return the problem of an input error, with its column."""
         if not isinstance(error, InputError) or error.index is None:
             return error
         sentence, place = _IN_ROW.sub(" in ", str(error)), {}
@@ -218,17 +218,22 @@ class LineReader:
         return Problem("invalid-input", sentence, [{"detail": sentence, **place}])
 
     def _call(self, rows: Sequence[Row], samples: np.ndarray) -> Call:
-        def finish(result: Any) -> list[bytes]:
-            if isinstance(result, Exception):
-                raise result
-            return answers.to_lines(reply_to(self.output, self.detector, result), rows)
+        return Call((self.run, self.detector), self, samples, self.options, None, rows)
 
-        return Call(self.run, self.request(self.detector, samples, **self.options), finish, len(rows))
+    def request(self, samples: np.ndarray, options: Mapping[str, Any]) -> verbs.Request:
+        """See `Asker`."""
+        return self.make_request(self.detector, samples, **options)
+
+    def finish(self, call: Call, result: Any) -> list[bytes]:
+        """See `Asker`; the answer is a line for each row."""
+        if isinstance(result, Exception):
+            raise result
+        return answers.to_lines(reply_to(self.output, self.detector, result), call.form)
 
     # --- lines to samples -----------------------------------------------------------------------------------
 
     def _decode(self, batch: Batch) -> tuple[tuple[Sequence[Row], np.ndarray], dict[Row, bytes]]:
-        """Numbers and samples of the lines that are in order, and answers to the others."""
+        """Return the row numbers and samples of valid lines, and the answers to invalid lines."""
         samples = self._decode_plain(batch.lines)
         if samples is not None:
             return (range(batch.first, batch.first + len(samples)), samples), {}
@@ -241,10 +246,10 @@ class LineReader:
         return (list(good), np.concatenate(list(good.values())) if good else np.empty(0)), refused
 
     def _decode_plain(self, lines: Sequence[bytes | int]) -> np.ndarray | None:
-        """Lines that are arrays of numbers, read as one body; None where each has to be looked at.
+        """Read lines that are all arrays of numbers as one body; return None if they may not be.
 
-        Joined they are as many instances as there are lines. Since each begins with a bracket and closes as
-        many as it opens, each then is one instance.
+        Joined they must be as many instances as lines. Since each line begins with a bracket and closes as
+        many as it opens, each line is then one instance.
         """
         if self.expected.cells or not all(map(_is_plain, lines)):
             return None
@@ -255,17 +260,17 @@ class LineReader:
         return self._as_samples(read[0])
 
     def _decode_line(self, line: bytes | int) -> np.ndarray:
-        """One sample, with the axis of a batch."""
+        """Return one sample as a batch of one."""
         if isinstance(line, int):
-            sentence = f"a line may have {self.max_line_bytes} bytes here, got {line}"
+            sentence = f"a line may have at most {self.max_line_bytes} bytes, got {line}"
             raise Problem("line-too-long", sentence)
         rank = self._rank(line)
         instances = read_array(b"[%s]" % line, INSTANCES, rank, self.expected, first=0, byte=-1)
         if len(instances) != 1:
             raise Problem("malformed-body", f"a line must hold one instance, got {len(instances)}")
-        shape = instance_shape(instances, self.expected, rank)
+        shape = self.expected.instance_shape(instances, rank)
         instances, _ = order_names(instances, self.expected.feature_names, rank)
-        array = to_array(instances, shape, dtype_of(self.expected))
+        array = to_array(instances, shape, self.expected.dtype)
         if array.shape[1:] != shape:
             raise ragged(instances, shape, 0)
         samples = self._as_samples(array)
@@ -276,10 +281,10 @@ class LineReader:
         return samples
 
     def _rank(self, line: bytes) -> int:
-        return rank_of(OPENING.match(b"[" + line)[0], self.expected)
+        return self.expected.rank_of(OPENING.match(b"[" + line)[0])
 
     def _as_samples(self, samples: np.ndarray) -> np.ndarray | None:
-        """With all axes, that of a single channel too; None of what is not a whole sample."""
+        """Add the axis of a single channel if it is missing; return None if these are not whole samples."""
         shape = self.expected.shape
         if self.expected.series and (*samples.shape[1:], 1) == shape:
             samples = samples[..., np.newaxis]
@@ -293,7 +298,7 @@ def _is_plain(line: bytes | int) -> bool:
 
 
 def _of_line(problem: Problem) -> Problem:
-    """A problem of a body with this one instance in the words of a line."""
+    """Reword the problem of a body with one instance as the problem of a line."""
     errors = [place | {"detail": _reword(place["detail"])} | _own_pointer(place) for place in problem.errors]
     return Problem(problem.type, _reword(problem.detail), errors)
 
@@ -307,7 +312,7 @@ def _own_pointer(place: Mapping[str, Any]) -> dict[str, str]:
 
 
 def to_error_line(error: Exception, row: Row | None = None) -> bytes:
-    """The line of an error: of that row, or without one of the rest of the body."""
+    """Return the line for an error in a row, or in the rest of the body if `row` is None."""
     document = problems.describe(problems.translate(error))
     for place in document.get("errors", ()):
         place.pop("row", None)
@@ -316,11 +321,11 @@ def to_error_line(error: Exception, row: Row | None = None) -> bytes:
 
 
 def check_protocol(version: str) -> None:
-    """Refuse a client that cannot be answered in parts."""
+    """Refuse HTTP/1.0, in which an answer cannot be sent in parts."""
     if version.endswith("1.0"):
         raise Problem("bad-request", "lines are answered in chunks, which need HTTP/1.1, got HTTP/1.0")
 
 
 def no_lines() -> Problem:
-    """The problem of a body that ends without a line."""
+    """Return the problem of a body without a line."""
     return Problem("malformed-body", "the body has no line")

@@ -1,40 +1,41 @@
-"""How platforms ask for scores: `infer` of the Open Inference Protocol V2, and `predict` of V1.
+"""Scores in the protocols of other platforms: `infer` of the Open Inference Protocol V2, `predict` of V1.
 
-V1 is the protocol of TensorFlow Serving and of KServe's first version. Both end in the verbs that `/score`
-ends in, with the same limits, batches, counters and keys.
+V1 is the protocol of TensorFlow Serving and of KServe's first version. Both call the same verbs as `/score`,
+with the same limits, batches, counters and keys.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from detector import Detector, InputError, Scores
+import numpy as np
+
+from detector import Scores
 from service import answers, bodies
 from service.answers.replies import size_of
-from service.bodies import Expected, Limits, codecs
-from service.bodies.encodings import inflate
+from service.bodies import Decoded, Expected, Limits, codecs
 from service.bodies.json.instances import decode_json
 from service.endpoints import open_inference
-from service.endpoints.base import Endpoint, ModelChoice, Reader, check_alpha, check_explanation, place_error
-from service.endpoints.open_inference import HEADER_LENGTH
-from service.endpoints.verbs import Call
+from service.endpoints.base import Endpoint, ModelChoice, Reader, check_alpha, check_explanation
+from service.endpoints.open_inference import HEADER_LENGTH, InferBody
 from service.http.messages import Answer, Body, Head
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord
 from service.scoring import verbs
+from service.scoring.calls import Call
 
-# Clients of these protocols send JSON under whatever name their library or curl gives it.
+# Clients of these protocols send JSON with the content type that their library or curl sets.
 _CONTENT_TYPES = ("", bodies.JSON, bodies.RAW, "application/x-www-form-urlencoded")
-PREDICTION_VALUES = 8  # what writing a prediction costs in values of an array
+PREDICTION_VALUES = 8  # writing a prediction costs as much as so many values of an array
 _PREDICT_OPTIONS = ("alpha", "fdr", "explain", "signature_name")
 
 
 @dataclasses.dataclass(frozen=True)
 class PlatformEndpoint:
-    """`POST /v2/models/{name}/infer` or `POST /v1/models/{name}:predict`: all but the reader is the same."""
+    """`POST /v2/models/{name}/infer` or `POST /v1/models/{name}:predict`, which differ in their readers."""
 
-    reader: type["InferReader | PredictReader"]
+    reader: type[Reader]
     choice: ModelChoice
     limits: Limits
 
@@ -46,84 +47,69 @@ class PlatformEndpoint:
         return self.reader(detector, head.headers, self.limits)
 
 
-@dataclasses.dataclass(frozen=True)
-class InferReader:
+class InferReader(Reader):
     """Reads bodies of `infer` for one model."""
 
-    detector: Detector
-    headers: Mapping[str, str]
-    limits: Limits
+    run = staticmethod(verbs.infer)
 
     def is_slow(self, body: Body) -> bool:
         """See `Reader`."""
-        length = self.headers.get(HEADER_LENGTH.lower())
-        return self.detector.manifest.kind == "image" and open_inference.may_hold_images(body, length)
-
-    def join(self, bodies: Sequence[Body]) -> None:
-        """See `Reader`."""
+        is_image = self.detector.manifest.kind == "image"
+        return is_image and open_inference.may_hold_images(body, self._header_length)
 
     def __call__(self, body: Body) -> Call:
         """See `Reader`."""
-        detector, manifest = self.detector, self.detector.manifest
-        content = _inflate(self.headers, body, self.limits)
-        length = self.headers.get(HEADER_LENGTH.lower())
-        infer = open_inference.decode(content, length, manifest, self.limits)
-        samples = infer.decoded.samples
-        check_alpha(detector, infer.decoded.options.get("alpha"))
-
-        def finish(result: verbs.Inference | Exception) -> Answer:
-            if isinstance(result, InputError):
-                raise place_error(result, infer.decoded, manifest.feature_names) from result
-            if isinstance(result, Exception):
-                raise result
-            answer, headers, media_type = open_inference.encode(manifest, infer, result)
-            return Answer(answer, media_type, headers=headers)
-
+        manifest = self.detector.manifest
+        infer = open_inference.decode(self.inflate(body), self._header_length, manifest, self.limits)
+        decoded = infer.decoded
+        check_alpha(self.detector, decoded.options.get("alpha"))
         outputs = open_inference.graph_outputs(infer)
-        request = verbs.InferRequest(detector, samples, outputs, **infer.decoded.options)
-        return Call(verbs.infer, request, finish, len(samples))
+        options = {"outputs": outputs, **decoded.options}
+        return Call((self.run, self.detector), self, decoded.samples, options, decoded, infer)
+
+    def request(self, samples: np.ndarray, options: Mapping[str, Any]) -> verbs.InferRequest:
+        """See `Asker`."""
+        return verbs.InferRequest(self.detector, samples, **options)
+
+    @property
+    def _header_length(self) -> str | None:
+        return self.headers.get(HEADER_LENGTH.lower())
+
+    def respond(self, decoded: Decoded, form: InferBody, result: verbs.Inference) -> Answer:
+        """See `Reader`; `form` is the decoded body."""
+        body, headers, media_type = open_inference.encode(self.detector.manifest, form, result)
+        return Answer(body, media_type, headers=headers)
 
 
-@dataclasses.dataclass(frozen=True)
-class PredictReader:
-    """Reads bodies of `predict` for one model: those of `/score`, answered by an object for each instance."""
+class PredictReader(Reader):
+    """Reads bodies of `predict` for one model; the answer has an object for each instance."""
 
-    detector: Detector
-    headers: Mapping[str, str]
-    limits: Limits
-
-    def is_slow(self, body: Body) -> bool:
-        """See `Reader`."""
-        return False
-
-    def join(self, bodies: Sequence[Body]) -> None:
-        """See `Reader`."""
+    run = staticmethod(verbs.score)
 
     def __call__(self, body: Body) -> Call:
         """See `Reader`."""
-        detector = self.detector
-        expected = Expected.samples(detector.manifest)
-        content = _inflate(self.headers, body, self.limits)
+        content = self.inflate(body)
         if not content:
             raise Problem("malformed-body", "the body is empty")
+        expected = Expected.samples(self.detector.manifest)
         decoded = decode_json(content, expected, self.limits, _PREDICT_OPTIONS)
+        samples = decoded.samples
         options = {name: value for name, value in decoded.options.items() if name != "signature_name"}
-        check_alpha(detector, options.get("alpha"))
-        check_explanation(detector, decoded.samples, options.get("explain"))
+        check_alpha(self.detector, options.get("alpha"))
+        check_explanation(self.detector, samples, options.get("explain"))
+        return Call((self.run, self.detector, "explain" in options), self, samples, options, decoded, None)
 
-        def finish(result: Scores | Exception) -> Answer:
-            if isinstance(result, InputError):
-                raise place_error(result, decoded, expected.feature_names) from result
-            if isinstance(result, Exception):
-                raise result
-            return Answer(_to_json(result), bodies.JSON)
+    def request(self, samples: np.ndarray, options: Mapping[str, Any]) -> verbs.ScoreRequest:
+        """See `Asker`."""
+        return verbs.ScoreRequest(self.detector, samples, **options)
 
-        request = verbs.ScoreRequest(detector, decoded.samples, **options)
-        return Call(verbs.score, request, finish, len(decoded.samples))
+    def respond(self, decoded: Decoded, form: None, result: Scores) -> Answer:
+        """See `Reader`."""
+        return Answer(_to_json(result), bodies.JSON)
 
 
 def platform_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, Endpoint]]:
-    """The rules of both protocols, with what answers them."""
+    """Yield the path rules of both protocols with their endpoints."""
     infer = PlatformEndpoint(InferReader, choice, limits)
     predict = PlatformEndpoint(PredictReader, choice, limits)
     for version in ("", "/versions/<version:version>"):
@@ -133,7 +119,7 @@ def platform_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[st
 
 
 def _refuse_query(head: Head) -> None:
-    """Options of both protocols stand in the body: one in the query would be passed over without a word."""
+    """Refuse options in the query, which would be ignored: both protocols have them in the body."""
     if head.query:
         codecs.decode_query(parse_qs(head.query, keep_blank_values=True), options=())
 
@@ -143,16 +129,12 @@ def _check_content_type(head: Head) -> None:
     if media_type not in _CONTENT_TYPES:
         raise Problem(
             "unsupported-media-type",
-            f"the Content-Type must be {bodies.JSON} or {bodies.RAW} here, got {media_type[:80]!r}",
+            f"the Content-Type must be {bodies.JSON} or {bodies.RAW}, got {media_type[:80]!r}",
         )
 
 
-def _inflate(headers: Mapping[str, str], body: Body, limits: Limits) -> Body:
-    return inflate(body, headers.get("content-encoding", ""), limits.max_bytes)
-
-
 def _to_json(scores: Scores) -> bytes:
-    """The answer to `predict`, some predictions at a time: other threads get their turn in between."""
+    """Write the answer to `predict`, some predictions at a time, so that other threads can run in between."""
     predictions = list(_predictions(scores))
     n_values = PREDICTION_VALUES * len(predictions)
     if scores.explanation is not None:
@@ -164,7 +146,7 @@ def _to_json(scores: Scores) -> bytes:
 
 
 def _predictions(scores: Scores) -> Iterator[dict[str, Any]]:
-    """One object for each sample, or step of a series."""
+    """Yield one object for each sample, or step of a series."""
     columns = {
         "score": scores.score.tolist(),
         "ratio": scores.ratio.tolist(),

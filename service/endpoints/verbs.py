@@ -1,6 +1,6 @@
-"""The verbs as requests ask for them: a head and a body to a `Call`, its result to an answer.
+"""The endpoints of the verbs: turn head and body into a `Call`, and the result of the call into an answer.
 
-Neither Flask nor a server is known here: `routes` and `front` bring the requests, `runner` runs the calls.
+`wsgi.routes` and `asgi.front` bring the requests, `scoring.runner` runs the calls.
 """
 
 import dataclasses
@@ -11,13 +11,13 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
-from detector import Compressed, Detector, InputError, Scores
+from detector import Compressed, Detector, Scores
 from detector.engine.explanations import ERROR_MAP
 from service import answers
 from service.answers.replies import Result, reply_to
 from service.bodies import JSON, NDJSON, PNG, Decoded, Expected, Limits, Timestamp, codecs
-from service.bodies.encodings import check_identity, inflate
-from service.endpoints.base import Endpoint, ModelChoice, Reader, check_alpha, check_explanation, place_error
+from service.bodies.encodings import check_identity
+from service.endpoints.base import Endpoint, ModelChoice, Reader, check_alpha, check_explanation
 from service.endpoints.lines import LineReader
 from service.http.messages import Answer, Body, Head
 from service.http.problems import Problem
@@ -33,21 +33,21 @@ PREFIXES = (
 )
 COMPRESSION_RATIO = "X-Compression-Ratio"
 RECONSTRUCTION_ERROR = "X-Reconstruction-Error"
-MAX_FORMS = 16  # kept of one reader
+MAX_FORMS = 16  # cached by one reader
 
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """How one verb is asked and answered.
+    """The options, the requirements and the answer of one verb.
 
     Attributes
     ----------
     run : callable
-        Of `service.scoring.verbs`.
+        A verb of `service.scoring.verbs`.
     output : str
-        The answer's member.
+        The member of the answer that holds the array.
     request : type
-        Of `service.scoring.verbs`: what `run` takes.
+        The class of request that `run` takes.
     options : tuple of str
         Names of the options, which are fields of the request.
     needs_latent, takes_latent : bool
@@ -55,9 +55,9 @@ class Verb:
     needs_classifier : bool
         Whether the model must have a classifier.
     steps : bool
-        Whether a series is answered by step, and so may come with time stamps.
+        Whether a series is answered by step, so that its body may have time stamps.
     drawn_by : mapping of str to Any
-        Options without which an answer that is an image could not be drawn.
+        Options that are added if the answer is an image.
     """
 
     run: Callable[[list], list]
@@ -71,7 +71,7 @@ class Verb:
     drawn_by: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def expected(self, detector: Detector) -> Expected:
-        """What an instance must be; `NoLatent` or `NoClassifier` where the model cannot do this."""
+        """Return the form of an instance; raise `NoLatent` or `NoClassifier` if the model lacks the verb."""
         if self.needs_classifier:
             detector.engine.require_classifier()
         latent_shape = detector.engine.require_latent() if self.needs_latent else ()
@@ -80,7 +80,7 @@ class Verb:
         return Expected.samples(detector.manifest, timestamps=self.steps)
 
     def offers(self, detector: Detector, samples: np.ndarray) -> tuple[str, ...]:
-        """Forms of the answer to these samples, the default first."""
+        """Return the media types of the answer to these samples, the default first."""
         series = detector.engine.is_series(samples) and not self.takes_latent
         return answers.offers(self.output, detector, samples, series=series)
 
@@ -105,14 +105,14 @@ VERBS = {
 
 @dataclasses.dataclass(frozen=True)
 class VerbEndpoint:
-    """`POST /score` and so on: options in the query or the body, the answer's form by `Accept`."""
+    """`POST /score` and the other verbs: options in the query or the body, the media type by `Accept`."""
 
     verb: Verb
     choice: ModelChoice
     limits: Limits
 
     def open(self, head: Head, record: RequestRecord, **path: Any) -> "Reader | LineReader":
-        """See `Endpoint`; a `LineReader` where the body is lines."""
+        """See `Endpoint`; return a `LineReader` for a body of lines."""
         detector = self.choice.choose(record, **path)
         expected = self.verb.expected(detector)
         query = parse_qs(head.query, keep_blank_values=True) if head.query else {}
@@ -122,7 +122,9 @@ class VerbEndpoint:
         decode = codecs.decoder(
             head.headers.get("content-type", ""), expected, self.limits, options=self.verb.options
         )
-        return VerbReader(detector, self.verb, head.headers, expected, options, self.limits, decode)
+        return VerbReader(
+            detector, head.headers, self.limits, self.verb, self.verb.run, expected, options, decode
+        )
 
     def _open_lines(
         self,
@@ -134,7 +136,9 @@ class VerbEndpoint:
         check_identity(headers.get("content-encoding", ""))
         codecs.negotiate(headers.get("accept", ""), (NDJSON,))
         if "fdr" in options:
-            raise codecs.bad_option("fdr", "the option fdr needs all samples at once, and lines have no end")
+            raise codecs.bad_option(
+                "fdr", "the option fdr needs all samples at once, but a body of lines has no end"
+            )
         check_alpha(detector, options.get("alpha"))
         one = np.broadcast_to(np.float64(0), (1, *expected.shape))
         check_explanation(detector, one, options.get("explain"))
@@ -143,127 +147,90 @@ class VerbEndpoint:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class VerbReader:
+@dataclasses.dataclass(frozen=True, eq=False)
+class VerbReader(Reader):
     """Reads bodies for a verb of one model."""
 
-    detector: Detector
     verb: Verb
-    headers: Mapping[str, str]
+    run: Callable[[list], list]
     expected: Expected
     options: Mapping[str, Any]
-    limits: Limits
     decode: Callable[[Body], Decoded]
-    _forms: dict[tuple, str] = dataclasses.field(default_factory=dict)
+    _forms: dict[tuple, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
     def __call__(self, body: Body) -> Call:
         """See `Reader`."""
-        verb, detector = self.verb, self.detector
-        decoded = self.decode(inflate(body, self.headers.get("content-encoding", ""), self.limits.max_bytes))
-        media_type = self._choose_form(decoded.samples)
-        options = codecs.merge_options(self.options, decoded.options)
+        detector, options = self.detector, self.options
+        decoded = self.decode(self.inflate(body) if "content-encoding" in self.headers else body)
+        samples = decoded.samples
+        media_type, batch = self._choose_form(samples)
+        if decoded.options:
+            options = codecs.merge_options(options, decoded.options)
         if media_type == PNG:
-            options |= verb.drawn_by
+            options = {**options, **self.verb.drawn_by}
         if options:
             check_alpha(detector, options.get("alpha"))
-            check_explanation(detector, decoded.samples, options.get("explain"))
-        _check_timestamps(detector, decoded)
+            check_explanation(detector, samples, options.get("explain"))
+        if decoded.timestamps is not None:
+            _check_timestamps(detector, samples, decoded.timestamps)
+        if self._can_join and not options and media_type == JSON and len(samples):
+            return Call(batch, self, samples, options, decoded, media_type, joins=True)
+        return Call((self.run, detector, "explain" in options), self, samples, options, decoded, media_type)
 
-        def finish(result: Result | Exception) -> Answer:
-            if isinstance(result, InputError):
-                raise place_error(result, decoded, self.expected.feature_names) from result
-            if isinstance(result, Exception):
-                raise result
-            return _respond(verb, detector, media_type, result, decoded.timestamps)
+    def request(self, samples: np.ndarray, options: Mapping[str, Any]) -> verbs.Request:
+        """See `Asker`."""
+        return self.verb.request(self.detector, samples, **options)
 
-        request = verb.request(detector, decoded.samples, **options)
-        return Call(verb.run, request, finish, len(decoded.samples))
-
-    def is_slow(self, body: Body) -> bool:
-        """See `Reader`."""
-        return False
+    def finish_joined(self, result: Scores, lengths: Sequence[int]) -> list[Answer]:
+        """See `Asker`."""
+        bodies = answers.write_scores(self.detector.manifest, result, lengths)
+        return [Answer(body, JSON) for body in bodies]
 
     @functools.cached_property
     def _can_join(self) -> bool:
-        return (
-            self.verb.run is verbs.score
-            and not self.options
-            and self.detector.manifest.kind != "sequence"
-            and "content-encoding" not in self.headers
-        )
+        return self.run is verbs.score and self.detector.manifest.kind != "sequence"
 
-    def _choose_form(self, samples: np.ndarray) -> str:
-        """The media type of the answer: the same for one sample or many, but where a series is possible."""
-        key = (len(samples) == 1, samples.shape[1:])
-        form = self._forms.get(key)
-        if form is None:
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """See `Reader`; the columns of latent vectors have none."""
+        return self.expected.feature_names
+
+    def _choose_form(self, samples: np.ndarray) -> tuple[str, str]:
+        """Return the media type of the answer, and a name for the batch of samples that can be joined."""
+        key = (len(samples) == 1, samples.dtype, samples.shape[1:])
+        chosen = self._forms.get(key)
+        if chosen is None:
             offers = self.verb.offers(self.detector, samples)
             form = codecs.negotiate(self.headers.get("accept", ""), offers)
+            chosen = form, f"{id(self)} {samples.dtype} {samples.shape[1:]}"
             if len(self._forms) < MAX_FORMS:
-                self._forms[key] = form
-        return form
+                self._forms[key] = chosen
+        return chosen
 
-    def join(self, bodies: Sequence[Body]) -> Call | None:
-        """One call for several small bodies, which its `finish` answers by a list.
-
-        None where they ask for more than decisions as JSON, or one of them is not in order: then each is read
-        by itself, and says what it has to say.
-        """
-        if not self._can_join:
-            return None
-        samples, lengths = [], []
-        try:
-            for body in bodies:
-                part = self.decode(body)
-                if part.options or not len(part.samples) or self._choose_form(part.samples) != JSON:
-                    return None
-                if samples and part.samples.dtype != samples[0].dtype:
-                    return None  # one of them would be rounded to the other's
-                samples.append(part.samples)
-                lengths.append(len(part.samples))
-            together = samples[0] if len(samples) == 1 else np.concatenate(samples)
-        except Exception:  # of one of them, foreseen or not: no neighbour may suffer
-            return None
-        manifest = self.detector.manifest
-
-        def finish(result: Scores | Exception) -> list[Answer]:
-            if isinstance(result, Exception):
-                raise result
-            return answers.answer_scores(manifest, result, lengths)
-
-        return Call(verbs.score, verbs.ScoreRequest(self.detector, together), finish, len(together), lengths)
+    def respond(self, decoded: Decoded, form: str, result: Result) -> Answer:
+        """See `Reader`; `form` is a media type."""
+        headers = {}
+        if isinstance(result, Compressed):
+            headers = {COMPRESSION_RATIO: f"{result.ratio:.6g}", RECONSTRUCTION_ERROR: f"{result.error:.6g}"}
+        reply = reply_to(self.verb.output, self.detector, result, decoded.timestamps)
+        content_type, body = answers.encode(form, reply)
+        return Answer(body, content_type, headers=headers)
 
 
 def verb_endpoints(choice: ModelChoice, limits: Limits) -> Iterator[tuple[str, Endpoint]]:
-    """The rules of all verbs, for the default model and for every named one, with what answers them."""
+    """Yield the path rules of all verbs, for the default model and for named models, with their endpoints."""
     for name, verb in VERBS.items():
         endpoint = VerbEndpoint(verb, choice, limits)
         yield from ((f"{prefix}/{name}", endpoint) for prefix in PREFIXES)
 
 
-def _check_timestamps(detector: Detector, decoded: Decoded) -> None:
-    if decoded.timestamps is None:
-        return
-    n_steps, n_timestamps = len(decoded.samples), len(decoded.timestamps)
-    if not detector.engine.is_series(decoded.samples):
-        sentence = f"/timestamps are for the steps of a series, got an array of shape {decoded.samples.shape}"
-    elif n_timestamps != n_steps:
-        sentence = f"/timestamps must have one element for each of the {n_steps} steps, got {n_timestamps}"
+def _check_timestamps(detector: Detector, samples: np.ndarray, timestamps: list[Timestamp]) -> None:
+    n_steps = len(samples)
+    if not detector.engine.is_series(samples):
+        sentence = f"/timestamps are for the steps of a series, got an array of shape {samples.shape}"
+    elif len(timestamps) != n_steps:
+        got = len(timestamps)
+        sentence = f"/timestamps must have one element for each of the {n_steps} steps, got {got}"
     else:
         return
     raise Problem("invalid-input", sentence, [{"detail": sentence, "pointer": "/timestamps"}])
-
-
-def _respond(
-    verb: Verb,
-    detector: Detector,
-    media_type: str,
-    result: Result,
-    timestamps: list[Timestamp] | None,
-) -> Answer:
-    headers = {}
-    if isinstance(result, Compressed):
-        headers = {COMPRESSION_RATIO: f"{result.ratio:.6g}", RECONSTRUCTION_ERROR: f"{result.error:.6g}"}
-    reply = reply_to(verb.output, detector, result, timestamps)
-    content_type, body = answers.encode(media_type, reply)
-    return Answer(body, content_type, headers=headers)

@@ -1,4 +1,4 @@
-"""A request's head and its answer, as every server has them; neither Flask nor ASGI is known."""
+"""The head of a request and its answer, independent of the server."""
 
 import dataclasses
 import re
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 
 Body = bytes | bytearray
 
-MAX_BODY_BYTES = 64 * 2**10  # of what is no request for a verb
+MAX_BODY_BYTES = 64 * 2**10  # of a request without a verb
 _RULE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Head:
-    """What a request says before its body.
+    """The method, the target and the headers of a request.
 
     Attributes
     ----------
@@ -21,9 +21,9 @@ class Head:
     query : str
         As sent, without the question mark.
     headers : mapping of str to str
-        By name in lower case; of a header that was sent several times the values joined by commas.
+        By name in lower case; values of a repeated header are joined by commas.
     client : str or None
-        Its address.
+        Its IP address.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Head:
 
 @dataclasses.dataclass(slots=True)
 class Answer:
-    """What goes back.
+    """The answer to a request.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Answer:
     content_type : str
     status : int
     headers : mapping of str to str
-        Beside those that every answer carries.
+        In addition to `RequestRecord.headers`.
     """
 
     body: bytes | Iterable[bytes]
@@ -54,5 +54,5 @@ class Answer:
 
 
 def to_template(rule: str) -> str:
-    """A rule as OpenAPI writes it: `/models/{name}`."""
+    """Return a path rule as OpenAPI writes it: `/models/{name}`."""
     return _RULE_ARGUMENT.sub(r"{\1}", rule)

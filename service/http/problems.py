@@ -1,4 +1,4 @@
-"""Exceptions to RFC 9457 problems: the only module that knows the status codes of errors."""
+"""Translates exceptions to RFC 9457 problems; the only module with the status codes of errors."""
 
 import dataclasses
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class ProblemType:
-    """What all problems of one type share."""
+    """The status and the title of all problems of one type."""
 
     status: int
     title: str
@@ -33,24 +33,24 @@ TYPES: Mapping[str, ProblemType] = {
     "not-found": ProblemType(404, "There is nothing at this path"),
     "no-such-model": ProblemType(404, "There is no such model, version or label"),
     "no-default-model": ProblemType(404, "There is no default model"),
-    "method-not-allowed": ProblemType(405, "The path does not know this method"),
+    "method-not-allowed": ProblemType(405, "The path does not support this method"),
     "not-acceptable": ProblemType(406, "None of the requested response formats is available"),
     "no-latent": ProblemType(409, "The model has no latent"),
     "no-integer-latent": ProblemType(409, "The model's latent has no 8-bit form"),
     "no-classifier": ProblemType(409, "The model has no classifier"),
     "store-decides": ProblemType(409, "Models are not loaded by request"),
-    "request-timeout": ProblemType(408, "The request came too slowly"),
+    "request-timeout": ProblemType(408, "The request arrived too slowly"),
     "body-too-large": ProblemType(413, "The body is too large"),
-    "too-many-rows": ProblemType(413, "The body holds too many samples"),
+    "too-many-rows": ProblemType(413, "The body has too many samples"),
     "line-too-long": ProblemType(413, "A line is too long"),
     "uri-too-long": ProblemType(414, "The request target is too long"),
-    "unsupported-media-type": ProblemType(415, "The body has a form that is not read here"),
-    "invalid-input": ProblemType(422, "The body holds something the model cannot take"),
-    "invalid-option": ProblemType(422, "An option is not one, or has a value it cannot have"),
+    "unsupported-media-type": ProblemType(415, "The media type of the body is not supported"),
+    "invalid-input": ProblemType(422, "The model cannot take the samples in the body"),
+    "invalid-option": ProblemType(422, "An option is unknown or has an invalid value"),
     "header-too-large": ProblemType(431, "The head of the request is too large"),
     "internal-error": ProblemType(500, "The service failed"),
     "not-ready": ProblemType(503, "The service is not ready"),
-    "overloaded": ProblemType(503, "The service has too much to do"),
+    "overloaded": ProblemType(503, "The service is overloaded"),
     "deadline-exceeded": ProblemType(503, "The answer took too long"),
 }
 
@@ -63,23 +63,23 @@ _DETECTOR_TYPES = {
     RunStopped: "deadline-exceeded",
 }
 
-# Protocols whose clients read the sentence there.
+# Clients of these protocols read the sentence in the member `error`.
 _ERROR_PATHS = ("/v1/", "/v2")
 
 
 class Problem(Exception):
-    """A request that is answered by a problem.
+    """An error that is answered with a problem document.
 
     Parameters
     ----------
     type : str
         A key of `TYPES`.
     detail : str
-        One sentence: which thing, what it must be, what it got.
+        One sentence: the thing, what it must be, what was received.
     errors : sequence of mapping
-        Where the fault lies: `detail` with `pointer`, `row`, `column` or `parameter`.
+        The places of the error: `detail` with `pointer`, `row`, `column` or `parameter`.
     headers : mapping
-        More headers of the answer.
+        Additional headers of the answer.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Problem(Exception):
 
 
 def answer(error: Exception, record: RequestRecord) -> Answer:
-    """The answer to a request that ended in an exception."""
+    """Return the answer to a request that ended in an exception."""
     problem = translate(error)
     record.problem = problem.type
     document = describe(problem) | {"instance": record.request_id}
@@ -109,7 +109,7 @@ def answer(error: Exception, record: RequestRecord) -> Answer:
 
 
 def describe(problem: Problem) -> dict[str, Any]:
-    """What is said of a problem, wherever it is said."""
+    """Return the members of a problem document, without the request id."""
     kind = TYPES[problem.type]
     document = {
         "type": problem.type,
@@ -121,7 +121,7 @@ def describe(problem: Problem) -> dict[str, Any]:
 
 
 def translate(error: Exception) -> Problem:
-    """The problem that an exception is to a client; what is our own fault is logged and not shown."""
+    """Return the problem for an exception; an unforeseen one is logged and not shown to the client."""
     if isinstance(error, Problem):
         return error
     for kind, word in _DETECTOR_TYPES.items():

@@ -1,13 +1,16 @@
-"""One request and its answer: the id, the headers, and what metrics and the access log say of it."""
+"""The record of a request: its id, the headers of its answer, and the data for metrics and the access log."""
 
 import dataclasses
+import functools
 import random
 import re
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from detector import Manifest
+from service.http.messages import Answer
 
 REQUEST_ID = b"x-request-id"
 MODEL_VERSION = b"x-model-version"
@@ -17,31 +20,31 @@ _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 @dataclasses.dataclass(slots=True)
 class RequestRecord:
-    """What becomes known of a request while it is answered.
+    """Data of one request, filled in while it is answered.
 
     Attributes
     ----------
     request_id : str
     method : str
     client : str or None
-        Its address.
+        Its IP address.
     path : str
     template : str
-        The route as OpenAPI writes it, `/models/{name}`; empty where no route matches.
+        The route as OpenAPI writes it, `/models/{name}`; empty if no route matches.
     started : float
         Seconds of `time.perf_counter`.
     model, version : str
-        Of the detector that answers; empty until one is chosen, so that unknown names make no series.
+        The detector that answers; empty until it is chosen, so that unknown names create no time series.
     rows : int or None
         Samples in the body.
     problem : str or None
-        The problem type of the answer, or of what ended an answer of lines that had begun.
+        The problem type of the answer, or of the last line of an answer of lines.
     status : int
-        Of the answer; 0 until it is made.
+        Status code of the answer; 0 until there is one.
     seconds : float
         From the head of the request to its answer.
     ended : float
-        When the answer was made, in seconds since 1970.
+        Time of the answer, in seconds since 1970.
     """
 
     request_id: str
@@ -59,44 +62,53 @@ class RequestRecord:
     ended: float = dataclasses.field(default=0.0, init=False)
 
     def tell_model(self, name: str, version: int) -> None:
-        """Note which model answers."""
+        """Note the model that answers."""
         self.model, self.version = name, str(version)
 
     def again(self, request_id: str | None, client: str | None) -> "RequestRecord":
-        """The record of another request with the same head, which has just come."""
+        """Return the record of another request with the same head, which has just arrived."""
         record = RequestRecord(request_id or make_id(), self.method, self.path, client, self.template)
         record.model, record.version = self.model, self.version
         return record
 
-    def close(self, status: int) -> None:
-        """The answer is made."""
-        self.status = status
-        self.seconds = time.perf_counter() - self.started
-        self.ended = time.time()
-
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """What every answer carries, names in lower case."""
+        """Return the header fields of every answer, names in lower case."""
         headers = [(REQUEST_ID, self.request_id.encode()), NO_SNIFF]
         if self.version:
             headers.append((MODEL_VERSION, self.version.encode()))
         return headers
 
+    def fields(self, answer: Answer) -> list[tuple[bytes, bytes]]:
+        """Return all header fields of an answer with a complete body, names in lower case."""
+        fields = [
+            (b"content-type", answer.content_type.encode("latin-1")),
+            (b"content-length", b"%d" % len(answer.body)),
+        ]
+        if answer.headers:
+            fields += [(_lower(name), value.encode("latin-1")) for name, value in answer.headers.items()]
+        return fields + self.headers()
+
+
+@functools.cache  # there are few names
+def _lower(name: str) -> bytes:
+    return name.lower().encode("latin-1")
+
 
 def open_record(
     method: str, path: str, sent_id: str | None, client: str | None, template: str = ""
 ) -> RequestRecord:
-    """The record of a request that has just come, under the id that its client sent where it is one."""
+    """Return the record of a request that has just arrived, with the client's id if that is valid."""
     request_id = sent_id if sent_id and is_id(sent_id) else make_id()
     return RequestRecord(request_id, method, path, client, template)
 
 
 def is_id(text: str) -> bool:
-    """Whether a client may call its request so."""
+    """Whether a client may use this id for its request."""
     return _CLIENT_ID.fullmatch(text) is not None
 
 
 def make_id() -> str:
-    """An id that no other request has; no secret. Python seeds the generator anew in every process."""
+    """Return a unique id, which is no secret; every process seeds its generator anew."""
     return f"{random.getrandbits(128):032x}"
 
 
@@ -109,11 +121,11 @@ class Run:
     manifest : Manifest
     rows : int
     seconds : float
-    scores : ndarray of shape (rows,), float64, or None
-        Where it scored.
+    scores : sequence of ndarray of shape (n,), float64
+        Scores of each request in the run; empty for verbs that do not score.
     """
 
     manifest: Manifest
     rows: int
     seconds: float
-    scores: np.ndarray | None
+    scores: Sequence[np.ndarray]

@@ -117,6 +117,8 @@ class ModelRegistry:
 
     Attributes
     ----------
+    models : mapping of str to Model
+        The current snapshot, by name; never changed, only replaced.
     unread : str or None
         Why the store could not be read so far; None once it was read, even if later polls fail.
     """
@@ -124,20 +126,15 @@ class ModelRegistry:
     def __init__(self, store: ModelStore, on_load: Callable[[str, str], None]) -> None:
         self._store = store
         self._on_load = on_load
-        self._models: Mapping[str, Model] = {}
+        self.models: Mapping[str, Model] = {}
         self._polling = threading.Lock()
         self._stopped = threading.Event()
         self._complaints: dict[str, str] = {}
         self.unread: str | None = "it was not polled"
 
-    @property
-    def models(self) -> Mapping[str, Model]:
-        """The current snapshot, by name."""
-        return self._models
-
     def loaded(self) -> Iterator[Entry]:
         """Yield every version that can serve."""
-        for model in self._models.values():
+        for model in self.models.values():
             yield from (model.versions[version] for version in model.loaded_versions())
 
     def entry(self, name: str, *, version: int | None = None, label: str | None = None) -> Entry:
@@ -153,13 +150,13 @@ class ModelRegistry:
 
         Raise `StoreError` if the store has no such model.
         """
-        if name not in self._models:
+        if name not in self.models:
             raise StoreError(f"there is no model {name!r}")
-        return self._models[name]
+        return self.models[name]
 
     def serves(self, name: str) -> bool:
         """Tell whether requests for a bare name are answered."""
-        return name in self._models and self._models[name].serving_version is not None
+        return name in self.models and self.models[name].serving_version is not None
 
     def report(self, name: str, version: int) -> bytes:
         """Return the HTML report of a loaded version, exactly the bytes whose hash is in the manifest.
@@ -201,8 +198,8 @@ class ModelRegistry:
                 return
             self._complaints.pop("store", None)
             models = self._arrange(self._renew(found))
-            if models != self._models:  # caches of readers and heads live as long as a snapshot
-                self._models = models
+            if models != self.models:  # caches of readers and heads live as long as a snapshot
+                self.models = models
             self.unread = None
 
     def _scan(self) -> dict[Key, Signature]:
@@ -216,7 +213,7 @@ class ModelRegistry:
                 versions = self._store.versions(name)
             except StoreError as error:
                 self._complain(f"folder of {name}", f"{name} is not updated: {error}")
-                known = self._models[name].versions if name in self._models else {}
+                known = self.models[name].versions if name in self.models else {}
                 found |= {(name, version): entry.signature for version, entry in known.items()}
                 continue
             self._complaints.pop(f"folder of {name}", None)
@@ -226,7 +223,7 @@ class ModelRegistry:
     def _renew(self, found: Mapping[Key, Signature]) -> dict[Key, Entry]:
         known = {
             (model.name, version): entry
-            for model in self._models.values()
+            for model in self.models.values()
             for version, entry in model.versions.items()
         }
         plan = make_plan(found, {key: entry.signature for key, entry in known.items()})
@@ -259,7 +256,7 @@ class ModelRegistry:
         for name in sorted({name for name, _ in entries}):
             versions = {key[1]: entries[key] for key in sorted(entries) if key[0] == name}
             model = Model(name, versions, {})
-            former = self._models[name].labels if name in self._models else {}
+            former = self.models[name].labels if name in self.models else {}
             labels = settle_labels(self._wanted_labels(name, former), former, model.loaded_versions())
             models[name] = dataclasses.replace(model, labels=labels)
         return models

@@ -1,4 +1,4 @@
-"""How much work one process takes on: requests by rows, bytes and the time that they will take."""
+"""Limits the work that one process takes on, by rows, bytes and estimated seconds."""
 
 import contextlib
 import threading
@@ -9,7 +9,7 @@ from service.settings import Settings
 
 
 class Ticket:
-    """One request's part of the work at hand."""
+    """The share of one request in the work in progress."""
 
     def __init__(self, admission: "Admission") -> None:
         self._admission = admission
@@ -21,30 +21,30 @@ class Ticket:
         Raises
         ------
         Problem
-            Where that is beyond a limit; nothing is taken on then.
+            `overloaded`, if that exceeds a limit; then nothing is taken on.
         """
         self._admission.take(self, rows, n_bytes, seconds)
 
     def check_wait(self) -> None:
-        """Refuse what would wait for too long by now; errors as of `add`."""
+        """Refuse a request that would wait for too long; errors as for `add`."""
         self._admission.check_wait()
 
     def check(self, *, n_bytes: int) -> None:
-        """Refuse, before they come, bytes that could not be taken on now; errors as of `add`."""
+        """Refuse bytes that could not be taken on now, before they arrive; errors as for `add`."""
         self._admission.check(self, n_bytes)
 
 
 class Admission:
-    """The work at hand of one process. Safe to use from several threads at once.
+    """The work in progress in one process. Safe to use from several threads at once.
 
-    A request that is alone is never refused here: what one may hold is limited elsewhere.
+    A single request is never refused here: its size is limited elsewhere.
 
     Parameters
     ----------
     settings : Settings
         `max_queued_rows`, `max_queued_bytes` and `max_wait_seconds`.
     threads : int
-        How many requests are worked on at a time, where it takes long.
+        How many large requests are processed at a time.
     """
 
     def __init__(self, settings: Settings, threads: int = 1) -> None:
@@ -55,7 +55,7 @@ class Admission:
 
     @contextlib.contextmanager
     def ticket(self) -> Iterator[Ticket]:
-        """A ticket, given back at the end of the block with everything that it took on."""
+        """Open a ticket; give back all that it took on at the end of the block."""
         ticket = Ticket(self)
         try:
             yield ticket
@@ -92,23 +92,23 @@ class Admission:
             raise problem
 
     def find_wait(self) -> Problem | None:
-        """The problem of what would wait for too long by now."""
+        """Return the problem of a request that would wait for too long; None if it would not."""
         wait = self.seconds / self._threads
         if wait <= self._settings.max_wait_seconds:
             return None
         return Problem(
             "overloaded",
-            f"the work at hand takes about {wait:.1f} s, {self._settings.max_wait_seconds:g} is the "
-            "limit: try again in a moment",
+            f"the work in progress takes about {wait:.1f} s, the limit is "
+            f"{self._settings.max_wait_seconds:g}: try again in a moment",
         )
 
     def _check_bytes(self, ticket: Ticket, n_bytes: int) -> None:
         others, own = self.n_bytes - ticket.n_bytes, ticket.n_bytes + n_bytes
         self._check("bytes", others, own, self._settings.max_queued_bytes)
 
-    def _check(self, what: str, others: int, own: int, limit: int) -> None:
+    def _check(self, unit: str, others: int, own: int, limit: int) -> None:
         if others and others + own > limit:
             raise Problem(
                 "overloaded",
-                f"requests with {others} {what} are at work, {limit} is the limit: try again in a moment",
+                f"requests with {others} {unit} are in progress, the limit is {limit}: try again in a moment",
             )

@@ -1,69 +1,115 @@
-"""Runs calls: those of one round together, a long one alone and not beyond its deadline."""
+"""Runs calls: small ones as batches, a long one alone and within its deadline; learns how long they take."""
 
 import contextlib
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from detector import Detector, DetectorError, RunStopped, Scores
+from detector import DetectorError, RunStopped, Scores
 from detector.engine.session import Stop, stopped_by
 from service.http.messages import Answer
 from service.http.problems import Problem
 from service.http.request_record import Run
 from service.scoring.calls import Call
-from service.scoring.pace import Pace
 from service.watching.pending import Pending
 
-ROW_SECONDS = 1e-3  # until a run has been seen
+ROW_SECONDS = 1e-3  # a guess, used until a run has been measured
+OVERHEAD_SECONDS = 2e-4  # of every piece of work, whatever its size
+MEMORY = 0.9  # weight that the past keeps at each new observation
+MAX_KINDS = 4096  # model versions come and go; beyond this number everything is learned anew
+
+
+class Pace:
+    """Learns the seconds for a unit of work of each kind: a mean of recent work, weighted by size.
+
+    If two threads learn at once, one of the two observations is lost, which does no harm.
+
+    Parameters
+    ----------
+    guess : float
+        Seconds for a unit, until there is an observation.
+    """
+
+    def __init__(self, guess: float) -> None:
+        self._guess = guess
+        self._known: dict[Hashable, tuple[float, float]] = {}
+
+    def estimate(self, kind: Hashable, units: int) -> float:
+        """Return the seconds that a piece of work will take."""
+        seconds, observed = self._known.get(kind, (self._guess, 1))
+        return OVERHEAD_SECONDS + units * seconds / observed
+
+    def learn(self, kind: Hashable, units: int, seconds: float) -> None:
+        """Note how long a piece of work of at least one unit took."""
+        old_seconds, old_units = self._known.get(kind, (0.0, 0.0))
+        rest = seconds - OVERHEAD_SECONDS
+        self._known[kind] = (
+            MEMORY * old_seconds + (rest if rest > 0 else 0.0),
+            MEMORY * old_units + units,
+        )
+        if len(self._known) > MAX_KINDS:
+            self._known = {}
 
 
 class Runner:
-    """Runs calls and notes what they score."""
+    """Runs calls and notes what they scored."""
 
     def __init__(self, pending: Pending, deadline_seconds: float) -> None:
         self._pace = Pace(ROW_SECONDS)
         self._pending = pending
         self._deadline_seconds = deadline_seconds
 
-    def estimate(self, call: Call) -> float:
-        """Seconds that the run of a call will take."""
-        return self._pace.estimate(_kind(call), call.rows)
+    def estimate(self, calls: Sequence[Call]) -> float:
+        """Return the seconds that calls with equal keys will take."""
+        return self._pace.estimate(_kind(calls[0]), sum([len(call.samples) for call in calls]))
 
-    def run_together(self, calls: Sequence[Call]) -> list[Answer | Exception]:
-        """The answer or the error of each call; those of one verb and detector run as one batch.
+    def run(self, calls: Sequence[Call], max_seconds: float = math.inf) -> list[Answer | Call | Exception]:
+        """Run calls; those with equal keys run as one batch.
 
-        Whatever a call raises, every other one gets its own answer.
+        Parameters
+        ----------
+        calls : sequence of Call
+        max_seconds : float
+            A call that would take longer is not run.
+
+        Returns
+        -------
+        list
+            For each call its answer, or the exception that it raised; the call itself if it was not run. No
+            call fails because of another.
         """
-        if len(calls) == 1:
+        batches: dict[Hashable, list[Call]] = {}
+        for call in calls:
+            batches.setdefault(call.key, []).append(call)
+        if len(batches) == 1 and self.estimate(calls) <= max_seconds:  # nearly always
             return self._run_batch(calls)
-        outcomes: list[Answer | Exception | None] = [None] * len(calls)
-        batches: dict[tuple, list[int]] = {}
-        for position, call in enumerate(calls):
-            batches.setdefault((call.run, call.request.detector), []).append(position)
-        for positions in batches.values():
-            for position, outcome in zip(
-                positions, self._run_batch([calls[position] for position in positions]), strict=True
-            ):
-                outcomes[position] = outcome
-        return outcomes
+        outcomes: dict[int, Answer | Call | Exception] = {id(call): call for call in calls}
+        for batch in batches.values():
+            if self.estimate(batch) > max_seconds:
+                batch = [call for call in batch if self.estimate([call]) <= max_seconds]
+            if batch:
+                outcomes |= zip(map(id, batch), self._run_batch(batch), strict=True)
+        return [outcomes[id(call)] for call in calls]
 
     def run_alone(self, call: Call, stop: Stop | None, started: float) -> Answer:
-        """The answer of one call, at the latest when its deadline is over.
+        """Return the answer of one call, within its deadline.
 
         Parameters
         ----------
         call : Call
         stop : Stop or None
-            Ends the run when it is set, which its owner does at the deadline; None for an alarm that does.
+            Ends the run when it is set; its owner sets it at the deadline. None for a timer that does.
         started : float
-            When the request came, in seconds of `time.perf_counter`.
+            When the request arrived, in seconds of `time.perf_counter`.
 
         Raises
         ------
         Problem
-            `deadline-exceeded`; and what the call itself raises.
+            `deadline-exceeded`, and whatever the call itself raises.
         """
         (outcome,) = self.run_in_time([call], stop, started)
         if isinstance(outcome, Exception):
@@ -73,23 +119,23 @@ class Runner:
     def run_in_time(
         self, calls: Sequence[Call], stop: Stop | None, started: float
     ) -> list[Answer | Exception]:
-        """As `run_together`, at the latest when their deadline is over; arguments as of `run_alone`."""
+        """Run calls as `run` does, within their deadline; arguments as for `run_alone`."""
         left = self.seconds_left(started)
         if left <= 0:
             raise self.too_late()
         with contextlib.nullcontext(stop) if stop else _alarm(left) as stop, stopped_by(stop):
-            outcomes = self.run_together(calls)
+            outcomes = self.run(calls)
         for outcome in outcomes:
             if isinstance(outcome, RunStopped):
                 raise self.too_late() from outcome
         return outcomes
 
     def seconds_left(self, started: float) -> float:
-        """Until the deadline of a request that came then, in seconds of `time.perf_counter`."""
+        """Return the seconds until the deadline of a request; `started` as for `run_alone`."""
         return started + self._deadline_seconds - time.perf_counter()
 
     def too_late(self) -> Problem:
-        """The problem of a deadline that is over."""
+        """Return the problem of a request whose deadline has passed."""
         return Problem(
             "deadline-exceeded",
             f"the answer was not ready within {self._deadline_seconds:g} seconds: send fewer samples, or try "
@@ -97,35 +143,49 @@ class Runner:
         )
 
     def _run_batch(self, calls: Sequence[Call]) -> list[Answer | Exception]:
-        started = time.perf_counter()
+        """Run calls with equal keys together; if that raises, each alone."""
+        started, first = time.perf_counter(), calls[0]
         try:
-            results = calls[0].run([call.request for call in calls])
-        except Exception as error:  # no neighbour may suffer: each once more, alone
+            if first.joins and len(calls) > 1:
+                samples = np.concatenate([call.samples for call in calls])
+                requests = [first.asker.request(samples, first.options)]
+            else:
+                requests = [call.asker.request(call.samples, call.options) for call in calls]
+            results = first.asker.run(requests)
+            ran = time.perf_counter()
+            outcomes = _finish(calls, results)
+        except Exception as error:
             if len(calls) == 1:
                 return [error]
             return [outcome for call in calls for outcome in self._run_batch([call])]
-        ran = time.perf_counter()
-        outcomes = [_attempt(call.finish, result) for call, result in zip(calls, results, strict=True)]
-        rows, good = 0, []
-        for call, result in zip(calls, results, strict=True):
-            if not isinstance(result, DetectorError):
-                rows += call.rows
-                good.append(result)
+        good = [n for n, result in enumerate(results) if not isinstance(result, DetectorError)]
         if good:
-            self._pace.learn(_kind(calls[0]), rows, time.perf_counter() - started)
-            self._note(calls[0].request.detector, rows, ran - started, good)
+            rows = sum([len(requests[n].samples) for n in good])
+            scores = [results[n].score for n in good if isinstance(results[n], Scores)]
+            self._pace.learn(_kind(first), rows, time.perf_counter() - started)
+            self._pending.note_run(Run(first.asker.detector.manifest, rows, ran - started, scores))
         return outcomes
 
-    def _note(self, detector: Detector, rows: int, seconds: float, results: Sequence[object]) -> None:
-        scores = [result.score for result in results if isinstance(result, Scores)]
-        together = (scores[0] if len(scores) == 1 else np.concatenate(scores)) if scores else None
-        self._pending.note_run(Run(detector.manifest, rows, seconds, together))
+
+def _finish(calls: Sequence[Call], results: Sequence[Any]) -> list[Answer | Exception]:
+    """Turn the results of a batch into answers; raise if one error concerns several joined calls."""
+    if calls[0].joins and not isinstance(results[0], Exception):
+        return calls[0].asker.finish_joined(results[0], [len(call.samples) for call in calls])
+    if len(results) < len(calls):
+        raise results[0]
+    outcomes = []
+    for call, result in zip(calls, results, strict=True):
+        try:
+            outcomes.append(call.asker.finish(call, result))
+        except Exception as error:  # it concerns this call only
+            outcomes.append(error)
+    return outcomes
 
 
 def _kind(call: Call) -> tuple:
-    """Calls of one kind take the same time for a row."""
-    manifest = call.request.detector.manifest
-    return manifest.name, manifest.version, call.run, getattr(call.request, "explain", None) is not None
+    """Calls of one kind take about the same time for each row."""
+    manifest = call.asker.detector.manifest
+    return manifest.name, manifest.version, call.asker.run, "explain" in call.options
 
 
 @contextlib.contextmanager
@@ -138,10 +198,3 @@ def _alarm(seconds: float) -> Iterator[Stop]:
         yield stop
     finally:
         timer.cancel()
-
-
-def _attempt(finish: Callable[[object], Answer], result: object) -> Answer | Exception:
-    try:
-        return finish(result)
-    except Exception as error:  # every call gets an answer, whatever raises
-        return error

@@ -1,1 +1,11 @@
-"""Metrics and log lines of requests."""
+"""Metrics and logs.
+
+| module | job |
+| --- | --- |
+| `pending` | hold answered requests and runs until they are counted and logged, many at a time |
+| `metrics` | Prometheus metrics, correct for one process and for several |
+| `logs` | JSON lines on stdout |
+
+This folder may import `http` and `models`. `pending` and `metrics` need prometheus_client; `logs` does not,
+since gunicorn's configuration imports it before the metrics may be loaded.
+"""

@@ -1,4 +1,4 @@
-"""JSON lines on stdout: one for each request, and the same form for everything else that is logged."""
+"""JSON lines on stdout: one for each request, and the same format for all other log records."""
 
 import datetime
 import functools
@@ -17,13 +17,13 @@ _access = logging.getLogger("service.http.access")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, what was logged beside it, and a traceback.
+    """Formats a record as one JSON object: time, level, logger, message, extra fields and a traceback.
 
-    A record of several requests, which were answered together, has a line for each.
+    A record for several requests becomes a line for each.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line or lines, without the last line feed."""
+        """Return the line or lines, without the last line feed."""
         line = {
             "time": _to_text(record.created),
             "level": record.levelname.lower(),
@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _to_text(moment: float) -> str:
-    """Seconds since 1970 as RFC 3339 writes them, in UTC and to the millisecond."""
+    """Format seconds since 1970 as in RFC 3339, in UTC and to the millisecond."""
     whole, thousandths = divmod(int(moment * 1000), 1000)
     return f"{_second(whole)}.{thousandths:03}Z"
 
@@ -52,7 +52,7 @@ def _dump(line: dict[str, Any]) -> str:
 
 
 def logging_config() -> dict[str, Any]:
-    """For `logging.config.dictConfig` and gunicorn's `logconfig_dict`: every logger writes JSON to stdout."""
+    """Return the `logconfig_dict` for gunicorn with which every logger writes JSON to stdout."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -63,16 +63,16 @@ def logging_config() -> dict[str, Any]:
         "root": {"level": "INFO", "handlers": ["stdout"]},
         "loggers": {
             "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
-            # Each request has its line already, from `write_access`.
+            # `write_access` writes the line of each request.
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
         },
     }
 
 
 def write_access(records: Sequence["RequestRecord"]) -> None:
-    """Log answered requests, those of one level as one record; probes and scrapes are left out.
+    """Log answered requests as one record for each level; leave out probes and scrapes.
 
-    The path is the route's template, so that no name or value of a client's stands in the log's index.
+    The path is the template of the route, so that the log holds no names or values from clients.
     """
     logged = [record for record in records if record.template not in QUIET_PATHS]
     for level, chosen in (

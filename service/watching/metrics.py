@@ -1,4 +1,4 @@
-"""Prometheus metrics, right in one process and over several gunicorn workers."""
+"""Prometheus metrics, correct for one process and for several gunicorn workers."""
 
 import bisect
 import os
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
 
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
-# OpenTelemetry's advice for HTTP servers: semantic conventions, http.server.request.duration.
+# The buckets that OpenTelemetry recommends for http.server.request.duration.
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 INFERENCE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 10_000, 50_000, 100_000)
-# Dense round 1, where a sample becomes an anomaly.
+# Narrow around 1, the threshold of an anomaly.
 SCORE_RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 5.0, 10.0, 100.0)
 
 FEW_VALUES = 64
 
-disable_created_metrics()  # several processes have none, one process would have a series more for each
+disable_created_metrics()  # they exist only with a single process, one more series for each metric
 
 
 class BatchHistogram(Histogram):
-    """A histogram that takes a whole batch in one step."""
+    """A histogram that observes a whole batch in one step."""
 
     def observe_batch(self, values: Sequence[float] | np.ndarray) -> None:
         """Observe every value of a sequence, or of a float64 array of shape (n,)."""
         self._raise_if_not_observable()
         if len(values) > FEW_VALUES:
             buckets = np.searchsorted(self._upper_bounds, values).tolist()
-        else:  # where NumPy costs more than it saves
+        else:  # NumPy would cost more than it saves
             values = list(map(float, values))
             buckets = [bisect.bisect_left(self._upper_bounds, value) for value in values]
         self._sum.inc(float(sum(values)) if isinstance(values, list) else float(values.sum()))
@@ -57,17 +57,17 @@ class BatchHistogram(Histogram):
 
 
 class WorkersCollector:
-    """Sums over the files in which the workers keep their values, those of ended workers included.
+    """Sums the values of all workers from their files, ended workers included.
 
-    A file without a byte belongs to a worker that is just making it, or that found the disk full; it would
-    break the scrape of all others.
+    An empty file belongs to a worker that is just creating it, or that found the disk full; reading it would
+    break the whole scrape.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics of all workers."""
+        """Return the metrics of all workers."""
         files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size > 0]
         return MultiProcessCollector.merge(files)
 
@@ -75,14 +75,14 @@ class WorkersCollector:
 class ModelCollector:
     """Gauges of the models that this process has loaded, made at every scrape and so never stale.
 
-    Under several workers any of them answers a scrape; they all follow the same store.
+    With several workers any one of them answers a scrape; all of them poll the same store.
     """
 
     def __init__(self, models: ModelRegistry) -> None:
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges, one series for each loaded version."""
+        """Yield the gauges, one series for each loaded version."""
         labels = ["model", "version"]
         threshold = GaugeMetricFamily(
             "residual_threshold", "Score above which a sample is an anomaly.", labels=labels
@@ -107,7 +107,7 @@ class ModelCollector:
 
 
 class Metrics:
-    """Everything that is counted; prefix `residual_`."""
+    """All metrics; their prefix is `residual_`."""
 
     def __init__(self) -> None:
         self._own = CollectorRegistry()
@@ -167,7 +167,7 @@ class Metrics:
         self._count_rest: Callable[[], None] = lambda: None
 
     def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
-        """What `metric.labels` gives, found faster; there are as many as there are series."""
+        """Cache the results of `metric.labels`, one for each time series."""
         key = (metric, *labels)
         child = self._children.get(key)
         if child is None:
@@ -183,11 +183,11 @@ class Metrics:
         return BatchHistogram(name, text, labels, buckets=buckets, registry=self._own)
 
     def watch(self, models: ModelRegistry) -> None:
-        """Show the gauges of a registry's models."""
+        """Export the gauges of a registry's models."""
         self._models = ModelCollector(models)
 
     def read_after(self, count_rest: Callable[[], None]) -> None:
-        """Before anything is read, call this, which counts what is noted and not counted yet."""
+        """Call `count_rest` before metrics are read; it counts pending requests and runs."""
         self._count_rest = count_rest
 
     def observe_requests(self, records: Sequence["RequestRecord"]) -> None:
@@ -209,7 +209,7 @@ class Metrics:
                 self._child(self._model_seconds, labels[1], labels[2], outcome).inc(sum(values))
 
     def observe_runs(self, runs: Sequence["Run"]) -> None:
-        """Count runs of verbs; scored samples and anomalies by the model's own threshold."""
+        """Count runs of verbs, scored samples, and anomalies by the model's own threshold."""
         by_model: dict[tuple[str, str], list[Run]] = {}
         for run in runs:
             by_model.setdefault((run.manifest.name, str(run.manifest.version)), []).append(run)
@@ -217,7 +217,7 @@ class Metrics:
             self._child(self._last_run, *key).set(time.time())
             self._child(self._inference_seconds, *key).observe_batch([run.seconds for run in own])
             self._child(self._batch_rows, key[0]).observe_batch([run.rows for run in own])
-            scores = [run.scores for run in own if run.scores is not None]
+            scores = [each for run in own for each in run.scores]
             if scores:
                 self._observe_scores(key, np.concatenate(scores), own[0].manifest.threshold.value)
 
@@ -231,12 +231,12 @@ class Metrics:
         self._reloads.labels(model, result).inc()
 
     def exposition(self) -> bytes:
-        """All metrics in the text format, those of the other workers included."""
+        """Return all metrics in the text format, for all workers."""
         text = generate_latest(self._counted())
         return text + generate_latest(self._models) if self._models else text
 
     def samples(self) -> Iterator[Sample]:
-        """Everything that was counted, by all workers together."""
+        """Yield all samples, summed over the workers."""
         for family in self._counted().collect():
             yield from family.samples
 

@@ -257,8 +257,7 @@ def _bodies(verb: str) -> dict[str, Any]:
     """Return the media types of the body; images cannot hold latent vectors."""
     schema = _REQUESTS.get(verb, "Request")
     read = (form for form in codecs.DECODERS if not bodies.lacks_pyarrow(form))
-    forms = dict.fromkeys(read, _BINARY)
-    forms[bodies.JSON] = {"schema": _reference(schema)}
+    forms = {bodies.JSON: {"schema": _reference(schema)}} | dict.fromkeys(read, _BINARY)
     forms[bodies.MULTIPART] = {"schema": {"type": "object", "additionalProperties": {"format": "binary"}}}
     forms[bodies.NDJSON] = {
         "schema": {"description": "A JSON instance on each line, answered line by line.", "type": "string"}

@@ -144,7 +144,7 @@ def read_body(limit: int, ticket: Ticket | None = None) -> bytes:
     with check_framing():
         content = request.get_data(cache=False)
     if len(content) > limit:
-        raise Problem("body-too-large", f"a body may have at most {limit} bytes, got more")
+        raise Problem("body-too-large", f"a body may have at most {limit} bytes, got more, in chunks")
     return content
 
 

@@ -5,8 +5,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from service.bodies import INSTANCES
 from service.http.problems import Problem
 
+# Brackets before the first value of the instances; they decide the rank.
+OPENING = re.compile(rb"[ \t\n\r\[]*\{?")
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 Steps = tuple[str | int, ...]
@@ -82,3 +85,14 @@ def _find(value: Any) -> tuple[Steps, str] | None:
         if isinstance(child, dict | list | _Repeated) and (found := _find(child)):
             return (step, *found[0]), found[1]
     return None
+
+
+def point(
+    feature_names: tuple[str, ...] | None,
+    named: frozenset[tuple[int, ...]],
+    rank: int,
+    index: tuple[int, ...],
+) -> str:
+    """Return the JSON pointer of one value; the body may leave out the axis of a single channel."""
+    *place, last = index[: rank + 1]
+    return to_pointer([INSTANCES, *place, feature_names[last] if tuple(place) in named else last])

@@ -23,9 +23,8 @@ import numpy as np
 
 from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Limits, Timestamp
 from service.bodies.json.cuts import BLANKS, find_cut, guess_comma, guess_end
-from service.bodies.json.members import repeated
+from service.bodies.json.members import OPENING, point, repeated
 from service.bodies.json.numbers import NumberReader
-from service.bodies.json.shapes import OPENING, dtype_of, instance_shape, point, rank_of
 from service.bodies.json.strict import order_names, ragged, read_array, read_body, to_array
 from service.http.problems import Problem
 
@@ -120,7 +119,7 @@ class _SlicedBody:
             name = member and msgspec.json.decode(member[1], type=str)
         if name == INSTANCES:
             self._note(name, self.rows is not None)
-            rank = rank_of(OPENING.match(self.content, member.end() - 1)[0], self.expected)
+            rank = self.expected.rank_of(OPENING.match(self.content, member.end() - 1)[0])
             self.rows = _Rows(
                 self.content, member.end(), self.expected, self.slice_bytes, rank, self.limits.max_rows
             )
@@ -272,7 +271,7 @@ class _Rows(_Values):
         if self.misnamed or self.ragged:
             raise self.misnamed or self.ragged
         if self.array is None:
-            samples = to_array([], self.shape, dtype_of(self.expected))
+            samples = to_array([], self.shape, self.expected.dtype)
         else:
             samples = self.array[: self.n_read]  # a view: NumPy 2.5 copies an array that shrinks
         names = self.expected.feature_names
@@ -280,7 +279,7 @@ class _Rows(_Values):
 
     def _begin(self, instances: Sequence) -> None:
         if self.n_read == 0:
-            self.shape = instance_shape(instances, self.expected, self.rank)
+            self.shape = self.expected.instance_shape(instances, self.rank)
 
     def _add(self, instances: list | np.ndarray, end: int) -> None:
         first = self.n_read
@@ -290,7 +289,7 @@ class _Rows(_Values):
         try:
             rows = instances
             if isinstance(instances, list):
-                rows = to_array(instances, self.shape, dtype_of(self.expected), first)
+                rows = to_array(instances, self.shape, self.expected.dtype, first)
             self._store(rows, first, end)
         except Problem:
             self.ragged = self._first_ragged(instances, first)

@@ -64,7 +64,7 @@ def test_announced_bytes_beyond_the_limit_are_refused_at_once(admission):
     with admission.ticket() as others, admission.ticket() as ticket:
         others.add(n_bytes=600)
 
-        with pytest.raises(Problem, match="requests with 600 bytes are at work") as refused:
+        with pytest.raises(Problem, match="requests with 600 bytes are in progress") as refused:
             read(receiver(pause=60), {"content-length": "500"}, ticket=ticket)
     assert refused.value.type == "overloaded"
 
@@ -73,7 +73,7 @@ def test_body_is_not_waited_for_beyond_the_deadline():
     """However steadily it comes."""
     receive = receiver(*[b"%d" % number for number in range(100)], pause=0.01)
 
-    with pytest.raises(Problem, match=r"not there within 0\.1 seconds") as refused:
+    with pytest.raises(Problem, match=r"did not arrive within 0\.1 seconds") as refused:
         read(receive, {}, max_seconds=0.1)
     assert refused.value.type == "deadline-exceeded"
     assert refused.value.headers["Connection"] == "close"

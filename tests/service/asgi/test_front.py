@@ -11,12 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from detector import Detector
 from detector.engine import session
 from detector.engine.engine import Engine
 from detector.engine.session import Session
 from detector.images import encode_image
-from service.asgi.front import LOOP_BYTES
+from service.asgi.rounds import LOOP_BYTES
 from service.bodies import codecs
 from tests.asgi_client import AsgiRequest, post_together
 from tests.service.responses import read_metrics, to_npy
@@ -116,10 +115,10 @@ def test_unforeseen_fault_of_one_body_is_its_own(front, monkeypatch):
     """A reader that fails on one body of a round fails for nobody else."""
     read = codecs.decode_json
 
-    def fail(content, *arguments):
+    def fail(content, **form):
         if b"666" in content:
             raise TypeError("not foreseen")
-        return read(content, *arguments)
+        return read(content, **form)
 
     monkeypatch.setattr(codecs, "decode_json", fail)
 
@@ -335,11 +334,11 @@ def test_slow_kinds_of_small_requests_leave_the_loop(front, monkeypatch):
     first = post(front, score(NORMAL))[0]
     reader = next(iter(front.serving.readers._kept.values()))[0]
     call = reader(score(NORMAL)[1])
-    front.serving.runner._pace.learn(("tiny", 1, call.run, False), 1, 10.0)
+    front.serving.runner._pace.learn(("tiny", 1, call.asker.run, False), 1, 10.0)
     threads = []
-    run = Detector.score
+    run = Engine.judge
     monkeypatch.setattr(
-        Detector, "score", lambda *a, **k: threads.append(threading.current_thread().name) or run(*a, **k)
+        Engine, "judge", lambda *a, **k: threads.append(threading.current_thread().name) or run(*a, **k)
     )
 
     second = post(front, score(NORMAL))[0]

@@ -281,7 +281,7 @@ def test_path_decides_about_the_form_of_a_refusal(server):
         connection.send(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
         problem = connection.answer().json()
 
-    assert problem["error"] == problem["detail"] == "a request may have one host header"
+    assert problem["error"] == problem["detail"] == "a request may have only one host header"
 
 
 def test_half_a_head_is_answered_408(hasty):
@@ -294,7 +294,7 @@ def test_half_a_head_is_answered_408(hasty):
         answer = connection.answer()
 
         assert answer.status == 408
-        assert answer.json()["detail"] == "a head must come within 0.4 seconds"
+        assert answer.json()["detail"] == "the head of a request must arrive within 0.4 seconds"
         assert 0.3 < time.monotonic() - started < 1.5
         assert connection.is_closed()
 

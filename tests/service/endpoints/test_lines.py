@@ -114,7 +114,7 @@ def test_every_line_has_its_answer_and_a_bad_one_its_problem(post, store):
     errors = {line["row"]: line["error"] for line in lines if "error" in line}
     assert errors[2] == {
         "type": "invalid-input",
-        "title": "The body holds something the model cannot take",
+        "title": "The model cannot take the samples in the body",
         "status": 422,
         "detail": "the line must have 3 elements, got 2",
         "errors": [{"detail": "the line must have 3 elements, got 2", "pointer": ""}],
@@ -138,7 +138,7 @@ def test_answers_are_the_same_in_any_chunks(app, places):
     whole, parts = reader.open(), reader.open()
     whole.feed(BODY)
     whole.end()
-    expected = reader.answer(whole.take(), serving.runner.run_together)
+    expected = reader.answer(whole.take(), serving.runner.run)
 
     answered = []
     for start, end in zip([0, *sorted(places)], [*sorted(places), len(BODY)], strict=True):
@@ -146,7 +146,7 @@ def test_answers_are_the_same_in_any_chunks(app, places):
         if end == len(BODY):
             parts.end()
         while batch := parts.take():
-            answered.append(reader.answer(batch, serving.runner.run_together))
+            answered.append(reader.answer(batch, serving.runner.run))
 
     assert b"".join(answered) == expected
 
@@ -222,7 +222,7 @@ def test_a_long_line_is_refused_and_the_next_one_answered(post):
     first, second = post("/score", b"[" + b" " * LINE_BYTES + b"1,2,3]\n[1,2,3]")
 
     assert first["error"]["type"] == "line-too-long"
-    assert first["error"]["detail"] == f"a line may have {LINE_BYTES} bytes here, got {LINE_BYTES + 7}"
+    assert first["error"]["detail"] == f"a line may have at most {LINE_BYTES} bytes, got {LINE_BYTES + 7}"
     assert second["score"] == pytest.approx(3)
 
 

@@ -1,4 +1,4 @@
-"""Limits of the work at hand."""
+"""Limits of the work in progress."""
 
 import dataclasses
 
@@ -18,8 +18,8 @@ def admission(settings):
 @pytest.mark.parametrize(
     ("work", "sentence"),
     [
-        ({"rows": 6}, "requests with 6 samples are at work, 10 is the limit"),
-        ({"n_bytes": 60}, "requests with 60 bytes are at work, 100 is the limit"),
+        ({"rows": 6}, "requests with 6 samples are in progress, the limit is 10"),
+        ({"n_bytes": 60}, "requests with 60 bytes are in progress, the limit is 100"),
     ],
 )
 def test_work_beyond_a_limit_is_refused(admission, work, sentence):
@@ -49,7 +49,7 @@ def test_wait_for_those_before_is_bounded(admission):
     with admission.ticket() as first, admission.ticket() as second, admission.ticket() as third:
         first.add(seconds=1.5)
         second.add(seconds=1.5)
-        with pytest.raises(Problem, match=r"takes about 1\.5 s, 1 is the limit"):
+        with pytest.raises(Problem, match=r"takes about 1\.5 s, the limit is 1"):
             third.add(seconds=0.1)
 
         assert third.seconds == 0.0

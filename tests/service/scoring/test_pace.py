@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.scoring.pace import MAX_KINDS, OVERHEAD_SECONDS, Pace
+from service.scoring.runner import MAX_KINDS, OVERHEAD_SECONDS, Pace
 
 
 def test_unknown_work_takes_what_is_guessed():

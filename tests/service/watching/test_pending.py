@@ -49,7 +49,7 @@ def test_runs_of_several_requests_are_counted_by_their_model(metrics, registry):
     pending, manifest = Pending(metrics), registry.entry("tiny").detector.manifest
     threshold = manifest.threshold.value
     for scores in ([0.0, 2 * threshold], [threshold]):
-        pending.note_run(Run(manifest, len(scores), 0.001, np.array(scores)))
+        pending.note_run(Run(manifest, len(scores), 0.001, [np.array(scores)]))
 
     pending.write()
 

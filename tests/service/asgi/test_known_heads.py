@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import threading
+import types
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -18,12 +19,14 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from detector.images import encode_image
-from service.asgi import front as front_module
+from service.asgi.body import ClientGone
 from service.asgi.connection import HttpProtocol
-from service.asgi.front import LOOP_BYTES, Front
+from service.asgi.front import Front
+from service.asgi.known_heads import HEAD_BYTES, MAX_HEADS, Known, KnownHeads
+from service.asgi.rounds import LOOP_BYTES
 from service.endpoints import open_inference
-from service.endpoints.known_heads import HEAD_BYTES, MAX_HEADS, Heads, Known
-from service.http.request_record import open_record
+from service.http.request_record import RequestRecord, open_record
+from service.watching import pending as pending_module
 from tests.model_folder import publish_model
 from tests.raw_http import request
 from tests.service.responses import read_metrics, to_npy
@@ -207,7 +210,6 @@ def test_id_in_another_spelling_stays_that_of_its_request(front, spelling):
 @pytest.mark.parametrize("around", [(b"", b"\r\n"), (b"\r\n\r\n", b""), (score(ANOMALY), b"")])
 def test_only_one_whole_request_is_kept(front, around):
     """Not two of one packet, nor what stands before or behind."""
-    kept = front.serving.heads
 
     async def conversation(client: Client) -> None:
         before, behind = around
@@ -215,8 +217,8 @@ def test_only_one_whole_request_is_kept(front, around):
         assert all([(await client.answer()).status == 200 for _ in range(1 + (before == score(ANOMALY)))])
 
     talk(front, conversation)
-    assert not kept.find(score(NORMAL))[0]
-    assert not kept._kept
+    assert not front.known_heads.find(score(NORMAL))
+    assert not front.known_heads._kept
 
 
 def test_bad_body_behind_a_known_head_has_its_problem(front):
@@ -263,7 +265,7 @@ def test_heads_that_are_not_kept(front, sent):
 
     talk(front, conversation)
 
-    assert front.find_repeat(sent) is None
+    assert front.known_heads.find(sent) is None
 
 
 def test_part_of_a_request_is_parsed(front):
@@ -361,7 +363,7 @@ def test_answer_of_a_version_that_was_replaced_meanwhile_keeps_no_head(front, st
         await asyncio.sleep(0)  # it waits for its round
         publish_model(store, "tiny")
         front.serving.models.poll()
-        assert front.find_repeat(score(NORMAL)) is None
+        assert front.known_heads.find(score(NORMAL)) is None
         old, new = await client.answer(), await client.ask(score(NORMAL))
 
         assert [answer.fields["x-model-version"] for answer in (old, new)] == ["1", "2"]
@@ -374,7 +376,7 @@ def test_call_that_takes_long_is_answered_from_the_pool(front, monkeypatch):
 
     async def conversation(client: Client) -> None:
         await client.ask(score(NORMAL))
-        monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+        monkeypatch.setattr(front.serving.runner, "estimate", lambda calls: 1.0)
         answer = await client.ask(score(ANOMALY))
         monkeypatch.setattr(front.serving.runner, "seconds_left", lambda started: 0.0)
         late = await client.ask(score(ANOMALY))
@@ -399,7 +401,7 @@ def test_connection_at_work_is_not_idle(front, monkeypatch):
     async def conversation(client: Client) -> None:
         client.protocol.timeout_keep_alive = 0.1
         await client.ask(score(NORMAL))
-        monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+        monkeypatch.setattr(front.serving.runner, "estimate", lambda calls: 1.0)
         monkeypatch.setattr(front.pool, "_watched", slowly)
         answer = await client.ask(score(ANOMALY))
 
@@ -416,7 +418,7 @@ def test_lost_connection_leaves_no_timer(front, monkeypatch):
 
     async def conversation(client: Client) -> None:
         await client.ask(score(NORMAL))
-        monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+        monkeypatch.setattr(front.serving.runner, "estimate", lambda calls: 1.0)
         monkeypatch.setattr(front.pool, "_watched", lambda work, record, who: asyncio.sleep(0.1))
         client.protocol.data_received(score(ANOMALY))
         assert client.protocol.timeout_keep_alive_task is not None
@@ -436,9 +438,9 @@ def test_answer_that_cannot_be_sent_closes_the_connection(front, monkeypatch, ta
 
     async def conversation(client: Client) -> None:
         await client.ask(score(NORMAL))
-        monkeypatch.setattr(front_module, "_fields", fail)
+        monkeypatch.setattr(RequestRecord, "fields", fail)
         if takes_long:
-            monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+            monkeypatch.setattr(front.serving.runner, "estimate", lambda calls: 1.0)
         client.writer.write(score(ANOMALY))
         async with asyncio.timeout(SECONDS):
             assert await client.reader.read() == b""
@@ -482,12 +484,12 @@ def test_images_under_a_known_head_are_read_in_the_pool(front, monkeypatch):
 @pytest.mark.parametrize("n_waiting", [0, 1])
 def test_client_that_goes_ends_its_long_call(front, monkeypatch, is_known, n_waiting):
     """It is counted as gone, whatever waits behind it, and before the process ends."""
-    monkeypatch.setattr(front_module, "WRITE_SECONDS", 0)
+    monkeypatch.setattr(pending_module, "WRITE_SECONDS", 0)
 
     async def conversation(client: Client) -> None:
         if is_known:
             await client.ask(score(NORMAL))
-        monkeypatch.setattr(front.serving.runner, "estimate", lambda call: 1.0)
+        monkeypatch.setattr(front.serving.runner, "estimate", lambda calls: 1.0)
         monkeypatch.setattr(front.pool, "_watched", lambda work, record, who: gone(who))
         client.writer.write(score(ANOMALY))
         await asyncio.sleep(0.05)
@@ -504,7 +506,7 @@ def test_client_that_goes_ends_its_long_call(front, monkeypatch, is_known, n_wai
         await who.wait_until_gone()
         await asyncio.sleep(0.01)
         ended.append(True)
-        raise front_module.ClientGone
+        raise ClientGone
 
     talk(front, conversation)
 
@@ -674,8 +676,8 @@ def test_large_heads_that_are_not_kept(large_front, sent):
     talk(large_front, conversation)
 
     with busy(large_front):
-        assert large_front.find_repeat(sent) is None
-        assert large_front.find_repeat(large()) is None
+        assert large_front.known_heads.find(sent) is None
+        assert large_front.known_heads.find(large()) is None
 
 
 def test_refused_repeats_are_counted_and_logged_like_any_other(large_front, caplog):
@@ -702,8 +704,8 @@ def test_refused_repeats_are_counted_and_logged_like_any_other(large_front, capl
 
 def test_answers_are_written_when_they_are_many_or_old(front, monkeypatch):
     """Each is counted and logged a moment later, and none of many has to wait for that moment."""
-    monkeypatch.setattr(front_module, "WRITE_REQUESTS", 3)
-    monkeypatch.setattr(front_module, "WRITE_SECONDS", 0.2)
+    monkeypatch.setattr(pending_module, "WRITE_REQUESTS", 3)
+    monkeypatch.setattr(pending_module, "WRITE_SECONDS", 0.2)
     waiting = []
 
     async def conversation(client: Client) -> None:
@@ -739,14 +741,17 @@ def test_what_is_no_request_is_counted_and_logged(front, caplog):
 
 def test_no_more_than_so_many_heads_are_kept(front):
     """All are forgotten then, and those that are in use come again."""
-    kept = Heads(front.serving.models)
-    first = score(NORMAL, ("X", "0"))
+    kept = KnownHeads(front.serving, None, None)
+    reader = types.SimpleNamespace(is_slow=None)
+    known = Known(
+        reader, open_record("POST", "/score", None, None), len(score(NORMAL)) - len(head_of(score(NORMAL)))
+    )
+    first, another = score(NORMAL, ("X", "0")), score(NORMAL, ("X", "another"))
     for number in range(MAX_HEADS):
-        known = Known(None, open_record("POST", "/score", None, None), number)
         kept.keep(head_of(score(NORMAL, ("X", str(number)))), known, front.serving.models.models)
-    assert kept.find(first)[0].n_bytes == 0
+    assert kept.find(first).known is known
 
-    kept.keep(head_of(score(NORMAL, ("X", "another"))), known, front.serving.models.models)
+    kept.keep(head_of(another), known, front.serving.models.models)
 
-    assert kept.find(first)[0] is None
-    assert kept.find(score(NORMAL, ("X", "another")))[0] is known
+    assert kept.find(first) is None
+    assert kept.find(another).known is known
