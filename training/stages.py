@@ -4,8 +4,6 @@ A stage returns its notes, sentences for the reader of the report; the command p
 TensorFlow, which takes seconds to import: faults of the data show before.
 """
 
-import dataclasses
-import datetime
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,52 +17,20 @@ from detector.manifest import Manifest
 from detector.store import ModelStore
 from training.config import FitConfig
 from training.data.columns import ColumnLayout, network_shape
-from training.data.dataset import Dataset
-from training.data.scaling import Scaling, fit_scaling
+from training.data.dataset import Dataset, spread
+from training.data.scaling import fit_scaling
 from training.data.splits import Splits, split_dataset
 from training.data.trimming import trim_splits, trimming_note
 from training.errors import TrainingError
 from training.networks.collapse import LEAST_SAMPLES, MOST_SAMPLES, check_rebuilding, measure_rebuilding
+from training.publishing.manifests import Built, Fitted, Prepared
 from training.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from training.networks.architectures import Autoencoder
     from training.networks.fitting import History
-    from training.publishing.manifests import Fitted
 
 MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """Data cut into splits, and the scaling and configuration for them.
-
-    Attributes
-    ----------
-    notes : tuple of str
-        Sentences about the data.
-    """
-
-    dataset: Dataset
-    splits: Splits
-    scaling: Scaling
-    config: FitConfig
-    notes: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Built:
-    """A network that is not fitted yet, and the data for it.
-
-    Attributes
-    ----------
-    notes : tuple of str
-        Sentences about the size of the network.
-    """
-
-    prepared: Prepared
-    autoencoder: "Autoencoder"
-    notes: tuple[str, ...]
 
 
 def prepare(dataset: Dataset, config: FitConfig, splits: Splits | None = None) -> Prepared:
@@ -127,10 +93,12 @@ def build(prepared: Prepared) -> Built:
         from training.publishing.quantize import wide_kernels
 
         wide_kernels(autoencoder)  # raises before the fit, which would be for nothing
-    return Built(prepared, autoencoder, tuple(_network_notes(autoencoder, shape, config)))
+    notes = tuple(_network_notes(autoencoder, shape, config))
+    stage = vars(prepared) | {"notes": notes, "earlier_notes": prepared.notes}
+    return Built(**stage, autoencoder=autoencoder)
 
 
-def train(built: Built, name: str) -> "Fitted":
+def train(built: Built, name: str) -> Fitted:
     """Fit and export a network.
 
     Raises
@@ -141,33 +109,23 @@ def train(built: Built, name: str) -> "Fitted":
     from training.cli.progress import progress_callback
     from training.networks.fitting import fit_network
     from training.publishing.graphs import export_graphs
-    from training.publishing.manifests import Fitted
 
-    dataset, splits, scaling, config = (
-        getattr(built.prepared, part) for part in ("dataset", "splits", "scaling", "config")
-    )
-    train = scaling.apply(dataset.samples[splits.train])
-    validation = scaling.apply(dataset.samples[splits.validation])
+    scaling, config = built.scaling, built.config
+    train = scaling.apply(built.dataset.samples[built.splits.train])
+    validation = scaling.apply(built.dataset.samples[built.splits.validation])
     max_seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
     with progress_callback(config.epochs, max_seconds) as progress:
         autoencoder, history = fit_network(built.autoencoder, train, validation, config, [progress])
-    notes = tuple(_fit_notes(autoencoder, train, validation, history, config))
-    return Fitted(
-        name=name,
-        created_at=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        dataset=dataset,
-        splits=splits,
-        scaling=scaling,
-        config=config,
-        autoencoder=autoencoder,
-        history=history,
-        graphs=export_graphs(autoencoder, scaling, config.residual_smoothing, config.scored_steps),
-        notes=notes,
-        earlier_notes=(*built.prepared.notes, *built.notes),
-    )
+    stage = {
+        "autoencoder": autoencoder,
+        "notes": tuple(_fit_notes(autoencoder, train, validation, history, config)),
+        "earlier_notes": (*built.earlier_notes, *built.notes),
+    }
+    graphs = export_graphs(autoencoder, scaling, config.residual_smoothing, config.scored_steps)
+    return Fitted(**vars(built) | stage, name=name, history=history, graphs=graphs)
 
 
-def publish(store: ModelStore, staged: Path, fitted: "Fitted") -> tuple[Path, Manifest]:
+def publish(store: ModelStore, staged: Path, fitted: Fitted) -> tuple[Path, Manifest]:
     """Calibrate, evaluate and report in a staged folder, and publish it.
 
     Raises
@@ -225,14 +183,14 @@ def _cell_notes(dataset: Dataset, splits: Splits) -> Iterator[str]:
         shares = np.isnan(rows).mean(axis=0)
         missing = [f"{layout.feature_names[place]} {shares[place]:.3g}" for place in np.flatnonzero(shares)]
         yield (
-            f"shares of missing values in the training split: {listed(missing) if missing else 'none'}; "
-            "a missing value of any other feature is an anomaly"
+            f"shares of missing values in the training split: {listed(missing, quoted=False) or 'none'}; a "
+            "missing value of any other feature is an anomaly"
         )
     for place, values in zip(layout.categorical, layout.values, strict=True):
         name = layout.feature_names[place]
         absent = np.flatnonzero(~np.isin(values, rows[:, place]))
         if absent.size:
-            words = listed([str(layout.categories[name][position]) for position in absent])
+            words = listed((layout.categories[name][position] for position in absent), quoted=False)
             yield f"no training row has these categories of {name}, so that they are anomalies: {words}"
 
 
@@ -259,44 +217,30 @@ def _fit_notes(
     history: "History | None",
     config: FitConfig,
 ) -> Iterator[str]:
-    from training.networks.fitting import signal_to_noise
-
-    yield from _collapse_notes(autoencoder, train, validation, history, config)
-    if config.corrupt_validation and not config.has_memory:  # a memory does not learn to denoise
-        yield _denoising_note(*signal_to_noise(autoencoder, validation, config))
-
-
-def _collapse_notes(
-    autoencoder: "Autoencoder",
-    train: np.ndarray,
-    validation: np.ndarray,
-    history: "History | None",
-    config: FitConfig,
-) -> list[str]:
-    """Refuse a collapsed network, or only note it where the configuration wants it published all the same.
-
-    `train` and `validation` are scaled.
-    """
-    from training.networks.fitting import rebuild
+    """Refuse a collapsed network, or note it if it is to be published all the same; the splits are scaled."""
+    from training.networks.fitting import rebuild, signal_to_noise
 
     samples = validation if len(validation) >= LEAST_SAMPLES else train
-    samples = samples[np.unique(np.linspace(0, len(samples) - 1, MOST_SAMPLES).astype(int))]
-    if (samples == samples[:1]).all():
-        return []  # equal samples do not show whether a reconstruction follows its sample
-    rebuilding = measure_rebuilding(
-        samples,
-        rebuild(autoencoder, samples),
-        mean=train.mean(axis=0, dtype=np.float64),
-        middle=0.5 if config.settled_output == "sigmoid" else 0.0,
-    )
+    samples = samples[spread(len(samples), MOST_SAMPLES)]
     is_trained = not config.has_memory
-    was_learning = is_trained and history.best_epoch == len(history.train_loss)
-    try:
-        return check_rebuilding(rebuilding, is_trained=is_trained, was_learning=was_learning)
-    except TrainingError as error:
-        if config.collapse_check:
-            raise
-        return [f"published all the same: {error}"]
+    if (
+        samples != samples[:1]
+    ).any():  # equal samples do not show whether a reconstruction follows its sample
+        rebuilding = measure_rebuilding(
+            samples,
+            rebuild(autoencoder, samples),
+            mean=train.mean(axis=0, dtype=np.float64),
+            middle=0.5 if config.settled_output == "sigmoid" else 0.0,
+        )
+        was_learning = is_trained and history.best_epoch == len(history.train_loss)
+        try:
+            yield from check_rebuilding(rebuilding, is_trained=is_trained, was_learning=was_learning)
+        except TrainingError as error:
+            if config.collapse_check:
+                raise
+            yield f"published all the same: {error}"
+    if config.corrupt_validation and is_trained:  # a memory does not learn to denoise
+        yield _denoising_note(*signal_to_noise(autoencoder, validation, config))
 
 
 def _denoising_note(before: float, after: float) -> str:

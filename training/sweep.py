@@ -45,7 +45,6 @@ from training.data.dataset import Dataset
 from training.data.scaling import fit_scaling
 from training.data.splits import Splits
 from training.errors import ConfigError, TrainingError
-from training.figures.metrics import roc_auc
 from training.figures.pseudo import make_pseudo_anomalies
 from training.presets import DEFAULT_PRESETS, PRESETS
 from training.publishing.manifests import Fitted, draft_manifest
@@ -124,7 +123,8 @@ def _run(arguments: argparse.Namespace) -> None:
     with store.stage(arguments.name) as staged:  # before the fits, so that a read-only store shows at once
         judge = Judge(dataset, prepared.splits, possible[0].config.seed)
         best, rows = run_trials(trials, train_one, judge, arguments.max_minutes * 60)
-        _print_rows(rows)
+        print_table([_HEAD, *map(_cells, rows)])
+        print()
         if best is None:
             raise TrainingError(f"no trial was finished: {rows[0]['outcome']}")
         best = dataclasses.replace(best, sweep={"minutes": arguments.max_minutes, "trials": rows})
@@ -202,7 +202,10 @@ def run_trials(
             continue
         print(f"trial {number + 1} of {len(trials)}: {trial}, at most {share:.0f} s", file=sys.stderr)
         try:
-            fitted = _within(train_one, trial.config, share)
+            fitted = train_one(dataclasses.replace(trial.config, max_minutes=share / 60))
+            if fitted.history.seconds < share:  # the configuration records only a limit that ended the fit
+                config = dataclasses.replace(fitted.config, max_minutes=None)
+                fitted = dataclasses.replace(fitted, config=config)
             row |= judge(fitted)
         except (TrainingError, DetectorError) as error:  # the others may still be good
             row["outcome"] = f"failed: {error}"
@@ -217,14 +220,6 @@ def run_trials(
     row, best = min(running, key=lambda pair: (pair[0]["latent_size"], -pair[0]["detection"]))
     row["outcome"] += PUBLISHED
     return best, rows
-
-
-def _within(train_one: Callable[[FitConfig], Fitted], config: FitConfig, seconds: float) -> Fitted:
-    """Fit within a time limit, which the configuration records only if it ended the fit."""
-    fitted = train_one(dataclasses.replace(config, max_minutes=seconds / 60))
-    if fitted.history.seconds >= seconds:
-        return fitted
-    return dataclasses.replace(fitted, config=dataclasses.replace(fitted.config, max_minutes=None))
 
 
 class Judge:
@@ -256,12 +251,16 @@ class Judge:
 
     def __call__(self, fitted: Fitted) -> dict[str, Any]:
         """Compute the figures of one row."""
+        from sklearn.metrics import roc_auc_score
+
         engine = draft_manifest(fitted).open(fitted.files)
         outputs = engine.run(engine.check_samples(self._samples), (SCORE, RECONSTRUCTION))
         pseudo = engine.run(engine.check_samples(self._pseudo), (SCORE,))
         latent_size = math.prod(fitted.autoencoder.encoder.output_shape[1:])
         difference = self._flat(self._samples) - self._flat(engine.finite(outputs[RECONSTRUCTION]))
-        detection = roc_auc(engine.finite(outputs[SCORE]), engine.finite(pseudo[SCORE]))
+        scores = [engine.finite(outputs[SCORE]), engine.finite(pseudo[SCORE])]
+        is_pseudo = np.repeat([False, True], [part.size for part in scores])
+        detection = float(roc_auc_score(is_pseudo, np.concatenate(scores)))
         return {
             "latent_size": latent_size,
             "parameters": fitted.autoencoder.n_parameters,
@@ -286,28 +285,21 @@ class Judge:
         return float(np.square(samples - rebuilt, dtype=np.float64).mean())
 
 
-def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
-    print_table([_HEAD, *(_cells(row) for row in rows)])
-    print()
-
-
 _HEAD = ("preset", "latent", "noise", "detection", "error", "PCA error", "parameters", "epochs", "outcome")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     latent, noise = row.get("latent_size", row["latent_dim"]), row["noise"]
     cells = [row["preset"], "-" if latent is None else str(latent), "-" if noise is None else f"{noise:g}"]
-    if "detection" not in row:
-        return [*cells, "", "", "", "", "", row["outcome"]]
-    return [
-        *cells,
-        f"{row['detection']:.4f}",
-        f"{row['validation_error']:.4g}",
-        f"{row['pca_error']:.4g}",
-        str(row["parameters"]),
-        str(row["epochs"]),
-        row["outcome"],
-    ]
+    forms = {
+        "detection": ".4f",
+        "validation_error": ".4g",
+        "pca_error": ".4g",
+        "parameters": "",
+        "epochs": "",
+    }
+    figures = [format(row[name], form) if name in row else "" for name, form in forms.items()]
+    return [*cells, *figures, row["outcome"]]
 
 
 if __name__ == "__main__":

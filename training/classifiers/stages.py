@@ -1,7 +1,6 @@
 """The stages behind `training.finetune`: fit and judge a classifier, export it, write the next folder."""
 
 import dataclasses
-import datetime
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from training.errors import ExportError
 from training.networks.weights import LoadedNetwork
 from training.publishing.graph_scaling import scale
 from training.publishing.graphs import PARITY_BATCHES, PARITY_TOLERANCE, Graph, convert, extreme_samples
-from training.publishing.manifests import seal
+from training.publishing.manifests import seal, timestamp
 
 N_FOLDS = 5
 MANY_LABELLED = 2000  # from here on there are enough labels to split some off
@@ -86,6 +85,7 @@ def fit_classifier(
     temperature, evaluation = fit(bench)
     counts = np.bincount(targets[bench.available], minlength=len(classes))
     n_labelled = dict(zip(classes, counts.tolist(), strict=True))
+    few = [name for name, count in n_labelled.items() if count < N_FOLDS]
     return FittedClassifier(
         bench.network,
         loaded.scaling,
@@ -94,7 +94,7 @@ def fit_classifier(
         n_labelled,
         evaluation,
         config,
-        tuple(_notes(n_labelled)),
+        (f"few samples are labelled {', '.join(few)}: their figures are uncertain",) if few else (),
     )
 
 
@@ -147,28 +147,17 @@ def _fit_on_all(bench: _Bench) -> tuple[float, dict[str, Any]]:
     """Calibrate and judge by cross-validation, then fit on all: temperature and figures."""
     own = bench.targets[bench.available]
     folds = deal_folds(own, N_FOLDS, bench.seed)
-    logits = _cross_validate(bench, folds)
+    logits = np.empty((folds.size, bench.n_classes))
+    for number in np.unique(folds):
+        inside = folds == number
+        bench.fit(bench.available[~inside])
+        logits[inside] = bench.logits(bench.available[inside])
     temperature = fit_temperature(logits, own)
     # Each fold is judged by the temperature of the others.
     others = np.array([fit_temperature(logits[folds != n], own[folds != n]) for n in range(N_FOLDS)])
     evaluation = {"method": CROSS_VALIDATION} | class_figures(logits, others[folds][:, None], own)
     bench.fit(bench.available)
     return temperature, bench.figures(bench.held_out, temperature) if bench.held_out.size else evaluation
-
-
-def _notes(n_labelled: dict[str, int]) -> list[str]:
-    few = [name for name, count in n_labelled.items() if count < N_FOLDS]
-    return [f"few samples are labelled {', '.join(few)}: their figures are uncertain"] if few else []
-
-
-def _cross_validate(bench: _Bench, folds: np.ndarray) -> np.ndarray:
-    """Logits of each available sample, by a network that was fitted without its fold."""
-    logits = np.empty((folds.size, bench.n_classes))
-    for number in np.unique(folds):
-        inside = folds == number
-        bench.fit(bench.available[~inside])
-        logits[inside] = bench.logits(bench.available[inside])
-    return logits
 
 
 def _split(
@@ -286,10 +275,9 @@ def write_classified_folder(
         evaluation=fitted.evaluation,
     )
     _write_card(staged, classifier)
-    now = datetime.datetime.now(datetime.UTC)
     manifest = dataclasses.replace(
         former,
-        created_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created_at=timestamp(),
         verbs=verbs_of(latent=former.latent_shape is not None, classifier=True),
         classifier=classifier,
     )

@@ -1,4 +1,4 @@
-"""Columns of a table that are categories: texts and numbers with few values, as the graph takes them."""
+"""Read columns that are categories: texts and numbers with few values, as numbers of the graph's input."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from detector.columns import compare_columns, listed
 from detector.manifest import Categories, Manifest
 from detector.schema import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED
 from detector.tables import MOST_NAMED, UNKNOWN_HINT, category_values
@@ -49,20 +50,14 @@ class Cells:
         return self.missing == MISSING_AS_MEDIAN
 
     def refuse_names(self, features: Sequence[str]) -> None:
-        """Refuse categories of features that the data have not.
-
-        Raises
-        ------
-        DataError
-            Naming them.
-        """
-        absent = [name for name in self.categorical if name not in features]
+        """Raise `DataError` if the data lack one of the features that are categories."""
+        absent = compare_columns(features, self.categorical).missing
         if absent:
-            listed = ", ".join(features[:8]) + (f" and {len(features) - 8} more" if len(features) > 8 else "")
-            raise DataError(f"--categorical names {absent[0]!r}, which is no feature: only {listed}")
+            names = listed(features, quoted=False)
+            raise DataError(f"--categorical names {absent[0]!r}, which is no feature: only {names}")
 
     def texts_of(self) -> tuple[str, ...]:
-        """Columns whose values are texts whatever they look like: a model knows `007` as a text."""
+        """Return columns to read as texts whatever they look like: a model knows `007` as a text."""
         return tuple(
             name
             for name, known in (self.known or {}).items()
@@ -88,12 +83,12 @@ def may_be_category(column: pa.ChunkedArray) -> bool:
 
 
 def numeric_categories(values: np.ndarray, name: str, source: str) -> tuple[float, ...]:
-    """The different numbers of a column, ascending, as float32 tells them apart; whole ones as integers.
+    """Return the numbers that occur, ascending, distinct in float32; whole numbers as integers.
 
     Raises
     ------
     DataError
-        If there is none, or they are too many.
+        If there are none, or more than `MOST_CATEGORIES`.
     """
     present = values[~np.isnan(values)].astype(np.float64)
     _, first = np.unique(present.astype(np.float32), return_index=True)
@@ -104,43 +99,48 @@ def numeric_categories(values: np.ndarray, name: str, source: str) -> tuple[floa
 def read_categories(
     column: pa.ChunkedArray, name: str, source: str, cells: Cells
 ) -> tuple[np.ndarray, tuple[str, ...] | tuple[float, ...]]:
-    """One column as numbers of the graph's input, and its categories.
+    """Read one column as numbers of the graph's input, and its categories.
 
     Parameters
     ----------
     column : pyarrow.ChunkedArray
     name, source : str
-        Of the column and its file, for errors.
+        Names of the column and its file, for errors.
     cells : Cells
 
     Returns
     -------
     tuple of ndarray of shape (n_rows,), float64, and tuple
-        A missing value is NaN. The known categories, or those of the column: texts in the order of the
-        alphabet, or numbers.
+        A missing value is NaN. The categories are the known ones, or the values of the column: texts in
+        alphabetical order, or numbers.
 
     Raises
     ------
     DataError
-        If the column holds neither texts nor numbers, or too many, or one that is unknown and refused.
+        If the column holds neither texts nor numbers, too many of them, or an unknown one that is refused.
     """
     known = (cells.known or {}).get(name)
-    if known is not None and not isinstance(known[0], str) and not _holds_numbers(column.type):
+    holds_numbers = is_measured(column.type) or pa.types.is_null(column.type)
+    if known is not None and not isinstance(known[0], str) and not holds_numbers:
         raise DataError(f"{source}: column {name!r} must hold numbers, got {column.type}")
-    if known is None and not is_text(column.type) and not _holds_numbers(column.type):
+    if known is None and not is_text(column.type) and not holds_numbers:
         raise DataError(f"{source}: column {name!r} must hold texts or numbers, got {column.type}")
-    if _holds_numbers(column.type) and (known is None or not isinstance(known[0], str)):
+    if holds_numbers and (known is None or not isinstance(known[0], str)):
         values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return values, known or numeric_categories(values, name, source)
     positions, texts = _texts(column)
     if known is None:
         known = tuple(sorted(text for text in texts if text is not None))
         _check_number(len(known), name, source)
-    return _place(positions, texts, known, name, source, cells), known
-
-
-def _holds_numbers(kind: pa.DataType) -> bool:
-    return is_measured(kind) or pa.types.is_null(kind)
+    numbers = dict(zip(known, category_values(known).tolist(), strict=True)) | {None: np.nan}
+    unknown = [text for text in texts if text not in numbers]
+    if unknown and cells.unknown == REFUSED:
+        names = listed(known, MOST_NAMED, quoted=False)
+        raise DataError(
+            f"{source}: column {name!r} must hold one of {names}, got {unknown[0]!r}{UNKNOWN_HINT}"
+        )
+    places = np.array([numbers.get(text, float(len(known))) for text in texts], dtype=np.float64)
+    return places[positions], known
 
 
 def _check_number(n_categories: int, name: str, source: str) -> None:
@@ -152,7 +152,7 @@ def _check_number(n_categories: int, name: str, source: str) -> None:
 
 
 def _texts(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
-    """Position of each cell in a list of different texts; None is a missing value."""
+    """Return the position of each cell in a list of distinct texts; None is a missing value."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if len(column) == 0:
@@ -162,29 +162,9 @@ def _texts(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
 
 
 def _text(value: object) -> str | None:
-    """A cell as text; an empty one is missing."""
+    """Write a cell as text; an empty one is missing."""
     if isinstance(value, bool):
         return BOOLEANS[value]
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return None if value is None or value == "" else str(value)
-
-
-def _place(
-    positions: np.ndarray,
-    texts: Sequence[str | None],
-    known: Sequence[str],
-    name: str,
-    source: str,
-    cells: Cells,
-) -> np.ndarray:
-    """Positions of cells among the known categories."""
-    numbers = dict(zip(known, category_values(known).tolist(), strict=True)) | {None: np.nan}
-    unknown = [text for text in texts if text not in numbers]
-    if unknown and cells.unknown == REFUSED:
-        listed = ", ".join(known[:MOST_NAMED])
-        raise DataError(
-            f"{source}: column {name!r} must hold one of {listed}, got {unknown[0]!r}{UNKNOWN_HINT}"
-        )
-    places = np.array([numbers.get(text, float(len(known))) for text in texts], dtype=np.float64)
-    return places[positions]

@@ -81,6 +81,11 @@ class Dataset:
         return digest.hexdigest()
 
 
+def spread(n_samples: int, most: int) -> np.ndarray:
+    """Return positions of at most `most` of `n_samples`, evenly spread over all, ascending, int."""
+    return np.unique(np.linspace(0, n_samples - 1, most).astype(int)) if n_samples else np.arange(0)
+
+
 @dataclasses.dataclass(frozen=True)
 class RawData:
     """Samples and labels as they were read; which of them are normal is decided later."""

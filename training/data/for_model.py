@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from detector.columns import listed
 from detector.inference import Detector
 from detector.manifest import Manifest
 from training.data.categories import Cells
 from training.data.dataset import Cut, Dataset
-from training.data.load import ANOMALY, NORMAL, load_dataset
+from training.data.load import ANOMALY, MOST_LABELS, NORMAL, load_dataset
 from training.data.tables import TABLE_SUFFIXES, column_names
 from training.data.windowing import whole_windows
 from training.errors import DataError
@@ -114,8 +115,11 @@ def _read(manifest: Manifest, data: str, **columns: str | None) -> Dataset:
         cells=Cells.of(manifest),
         **columns,
     )
-    if Path(data).is_dir() and manifest.kind == "image":  # other kinds take pixels as they are
-        dataset = dataclasses.replace(dataset, samples=_in_range(dataset.samples, manifest))
+    if Path(data).is_dir() and manifest.kind == "image" and tuple(manifest.value_range) != (0, 255):
+        # In the model's units, as in the service; models of other kinds take pixels unchanged.
+        low, high = manifest.value_range
+        images = (low + dataset.samples.astype(np.float64) * ((high - low) / 255)).astype(np.float32)
+        dataset = dataclasses.replace(dataset, samples=images)
     return dataset
 
 
@@ -129,14 +133,6 @@ def _as_samples(detector: Detector, dataset: Dataset, is_anomaly: np.ndarray | N
     return dataset
 
 
-def _in_range(images: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Map decoded images to the model's units, as the service does."""
-    low, high = manifest.value_range
-    if (low, high) == (0, 255):
-        return images
-    return (low + images.astype(np.float64) * ((high - low) / 255)).astype(np.float32)
-
-
 def _anomalies(dataset: Dataset, manifest: Manifest) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Which samples are anomalies, or None if nothing tells; and notes on assumptions."""
     if dataset.normal_label is not None:  # it was named, or the data are built in
@@ -144,17 +140,17 @@ def _anomalies(dataset: Dataset, manifest: Manifest) -> tuple[np.ndarray | None,
     if dataset.labels is None:
         return None, ()
     present, own = sorted(set(dataset.labels)), manifest.data.get("normal_label")
-    listed = ", ".join(present[:12]) + (" ..." if len(present) > 12 else "")
+    names = listed(present, MOST_LABELS, quoted=False)
     if own in present:
         return dataset.labels != own, (f"label {own} is the normal one, as in the fit of the model",)
     if set(present) <= {NORMAL, ANOMALY}:
         if own is None:
             return dataset.is_anomaly, ()
         raise DataError(
-            f"labels are {listed} and the model was fitted with {own} as the normal one: name the normal "
+            f"labels are {names} and the model was fitted with {own} as the normal one: name the normal "
             "label of these data with --normal-label"
         )
     if own is None:
-        return None, (f"labels are {listed}: name the normal one with --normal-label",)
-    note = f"labels are {listed}, without {own}, the normal one of the model: every sample is an anomaly"
+        return None, (f"labels are {names}: name the normal one with --normal-label",)
+    note = f"labels are {names}, without {own}, the normal one of the model: every sample is an anomaly"
     return np.ones(len(dataset.samples), dtype=bool), (note,)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.columns import listed
 from detector.errors import InputError
 from detector.images import read_image
 from detector.manifest import Categories
@@ -19,6 +20,7 @@ from training.data.tables import TABLE_SUFFIXES, Table, label_texts, missing_lab
 from training.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+MOST_LABELS = 12  # named in a sentence
 NORMAL, ANOMALY = "0", "1"
 
 
@@ -70,7 +72,7 @@ def load_dataset(
     is_series = "sequence" in kinds and "vector" not in kinds
     table_options = {"columns": columns, "label_column": label_column}
     series_options = {"time_column": time_column, "entity_column": entity_column}
-    source = _read(Path(data), data, is_series, table_options, series_options, cells)
+    source = _read(data, is_series, table_options, series_options, cells)
     labels = None if source.labels is None else label_texts(source.labels)
     samples = _as_float32(source.samples, Path(data).name, cells)
     samples, kind, value_range, form_notes = _take_as(samples, source, kinds, value_range)
@@ -121,7 +123,6 @@ def _refuse_cells(kind: str, cells: Cells) -> None:
 
 
 def _read(
-    path: Path,
     data: str,
     is_series: bool,
     table_options: Mapping[str, Any],
@@ -129,7 +130,8 @@ def _read(
     cells: Cells,
 ) -> RawData:
     """Read data by their type; refuse options for other types."""
-    is_table = _suffix(path) in TABLE_SUFFIXES
+    path, suffix = Path(data), Path(data).suffix.lower()
+    is_table = suffix in TABLE_SUFFIXES
     if any(table_options.values()) and not is_table:
         raise DataError(
             f"--columns and --label-column are only for tables ({', '.join(TABLE_SUFFIXES)}), got {data}"
@@ -142,7 +144,27 @@ def _read(
         _refuse_cells("sequence", cells)
         table = read_table(path, **table_options, **series_options)
         return _series_of_table(table, path, **series_options)
-    return _read_source(data, **table_options, cells=cells, is_series=is_series)
+    if path.is_dir():
+        return _read_images(path)
+    if path.is_file() and is_table:
+        table = read_table(path, **table_options, cells=cells)
+        return RawData(
+            table.values,
+            table.labels,
+            feature_names=table.columns,
+            notes=table.notes,
+            categories=table.categories,
+        )
+    if path.is_file() and suffix in (".npy", ".npz"):
+        return _read_arrays(path, is_series=is_series)
+    if path.is_file():
+        known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))
+        raise DataError(f"{path.name} must be one of {known} or a folder of images, got {path.suffix!r}")
+    if data in BUILT_IN:
+        return BUILT_IN[data]()
+    raise DataError(
+        f"data must be a file, a folder or one of {', '.join(BUILT_IN)}, got {data!r}: no such file"
+    )
 
 
 def _take_as(
@@ -163,37 +185,6 @@ def _take_as(
         value_range, range_notes = assumed_range(samples[: len(samples) - source.n_held_out])
         notes += range_notes
     return samples, kind, value_range, notes
-
-
-def _read_source(
-    data: str, columns: Sequence[str] | None, label_column: str | None, *, cells: Cells, is_series: bool
-) -> RawData:
-    path = Path(data)
-    if path.is_dir():
-        return _read_images(path)
-    if path.is_file():
-        if _suffix(path) in TABLE_SUFFIXES:
-            table = read_table(path, columns, label_column, cells=cells)
-            return RawData(
-                table.values,
-                table.labels,
-                feature_names=table.columns,
-                notes=table.notes,
-                categories=table.categories,
-            )
-        if _suffix(path) in (".npy", ".npz"):
-            return _read_arrays(path, is_series=is_series)
-        known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))
-        raise DataError(f"{path.name} must be one of {known} or a folder of images, got {path.suffix!r}")
-    if data in BUILT_IN:
-        return BUILT_IN[data]()
-    raise DataError(
-        f"data must be a file, a folder or one of {', '.join(BUILT_IN)}, got {data!r}: no such file"
-    )
-
-
-def _suffix(path: Path) -> str:
-    return path.suffix.lower()
 
 
 def _series_of_table(table: Table, path: Path, time_column: str | None, entity_column: str | None) -> RawData:
@@ -226,8 +217,17 @@ def _series_of_table(table: Table, path: Path, time_column: str | None, entity_c
 
 
 def _read_arrays(path: Path, *, is_series: bool) -> RawData:
-    arrays = _load_arrays(path)
-    if is_series and _suffix(path) == ".npy" and arrays["X"].ndim in (1, 2):
+    """Read the arrays of an .npz, or the one array of an .npy as `X`, told apart by the content."""
+    try:
+        arrays = np.load(path, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            arrays = {"X": arrays}
+        else:
+            with arrays as archive:
+                arrays = dict(archive)
+    except Exception as error:  # NumPy lets SyntaxError, TokenError and errors of zipfile through
+        raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
+    if is_series and path.suffix.lower() == ".npy" and arrays["X"].ndim in (1, 2):
         steps = arrays["X"].reshape(len(arrays["X"]), -1)
         return RawData(_real({"X": steps}, "X", path), timeline=Timeline.of_one_series(len(steps)))
     if "X" in arrays:
@@ -243,18 +243,6 @@ def _read_arrays(path: Path, *, is_series: bool) -> RawData:
         f"{path.name} must hold X and optionally y, or x_train, y_train, x_test and y_test; "
         f"got {sorted(arrays)}"
     )
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of an .npz by name, or the array of an .npy as `X`; told apart by the content."""
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return {"X": content}
-        with content as archive:
-            return dict(archive)
-    except Exception as error:  # NumPy lets SyntaxError, TokenError and errors of zipfile through
-        raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
 
 
 def _real(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
@@ -284,10 +272,19 @@ def _labels(arrays: Mapping[str, np.ndarray], name: str, samples_name: str, path
 
 def _read_images(folder: Path) -> RawData:
     """Read every PNG and JPEG below a folder, in order of their paths; the first sub-folder is the label."""
-    paths = sorted(path for path in folder.rglob("*") if _suffix(path) in IMAGE_SUFFIXES and path.is_file())
+    paths = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    )
     if not paths:
         raise DataError(f"{folder.name} holds no {', '.join(IMAGE_SUFFIXES)} file")
-    labels = _folder_labels([path.relative_to(folder) for path in paths])
+    inside = [path for path in paths if path.parent != folder]
+    outside = [path for path in paths if path.parent == folder]
+    if inside and outside:
+        raise DataError(
+            "either all images must be in sub-folders, whose names are their labels, or none: "
+            f"got {outside[0].name} and {inside[0].relative_to(folder)}"
+        )
+    labels = np.array([path.relative_to(folder).parts[0] for path in inside]) if inside else None
     images = []
     for path in paths:
         try:
@@ -303,18 +300,6 @@ def _read_images(folder: Path) -> RawData:
     return RawData(np.stack(images), labels)
 
 
-def _folder_labels(paths: Sequence[Path]) -> np.ndarray | None:
-    """First sub-folder of each path; None if there are no sub-folders."""
-    outside = [path for path in paths if len(path.parts) == 1]
-    if outside and len(outside) < len(paths):
-        inside = next(path for path in paths if len(path.parts) > 1)
-        raise DataError(
-            "either all images must be in sub-folders, whose names are their labels, or none: "
-            f"got {outside[0]} and {inside}"
-        )
-    return None if outside else np.array([path.parts[0] for path in paths])
-
-
 def _anomalies(
     labels: np.ndarray | None, n_samples: int, normal_label: str | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -324,16 +309,16 @@ def _anomalies(
             raise DataError(f"--normal-label {normal_label} needs labels, and the data have none")
         return np.zeros(n_samples, dtype=bool), ()
     present = sorted(set(labels))
-    listed = ", ".join(present[:12]) + (" ..." if len(present) > 12 else "")
+    names = listed(present, MOST_LABELS, quoted=False)
     if normal_label is not None:
         if normal_label not in present:  # a column of true and false has the labels 1 and 0
             normal_label = {"false": "0", "true": "1"}.get(normal_label.lower(), normal_label)
         if normal_label not in present:
-            raise DataError(f"--normal-label {normal_label} is not among the labels {listed}")
+            raise DataError(f"--normal-label {normal_label} is not among the labels {names}")
         return labels != normal_label, ()
     if set(present) <= {NORMAL, ANOMALY}:
         return labels == ANOMALY, ()
-    note = f"labels are {listed}: every sample counts as normal; name the normal label with --normal-label"
+    note = f"labels are {names}: every sample counts as normal; name the normal label with --normal-label"
     return np.zeros(n_samples, dtype=bool), (note,)
 
 

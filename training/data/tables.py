@@ -1,8 +1,8 @@
-"""Tables: CSV, TSV and Parquet into columns of numbers and labels, or a sentence that says why not."""
+"""Read CSV, TSV and Parquet as columns of numbers and labels, or refuse the file in one sentence."""
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,10 @@ from training.data.categories import Cells, is_measured, may_be_category, read_c
 from training.errors import DataError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
-# What pandas calls the column of an index that it saved: nothing in a text file, this in Parquet.
+# Column of an index that pandas saved: without a name in a text file, named like this in Parquet.
 _INDEX = re.compile(r"|__index_level_\d+__")
-# What a missing label looks like as text.
-_NO_LABEL = ("", "nan")
-_HEADER_CHARACTERS = 1_000_000  # the most of a first line that is looked at for its delimiter
+_NO_LABEL = ("", "nan")  # texts of a missing label
+_HEADER_CHARACTERS = 1_000_000  # of the first line, to find its delimiter in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +29,15 @@ class Table:
     Attributes
     ----------
     values : ndarray of shape (n_rows, n_columns), float64
-        Finite; NaN where a value is missing and may be, categories as numbers.
+        Finite, or NaN for a missing value if values may be missing; categories as numbers.
     columns : tuple of str
     labels : ndarray of shape (n_rows,), str, or None
     times : ndarray of shape (n_rows,), datetime64[us] in UTC, int64 or float64; or None
     entities : ndarray of shape (n_rows,), str, or None
     notes : tuple of str
-        What was assumed, a sentence each.
+        Assumptions, a sentence each.
     categories : mapping of str to tuple, or None
-        Of the columns that are categories.
+        Values of each column that is a category.
     """
 
     values: np.ndarray
@@ -59,27 +58,27 @@ def read_table(
     entity_column: str | None = None,
     cells: Cells | None = None,
 ) -> Table:
-    """Read a table whose columns, or those chosen, are numbers, or categories.
+    """Read a table whose columns, or the chosen ones, are numbers or categories.
 
     Parameters
     ----------
     path : Path
         `.csv` or `.tsv` with a header line, or `.parquet`.
     columns : sequence of str, optional
-        Features, in the order wanted; where not given all but the other columns named and a saved index.
+        Features, in this order; by default all columns but the ones named below and a saved index.
     label_column : str, optional
     time_column : str, optional
         Dates, timestamps, numbers, or texts in ISO 8601.
     entity_column : str, optional
-        Which series a row belongs to.
+        The series that each row belongs to.
     cells : Cells, optional
-        What rows may hold beside numbers; not given for a series, whose steps hold nothing else.
+        Missing values and categories that rows may hold; not given for a series, which has neither.
 
     Raises
     ------
     DataError
-        If the file cannot be read or has no rows, a column is not there, holds text that is no category, has
-        a non-finite value or a missing one that may not be, or a label, time or entity is missing.
+        If the file cannot be read or has no rows; a column is absent, holds text that is no category, an
+        infinite value, or a missing value that is not allowed; or a label, time or entity is missing.
     """
     table = _read(path, cells.texts_of() if cells else ())
     _refuse_repeated(columns or (), "--columns")
@@ -99,45 +98,32 @@ def read_table(
     if cells is not None:
         cells.refuse_names(chosen)
     _refuse_text(table, path, chosen, cells)
-    values, categories = _columns(table, path, chosen, cells)
+    values, categories = [], {}
+    for name in chosen:
+        if cells is not None and name in cells.categorical:
+            column, categories[name] = read_categories(table[name], name, path.name, cells)
+            _refuse_gaps(np.isnan(column), name, path, cells)
+        else:
+            column = _numbers(table[name], name, path, cells)
+        values.append(column)
     return Table(
-        values=values,
+        values=np.column_stack(values),
         columns=tuple(chosen),
         labels=_texts(table[label_column], f"label column {label_column!r}", path) if label_column else None,
         times=_times(table[time_column], time_column, path) if time_column else None,
         entities=_texts(table[entity_column], f"column {entity_column!r}", path) if entity_column else None,
         notes=() if columns else tuple(_notes(features, chosen, path)),
-        categories=categories,
+        categories=categories or None,
     )
 
 
-def _columns(
-    table: pa.Table, path: Path, chosen: Sequence[str], cells: Cells | None
-) -> tuple[np.ndarray, Categories | None]:
-    """The columns as numbers, and what those that are categories may be."""
-    columns, categories = [], {}
-    for name in chosen:
-        if cells is not None and name in cells.categorical:
-            values, categories[name] = read_categories(table[name], name, path.name, cells)
-            columns.append(_refuse_gaps(values, np.isnan(values), name, path, cells))
-        else:
-            columns.append(_numbers(table[name], name, path, cells))
-    return np.column_stack(columns), categories or None
-
-
 def column_names(path: Path) -> list[str]:
-    """The columns of a table.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read.
-    """
+    """Return the columns of a table; raise `DataError` if the file cannot be read."""
     return _read(path).column_names
 
 
 def label_texts(values: np.ndarray) -> np.ndarray:
-    """Labels as text, so that 3, 3.0 and "3" are the same label; booleans are 0 and 1."""
+    """Write labels as text, so that 3, 3.0 and "3" are the same label; booleans are 0 and 1."""
     values = np.asarray(values).ravel()
     if values.dtype.kind == "b":
         values = values.astype(np.int64)
@@ -147,18 +133,14 @@ def label_texts(values: np.ndarray) -> np.ndarray:
 
 
 def missing_labels(texts: np.ndarray) -> np.ndarray:
-    """Positions of labels that say nothing: such a sample is neither normal nor anomalous."""
+    """Return the positions of missing labels: their samples are neither normal nor anomalous."""
     return np.flatnonzero(np.isin(texts, _NO_LABEL))
 
 
 def _read(path: Path, texts: Sequence[str] = ()) -> pa.Table:
-    """The whole table; of a text file these columns as texts, whatever they look like."""
+    """Read the whole table; in a text file the columns `texts` are texts whatever they look like."""
     try:
-        if path.suffix == ".parquet":
-            table = pyarrow.parquet.read_table(path)
-        else:
-            _refuse_delimiter(path)
-            table = _read_text(path, texts)
+        table = pyarrow.parquet.read_table(path) if path.suffix == ".parquet" else _read_text(path, texts)
         _refuse_repeated(table.column_names, f"{path.name}: column names")  # decodes them as well
     except UnicodeDecodeError as error:
         raise DataError(f"{path.name}: column names must be UTF-8, got {error.object!r}") from error
@@ -168,7 +150,15 @@ def _read(path: Path, texts: Sequence[str] = ()) -> pa.Table:
 
 
 def _read_text(path: Path, texts: Sequence[str]) -> pa.Table:
-    options = pyarrow.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
+    delimiter, wanted = ("\t", "tabs") if path.suffix == ".tsv" else (",", "commas")
+    # Another delimiter shows in the first line; in the rows a comma may be a decimal comma, as in 21,5.
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline(_HEADER_CHARACTERS).strip()
+    if delimiter not in header and any(mark in header for mark in ";\t|,"):
+        raise DataError(
+            f"{path.name} must have columns separated by {wanted}, got the one column {header[:80]!r}"
+        )
+    options = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     types = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(texts, pa.string()), null_values=MISSING_TEXTS
     )
@@ -178,21 +168,6 @@ def _read_text(path: Path, texts: Sequence[str]) -> pa.Table:
         return pyarrow.csv.read_csv(path, pyarrow.csv.ReadOptions(use_threads=False), options, types)
 
 
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix == ".tsv" else ","
-
-
-def _refuse_delimiter(path: Path) -> None:
-    """Other delimiters show in the first line; the rows may hold commas of another meaning, as in 21,5."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline(_HEADER_CHARACTERS).strip()
-    if _delimiter(path) not in header and any(mark in header for mark in ";\t|,"):
-        wanted = "tabs" if path.suffix == ".tsv" else "commas"
-        raise DataError(
-            f"{path.name} must have columns separated by {wanted}, got the one column {header[:80]!r}"
-        )
-
-
 def _refuse_repeated(names: Sequence[str], what: str) -> None:
     repeated = repeated_names(names)
     if repeated:
@@ -200,7 +175,7 @@ def _refuse_repeated(names: Sequence[str], what: str) -> None:
 
 
 def _notes(features: Sequence[str], chosen: Sequence[str], path: Path) -> Iterator[str]:
-    """What was assumed of columns that nobody chose."""
+    """Say which columns are assumed to be features, if nobody chose them."""
     index = [name for name in features if name not in chosen]
     if index:
         yield f"{path.name}: column {listed(index)} is a saved index and was left out"
@@ -220,53 +195,43 @@ def _is_number(text: str) -> bool:
 
 
 def _refuse_text(table: pa.Table, path: Path, names: Sequence[str], cells: Cells | None) -> None:
-    """Every column that is neither made of numbers nor a category, in one sentence."""
-    texts = {}
-    for name in names:
-        kind = table[name].type
-        is_category = cells is not None and name in cells.categorical
-        may_be_empty = cells is not None and cells.may_miss and pa.types.is_null(kind)
-        if not (is_measured(kind) or is_category or may_be_empty):
-            texts[name] = kind
-    if texts and not all(pa.types.is_null(kind) for kind in texts.values()):
-        name = next(name for name, kind in texts.items() if not pa.types.is_null(kind))
-        example = _example(table[name], name, path)
-        raise DataError(
-            f"{path.name}: columns must hold numbers, got {listed(texts)} of type "
-            f"{listed(sorted({str(kind) for kind in texts.values()}), quoted=False)}{example}; "
-            "name the columns of numbers with --columns, and the label with --label-column"
-            + (_category_hint(table, texts) if cells is not None else "")
-            + _time_hint(texts)
-        )
-
-
-def _example(column: pa.ChunkedArray, name: str, path: Path) -> str:
-    """The first cell that is no number, and where it stands; texts may hold numbers."""
-    cells = [(row, str(cell)) for row, cell in enumerate(column.to_pylist()) if cell is not None]
-    if not cells:
-        return ""
-    row, cell = next(((row, cell) for row, cell in cells if not _is_number(cell)), cells[0])
-    return f", {name!r} for example {cell[:40]!r} in {row_words(row, path)}"
-
-
-def _category_hint(table: pa.Table, names: Iterable[str]) -> str:
-    """The texts with few values, as they could be given; with names that commas do not part."""
-    few = [name for name in names if may_be_category(table[name]) and "," not in name]
-    return f"; for columns that are categories give --categorical {','.join(few)}" if few else ""
-
-
-def _time_hint(kinds: Mapping[str, pa.DataType]) -> str:
-    times = [name for name, kind in kinds.items() if pa.types.is_temporal(kind)]
-    return f"; for a series give --kind sequence --time-column {times[0]}" if times else ""
+    """Refuse all columns that hold neither numbers nor categories, in one sentence with a way out."""
+    kinds = {name: table[name].type for name in names}
+    categorical, may_miss = (cells.categorical, cells.may_miss) if cells else ((), False)
+    texts = {
+        name: kind
+        for name, kind in kinds.items()
+        if not is_measured(kind) and name not in categorical and not (may_miss and pa.types.is_null(kind))
+    }
+    named = [name for name, kind in texts.items() if not pa.types.is_null(kind)]
+    if not named:
+        return  # empty columns are refused for their missing values
+    types = listed(sorted({str(kind) for kind in texts.values()}), quoted=False)
+    cells_of = [(row, str(cell)) for row, cell in enumerate(table[named[0]].to_pylist()) if cell is not None]
+    example = ""
+    if cells_of:  # the first cell that is no number: texts may hold numbers
+        row, cell = next((each for each in cells_of if not _is_number(each[1])), cells_of[0])
+        example = f", {named[0]!r} for example {cell[:40]!r} in {row_words(row, path)}"
+    hints = ""
+    few = [name for name in texts if may_be_category(table[name]) and "," not in name]
+    if cells is not None and few:
+        hints += f"; for columns that are categories give --categorical {','.join(few)}"
+    times = [name for name, kind in texts.items() if pa.types.is_temporal(kind)]
+    if times:
+        hints += f"; for a series give --kind sequence --time-column {times[0]}"
+    raise DataError(
+        f"{path.name}: columns must hold numbers, got {listed(texts)} of type {types}{example}; "
+        f"name the columns of numbers with --columns, and the label with --label-column{hints}"
+    )
 
 
 def _numbers(column: pa.ChunkedArray, name: str, path: Path, cells: Cells | None = None) -> np.ndarray:
     absent = column.is_null().to_numpy()
-    # float32 in the end: identifiers lose digits
+    # The cast may round: values become float32 in the end, so identifiers lose digits anyway.
     values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if cells is not None:
         absent = absent | np.isnan(values)
-    values = _refuse_gaps(values, absent, name, path, cells)
+    _refuse_gaps(absent, name, path, cells)
     faulty = np.flatnonzero(~np.isfinite(values) & ~absent)
     if faulty.size:
         raise DataError(
@@ -276,10 +241,8 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path, cells: Cells | None
     return values
 
 
-def _refuse_gaps(
-    values: np.ndarray, absent: np.ndarray, name: str, path: Path, cells: Cells | None
-) -> np.ndarray:
-    """The values; missing ones are refused where they may not be."""
+def _refuse_gaps(absent: np.ndarray, name: str, path: Path, cells: Cells | None) -> None:
+    """Refuse missing values, unless they are allowed."""
     missing = np.flatnonzero(absent)
     if missing.size and not (cells is not None and cells.may_miss):
         option = "" if cells is None else "give --missing median, "
@@ -288,7 +251,6 @@ def _refuse_gaps(
             f"the first in {row_words(missing[0], path)}; {option}fill them, remove their rows, or name the "
             "other columns with --columns"
         )
-    return values
 
 
 def _texts(column: pa.ChunkedArray, what: str, path: Path) -> np.ndarray:
@@ -305,7 +267,7 @@ def _texts(column: pa.ChunkedArray, what: str, path: Path) -> np.ndarray:
 
 
 def _times(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
-    """Numbers as they are, anything else as points in time."""
+    """Return numbers unchanged, and anything else as points in time."""
     missing = np.flatnonzero(column.is_null().to_numpy())
     if missing.size:
         raise DataError(f"{path.name}: time column {name!r} is empty in {row_words(missing[0], path)}")
@@ -335,7 +297,7 @@ def _points_in_time(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _first_untimely(column: pa.ChunkedArray, path: Path) -> str:
-    """The first text that is no point in time, and where."""
+    """Quote the first text that is no point in time, with its row."""
     for index, text in enumerate(column.to_pylist()):
         try:
             _points_in_time(pa.chunked_array([[text]], column.type))
@@ -345,6 +307,6 @@ def _first_untimely(column: pa.ChunkedArray, path: Path) -> str:
 
 
 def row_words(index: int, path: Path) -> str:
-    """A row as the user counts it: in a text file the header is line 1."""
+    """Name a row as a user counts it: in a text file the header is line 1."""
     line = f" (line {index + 2})" if path.suffix != ".parquet" else ""
     return f"row {index + 1}{line}"

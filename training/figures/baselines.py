@@ -10,10 +10,10 @@ from training.figures.metrics import interval_of, ranking_draws, with_intervals
 
 K_NEIGHBOURS = 5
 PCA_SHARE = 0.95  # of the variance
-# Of each split; 10,000 rows of 800 values take ten seconds on one core, all three together.
+# Most of each split; all three baselines together take ten seconds for 10,000 rows of 800 values on one core.
 MOST_ROWS, MOST_VALUES = 10_000, 8_000_000
 LEAST_ROWS = 500
-CLEAR_LEAD = 0.01  # of ROC AUC; less is of no use, however sure it is
+CLEAR_LEAD = 0.01  # of ROC AUC; a smaller lead is of no use, however certain
 
 
 def compare_baselines(
@@ -23,24 +23,22 @@ def compare_baselines(
 
     Parameters
     ----------
-    train : ndarray of shape (n_train, *sample_shape), float32
-        Scaled as the network sees them; all that the model was made of, early stopping included.
-    test : ndarray of shape (n_test, *sample_shape), float32
-        The same.
+    train, test : ndarray of shape (n_train, *sample_shape) and (n_test, *sample_shape), float32
+        Scaled as the network sees them; `train` includes the samples for early stopping.
     is_anomaly : ndarray of shape (n_test,), bool
     own_score : ndarray of shape (n_test,), float64
-        Of the model.
+        Scores of the model.
     seed : int
-        Of the samples drawn, the forest and the bootstrap.
+        Seed of the samples drawn, the forest and the bootstrap.
 
     Returns
     -------
     dict or None
-        `n_train` and `n_test` samples were looked at: all, or as many as take seconds, drawn at random,
-        normal test samples and anomalies in the same share. `own` and each of `methods` have `roc_auc` and
+        `n_train` and `n_test` samples were used: all, or as many as take seconds, drawn at random, normal
+        test samples and anomalies in the same share. `own` and each of `methods` have `roc_auc` and
         `average_precision` on these, with `value` and `interval`. `better` names the methods whose ROC AUC
-        is higher than the model's by 0.01 at least, and with 95 % confidence (paired bootstrap). None where
-        the test split has not both normal samples and anomalies.
+        is higher than the model's by at least 0.01, and with 95 % confidence (paired bootstrap). None if the
+        test split lacks normal samples or anomalies.
     """
     rng = np.random.default_rng(seed)
     train, test = train.reshape(len(train), -1), test.reshape(len(test), -1)
@@ -69,12 +67,12 @@ def compare_baselines(
 
 
 def baseline_notes(comparison: Mapping[str, Any] | None) -> list[str]:
-    """A sentence where a baseline ranks the test split clearly better than the model."""
+    """Say which baselines rank the test split clearly better than the model, if any do."""
     if not comparison or not comparison["better"]:
         return []
     own, methods = comparison["own"]["roc_auc"]["value"], comparison["methods"]
-    *others, last = (f"{name} ({methods[name]['roc_auc']['value']:.4f})" for name in comparison["better"])
-    words = f"{', '.join(others)} and {last}" if others else last
+    better = [f"{name} ({methods[name]['roc_auc']['value']:.4f})" for name in comparison["better"]]
+    words = " and ".join(filter(None, [", ".join(better[:-1]), better[-1]]))
     return [
         f"{words} ranked the test split clearly better than this model ({own:.4f} ROC AUC): try another "
         "preset, more samples or a longer fit, or --contamination if some of the training samples may be "
@@ -83,7 +81,7 @@ def baseline_notes(comparison: Mapping[str, Any] | None) -> list[str]:
 
 
 def _draw(rows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """A share of the rows, in their order, one at least where there are any; all from a share of 1 on."""
+    """Draw a share of the rows, in their order, and at least one; all of them if the share is 1 or more."""
     if share >= 1 or not rows.size:
         return rows
     return np.sort(rng.choice(rows, math.ceil(share * rows.size), replace=False))
@@ -98,7 +96,7 @@ def _neighbour_distance(train: np.ndarray, test: np.ndarray, seed: int) -> np.nd
 
 
 def _pca_residual(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-    """Mean squared residual behind the components that hold 95 % of the training rows' variance."""
+    """Mean squared residual after the components with 95 % of the training rows' variance."""
     from sklearn.decomposition import PCA
 
     solver = "covariance_eigh" if train.shape[1] <= len(train) else "full"
@@ -108,7 +106,7 @@ def _pca_residual(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _isolation(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
-    """How few cuts at random set a row apart."""
+    """How few random cuts isolate a row."""
     from sklearn.ensemble import IsolationForest
 
     return -IsolationForest(random_state=seed).fit(train).score_samples(test)

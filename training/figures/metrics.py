@@ -18,18 +18,18 @@ def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any
     Parameters
     ----------
     scores : Scores
-        Of the test split, by the model's own threshold.
+        Scores of the test split, decided by the model's own threshold.
     is_anomaly : ndarray of shape (n_samples,), bool
         The labels.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     dict
         `n_normal`, `n_anomalies`; `false_alarm_rate` and, with anomalies, `recall`, `roc_auc` and
         `average_precision`, each with `value` and `interval`, the 95 % confidence interval: Clopper-Pearson
-        for rates, stratified bootstrap for the others. None where there is nothing to compute one from.
+        for rates, stratified bootstrap for the others. None if there are no samples to compute one from.
     """
     normal = ~is_anomaly
     figures: dict[str, Any] = {
@@ -46,13 +46,9 @@ def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any
 
 
 def promise_warnings(threshold: Threshold, evaluation: Mapping[str, Any]) -> list[str]:
-    """A sentence where the test split breaks the promise, with 95 % confidence; of no promise none.
+    """Warn if the test split breaks the promise of the threshold, with 95 % confidence.
 
-    Parameters
-    ----------
-    threshold : Threshold
-    evaluation : mapping
-        As from `evaluate`.
+    `evaluation` is the result of `evaluate`; without a promise the list is empty.
     """
     flagged = evaluation["false_alarm_rate"]
     if threshold.confidence is None or flagged is None:
@@ -70,9 +66,9 @@ def promise_warnings(threshold: Threshold, evaluation: Mapping[str, Any]) -> lis
 def evaluate_steps(
     score: np.ndarray, is_flagged: np.ndarray, is_anomaly: np.ndarray, touches_anomaly: np.ndarray
 ) -> dict[str, Any]:
-    """Figures of the steps of a series; without intervals, since neighbours are not drawn independently.
+    """Compute figures of the steps of a series; without intervals, since neighbours are not independent.
 
-    An alarm lasts as long as its cause is in the window, so normal steps behind an anomaly are flagged, too.
+    An alarm lasts as long as its cause is in the window, so normal steps after an anomaly are flagged, too.
     The promise is for the others: `n_clear` counts the steps whose windows hold no anomalous step, and
     `false_alarm_rate_clear` is the share of them that is flagged.
 
@@ -86,7 +82,7 @@ def evaluate_steps(
     Returns
     -------
     dict
-        As from `evaluate` and these two, each a number, or None where there is nothing to compute it from.
+        The figures of `evaluate` and these two, each a number, or None if there are no steps to compute it.
     """
     normal, clear = ~is_anomaly, ~touches_anomaly
     figures: dict[str, Any] = {
@@ -100,14 +96,15 @@ def evaluate_steps(
         "average_precision": None,
     }
     if normal.any() and is_anomaly.any():
-        places, place = np.unique(-score, return_inverse=True)
-        counts = (np.bincount(place[group], minlength=places.size) for group in (normal, is_anomaly))
-        figures["roc_auc"], figures["average_precision"] = ranking_metrics(*counts)
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
+        figures["roc_auc"] = float(roc_auc_score(is_anomaly, score))
+        figures["average_precision"] = float(average_precision_score(is_anomaly, score))
     return figures
 
 
 def rate(flagged: np.ndarray) -> dict[str, Any] | None:
-    """The share of true values; None where there are none at all.
+    """Compute the share of true values; None if there are no values.
 
     Parameters
     ----------
@@ -124,26 +121,22 @@ def rate(flagged: np.ndarray) -> dict[str, Any] | None:
 
     count = int(flagged.sum())
     interval = binomtest(count, flagged.size).proportion_ci(CONFIDENCE, method="exact")
-    return {
-        "value": count / flagged.size,
-        "interval": [float(interval.low), float(interval.high)],
-        "count": count,
-    }
+    return {"value": count / flagged.size, "interval": [*map(float, interval)], "count": count}
 
 
 def ranking_draws(
     is_anomaly: np.ndarray, score: np.ndarray, seed: int
 ) -> tuple[tuple[float, float], np.ndarray]:
-    """ROC AUC and average precision, and those of resamples.
+    """Compute ROC AUC and average precision, for all samples and for each resample.
 
-    Each resample draws normal samples and anomalies among themselves. The scores are sorted once: a resample
-    is two counts at each score, which takes milliseconds for 100,000 samples. The same seed draws the same
-    samples, whatever their scores, so that two detectors can be compared resample by resample.
+    Each resample draws normal samples and anomalies among themselves. The scores are sorted once, so that a
+    resample takes milliseconds for 100,000 samples. The same seed draws the same samples, whatever their
+    scores, so that two detectors can be compared resample by resample.
 
     Parameters
     ----------
     is_anomaly : ndarray of shape (n_samples,), bool
-        At least one of both.
+        At least one true and one false.
     score : ndarray of shape (n_samples,)
     seed : int
 
@@ -155,9 +148,13 @@ def ranking_draws(
     places, place = np.unique(-score, return_inverse=True)  # 0 is the highest score
     groups = (place[~is_anomaly], place[is_anomaly])
 
-    def metrics(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, float]:
-        counts = (np.bincount(group, minlength=places.size) for group in (normal, anomalies))
-        return ranking_metrics(*counts)
+    def metrics(*groups: np.ndarray) -> tuple[float, float]:
+        # How many normal samples and anomalies have each score, and have it or a higher one.
+        normal, anomalies = (np.bincount(group, minlength=places.size) for group in groups)
+        alarms, found = np.cumsum(normal), np.cumsum(anomalies)
+        roc_auc = normal @ (found - anomalies / 2) / (found[-1] * alarms[-1])
+        precision = found / np.maximum(found + alarms, 1)
+        return float(roc_auc), float(anomalies @ precision / found[-1])
 
     draws = [metrics(*(rng.choice(group, group.size) for group in groups)) for _ in range(N_RESAMPLES)]
     return metrics(*groups), np.array(draws)
@@ -172,33 +169,6 @@ def with_intervals(values: tuple[float, float], draws: np.ndarray) -> dict[str, 
 
 
 def interval_of(draws: np.ndarray) -> list[float]:
-    """The 95 % confidence interval that resamples give."""
+    """Compute the 95 % confidence interval from resamples."""
     tail = (1 - CONFIDENCE) / 2
     return np.quantile(draws, [tail, 1 - tail]).tolist()
-
-
-def roc_auc(normal: np.ndarray, anomalies: np.ndarray) -> float:
-    """The share of pairs in which the anomaly's score is higher, ties a half."""
-    places, place = np.unique(-np.concatenate([normal, anomalies]), return_inverse=True)
-    groups = np.split(place, [normal.size])
-    return ranking_metrics(*(np.bincount(group, minlength=places.size) for group in groups))[0]
-
-
-def ranking_metrics(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, float]:
-    """ROC AUC and average precision of counts.
-
-    Parameters
-    ----------
-    normal, anomalies : ndarray of shape (n_scores,), int
-        How many samples have each score, the highest score first; at least one of both.
-
-    Returns
-    -------
-    tuple of float
-        The share of pairs in which the anomaly scores higher, ties a half; and the precision at each score,
-        weighted by the recall gained there.
-    """
-    found, alarms = np.cumsum(anomalies), np.cumsum(normal)
-    roc_auc = normal @ (found - anomalies / 2) / (found[-1] * alarms[-1])
-    precision = found / np.maximum(found + alarms, 1)
-    return float(roc_auc), float(anomalies @ precision / found[-1])

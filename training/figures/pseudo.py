@@ -20,19 +20,19 @@ def make_pseudo_anomalies(
     samples : ndarray of shape (n_samples, *sample_shape)
         At least two.
     kind : str
-        Rows and windows are exaggerated: what sets a sample apart from the mean is made 1.25 to 3 times as
-        large. Images get a box of an eighth to half of each side from another place of another image
+        Rows and windows are exaggerated: their difference from the mean is made 1.25 to 3 times as large.
+        Images get a box of an eighth to half of each side from another place of another image
         (CutPaste: Li, Sohn, Yoon, Pfister (2021), CVPR).
     mean : ndarray of shape sample_shape
-        Of normal samples.
+        Mean of normal samples.
     rng : numpy.random.Generator
     categorical : ndarray of int, optional
-        Features of rows that are categories: each is that of another row.
+        Features of rows that are categories; each gets the value of another row.
 
     Returns
     -------
     ndarray of the shape of `samples`
-        Some may equal their sample, where both boxes show the same.
+        Some may equal their sample, if both boxes show the same.
     """
     if kind == "image":
         return _with_foreign_boxes(samples, rng)
@@ -48,14 +48,12 @@ def _with_foreign_boxes(images: np.ndarray, rng: np.random.Generator) -> np.ndar
     donors = images[(np.arange(n_images) + rng.integers(1, n_images, size=n_images)) % n_images]
     copies = images.copy()
     for copy, donor in zip(copies, donors, strict=True):
-        (rows, from_rows), (columns, from_columns) = (_two_stretches(side, rng) for side in copy.shape[:2])
+        boxes: list[tuple[slice, slice]] = []  # to and from, for rows and for columns
+        for side in copy.shape[:2]:
+            least, largest = (max(1, round(side * share)) for share in SHARES)
+            length = rng.integers(least, largest, endpoint=True)
+            to, origin = rng.integers(0, side - length, size=2, endpoint=True)
+            boxes.append((slice(to, to + length), slice(origin, origin + length)))
+        (rows, from_rows), (columns, from_columns) = boxes
         copy[rows, columns] = donor[from_rows, from_columns]
     return copies
-
-
-def _two_stretches(side: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Two stretches of one length, at any two places."""
-    least, largest = (max(1, round(side * share)) for share in SHARES)
-    length = rng.integers(least, largest, endpoint=True)
-    first, second = rng.integers(0, side - length, size=2, endpoint=True)
-    return slice(first, first + length), slice(second, second + length)

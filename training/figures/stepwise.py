@@ -47,7 +47,7 @@ class StepRun:
 def run_steps(
     detector: Detector, series: Dataset, parts: Sequence[slice], alpha: float | None = None
 ) -> StepRun | None:
-    """Score each part as if it were posted whole; None where no part is as long as a window.
+    """Score each part as if it were posted whole; None if no part is as long as a window.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def run_steps(
     series : Dataset
         Its samples are steps.
     parts : sequence of slice
-        Of its steps; those that are shorter than a window are left out.
+        Slices of its steps; parts shorter than a window are left out.
     alpha : float, optional
-        Another false-alarm rate than the model's own.
+        False-alarm rate to decide by instead of the model's own.
 
     Raises
     ------
@@ -101,8 +101,8 @@ def flagged_stretches(run: StepRun, series: Dataset) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        `entity` and the times are None where the series has none; `first_step` and `last_step` are positions
-        in the series, `n_anomalous` is how many of its steps the data call anomalous.
+        `entity` and the times are None if the series has none; `first_step` and `last_step` are positions in
+        the series, `n_anomalous` is how many of its steps the data call anomalous.
     """
     timeline = series.timeline
     keys = np.where(run.is_flagged, run.part, -1)

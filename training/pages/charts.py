@@ -1,7 +1,8 @@
-"""Charts of the report, each as one `data:` URI, so that the report is a single file without scripts."""
+"""Draw the charts of the report, each as one `data:` URI: the report is a single file without scripts."""
 
 import base64
 import io
+import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from training.data.dataset import spread
 from training.data.series import runs
 from training.figures.stepwise import StepRun
 from training.pages.latent_plane import hull_corners
@@ -21,22 +23,24 @@ from training.pages.latent_plane import hull_corners
 NORMAL_COLOUR, ANOMALY_COLOUR, CALIBRATION_COLOUR = "#2a6f97", "#e76f51", "#9aa5b1"
 THRESHOLD_COLOUR = "#9d0208"
 MOST_POINTS = 3000
-LEGEND_PLACE = "upper right"  # the best place takes a second to find among many bars, and a warning then
+LEGEND_PLACE = "upper right"  # finding the best place takes a second among many bars, with a warning
 _SVG_URI = "data:image/svg+xml;base64,"
 MOST_FEATURES = 16
 MOST_CHANNELS = 4
 MOST_LINES = 8  # in a legend
 MOST_NAMES = 8  # side by side
-MOST_DIVIDED = 2000  # ends of a logarithmic axis that has room for labels between the powers
-CROWDED = 0.07  # of the plane, between names that hide each other
-MOST_PLACES = 2000  # of a line
+MOST_DIVIDED = 2000  # ratio of the ends of a logarithmic axis with room for labels between the powers
+CROWDED = 0.07  # share of the plane; names nearer to each other overlap
+MOST_PLACES = 2000  # on the horizontal axis of a line
 MOST_CHARACTERS = 40  # of a name in a chart
+_GREY = {"cmap": "gray", "vmin": 0, "vmax": 1}
+_NO_TICKS = {"xticks": [], "yticks": []}
 
 
 def loss_chart(
     train: Sequence[float], validation: Sequence[float], best_epoch: int, inputs: str = "clean"
 ) -> str:
-    """Losses by epoch, the kept one marked; `inputs` is `clean` or `corrupted` for validation samples."""
+    """Draw losses by epoch and mark the kept one; the validation `inputs` are `clean` or `corrupted`."""
     figure, axes = _figure(6.2, 3.2)
     epochs = np.arange(1, len(train) + 1)
     axes.plot(epochs, train, color=CALIBRATION_COLOUR, label="training (corrupted inputs)")
@@ -44,12 +48,11 @@ def loss_chart(
     axes.axvline(best_epoch, color=THRESHOLD_COLOUR, linestyle=":", label=f"kept: epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
     _label_plainly(axes.yaxis)
-    axes.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
-    return _svg(figure)
+    return _svg(figure, legend_of=axes)
 
 
 def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarray, threshold: float) -> str:
-    """Histograms of the scores on a logarithmic axis, with the threshold."""
+    """Draw histograms of the scores on a logarithmic axis, with the threshold."""
     figure, axes = _figure(6.2, 3.2)
     scores = np.concatenate([calibration, normal, anomalies])
     floor = max(scores[scores > 0].min(initial=threshold), threshold * 1e-6)
@@ -66,17 +69,13 @@ def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarr
     axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle="--", label=f"threshold {threshold:.4g}")
     axes.set(xscale="log", xlabel="score", ylabel="share of its split")
     _label_plainly(axes.xaxis)
-    axes.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
-    return _svg(figure)
+    return _svg(figure, legend_of=axes)
 
 
 def sweep_chart(trials: Sequence[Mapping[str, Any]]) -> str:
-    """Reconstruction error against latent size: a line for each preset and noise, and one for PCA.
+    """Draw reconstruction error against latent size: a line for each preset and noise, and one for PCA.
 
-    Parameters
-    ----------
-    trials : sequence of mapping
-        Rows of a sweep; rows without figures are left out.
+    `trials` are the rows of a sweep; rows without figures are left out.
     """
     trials = [trial for trial in trials if "validation_error" in trial]
     figure, axes = _figure(6.2, 3.6)
@@ -97,8 +96,7 @@ def sweep_chart(trials: Sequence[Mapping[str, Any]]) -> str:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
-    return _svg(figure)
+    return _svg(figure, legend_of=axes)
 
 
 def latent_chart(
@@ -107,15 +105,15 @@ def latent_chart(
     names: Sequence[str],
     drawn: np.ndarray | None = None,
 ) -> str:
-    """Latent vectors on a plane: for each group a colour, its convex hull and its name at its mean.
+    """Draw latent vectors on a plane: for each group a colour, its convex hull and its name at its mean.
 
     Parameters
     ----------
     points : ndarray of shape (n_samples, 2)
     groups : mapping of name to ndarray of shape (n_samples,), bool
-        All samples are one group of no name where it is empty.
+        If it is empty, all samples are one group without a name.
     names : sequence of two str
-        Of the axes.
+        Names of the axes.
     drawn : ndarray of shape (n_drawn, 2), optional
         Points to mark.
     """
@@ -128,7 +126,7 @@ def latent_chart(
 
 
 def far_chart(points: np.ndarray, groups: Mapping[str, np.ndarray], far: np.ndarray) -> str:
-    """The same plane zoomed out, with points beyond all hulls as crosses."""
+    """Draw the same plane zoomed out, with points beyond all hulls as crosses."""
     figure, axes = _figure(3.6, 3.6)
     _draw_groups(axes, points, groups, labels=False)
     axes.scatter(*far.T, s=30, marker="x", color=THRESHOLD_COLOUR, zorder=4)
@@ -141,7 +139,7 @@ def _draw_groups(axes: Axes, points: np.ndarray, groups: Mapping[str, np.ndarray
     groups = groups or {"": np.ones(len(points), dtype=bool)}
     for number, (name, members) in enumerate(groups.items()):
         colour, group = colours(number % 10), points[members]
-        shown = group[np.unique(np.linspace(0, len(group) - 1, MOST_POINTS).astype(int))]
+        shown = group[spread(len(group), MOST_POINTS)]
         # As pixels: ten thousand circles make an SVG of megabytes.
         axes.scatter(*shown.T, s=7, alpha=0.5, color=colour, linewidths=0, rasterized=True)
         corners = hull_corners(group)
@@ -159,21 +157,11 @@ def _draw_groups(axes: Axes, points: np.ndarray, groups: Mapping[str, np.ndarray
                 bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour},
                 zorder=5,
             )
-    means = [points[members].mean(axis=0) for members in groups.values()]
-    if labels and _crowded(np.array(means), np.ptp(points, axis=0)):
-        axes.legend(
-            axes.collections,
-            [printable(name) for name in groups],
-            fontsize=7,
-            markerscale=2,
-            loc=LEGEND_PLACE,
-        )
-
-
-def _crowded(places: np.ndarray, span: np.ndarray) -> bool:
-    """Whether names at two of these places would hide each other."""
-    apart = np.abs(places[:, None] - places[None]) < CROWDED * span
-    return bool(np.triu(apart.all(axis=-1), 1).any())
+    means = np.array([points[members].mean(axis=0) for members in groups.values()])
+    overlap = (np.abs(means[:, None] - means) < CROWDED * np.ptp(points, axis=0)).all(axis=-1)
+    if labels and np.triu(overlap, 1).any():
+        names = [printable(name) for name in groups]
+        axes.legend(axes.collections, names, fontsize=7, markerscale=2, loc=LEGEND_PLACE)
 
 
 def image_chart(
@@ -182,44 +170,33 @@ def image_chart(
     reconstructions: np.ndarray,
     errors: np.ndarray,
     titles: Sequence[str],
-    **limits: float,
+    limits: tuple[float, float],
 ) -> str:
-    """Images above their latents, their reconstructions and their error maps, a column for each.
+    """Draw images above their latents, their reconstructions and their error maps, a column for each.
 
     All error maps share one colour scale, so that a clean image looks clean; so do all latents.
     """
     errors = errors if errors.ndim == 3 else errors.mean(axis=-1)
     rows = {
-        "original": (_pixels(samples, **limits), _GREY),
+        "original": (_pixels(samples, *limits), _GREY),
         "latent": (None if latents is None else _latent_maps(latents), _latent_colours(latents)),
-        "reconstruction": (_pixels(reconstructions, **limits), _GREY),
+        "reconstruction": (_pixels(reconstructions, *limits), _GREY),
         "error": (errors, {"cmap": "inferno", "vmin": 0, "vmax": np.quantile(errors, 0.999)}),
     }
     rows = {words: row for words, row in rows.items() if row[0] is not None}
-    figure = Figure(figsize=(1.15 * len(samples), 1.3 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), len(samples), squeeze=False)
-    for axes_of_row, (words, (images, colours)) in zip(grid, rows.items(), strict=True):
-        axes_of_row[0].set_ylabel(words, fontsize=8)
+    figure, grid = _columns(list(rows), titles, (1.15 * len(samples), 1.3 * len(rows)))
+    for axes_of_row, (images, colours) in zip(grid, rows.values(), strict=True):
         for axes, image in zip(axes_of_row, images, strict=True):
             axes.imshow(image, **colours)
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, fontsize=7)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
     return _svg(figure)
 
 
 def denoising_chart(
-    originals: np.ndarray, corrupted: np.ndarray, denoised: np.ndarray, *, low: float, high: float
+    originals: np.ndarray, corrupted: np.ndarray, denoised: np.ndarray, limits: tuple[float, float]
 ) -> str:
-    """Images, the same corrupted, and the same denoised again, one image a column; raw units."""
-    figure = Figure(figsize=(1.25 * len(originals) + 0.4, 3.9), layout="constrained")
-    grid = figure.subplots(3, len(originals), squeeze=False)
-    for axes, words in zip(grid[:, 0], ("original", "corrupted", "denoised"), strict=True):
-        axes.set_ylabel(words, fontsize=8)
-    _draw_samples(grid.ravel(), np.concatenate([originals, corrupted, denoised]), (low, high), True)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
+    """Draw images, corrupted copies and the denoised copies, one image a column; raw units."""
+    figure, grid = _columns(("original", "corrupted", "denoised"), [""] * len(originals))
+    _draw_samples(grid.ravel(), np.concatenate([originals, corrupted, denoised]), limits, True)
     return _svg(figure)
 
 
@@ -233,7 +210,7 @@ def side_chart(
     images: bool,
     names: Sequence[str] = (),
 ) -> str:
-    """Samples, their latents and the decoded latents, one sample a column.
+    """Draw samples, their latents and the decoded latents, one sample a column.
 
     Parameters
     ----------
@@ -243,24 +220,18 @@ def side_chart(
     limits : tuple of float
         Values of black and white, or the lower and the upper edge of lines.
     images : bool
-        Else the samples are rows or windows, drawn as lines.
+        Whether the samples are images; rows and windows are drawn as lines.
     names : sequence of str
-        Of the lines of a window, for the legend, which has none where they are many.
+        Names of the lines of a window, for a legend; if there are many, there is no legend.
     """
-    figure = Figure(figsize=(1.25 * len(samples) + 0.4, 3.9), layout="constrained")
-    grid = figure.subplots(3, len(samples), squeeze=False)
+    figure, grid = _columns(("original", "latent", "decoded"), titles)
     colours = _latent_colours(latents)
-    for column, (title, latent) in enumerate(zip(titles, _latent_maps(latents), strict=True)):
-        grid[0, column].set_title(title, fontsize=8)
-        grid[1, column].imshow(latent, **colours)
-    for axes, words in zip(grid[:, 0], ("original", "latent", "decoded"), strict=True):
-        axes.set_ylabel(words, fontsize=8)
+    for axes, latent in zip(grid[1], _latent_maps(latents), strict=True):
+        axes.imshow(latent, **colours)
     _draw_samples([*grid[0], *grid[2]], np.concatenate([samples, decoded]), limits, images)
     if 1 < len(names) <= MOST_LINES:
         words = [printable(name) for name in names]
         figure.legend(grid[0, 0].lines, words, loc="outside lower center", ncols=len(words), fontsize=7)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
     return _svg(figure)
 
 
@@ -272,19 +243,30 @@ def sample_chart(
     images: bool,
     columns: int = 10,
 ) -> str:
-    """Samples in rows of `columns`; `limits` and `images` as in `side_chart`."""
+    """Draw samples in rows of `columns`; `limits` and `images` as in `side_chart`."""
     columns = min(columns, len(samples))
     rows = -(-len(samples) // columns)
     figure = Figure(figsize=(1.25 * columns + 0.2, 1.5 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    grid = figure.subplots(rows, columns, squeeze=False, subplot_kw=_NO_TICKS).ravel()
     _draw_samples(grid[: len(samples)], samples, limits, images)
     for axes, title in zip(grid, titles, strict=False):
         axes.set_title(title, fontsize=7)
-    for axes in grid:
-        axes.set(xticks=[], yticks=[])
     for axes in grid[len(samples) :]:
         axes.set_axis_off()
     return _svg(figure)
+
+
+def _columns(
+    words: Sequence[str], titles: Sequence[str], size: tuple[float, float] | None = None
+) -> tuple[Figure, np.ndarray]:
+    """Make axes without ticks, a row for each of `words` and a column for each title."""
+    figure = Figure(figsize=size or (1.25 * len(titles) + 0.4, 3.9), layout="constrained")
+    grid = figure.subplots(len(words), len(titles), squeeze=False, subplot_kw=_NO_TICKS)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=7)
+    for axes, word in zip(grid[:, 0], words, strict=True):
+        axes.set_ylabel(word, fontsize=8)
+    return figure, grid
 
 
 def _draw_samples(
@@ -300,11 +282,8 @@ def _draw_samples(
         axes.set_ylim(limits[0] - margin, limits[1] + margin)
 
 
-_GREY = {"cmap": "gray", "vmin": 0, "vmax": 1}
-
-
 def _latent_maps(latents: np.ndarray) -> np.ndarray:
-    """Latents as images: a vector in rows of one length, the channels of a map as tiles."""
+    """Turn latents into images: a vector in rows of one length, the channels of a map as tiles."""
     if latents.ndim == 3:
         return latents
     maps = latents.reshape(len(latents), *(latents.shape[1:-1] or (1, 1)), latents.shape[-1])
@@ -315,7 +294,7 @@ def _latent_maps(latents: np.ndarray) -> np.ndarray:
 
 
 def _latent_colours(latents: np.ndarray | None) -> dict[str, Any]:
-    """Blue below 0, red above, the same for all."""
+    """Return the colours of latents: blue below 0, red above, one scale for all."""
     largest = 1.0 if latents is None else float(np.quantile(np.abs(latents), 0.995)) or 1.0
     return {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
 
@@ -328,7 +307,7 @@ def feature_chart(
     names: Sequence[str],
     words: str = "standard deviations from the mean",
 ) -> str:
-    """The features of a few samples in scaled units: value, reconstruction, and the error between them."""
+    """Draw the features of a few samples in scaled units: value, reconstruction and the error between."""
     largest = np.sort(np.argsort(-errors.mean(axis=0))[:MOST_FEATURES])
     rows = np.arange(largest.size)
     figure = Figure(figsize=(2.0 * len(samples) + 1.2, 0.24 * largest.size + 1.1), layout="constrained")
@@ -353,7 +332,7 @@ def window_chart(
     titles: Sequence[str],
     names: Sequence[str],
 ) -> str:
-    """Windows in scaled units as lines, a column for each: value, reconstruction, and the error below.
+    """Draw windows in scaled units as lines, a column for each: value, reconstruction, and the error below.
 
     Parameters
     ----------
@@ -361,7 +340,7 @@ def window_chart(
         The channels with the largest errors are drawn.
     titles : sequence of str
     names : sequence of str
-        Of the channels.
+        Names of the channels.
     """
     channels = _largest_channels(errors.mean(axis=(0, 1)))
     heights = [1.3] * channels.size + [0.9]
@@ -393,21 +372,21 @@ def step_chart(
     time_of: Callable[[int], str],
     entity_of: Callable[[int], str],
 ) -> str:
-    """A series over time: its channels with their reconstruction, and its scores with the threshold.
+    """Draw a series over time: channels with their reconstruction, and scores with the threshold.
 
     Parameters
     ----------
     samples : ndarray of shape (n_steps, n_channels), scaled units, or None
-        The channels with the largest errors are drawn; none where it is None.
+        The channels with the largest errors are drawn; with None no channel is.
     reconstructions : ndarray of shape (n_steps, n_channels), scaled units
     run : StepRun
-        Its scores, what is flagged and what the data call anomalous, and where its parts begin.
+        Scores, flagged and anomalous steps, and the parts of the series.
     threshold : float
     names : sequence of str
-        Of the channels.
+        Names of the channels.
     time_of, entity_of : callable
-        Position in the run -> text for the axis, and name of whose step it is; the names are drawn at the top
-        where they are several, and not many.
+        Position in the run -> text for the axis, and name of the entity; the names are drawn at the top if
+        they are several, but not many.
     """
     n_steps = len(run.score)
     errors = np.empty(0) if samples is None else np.square(samples - reconstructions).mean(axis=0)
@@ -429,38 +408,28 @@ def step_chart(
     flagged = np.flatnonzero(run.is_flagged)
     top = np.full(flagged.size, run.score.max() * 1.5)
     scores.plot(flagged, top, "|", color=THRESHOLD_COLOUR, markersize=6, rasterized=True)
+    starts = [part.start for part in runs(run.part)]
     for axes in grid:
         for anomaly in runs(run.is_anomaly):
             if run.is_anomaly[anomaly.start]:
                 axes.axvspan(anomaly.start, anomaly.stop, color=ANOMALY_COLOUR, alpha=0.2, linewidth=0)
-        for start in np.flatnonzero(np.diff(run.part)) + 1:
+        for start in starts[1:]:
             axes.axvline(start, color=CALIBRATION_COLOUR, linewidth=0.6)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    _name_entities(grid[0], run.part, entity_of)
+    entities = [(start, entity_of(start)) for start in starts]
+    firsts = [next(same) for _, same in itertools.groupby(entities, key=lambda entity: entity[1])]
+    if 1 < len(firsts) <= MOST_NAMES:
+        for start, name in firsts:
+            place = {"transform": grid[0].get_xaxis_transform(), "fontsize": 8}
+            grid[0].text(start, 1.02, printable(name), **place)
     places = np.unique(np.linspace(0, n_steps - 1, 6).astype(int))
     scores.set_xticks(places, [time_of(place) for place in places])
     return _svg(figure)
 
 
-def _name_entities(axes: Axes, part: np.ndarray, entity_of: Callable[[int], str]) -> None:
-    """Names above the first step of each entity."""
-    starts = [run_of.start for run_of in runs(part)]
-    names = [entity_of(start) for start in starts]
-    firsts = [number for number, name in enumerate(names) if number == 0 or name != names[number - 1]]
-    if 1 < len(firsts) <= MOST_NAMES:
-        for number in firsts:
-            axes.text(
-                starts[number],
-                1.02,
-                printable(names[number]),
-                transform=axes.get_xaxis_transform(),
-                fontsize=8,
-            )
-
-
 def _draw_line(axes: Axes, values: np.ndarray, color: str) -> None:
-    """A line through all values, or where they are many through the least and the largest of each few."""
+    """Draw a line through all values; if they are many, through the lowest and the highest of each few."""
     per_place = -(-values.size // MOST_PLACES)
     if per_place == 1:
         axes.plot(values, color=color, linewidth=0.9)
@@ -471,15 +440,12 @@ def _draw_line(axes: Axes, values: np.ndarray, color: str) -> None:
 
 
 def _largest_channels(errors: np.ndarray) -> np.ndarray:
-    """The channels with the largest errors, in their order."""
+    """Return the channels with the largest errors, ascending."""
     return np.sort(np.argsort(-errors)[:MOST_CHANNELS])
 
 
 def _label_plainly(axis: Axis) -> None:
-    """Label a logarithmic axis 0.01, 0.02, 0.05, a long one 0.01, 0.1.
-
-    Powers need mathematical text, and that is turned off.
-    """
+    """Label a logarithmic axis 0.01, 0.02, 0.05, a long one 0.01, 0.1, without mathematical text."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < low * MOST_DIVIDED else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -499,23 +465,23 @@ def _pixels(samples: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def printable(name: str) -> str:
-    """A name of the data as a chart can hold it: not too long, and nothing that XML forbids."""
-    name = "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name
-    )
+    """Shorten a name of the data for a chart, and replace characters that XML forbids."""
+    name = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)
     return name if len(name) <= MOST_CHARACTERS else name[: MOST_CHARACTERS - 1] + "…"
 
 
 def svg_of(uri: str) -> bytes:
-    """The content of a chart as a file of its own."""
+    """Return the content of a chart as a file of its own."""
     return base64.b64decode(uri.removeprefix(_SVG_URI))
 
 
-def _svg(figure: Figure) -> str:
-    """An SVG as `data:` URI, the same for the same figure."""
+def _svg(figure: Figure, legend_of: Axes | None = None) -> str:
+    """Save a figure as the `data:` URI of an SVG, equal for equal figures."""
+    if legend_of:
+        legend_of.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
     buffer = io.StringIO()
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # names in the data are never formulas, even with two dollar signs
+        text.set_parse_math(False)  # a name with two dollar signs is no formula
     style = {"svg.hashsalt": "residual", "svg.fonttype": "none", "font.family": "sans-serif"}
     with mpl.rc_context(style), warnings.catch_warnings():
         # The browser has the glyphs that our font lacks.

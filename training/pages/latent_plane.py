@@ -1,4 +1,4 @@
-"""Pure: latent vectors on a plane, the convex hulls of their groups, points inside hulls and far from all."""
+"""Project latent vectors to a plane, with hulls of groups; draw points inside hulls and far from all."""
 
 import dataclasses
 
@@ -6,9 +6,11 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 from sklearn.decomposition import PCA
 
+from training.data.dataset import spread
+
 MOST_GROUPS = 10
-MOST_FITTED = 2000  # vectors of a plane: a spatial latent may have thousands of values
-CORNERS = 3  # a mixture of more vectors crowds round the mean of its group
+MOST_FITTED = 2000  # vectors that a plane is fitted to: a spatial latent may have thousands of values
+CORNERS = 3  # mixtures of more vectors are all near the mean of their group
 FAR = 3.0  # times the distance of the farthest vector from the mean
 
 
@@ -20,9 +22,9 @@ class Plane:
     ----------
     mean : ndarray of shape (latent_dim,)
     axes : ndarray of shape (latent_dim, 2)
-        The latent's own axes where it has one or two, else the two main ones.
+        The latent's own axes if it has one or two, else the two main axes.
     shares : tuple of float, or None
-        Of the variance, along each main axis.
+        Share of the variance along each main axis.
     """
 
     mean: np.ndarray
@@ -30,12 +32,12 @@ class Plane:
     shares: tuple[float, ...] | None
 
     def project(self, latent: np.ndarray) -> np.ndarray:
-        """Vectors of shape (n, latent_dim) -> points of shape (n, 2)."""
+        """Project vectors of shape (n, latent_dim) to points of shape (n, 2)."""
         return latent @ self.axes.astype(latent.dtype) - self.mean @ self.axes
 
     @property
     def names(self) -> tuple[str, str]:
-        """What to write at the axes."""
+        """Labels of the axes."""
         if self.shares is None:
             return "latent 0", "latent 1" if len(self.mean) > 1 else ""
         words = [f" ({share:.0%} of the variance)" for share in self.shares]
@@ -43,17 +45,11 @@ class Plane:
 
 
 def fit_plane(latent: np.ndarray) -> Plane:
-    """The plane that shows most of the vectors' variance.
-
-    Parameters
-    ----------
-    latent : ndarray of shape (n_samples, latent_dim)
-    """
+    """Fit the plane that shows most of the variance of vectors of shape (n_samples, latent_dim)."""
     n_samples, size = latent.shape
     if size <= 2 or n_samples < 2:
         return Plane(np.zeros(size), np.eye(size, 2), None)
-    rows = np.unique(np.linspace(0, n_samples - 1, MOST_FITTED).astype(int))
-    latent = latent[rows].astype(np.float64)
+    latent = latent[spread(n_samples, MOST_FITTED)].astype(np.float64)
     if not np.ptp(latent, axis=0).any():
         return Plane(latent[0], np.eye(size, 2), None)
     pca = PCA(2, random_state=0).fit(latent)
@@ -61,7 +57,7 @@ def fit_plane(latent: np.ndarray) -> Plane:
 
 
 def group_samples(labels: np.ndarray | None, is_anomaly: np.ndarray | None) -> dict[str, np.ndarray]:
-    """The samples by label where the labels are few, else by normal and anomalous, else all of them.
+    """Group samples by label if the labels are few, else into `normal` and `anomaly`.
 
     Parameters
     ----------
@@ -71,7 +67,7 @@ def group_samples(labels: np.ndarray | None, is_anomaly: np.ndarray | None) -> d
     Returns
     -------
     dict of str to ndarray of shape (n_samples,), bool
-        Groups that have members, by label or by word.
+        Groups that have members; none if both arguments are None.
     """
     names = [] if labels is None else sorted(set(labels), key=_number_first)
     if 2 <= len(names) <= MOST_GROUPS:
@@ -83,7 +79,7 @@ def group_samples(labels: np.ndarray | None, is_anomaly: np.ndarray | None) -> d
 
 
 def hull_corners(points: np.ndarray) -> np.ndarray | None:
-    """Corners of the convex hull, shape (n_corners, 2), in order round it; None where it has no area."""
+    """Return the corners of the convex hull in order, shape (n_corners, 2); None if it has no area."""
     try:
         return points[ConvexHull(points).vertices]
     except (QhullError, ValueError):  # fewer than three points, or all on one line
@@ -91,7 +87,7 @@ def hull_corners(points: np.ndarray) -> np.ndarray | None:
 
 
 def hull_area(corners: np.ndarray | None) -> float:
-    """Area of a polygon by its corners in order."""
+    """Compute the area of a polygon from its corners in order."""
     if corners is None:
         return 0.0
     (x, y), (next_x, next_y) = corners.T, np.roll(corners, -1, axis=0).T
@@ -99,17 +95,9 @@ def hull_area(corners: np.ndarray | None) -> float:
 
 
 def draw_inside(latent: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Points inside the convex hull of the vectors: random mixtures of three of them.
+    """Draw points inside the convex hull of vectors: random mixtures of three of them.
 
-    Parameters
-    ----------
-    latent : ndarray of shape (n_samples, latent_dim)
-    count : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray of shape (count, latent_dim)
+    `latent` has shape (n_samples, latent_dim), the result (count, latent_dim).
     """
     corners = latent[rng.integers(len(latent), size=(count, CORNERS))]  # (count, CORNERS, latent_dim)
     weights = rng.dirichlet(np.ones(CORNERS), size=count)
@@ -117,9 +105,9 @@ def draw_inside(latent: np.ndarray, count: int, rng: np.random.Generator) -> np.
 
 
 def draw_far(latent: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Points outside of every hull: on a sphere round the mean, three times as wide as all vectors reach.
+    """Draw points outside of every hull: at three times the distance of the farthest vector from the mean.
 
-    Parameters and the returned array are those of `draw_inside`.
+    Shapes are those of `draw_inside`.
     """
     mean = latent.mean(axis=0, dtype=np.float64)
     reach = np.linalg.norm(latent - mean, axis=1).max()
@@ -129,7 +117,7 @@ def draw_far(latent: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
 
 
 def _number_first(label: str) -> tuple[bool, float, str]:
-    """10 after 9, and words after numbers."""
+    """Sort 10 after 9, and words after numbers."""
     try:
         return False, float(label), label
     except ValueError:

@@ -1,4 +1,4 @@
-"""Templates to pages, and figures to the words in them: nothing of Keras here."""
+"""Render the templates of this package; no Keras here."""
 
 import json
 from typing import Any
@@ -7,17 +7,17 @@ import jinja2
 
 
 def render(template: str, figures: dict[str, Any], charts: dict[str, Any] | None = None) -> bytes:
-    """A template of this package with the figures as its names, and `charts`, each a `data:` URI."""
+    """Render a template with the figures as its variables, and `charts`, each a `data:` URI."""
     return _TEMPLATES.get_template(template).render(figures, charts=charts).encode()
 
 
 def to_json(figures: dict[str, Any]) -> bytes:
-    """The figures as a file."""
+    """Return the figures as a JSON file."""
     return (json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def figure(value: Any) -> str:
-    """A count whole, a number with its interval or four significant digits; a dash where there is none."""
+    """Write a count, a number with its interval, or one with four significant digits; None as a dash."""
     if value is None:
         return "–"
     if isinstance(value, int | str):

@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.engine.graphs import FEATURE_ERROR, LATENT, RECONSTRUCTION, SCORE
 from detector.files import CARD_FILE, FIGURES_FILE, REPORT_FILE
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, spread
 from training.data.scaling import Scaling
 from training.figures.stepwise import StepRun
 from training.networks.fitting import History
@@ -32,8 +32,8 @@ class TestRun:
     steps : StepRun, or None
         The steps of the test split, if the samples are windows of a series.
     denoised : tuple of ndarray, or None
-        For a preset that denoises images: a few normal ones, the same corrupted as in the fit, and the
-        reconstructions of these; each of shape (n_shown, *sample_shape), raw units.
+        For a preset that denoises images: a few normal ones, copies corrupted as in the fit, and the
+        reconstructions of the copies; each of shape (n_shown, *sample_shape), raw units.
     """
 
     samples: np.ndarray
@@ -65,8 +65,11 @@ def write_report(
     -------
     dict of file name to bytes
     """
+    inputs = "corrupted" if figures["configuration"]["corrupt_validation"] else "clean"
+    losses = (history.train_loss, history.validation_loss, history.best_epoch, inputs) if history else None
+    shows_samples = figures["configuration"]["samples"]
     images = {
-        "losses": _loss_chart(figures, history) if history else None,
+        "losses": charts.loss_chart(*losses) if losses else None,
         "scores": charts.score_chart(
             calibration_scores,
             test.outputs[SCORE][~test.is_anomaly],
@@ -76,8 +79,10 @@ def write_report(
         "latent": _latent_chart(test) if LATENT in test.outputs else None,
         "sweep": charts.sweep_chart(figures["sweep"]["trials"]) if figures["sweep"] else None,
         "steps": _step_chart(figures, test, dataset, scaling) if test.steps else None,
-        "samples": _sample_chart(test, dataset, scaling) if figures["configuration"]["samples"] else None,
-        "denoised": _denoising_chart(test, dataset) if figures["configuration"]["samples"] else None,
+        "samples": _sample_chart(test, dataset, scaling) if shows_samples else None,
+        "denoised": charts.denoising_chart(*test.denoised, dataset.value_range)
+        if shows_samples and test.denoised
+        else None,
     }
     return {
         FIGURES_FILE: to_json(figures),
@@ -86,17 +91,10 @@ def write_report(
     }
 
 
-def _loss_chart(figures: dict[str, Any], history: History) -> str:
-    inputs = "corrupted" if figures["configuration"]["corrupt_validation"] else "clean"
-    return charts.loss_chart(history.train_loss, history.validation_loss, history.best_epoch, inputs)
-
-
 def _latent_chart(test: TestRun) -> str:
     latent = test.outputs[LATENT].reshape(len(test.samples), -1)
-    plane = fit_plane(latent)
-    return charts.latent_chart(
-        plane.project(latent), group_samples(test.labels, test.is_anomaly), plane.names
-    )
+    plane, groups = fit_plane(latent), group_samples(test.labels, test.is_anomaly)
+    return charts.latent_chart(plane.project(latent), groups, plane.names)
 
 
 def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
@@ -104,9 +102,8 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
     samples = test.samples[rows].astype(np.float32)
     reconstructions, errors = test.outputs[RECONSTRUCTION][rows], test.outputs[FEATURE_ERROR][rows]
     if dataset.kind == "image":
-        low, high = dataset.value_range
         latents = test.outputs[LATENT][rows] if LATENT in test.outputs else None
-        return charts.image_chart(samples, latents, reconstructions, errors, titles, low=low, high=high)
+        return charts.image_chart(samples, latents, reconstructions, errors, titles, dataset.value_range)
     shown = (scaling.shown(samples), scaling.shown(reconstructions), errors, titles, dataset.feature_names)
     if dataset.kind == "sequence":
         return charts.window_chart(*shown)
@@ -116,13 +113,6 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
 _MIXED_WORDS = (
     "standard deviations from the mean, categories from -1 to 1 in their order, missing values nowhere"
 )
-
-
-def _denoising_chart(test: TestRun, dataset: Dataset) -> str | None:
-    if test.denoised is None:
-        return None
-    low, high = dataset.value_range
-    return charts.denoising_chart(*test.denoised, low=low, high=high)
 
 
 def _step_chart(figures: dict[str, Any], test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
@@ -139,16 +129,12 @@ def _step_chart(figures: dict[str, Any], test: TestRun, dataset: Dataset, scalin
 
 
 def _shown(test: TestRun) -> tuple[np.ndarray, list[str]]:
-    """Normal samples with evenly spread scores, then anomalies, or without any the highest scores."""
+    """Choose normal samples with evenly spread scores, then anomalies, or without any the highest scores."""
     scores = test.outputs[SCORE]
     normal, anomalies = np.flatnonzero(~test.is_anomaly), np.flatnonzero(test.is_anomaly)
-    usual = _spread(normal[np.argsort(scores[normal])], N_SHOWN)
+    usual = normal[np.argsort(scores[normal])][spread(normal.size, N_SHOWN)]
     unusual = anomalies[np.argsort(scores[anomalies])] if anomalies.size else np.argsort(scores)[-N_SHOWN:]
-    unusual = np.setdiff1d(_spread(unusual, N_SHOWN), usual, assume_unique=True)
+    unusual = np.setdiff1d(unusual[spread(unusual.size, N_SHOWN)], usual, assume_unique=True)
     rows = np.concatenate([usual, unusual]).astype(int)
     words = ["anomaly" if test.is_anomaly[row] else "normal" for row in rows]
     return rows, [f"{word}\nscore {scores[row]:.3g}" for word, row in zip(words, rows, strict=True)]
-
-
-def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-    return rows[np.unique(np.linspace(0, rows.size - 1, count).astype(int))] if rows.size else rows

@@ -70,9 +70,18 @@ def write_folder(folder: Path, fitted: Fitted) -> Manifest:
     """
     draft = draft_manifest(fitted)
     calibrated = calibrate_graphs(fitted, draft)
-    manifest = _finish(draft, calibrated)
+    calibration, quantization = calibrated.calibration, calibrated.quantization
+    manifest = draft.finish(
+        threshold=calibration.threshold,
+        latent_int8=None if calibration.latent is None else fit_int8(calibration.latent),
+        training=draft.training
+        | {"parity": calibrated.parity}
+        | ({} if quantization is None else {"quantization": quantization}),
+        evaluation={},
+        files={},
+    )
     sessions = open_sessions(calibrated.files, manifest)
-    detector = Detector(manifest, "", calibrated.calibration.arrays["score"], sessions)
+    detector = Detector(manifest, "", calibration.arrays["score"], sessions)
     test = run_test(detector, fitted)
     manifest = dataclasses.replace(manifest, evaluation=evaluate_test(detector, fitted, test))
     return _write(folder, fitted, calibrated, detector, test, manifest)
@@ -81,10 +90,7 @@ def write_folder(folder: Path, fitted: Fitted) -> Manifest:
 def calibrate_graphs(fitted: Fitted, draft: Draft) -> Calibrated:
     """Calibrate the graphs and check them against the network; quantise and calibrate again if wanted.
 
-    Raises
-    ------
-    TrainingError
-        As `write_folder`.
+    Errors are those of `write_folder`.
     """
     files, config, graphs = fitted.files, fitted.config, fitted.graphs
     samples = fitted.dataset.samples[fitted.splits.calibration]
@@ -95,21 +101,8 @@ def calibrate_graphs(fitted: Fitted, draft: Draft) -> Calibrated:
     if config.quantize == "none":
         return Calibrated(files, calibration, parity, None)
     splits = (fitted.dataset.samples[fitted.splits.train], samples)
-    quantized = quantize(files, calibration, draft, fitted.autoencoder, splits, config)
-    return Calibrated(quantized.files, quantized.calibration, parity, quantized.figures)
-
-
-def _finish(draft: Draft, calibrated: Calibrated) -> Manifest:
-    """Make the manifest; `evaluation` and `files` follow."""
-    calibration, quantization = calibrated.calibration, calibrated.quantization
-    training = draft.training | {"parity": calibrated.parity}
-    return draft.finish(
-        threshold=calibration.threshold,
-        latent_int8=None if calibration.latent is None else fit_int8(calibration.latent),
-        training=training | ({} if quantization is None else {"quantization": quantization}),
-        evaluation={},
-        files={},
-    )
+    files, calibration, figures = quantize(files, calibration, draft, fitted.autoencoder, splits, config)
+    return Calibrated(files, calibration, parity, figures)
 
 
 def _write(

@@ -1,6 +1,7 @@
 """The manifest of a fitted network: a draft before calibration, whole once the threshold is known."""
 
 import dataclasses
+import datetime
 import platform
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions, version
@@ -32,35 +33,52 @@ _TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 
 
 @dataclasses.dataclass(frozen=True)
-class Fitted:
-    """A fitted and exported autoencoder, with everything that it was fitted from.
+class Prepared:
+    """Data cut into splits, and the scaling and configuration for them.
 
     Attributes
     ----------
-    created_at : str
-        UTC, ISO 8601 to the second.
-    history : History or None
-        None where a memory works without an autoencoder, so that no network was fitted.
-    graphs : mapping of file name to Graph
-    earlier_notes : tuple of str
-        Notes of the stages before the fit, a sentence each.
     notes : tuple of str
-        Notes of the fit itself.
-    sweep : dict or None
-        The trials of the sweep that chose this autoencoder.
+        Sentences about this stage, for the command to print.
     """
 
-    name: str
-    created_at: str
     dataset: Dataset
     splits: Splits
     scaling: Scaling
     config: FitConfig
+    notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Built(Prepared):
+    """A network that is not fitted yet, and the data for it.
+
+    Attributes
+    ----------
+    earlier_notes : tuple of str
+        Notes of the stages before this one.
+    """
+
     autoencoder: "Autoencoder"
+    earlier_notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted(Built):
+    """A fitted and exported autoencoder.
+
+    Attributes
+    ----------
+    history : History or None
+        None if only a memory was fitted, and no network.
+    graphs : mapping of file name to Graph
+    sweep : dict or None
+        Trials of the sweep that chose this autoencoder.
+    """
+
+    name: str
     history: "History | None"
     graphs: "Mapping[str, Graph]"
-    earlier_notes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     sweep: dict[str, Any] | None = None
 
     @property
@@ -70,10 +88,7 @@ class Fitted:
 
 
 class Draft(SimpleNamespace):
-    """The fields of a manifest that data and network settle, before calibration.
-
-    An engine runs graphs by them. A draft has no threshold, so nothing can be decided by it.
-    """
+    """The fields of a manifest that an engine needs to run graphs; without a threshold it decides nothing."""
 
     def open(self, files: Mapping[str, bytes]) -> Engine:
         """Open graphs as they will be served."""
@@ -87,12 +102,12 @@ class Draft(SimpleNamespace):
 def draft_manifest(fitted: Fitted) -> Draft:
     """Draft the manifest of a fitted network."""
     dataset, config, autoencoder = fitted.dataset, fitted.config, fitted.autoencoder
-    is_sequence = dataset.kind == "sequence"
+    is_sequence, distributions = dataset.kind == "sequence", packages_distributions()
     return Draft(
         name=fitted.name,
         version=1,
         kind=dataset.kind,
-        created_at=fitted.created_at,
+        created_at=timestamp(),
         verbs=verbs_of(latent=autoencoder.encoder is not None),
         sample_shape=dataset.sample_shape,
         dtype="float32",
@@ -119,8 +134,14 @@ def draft_manifest(fitted: Fitted) -> Draft:
         training={"configuration": dataclasses.asdict(config)} | _describe_history(fitted.history),
         data=_describe_data(fitted),
         self_test_tolerance=SELF_TEST_TOLERANCES[config.quantize],
-        tools=_tool_versions(),
+        tools={"python": platform.python_version()}
+        | {module: version(distributions[module][0]) for module in _TOOLS},
     )
+
+
+def timestamp() -> str:
+    """Return the present time in UTC, as ISO 8601 to the second."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
@@ -212,9 +233,3 @@ def _describe_history(history: "History | None") -> dict[str, Any]:
         "validation_loss": history.validation_loss[history.best_epoch - 1],
         "seconds": round(history.seconds, 1),
     }
-
-
-def _tool_versions() -> dict[str, str]:
-    """Versions of the libraries that the numbers depend on, by the name of the module that is imported."""
-    distributions = packages_distributions()
-    return {"python": platform.python_version()} | {name: version(distributions[name][0]) for name in _TOOLS}

@@ -7,7 +7,6 @@ engine, where a `MatMul` between `DequantizeLinear` and the `Add` of a bias beco
 Runtime 1.31, at a fifteenth of the speed.
 """
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from detector.engine.graphs import INPUT, SCORE, model_outputs, open_sessions, r
 from detector.engine.session import Session
 from detector.files import MODEL_FILE
 from training.config import FitConfig
+from training.data.dataset import spread
 from training.errors import ConfigError, ExportError, TrainingError
 from training.networks.architectures import Autoencoder
 from training.publishing.calibrate import Calibration, calibrate
@@ -40,29 +40,6 @@ LEAST_AGREEMENT = 0.995
 ONE_SWAP = 2
 TIMED_ROWS = (1, 32, 256)
 TIMED_SECONDS, TIMED_ROUNDS = 0.1, 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantized:
-    """Graphs in integers, published instead of the float graphs.
-
-    Attributes
-    ----------
-    files : dict of str to bytes
-        Graphs by file name.
-    calibration : Calibration
-        Made with these graphs.
-    figures : dict
-        For manifest, report and card: `scheme`; how many `layers` compute in integers; `decisions` on the
-        calibration split, how many of them are `differing` from those of the float graphs, each by its own
-        threshold, and the share that agrees, `agreement`; the largest `score_difference`, relative to score
-        plus threshold; and `speed_up`, for so many `rows` at once the float graph's time over that of this
-        one, `times`, on the machine of the fit.
-    """
-
-    files: dict[str, bytes]
-    calibration: Calibration
-    figures: dict[str, Any]
 
 
 def wide_kernels(autoencoder: Autoencoder) -> list[np.ndarray]:
@@ -95,7 +72,7 @@ def quantize(
     autoencoder: Autoencoder,
     splits: tuple[np.ndarray, np.ndarray],
     config: FitConfig,
-) -> Quantized:
+) -> tuple[dict[str, bytes], Calibration, dict[str, Any]]:
     """Convert the graphs to integers, calibrate them, and compare their decisions with the float graphs.
 
     Parameters
@@ -110,6 +87,13 @@ def quantize(
         Samples for training and for calibration, raw units.
     config : FitConfig
 
+    Returns
+    -------
+    tuple of dict of str to bytes, Calibration and dict
+        The graphs in integers by file name, their calibration, and figures for the manifest: `scheme`; how
+        many `layers` compute in integers; the figures of `compare_decisions`; and `speed_up`, the result of
+        `measure_speed_up` on this machine.
+
     Raises
     ------
     TrainingError
@@ -122,7 +106,7 @@ def quantize(
     figures = {"scheme": "int8", "layers": len(kernels)}
     figures |= compare_decisions(calibration, recalibrated)
     figures["speed_up"] = measure_speed_up(files, integers, draft, samples[:1])
-    return Quantized(integers, recalibrated, figures)
+    return integers, recalibrated, figures
 
 
 def quantize_graphs(
@@ -137,8 +121,8 @@ def quantize_graphs(
     ExportError
         If `model.onnx` does not have a product with each of them.
     """
-    chosen = np.unique(np.linspace(0, len(train) - 1, MOST_SAMPLES).astype(int))
-    ranges = _input_ranges(files[MODEL_FILE], kernels, draft, train[chosen].astype(np.float32))
+    chosen = train[spread(len(train), MOST_SAMPLES)].astype(np.float32)
+    ranges = _input_ranges(files[MODEL_FILE], kernels, draft, chosen)
     return {name: _in_integers(content, ranges) for name, content in files.items()}
 
 
@@ -228,7 +212,8 @@ def compare_decisions(reference: Calibration, quantized: Calibration) -> dict[st
     Returns
     -------
     dict
-        `decisions`, `differing`, `agreement` and `score_difference` of `Quantized.figures`.
+        The number of `decisions`, how many of them are `differing`, the share that agrees, `agreement`, and
+        the largest `score_difference`, relative to score plus threshold.
 
     Raises
     ------
