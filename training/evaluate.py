@@ -31,7 +31,7 @@ from training.cli.options import (
     run_command,
 )
 from training.cli.printing import print_notes, print_table
-from training.data.for_model import Labelled, load_for
+from training.data.for_model import Labelled, describe_run, load_for
 from training.figures.metrics import evaluate, evaluate_steps, rate
 from training.figures.stepwise import flagged_stretches, run_steps
 from training.pages.render import to_json
@@ -98,14 +98,14 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
     """
     scores = detector.score(data.samples, alpha=alpha)
     known = data.is_anomaly is not None
-    manifest = detector.manifest
+    steps = flagged = None
+    if data.cut is not None:
+        run = run_steps(detector, data.cut.series, data.cut.test_parts, alpha)
+        steps = {"n_steps": len(run.score), "flagged": float(run.is_flagged.mean())}
+        steps |= evaluate_steps(*run.judged()) if known else {}
+        flagged = flagged_stretches(run, data.cut.series)
     return {
-        "model": {"name": manifest.name, "version": manifest.version, "digest": detector.digest},
-        "data": {
-            "source": data.source,
-            "fingerprint": data.fingerprint,
-            "n_samples": len(data.samples),
-        },
+        **describe_run(detector, data),
         "threshold": dataclasses.asdict(detector.engine.threshold(alpha)),
         "evaluation": evaluate(scores, data.is_anomaly, SEED) if known else None,
         "groups": [
@@ -113,23 +113,14 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
                 "name": name,
                 "n_samples": int(members.sum()),
                 "flagged": rate(scores.is_anomaly[members]),
-                "score_quantiles": _quantiles(scores.score[members]),
+                "score_quantiles": {
+                    str(level): float(np.quantile(scores.score[members], level)) for level in QUANTILES
+                },
             }
             for name, members in _groups(data)
         ],
-        "notes": data.notes,
-        **_step_figures(detector, data, alpha),
-    }
-
-
-def _step_figures(detector: Detector, data: Labelled, alpha: float | None) -> dict[str, Any]:
-    if data.cut is None:
-        return {"steps": None, "flagged": None}
-    run = run_steps(detector, data.cut.series, data.cut.test_parts, alpha)
-    known = evaluate_steps(*run.judged()) if data.is_anomaly is not None else {}
-    return {
-        "steps": {"n_steps": len(run.score), "flagged": float(run.is_flagged.mean()), **known},
-        "flagged": flagged_stretches(run, data.cut.series),
+        "steps": steps,
+        "flagged": flagged,
     }
 
 
@@ -144,10 +135,6 @@ def _groups(data: Labelled) -> Iterator[tuple[str, np.ndarray]]:
     if 2 <= len(labels) <= MOST_LABELS:
         for label in labels:
             yield f"label {label}", data.labels == label
-
-
-def _quantiles(scores: np.ndarray) -> dict[str, float]:
-    return dict(zip(map(str, QUANTILES), np.quantile(scores, QUANTILES).tolist(), strict=True))
 
 
 def _print_figures(figures: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ from training.cli.options import (
     run_command,
 )
 from training.cli.printing import print_notes
-from training.data.for_model import Labelled, load_for
+from training.data.for_model import Labelled, describe_run, load_for
 from training.errors import ConfigError
 from training.pages import charts
 from training.pages.latent_plane import (
@@ -201,7 +201,10 @@ def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generat
         If the samples do not fit the model, or it answers a value that is not finite.
     """
     encoded = _encode(detector, data)
-    inside = _draw_inside(detector, encoded.vectors, encoded.groups, rng)
+    groups = encoded.groups or {"": np.ones(len(data.samples), dtype=bool)}
+    each = -(-N_DRAWN // len(groups))
+    points = [draw_inside(encoded.vectors[members], each, rng) for members in groups.values()]
+    inside = _decode(detector, np.repeat(list(groups), each).tolist(), np.concatenate(points))
     far = _decode(detector, [""] * N_DRAWN, draw_far(encoded.vectors, N_DRAWN, rng))
     figures = _figures(detector, data, encoded, inside, far)
     images = _images(detector, data, encoded, inside, far)
@@ -232,17 +235,7 @@ def _figures(
     """The content of `latent.json`."""
     squares = detector.engine.mean_squares(data.samples, encoded.decoded)
     return {
-        "model": {
-            "name": detector.manifest.name,
-            "version": detector.manifest.version,
-            "digest": detector.digest,
-        },
-        "data": {
-            "source": data.source,
-            "fingerprint": data.fingerprint,
-            "n_samples": len(data.samples),
-        },
-        "notes": data.notes,
+        **describe_run(detector, data),
         "kind": detector.manifest.kind,
         "latent_shape": detector.manifest.latent_shape,
         "main_axes_variance": encoded.plane.shares,
@@ -261,7 +254,8 @@ def _images(
     """The charts, each a `data:` URI."""
     plane, points, groups = encoded.plane, encoded.points, encoded.groups
     drawing = _drawing(detector, data.samples)
-    rows = _one_of_each(groups, encoded.score)
+    rows, names = _typical_rows(groups, encoded.score)
+    is_series = detector.manifest.kind == "sequence"
     return {
         "map": charts.latent_chart(points, groups, plane.names, plane.project(inside.latent[_shown(inside)])),
         "overview": charts.far_chart(points, groups, plane.project(far.latent[:N_SHOWN])),
@@ -269,27 +263,14 @@ def _images(
             drawing.of(data.samples[rows]),
             encoded.latents[rows],
             drawing.of(encoded.decoded[rows]),
-            _titles([_group_of(row, groups) for row in rows], encoded.score[rows]),
+            _titles(names, encoded.score[rows]),
             drawing.limits,
             images=drawing.images,
-            names=_line_names(detector),
+            names=detector.manifest.feature_names or () if is_series else (),
         ),
         "inside": _sample_chart(inside, _shown(inside), drawing),
         "far": _sample_chart(far, np.arange(N_SHOWN), drawing),
     }
-
-
-def _draw_inside(
-    detector: Detector, latent: np.ndarray, groups: Mapping[str, np.ndarray], rng: np.random.Generator
-) -> Drawn:
-    """Draw points inside the hulls of the groups, the same number in each."""
-    names, points = [], []
-    groups = groups or {"": np.ones(len(latent), dtype=bool)}
-    for name, members in groups.items():
-        drawn = draw_inside(latent[members], -(-N_DRAWN // len(groups)), rng)
-        points.append(drawn)
-        names += [name] * len(drawn)
-    return _decode(detector, names, np.concatenate(points))
 
 
 def _decode(detector: Detector, groups: list[str], latent: np.ndarray) -> Drawn:
@@ -304,19 +285,16 @@ def _shown(drawn: Drawn) -> np.ndarray:
     return np.linspace(0, len(drawn.groups) - 1, N_SHOWN).astype(int)
 
 
-def _one_of_each(groups: Mapping[str, np.ndarray], score: np.ndarray) -> list[int]:
-    """Choose typical samples: the ones round the median score of each group."""
-    each = max(1, N_SIDES // max(1, len(groups)))
-    rows: list[int] = []
-    for members in groups.values() or [np.ones(len(score), dtype=bool)]:
+def _typical_rows(groups: Mapping[str, np.ndarray], score: np.ndarray) -> tuple[list[int], list[str]]:
+    """Choose samples near the median score of each group; return their rows and groups."""
+    groups = groups or {"": np.ones(len(score), dtype=bool)}
+    rows, names = [], []
+    for name, members in groups.items():
         ordered = np.flatnonzero(members)[np.argsort(score[members])]
-        middle = np.linspace(0, len(ordered) - 1, each + 2)[1:-1]
+        middle = np.linspace(0, len(ordered) - 1, max(1, N_SIDES // len(groups)) + 2)[1:-1]
         rows += ordered[np.unique(middle.astype(int))].tolist()
-    return rows
-
-
-def _group_of(row: int, groups: Mapping[str, np.ndarray]) -> str:
-    return next((name for name, members in groups.items() if members[row]), "")
+        names += [name] * (len(rows) - len(names))
+    return rows, names
 
 
 def _titles(groups: Sequence[str], scores: np.ndarray) -> list[str]:
@@ -343,12 +321,6 @@ def _drawing(detector: Detector, samples: np.ndarray) -> Drawing:
     spread = np.where(spread > 0, spread, 1)
     low, high = np.quantile(((present - mean) / spread).compressed(), [0.001, 0.999])
     return Drawing(mean, spread, (float(low), float(high)), images=False)
-
-
-def _line_names(detector: Detector) -> tuple[str, ...]:
-    """The channels of windows, each of which is a line."""
-    manifest = detector.manifest
-    return (manifest.feature_names or ()) if manifest.kind == "sequence" else ()
 
 
 def _group_figures(points: np.ndarray, groups: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ class ClassifierNetwork:
         self._optimizer = keras.optimizers.Adam()
         self._optimizer.build(self._trained)
         self._fresh = [variable.numpy() for variable in self._optimizer.variables]
-        self._step = tf.function(self._make_step(), reduce_retracing=True)
+        self._step = tf.function(self._descend, reduce_retracing=True)
         self._predict = tf.function(self.logits_of, reduce_retracing=True)
 
     def fit(
@@ -106,15 +106,12 @@ class ClassifierNetwork:
 
     def logits(self, samples: np.ndarray) -> np.ndarray:
         """One value for each class, shape (n_samples, n_classes), float64."""
-        parts = [
-            self._predict(tf.constant(samples[start : start + PREDICT_ROWS])).numpy()
-            for start in range(0, len(samples), PREDICT_ROWS)
-        ]
-        return np.concatenate(parts).astype(np.float64)
+        return _in_chunks(self._predict, samples)
 
     def logits_of(self, samples: tf.Tensor) -> tf.Tensor:
         """The same as a function of tensors."""
-        return self._head(self._standardised(self._features(samples, training=False)), training=False)
+        features = (self._features(samples, training=False) - self._mean) / self._spread
+        return self._head(features, training=False)
 
     def exported(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """`logits_of` with the standardisation as NumPy constants, as an export needs them."""
@@ -128,30 +125,28 @@ class ClassifierNetwork:
 
     def _standardise(self, samples: np.ndarray) -> None:
         """Standardise by the mean of each feature, and its variance averaged with that of all features."""
-        parts = [
-            self._features(tf.constant(samples[start : start + PREDICT_ROWS]), training=False).numpy()
-            for start in range(0, len(samples), PREDICT_ROWS)
-        ]
-        features = np.concatenate(parts).astype(np.float64)
+        features = _in_chunks(lambda chunk: self._features(chunk, training=False), samples)
         variance = features.var(axis=0)
         spread = np.sqrt(0.5 * variance + 0.5 * variance.mean() + 1e-12)
         self._mean.assign(features.mean(axis=0).astype(np.float32))
         self._spread.assign(spread.astype(np.float32))
 
-    def _standardised(self, features: tf.Tensor) -> tf.Tensor:
-        return (features - self._mean) / self._spread
+    def _descend(self, samples: tf.Tensor, targets: tf.Tensor) -> None:
+        """Take one step of the optimizer on a batch."""
+        noisy = samples + tf.random.normal(tf.shape(samples), stddev=NOISE)
+        with tf.GradientTape() as tape:
+            # Layers as in serving: batches are too small for batch normalisation.
+            features = (self._features(noisy, training=False) - self._mean) / self._spread
+            logits = self._head(features, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
+        self._optimizer.apply(tape.gradient(loss, self._trained), self._trained)
 
-    def _make_step(self) -> Callable[[tf.Tensor, tf.Tensor], None]:
-        def step(samples: tf.Tensor, targets: tf.Tensor) -> None:
-            noisy = samples + tf.random.normal(tf.shape(samples), stddev=NOISE)
-            with tf.GradientTape() as tape:
-                # Layers as in serving: batches are too small for batch normalisation.
-                features = self._standardised(self._features(noisy, training=False))
-                logits = self._head(features, training=True)
-                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
-            self._optimizer.apply(tape.gradient(loss, self._trained), self._trained)
 
-        return step
+def _in_chunks(function: Callable[[tf.Tensor], tf.Tensor], samples: np.ndarray) -> np.ndarray:
+    """Results for `PREDICT_ROWS` samples at a time, concatenated, float64."""
+    starts = range(0, len(samples), PREDICT_ROWS)
+    parts = [function(tf.constant(samples[start : start + PREDICT_ROWS])).numpy() for start in starts]
+    return np.concatenate(parts).astype(np.float64)
 
 
 def _features(encoder: keras.Model) -> keras.KerasTensor:

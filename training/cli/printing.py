@@ -18,15 +18,12 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print columns as wide as their widest cell, numbers right-aligned; the first row is the heading."""
-    columns = [_aligned(column) for column in zip(*rows, strict=True)]
+    columns = []
+    for column in zip(*rows, strict=True):
+        side = "<" if any(cell[:1].isalpha() for cell in column[1:]) else ">"
+        columns.append([f"{cell:{side}{max(map(len, column))}}" for cell in column])
     for cells in zip(*columns, strict=True):
         print("  ".join(cells).rstrip())
-
-
-def _aligned(column: Sequence[str]) -> list[str]:
-    width = max(map(len, column))
-    words = any(cell[:1].isalpha() for cell in column[1:])
-    return [cell.ljust(width) if words else cell.rjust(width) for cell in column]
 
 
 def print_published(published: Path, manifest: Manifest) -> None:
@@ -45,7 +42,12 @@ def print_published(published: Path, manifest: Manifest) -> None:
         )
     print(f"threshold: {threshold.value:.6g} ({promise}; {threshold.n_calibration} calibration samples)")
     if "quantization" in manifest.training:
-        print(f"int8: {_quantization_words(manifest.training['quantization'])}")
+        figures = manifest.training["quantization"]
+        speed = ", ".join(f"{each['times']:g} times at {each['rows']} rows" for each in figures["speed_up"])
+        print(
+            f"int8: {figures['agreement']:.4f} of {figures['decisions']} decisions on the calibration split "
+            f"agree with float; speed relative to float {speed.replace(' 1 rows', ' 1 row')}"
+        )
     for name in ("false_alarm_rate", "recall", "roc_auc", "average_precision"):
         figure = evaluation[name]
         if figure is not None:
@@ -53,29 +55,18 @@ def print_published(published: Path, manifest: Manifest) -> None:
             print(f"test {name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
     print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies")
     if evaluation.get("baselines"):
-        print(f"baselines, ROC AUC: {_baseline_words(evaluation['baselines'])}")
+        methods, own = evaluation["baselines"]["methods"], evaluation["baselines"]["own"]
+        words = ", ".join(f"{name} {figure['roc_auc']['value']:.4f}" for name, figure in methods.items())
+        print(f"baselines, ROC AUC: {words}; this model {own['roc_auc']['value']:.4f}")
     if evaluation.get("steps"):
         print(f"test steps, scored as a whole series: {_step_words(evaluation['steps'])}")
     print(f"report: {published / 'report.html'}")
     store, name = published.parent.parent, published.parent.name
     settings = f"RESIDUAL_STORE={store} RESIDUAL_DEFAULT_MODEL={name}"
-    print(f"next: {settings} {_gunicorn()} -c deploy/gunicorn.conf.py")
-
-
-def _quantization_words(figures: Mapping[str, Any]) -> str:
-    """Changed decisions and speed of a model in integers."""
-    speed = ", ".join(f"{each['times']:g} times at {each['rows']} rows" for each in figures["speed_up"])
-    return (
-        f"{figures['agreement']:.4f} of {figures['decisions']} decisions on the calibration split agree with "
-        f"float; speed relative to float {speed.replace(' 1 rows', ' 1 row')}"
-    )
-
-
-def _baseline_words(comparison: Mapping[str, Any]) -> str:
-    """ROC AUC of each baseline, and of the model on the same samples."""
-    figures = {name: figure["roc_auc"]["value"] for name, figure in comparison["methods"].items()}
-    own = comparison["own"]["roc_auc"]["value"]
-    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) + f"; this model {own:.4f}"
+    gunicorn = Path(sys.executable).with_name("gunicorn")  # it may not be on the PATH
+    if gunicorn.is_relative_to(Path.cwd()):
+        gunicorn = gunicorn.relative_to(Path.cwd())
+    print(f"next: {settings} {gunicorn if gunicorn.exists() else 'gunicorn'} -c deploy/gunicorn.conf.py")
 
 
 def _step_words(steps: Mapping[str, Any]) -> str:
@@ -86,11 +77,3 @@ def _step_words(steps: Mapping[str, Any]) -> str:
         "roc_auc": "ROC AUC of all {:.4f}",
     }
     return ", ".join(text.format(steps[name]) for name, text in words.items() if steps[name] is not None)
-
-
-def _gunicorn() -> str:
-    """Path of the gunicorn of this Python environment, which may not be on the PATH."""
-    beside = Path(sys.executable).with_name("gunicorn")
-    if not beside.exists():
-        return "gunicorn"
-    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,16 @@ class Labelled:
     fingerprint: str
     notes: tuple[str, ...]
     cut: Cut | None = None
+
+
+def describe_run(detector: Detector, data: Labelled) -> dict[str, Any]:
+    """Describe model, data and notes for the figures of a command."""
+    manifest = detector.manifest
+    return {
+        "model": {"name": manifest.name, "version": manifest.version, "digest": detector.digest},
+        "data": {"source": data.source, "fingerprint": data.fingerprint, "n_samples": len(data.samples)},
+        "notes": data.notes,
+    }
 
 
 def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:

@@ -89,7 +89,8 @@ def fit_image_memory(
     """
     shape = images.shape[1:]
     brightness, contrast = _levels(images)
-    brightness_range = _widened(brightness)
+    margin = MARGIN * (brightness.max() - brightness.min())
+    brightness_range = (float(brightness.min() - margin), float(brightness.max() + margin))
     contrast_range = (max(contrast.min() / 2, LEAST_CONTRAST), max(contrast.max() * 2, LEAST_CONTRAST))
     standard = standardise(images, brightness_range, contrast_range)
     keys = look_from_afar(standard)
@@ -97,7 +98,13 @@ def fit_image_memory(
     keys = keys - centre
     n_prototypes = max(2, min(n_prototypes, MOST_VALUES // math.prod(shape)))
     prototypes = find_prototypes(keys, n_prototypes, seed, least_rows)
-    means = _means_of_nearest(standard, keys, prototypes)
+    nearest = nearest_prototypes(keys, prototypes, 1)[0][:, 0]
+    order = np.argsort(nearest, kind="stable")
+    first, counts = np.unique(nearest[order], return_index=True, return_counts=True)[1:]
+    sums = np.add.reduceat(standard[order], first, axis=0)
+    means = (sums / counts.reshape(-1, *(1,) * len(shape))).astype(
+        np.float32
+    )  # of the images of each cluster
     prototypes = look_from_afar(means) - centre
     memory = ImageMemory(
         images=means,
@@ -169,22 +176,6 @@ def _levels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each image, float64."""
     values = images.reshape(len(images), -1)
     return values.mean(axis=1, dtype=np.float64), values.std(axis=1, dtype=np.float64)
-
-
-def _widened(brightness: np.ndarray) -> tuple[float, float]:
-    least, most = float(brightness.min()), float(brightness.max())
-    margin = MARGIN * (most - least)
-    return least - margin, most + margin
-
-
-def _means_of_nearest(standard: np.ndarray, keys: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """Mean of the images nearest to each prototype, its cluster."""
-    nearest = nearest_prototypes(keys, prototypes, 1)[0][:, 0]
-    order = np.argsort(nearest, kind="stable")
-    first = np.unique(nearest[order], return_index=True)[1]
-    counts = np.diff([*first, len(order)])
-    sums = np.add.reduceat(standard[order], first, axis=0)
-    return (sums / counts.reshape(-1, *(1,) * (standard.ndim - 1))).astype(np.float32)
 
 
 def _unit(standard: np.ndarray, keys: np.ndarray, memory: ImageMemory, seed: int) -> float:

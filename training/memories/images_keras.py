@@ -61,25 +61,16 @@ def image_network(
     residual = layers.Subtract()([standard, recalled])
     residual = _Blurred(sample_shape, *residual_matrices(sample_shape, memory.residual_blur))(residual)
     error = ops.square(residual) / np.float32(memory.unit) + LEAST_ERROR
-    if details is not None:
-        error = (error + detail_weight * _detail_errors(standard, details, sample_shape)) / (
-            1 + detail_weight
-        )
+    if details is not None:  # `patches.details_map`, the error of a pixel for all its channels
+        thin = _Blurred(sample_shape, details.rows, details.columns)(standard)
+        pixels = _Blurred(details.map_shape, details.up_rows, details.up_columns)(_TimesUsual(details)(thin))
+        unusual = layers.Flatten()(ops.repeat(pixels[:, :, None], math.prod(sample_shape[2:]), axis=2))
+        error = (error + detail_weight * unusual) / (1 + detail_weight)
     reconstruction = recalled * contrast + brightness
     if value_range is not None:
         reconstruction = ops.clip(reconstruction, *value_range)
     outputs = [layers.Reshape(sample_shape)(flat) for flat in (reconstruction, error)]
     return keras.Model(samples, outputs, name="memory")
-
-
-def _detail_errors(
-    standard: keras.KerasTensor, details: Details, sample_shape: tuple[int, ...]
-) -> keras.KerasTensor:
-    """`patches.details_map`: (batch, n_values) -> the same; a pixel's error for all its channels."""
-    thin = _Blurred(sample_shape, details.rows, details.columns)(standard)
-    times = _TimesUsual(details)(thin)
-    pixels = _Blurred(details.map_shape, details.up_rows, details.up_columns)(times)
-    return layers.Flatten()(ops.repeat(pixels[:, :, None], math.prod(sample_shape[2:]), axis=2))
 
 
 def _mean(values: keras.KerasTensor, n_rows: int) -> keras.KerasTensor:

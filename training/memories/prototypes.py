@@ -39,7 +39,13 @@ def find_prototypes(
         At most `n_prototypes` of them.
     """
     prototypes, counts = _cluster(points, n_prototypes, seed, least_rows)
-    return prototypes if keep_odd else prototypes[~_is_odd(prototypes, counts)]
+    if keep_odd or len(prototypes) < 4:
+        return prototypes
+    _, squares = nearest_prototypes(prototypes, prototypes, 1, leave_out=np.arange(len(prototypes)))
+    distances = np.sqrt(squares[:, 0])
+    # One or two samples far from all others would explain every anomaly like them.
+    is_odd = (counts <= ODD_ROWS) & (distances > ODD_DISTANCE * np.median(distances))
+    return prototypes if is_odd.mean() > MOST_ODD else prototypes[~is_odd]
 
 
 def _cluster(
@@ -64,29 +70,11 @@ def _cluster(
     counts = np.bincount(nearest[:, 0], minlength=len(centres))
     if least_rows > 1:
         # The fit starts centres at points, some of them late, and may not move them.
-        centres = _means(points, nearest[:, 0], counts)
+        sums = np.zeros((counts.size, points.shape[1]))
+        np.add.at(sums, nearest[:, 0], points)
+        centres = (sums / np.maximum(counts, 1)[:, np.newaxis]).astype(np.float32)
     kept = counts >= least_rows
     return centres[kept], counts[kept]
-
-
-def _means(points: np.ndarray, owners: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean of the points of each owner, float32; 0 if it has none."""
-    sums = np.zeros((counts.size, points.shape[1]))
-    np.add.at(sums, owners, points)
-    return (sums / np.maximum(counts, 1)[:, np.newaxis]).astype(np.float32)
-
-
-def _is_odd(prototypes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Prototypes of one or two samples far from all others: each would explain every anomaly like it.
-
-    None where more than a tenth would be odd: what is so common is ordinary.
-    """
-    if len(prototypes) < 4:
-        return np.zeros(len(prototypes), dtype=bool)
-    _, squares = nearest_prototypes(prototypes, prototypes, 1, leave_out=np.arange(len(prototypes)))
-    distances = np.sqrt(squares[:, 0])
-    is_odd = (counts <= ODD_ROWS) & (distances > ODD_DISTANCE * np.median(distances))
-    return is_odd & (is_odd.mean() <= MOST_ODD)
 
 
 def attention_width(prototypes: np.ndarray) -> float:

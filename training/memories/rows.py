@@ -146,16 +146,13 @@ def fit_features(samples: np.ndarray, least_rows: int = 1) -> Features:
     knots = np.full((heavy.size, N_KNOTS), np.finfo(np.float32).max, dtype=np.float32)
     pieces = np.zeros((3, heavy.size, N_KNOTS + 1), dtype=np.float32)
     for place, column in enumerate(heavy):
-        own_knots, own_pieces = _fit_copy(_grouped(samples[:, column].astype(np.float64), least_rows))
+        # Neighbouring values in groups of at least `least_rows`, each replaced by the mean of its group.
+        groups = np.minimum(np.arange(len(samples)) // least_rows, max(len(samples) // least_rows - 1, 0))
+        values = np.sort(samples[:, column].astype(np.float64))
+        own_knots, own_pieces = _fit_copy((np.bincount(groups, values) / np.bincount(groups))[groups])
         knots[place, : own_knots.size] = own_knots
         pieces[:, place, : own_knots.size + 1] = own_pieces
     return Features(weights, heavy, knots, *pieces)
-
-
-def _grouped(values: np.ndarray, size: int) -> np.ndarray:
-    """Sort values, and replace each by the mean of its group of at least `size`."""
-    groups = np.minimum(np.arange(values.size) // size, max(values.size // size - 1, 0))
-    return (np.bincount(groups, np.sort(values)) / np.bincount(groups))[groups]
 
 
 def _fit_copy(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -108,8 +108,11 @@ def fit_window_memory(
     neighbours = min(neighbours, len(prototypes))
     width = attention_width(prototypes)
     residuals = normal_residuals(points, prototypes, neighbours, width, seed).reshape(-1, n_channels)
-    residual_whitening = _whiten_channels(residuals, CHANNEL_SHARE if by_step else 0.0)
-    return WindowMemory(weights, whitening, correction, prototypes, neighbours, width, residual_whitening)
+    share = CHANNEL_SHARE if by_step else 0.0
+    over_channels = inverse_root(residuals.T.astype(np.float64) @ residuals, share)
+    unit = max(float(np.square(residuals @ over_channels).mean()), LEAST_RESIDUAL**2)
+    over_channels = (over_channels / np.sqrt(unit)).astype(np.float32)
+    return WindowMemory(weights, whitening, correction, prototypes, neighbours, width, over_channels)
 
 
 def channel_weights(windows: np.ndarray, drift_discount: float) -> np.ndarray:
@@ -149,13 +152,6 @@ def _whiten_time(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     gains = 1 / np.sqrt(values)
     back = np.minimum(gains, 1 / gains)
     return tuple(((vectors * along) @ vectors.T).astype(np.float32) for along in (gains, back))
-
-
-def _whiten_channels(residuals: np.ndarray, share: float) -> np.ndarray:
-    """The whitening of normal residuals over the channels, scaled to a mean square of 1."""
-    whitening = inverse_root(residuals.T.astype(np.float64) @ residuals, share)
-    unit = max(float(np.square(residuals @ whitening).mean()), LEAST_RESIDUAL**2)
-    return (whitening / np.sqrt(unit)).astype(np.float32)
 
 
 def rebuild_windows(windows: np.ndarray, memory: WindowMemory) -> tuple[np.ndarray, np.ndarray]:

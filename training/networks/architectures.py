@@ -11,8 +11,6 @@ from keras import layers, ops
 from training.config import FitConfig
 from training.errors import ConfigError
 
-KERNEL_OF_STEPS = 5  # of convolutions over time
-
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder:
@@ -77,6 +75,8 @@ def build_autoencoder(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoe
     ConfigError
         If the samples are too small for it.
     """
+    if config.latent_dim == 0:  # a memory scores the samples, and nothing encodes them
+        return Autoencoder(None, None)
     return _BUILDERS[config.architecture](config, sample_shape)
 
 
@@ -102,8 +102,7 @@ def _two_head(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
     encoder = keras.Model(samples, latents, name="encoder")
 
     latent = layers.Input(encoder.output_shape[1:])
-    size = config.latent_dim
-    parts = [_Slice(head * size, (head + 1) * size)(latent) for head in range(len(members))]
+    parts = ops.split(latent, len(members), axis=-1)
     reconstructions = [member.decoder(part) for member, part in zip(members, parts, strict=True)]
     heads = keras.Model(latent, reconstructions)
     decoder = keras.Model(latent, layers.Average()(reconstructions), name="decoder")
@@ -117,20 +116,16 @@ def _dense_over(
     samples = layers.Input(sample_shape)
     hidden = (layers.Flatten() if len(grid) == 1 else layers.Reshape(grid))(samples)
     for width in config.widths:
-        hidden = _dense_layer(hidden, width, config)
+        hidden = _dropout(layers.Dense(width, activation=config.activation)(hidden), config)
     encoder, fit_encoder = _encoders(samples, hidden, config, prefix)
 
     latent = layers.Input(encoder.output_shape[1:])
     hidden = latent
     for width in _decoder_widths(config):
-        hidden = _dense_layer(hidden, width, config)
+        hidden = _dropout(layers.Dense(width, activation=config.activation)(hidden), config)
     hidden = layers.Dense(grid[-1], activation=config.settled_output)(hidden)
     decoder = keras.Model(latent, layers.Reshape(sample_shape)(hidden), name=f"{prefix}decoder")
     return Autoencoder(encoder, decoder, fit_encoder)
-
-
-def _dense_layer(hidden: keras.KerasTensor, width: int, config: FitConfig) -> keras.KerasTensor:
-    return _dropout(layers.Dense(width, activation=config.activation)(hidden), config)
 
 
 def _grid(sample_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -142,16 +137,6 @@ def _decoder_widths(config: FitConfig) -> Sequence[int]:
     return config.widths[::-1] if config.decoder_widths is None else config.decoder_widths
 
 
-def _beside_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """The encoder and decoder of a model with a memory: dense, or none."""
-    return Autoencoder(None, None) if config.latent_dim == 0 else _dense(config, sample_shape)
-
-
-def _beside_image_memory(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """The encoder and decoder of a model with a memory of images: convolutions, or none."""
-    return Autoencoder(None, None) if config.latent_dim == 0 else _conv(config, sample_shape)
-
-
 # --- images -----------------------------------------------------------------------------------------------
 
 
@@ -161,10 +146,8 @@ def _conv(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
 
 
 def _conv1d(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
-    """The same over the steps of a window."""
-    return _strided(
-        config, sample_shape, _grid(sample_shape), layers.Conv1D, layers.Conv1DTranspose, KERNEL_OF_STEPS
-    )
+    """The same over the steps of a window, with kernels of 5 steps."""
+    return _strided(config, sample_shape, _grid(sample_shape), layers.Conv1D, layers.Conv1DTranspose, 5)
 
 
 def _strided(
@@ -209,7 +192,7 @@ def _strided(
 def _conv_map(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
     """5x5 convolution of stride 2, 5x5 maximum and a dense layer to an image of half the side; and back."""
     height, width, channels = _at_least(10, config, sample_shape)
-    (filters,) = _one_width(config)
+    filters = _one_width(config)
     half = (math.ceil(height / 2), math.ceil(width / 2), 1)
     samples = layers.Input(sample_shape)
     hidden = layers.Reshape((height, width, channels))(samples)
@@ -250,10 +233,9 @@ def _conv_pool(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
 
 def _conv_denoise(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencoder:
     """A 3x3 convolution and a 2x2 maximum of stride 1; back by another. The latent has the image's size."""
-    height, width, channels = (*sample_shape, 1)[:3]
-    (filters,) = _one_width(config)
+    filters = _one_width(config)
     samples = layers.Input(sample_shape)
-    hidden = layers.Reshape((height, width, channels))(samples)
+    hidden = layers.Reshape((*sample_shape, 1)[:3])(samples)
     hidden = _convolved(layers.Conv2D(filters, 3, padding="same"), hidden, config)
     hidden = layers.MaxPooling2D(2, strides=1, padding="same")(hidden)
     encoder = keras.Model(samples, hidden, name="encoder")
@@ -269,10 +251,9 @@ def _conv_restore(config: FitConfig, sample_shape: tuple[int, ...]) -> Autoencod
     The latent is the last map. Pairs of convolutions whose sum with their input goes on make each map but
     the first, so that many layers learn within few epochs; no connection passes by the latent.
     """
-    height, width, channels = (*sample_shape, 1)[:3]
     outermost, *inner = config.widths
     samples = layers.Input(sample_shape)
-    hidden = layers.Reshape((height, width, channels))(samples)
+    hidden = layers.Reshape((*sample_shape, 1)[:3])(samples)
     hidden = _convolved(layers.Conv2D(outermost, 3, padding="same"), hidden, config)
     sizes = []
     for filters in inner:
@@ -342,10 +323,10 @@ def _at_least(side: int, config: FitConfig, sample_shape: tuple[int, ...]) -> tu
     return (*sample_shape, 1)[:3]
 
 
-def _one_width(config: FitConfig) -> tuple[int, ...]:
+def _one_width(config: FitConfig) -> int:
     if len(config.widths) != 1:
         raise ConfigError(f"architecture {config.architecture} takes one width, got {config.widths}")
-    return config.widths
+    return config.widths[0]
 
 
 # --- sequences ----------------------------------------------------------------------------------------------
@@ -443,27 +424,15 @@ class _GaussianLatent(layers.Layer):
         return mean + ops.exp(0.5 * log_variance) * noise
 
 
-class _Slice(layers.Layer):
-    """Entries `start` to `stop` of the last axis."""
-
-    def __init__(self, start: int, stop: int) -> None:
-        super().__init__()
-        self._start, self._stop = start, stop
-
-    def call(self, values: keras.KerasTensor) -> keras.KerasTensor:
-        """(batch, ..., n) -> (batch, ..., stop - start)."""
-        return values[..., self._start : self._stop]
-
-
 def _dropout(hidden: keras.KerasTensor, config: FitConfig) -> keras.KerasTensor:
     return layers.Dropout(config.dropout, seed=config.seed)(hidden) if config.dropout > 0 else hidden
 
 
 _BUILDERS: dict[str, Callable[[FitConfig, tuple[int, ...]], Autoencoder]] = {
     "dense": _dense,
-    "memory": _beside_memory,
-    "memory-image": _beside_image_memory,
-    "memory-window": _beside_memory,
+    "memory": _dense,
+    "memory-image": _conv,
+    "memory-window": _dense,
     "rows": _rows,
     "two-head": _two_head,
     "conv": _conv,

@@ -1,6 +1,7 @@
 """Corrupt training inputs, anew for every sample and step; the network learns to undo it."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -104,33 +105,25 @@ def _masking(samples: keras.KerasTensor, level: float, limits: Range, seeds: See
     return ops.where(drawn < level, limits[0] if limits else 0.0, samples)
 
 
-def _mosaic(samples: keras.KerasTensor, level: float, limits: Range, seeds: Seeds) -> keras.KerasTensor:
-    """Tiles of `level` x `level` pixels, each of its mean colour; smaller at the right and lower edge."""
-    height, width, channels = (*samples.shape[1:], 1)[:3]
-    rows, columns = _tiles(height, int(level)), _tiles(width, int(level))
-    images = ops.reshape(samples, (-1, height, width, channels))
-    tiled = ops.einsum("ij,bjkc,kl->bilc", rows, images, columns.T)
-    return ops.reshape(tiled, ops.shape(samples))
-
-
-def _blur(samples: keras.KerasTensor, level: float, limits: Range, seeds: Seeds) -> keras.KerasTensor:
-    """A Gaussian of standard deviation `level` pixels; beyond its edge an image goes on as its mirror."""
+def _averaged(
+    matrix_of: Callable[[int, float], np.ndarray], samples: keras.KerasTensor, level: float, *_: object
+) -> keras.KerasTensor:
+    """Multiply images by `matrix_of(size, level)`, along rows and columns."""
     height, width, channels = (*samples.shape[1:], 1)[:3]
     images = ops.reshape(samples, (-1, height, width, channels))
-    rows, columns = _gaussian(height, level), _gaussian(width, level)
-    blurred = ops.einsum("ij,bjkc,kl->bilc", rows, images, columns.T)
-    return ops.reshape(blurred, ops.shape(samples))
+    rows, columns = matrix_of(height, level), matrix_of(width, level)
+    return ops.reshape(ops.einsum("ij,bjkc,kl->bilc", rows, images, columns.T), ops.shape(samples))
 
 
-def _tiles(size: int, side: int) -> np.ndarray:
-    """Matrix of shape (size, size), float32, that puts the mean of its tile in the place of each value."""
-    tile = np.arange(size) // side
+def _tiles(size: int, side: float) -> np.ndarray:
+    """Make a matrix, (size, size), float32, that replaces each value by the mean of its tile."""
+    tile = np.arange(size) // int(side)
     same = (tile[:, np.newaxis] == tile).astype(np.float32)
     return same / same.sum(axis=1, keepdims=True)
 
 
 def _gaussian(size: int, sigma: float) -> np.ndarray:
-    """Matrix of shape (size, size), float32, that smooths by a Gaussian, mirrored at both ends."""
+    """Make a matrix, (size, size), float32, that smooths by a Gaussian, mirrored at both ends."""
     radius = math.ceil(BLUR_RADII * sigma)
     steps = np.arange(-radius, radius + 1)
     profile = np.exp(-0.5 * np.square(steps / sigma))
@@ -146,6 +139,6 @@ _WAYS: dict[str, Callable[..., keras.KerasTensor]] = {
     "gaussian-clipped": _clipped_noise,
     "salt-and-pepper": _salt_and_pepper,
     "masking": _masking,
-    "mosaic": _mosaic,
-    "blur": _blur,
+    "mosaic": functools.partial(_averaged, _tiles),
+    "blur": functools.partial(_averaged, _gaussian),
 }

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from training.config import FitConfig
+from training.data.dataset import spread
 from training.errors import TrainingError
 from training.memories.images_keras import remember_images
 from training.memories.rows_keras import remember
@@ -84,20 +85,13 @@ def fit_network(
     """
     history = None
     if autoencoder.encoder is not None:
-        most = MOST_BESIDE_MEMORY if config.has_memory else len(train)
-        history = fit_autoencoder(
-            autoencoder, train[_spread(len(train), most)], validation, config, callbacks
-        )
+        chosen = train[spread(len(train), MOST_BESIDE_MEMORY)] if config.has_memory else train
+        history = fit_autoencoder(autoencoder, chosen, validation, config, callbacks)
     if config.has_memory:
         make = _MEMORIES[config.architecture]
         memory = make(np.concatenate([train, validation]), config)
         autoencoder = dataclasses.replace(autoencoder, memory=memory)
     return autoencoder, history
-
-
-def _spread(n_samples: int, most: int) -> np.ndarray:
-    """Positions of at most `most` samples, spread evenly over all."""
-    return np.unique(np.linspace(0, n_samples - 1, min(most, n_samples)).astype(int))
 
 
 def fit_autoencoder(

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from detector.engine.graphs import INPUT, relative_difference
@@ -76,7 +75,12 @@ def load_network(folder: Path, detector: Detector) -> LoadedNetwork:
         arrays = dict(stored)
     autoencoder = build_autoencoder(config, network_shape(manifest))
     for part in ("encoder", "decoder"):
-        _set_weights(getattr(autoencoder, part), part, arrays)
+        model = getattr(autoencoder, part)
+        wanted = {f"{part}_{position}": weight.shape for position, weight in enumerate(model.weights)}
+        found = {name: array.shape for name, array in arrays.items() if name.startswith(f"{part}_")}
+        if found != wanted:
+            raise ConfigError(f"{WEIGHTS_FILE} does not fit the {part} that the configuration describes")
+        model.set_weights([arrays[name] for name in wanted])
     forget_penalties(autoencoder.encoder)
     scaling = Scaling(
         arrays[_OFFSET], arrays[_SCALE], layout=ColumnLayout.of(manifest), fill=arrays.get(_FILL)
@@ -103,15 +107,6 @@ def configuration_of(manifest: Manifest) -> FitConfig:
     return FitConfig(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
     )
-
-
-def _set_weights(model: keras.Model, part: str, arrays: Mapping[str, np.ndarray]) -> None:
-    wanted = [weight.shape for weight in model.weights]
-    weights = [arrays.get(f"{part}_{position}") for position in range(len(wanted))]
-    found = [None if weight is None else weight.shape for weight in weights]
-    if found != wanted or f"{part}_{len(wanted)}" in arrays:
-        raise ConfigError(f"{WEIGHTS_FILE} does not fit the {part} that the configuration describes")
-    model.set_weights(weights)
 
 
 def _check(loaded: LoadedNetwork, folder: Path, detector: Detector) -> None:
