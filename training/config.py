@@ -294,9 +294,9 @@ class FitConfig:
         smoothing = self.residual_smoothing
         most = f"between 0 and {MOST_SMOOTHING:g}"
         _require(0 <= smoothing <= MOST_SMOOTHING, "residual_smoothing", most, smoothing)
-        if self.residual_smoothing > 0 and self.kind != "image":
+        if smoothing > 0 and self.kind != "image":
             raise ConfigError(f"residual_smoothing needs images, got kind {self.kind}")
-        if self.residual_smoothing > 0 and self.architecture == "memory":
+        if smoothing > 0 and self.architecture == "memory":
             raise ConfigError(f"architecture memory has no residual_smoothing, got {smoothing!r}")
         _require(0 <= self.seed < 2**32, "seed", "at least 0 and below 2**32", self.seed)
         for field in dataclasses.fields(self):
@@ -418,21 +418,17 @@ class FitConfig:
 
         The window of a sequence is the length of its samples.
         """
+        n_steps, values = sample_shape[0], {}
         if self.kind == "sequence":
-            return self._for_windows(sample_shape)._with_latent(sample_shape)
-        return self._with_latent(sample_shape)
-
-    def _for_windows(self, sample_shape: tuple[int, ...]) -> Self:
-        n_steps = sample_shape[0]
-        if self.window not in (None, n_steps):
-            raise ConfigError(f"window must be {n_steps}, since the data are already cut, got {self.window}")
-        return dataclasses.replace(self, window=n_steps)
-
-    def _with_latent(self, sample_shape: tuple[int, ...]) -> Self:
-        if "latent_dim" not in ARCHITECTURES[self.architecture].options:
-            return self
-        share, largest = DEFAULT_LATENT[self.kind]
-        return self._where_not_given(latent_dim=max(1, min(largest, math.prod(sample_shape) // share)))
+            if self.window not in (None, n_steps):
+                raise ConfigError(
+                    f"window must be {n_steps}, since the data are already cut, got {self.window}"
+                )
+            values["window"] = n_steps
+        if "latent_dim" in ARCHITECTURES[self.architecture].options:
+            share, largest = DEFAULT_LATENT[self.kind]
+            values["latent_dim"] = max(1, min(largest, math.prod(sample_shape) // share))
+        return self._where_not_given(**values)
 
     def check_memory(self, network_shape: tuple[int, ...]) -> None:
         """Refuse samples that are too large for a memory of whole samples.
@@ -451,21 +447,17 @@ class FitConfig:
 
     def for_training(self, sample_shape: tuple[int, ...], n_train: int) -> Self:
         """Settle noise, batch size and patience for the number of training samples, if not given."""
-        batch_size = min(LARGEST_BATCH, max(LEAST_BATCH, n_train // LEAST_STEPS_OF_EPOCH))
-        batch_size = self.batch_size or batch_size
+        suited = min(LARGEST_BATCH, max(LEAST_BATCH, n_train // LEAST_STEPS_OF_EPOCH))
+        batch_size = self.batch_size or suited
         patience = max(LEAST_PATIENCE_EPOCHS, math.ceil(LEAST_PATIENCE_STEPS * batch_size / n_train))
         noise, *_ = CORRUPTIONS[self.corruption]
-        if noise is None:
-            noise = self._noise(sample_shape, n_train)
+        if noise is None:  # of a Gaussian
+            noise = VECTOR_NOISE
+            if self.kind == "image":
+                share = min(1.0, n_train / MANY_IMAGES)
+                side = min(1.0, math.sqrt(math.prod(sample_shape[:2])) / IMAGE_NOISE_SIDE)
+                noise = side * (IMAGE_NOISE_OF_FEW + share * (IMAGE_NOISE_OF_MANY - IMAGE_NOISE_OF_FEW))
         return self._where_not_given(corruption_level=noise, batch_size=batch_size, patience=patience)
-
-    def _noise(self, sample_shape: tuple[int, ...], n_train: int) -> float:
-        """Standard deviation of Gaussian noise that suits the data."""
-        if self.kind == "image":
-            share = min(1.0, n_train / MANY_IMAGES)
-            side = min(1.0, math.sqrt(math.prod(sample_shape[:2])) / IMAGE_NOISE_SIDE)
-            return side * (IMAGE_NOISE_OF_FEW + share * (IMAGE_NOISE_OF_MANY - IMAGE_NOISE_OF_FEW))
-        return VECTOR_NOISE
 
     def _where_not_given(self, **values: Any) -> Self:
         return dataclasses.replace(

@@ -18,7 +18,7 @@ Results go to stdout, progress to stderr. Exit status: 0 done, 1 failed, 2 bad u
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from detector.store import ModelStore
 from training.cli.options import add_fit_flags, command_parser, configure, read_data, run_command
@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser("training.fit", __doc__)
-    parser.epilog = "presets:\n" + "\n".join(_preset_lines())
+    lines = [f"  {name:17} {', '.join(preset.kinds)}: {preset.words}" for name, preset in PRESETS.items()]
+    parser.epilog = "\n".join(["presets:", *lines])
     parser.add_argument(
         "--preset",
         choices=PRESETS,
@@ -53,15 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _preset_lines() -> Iterator[str]:
-    for name, preset in PRESETS.items():
-        yield f"  {name:17} {', '.join(preset.kinds)}: {preset.words}"
-
-
 def _run(arguments: argparse.Namespace) -> None:
-    dataset = read_data(
-        arguments, PRESETS[arguments.preset].kinds if arguments.preset else tuple(DEFAULT_PRESETS)
-    )
+    kinds = PRESETS[arguments.preset].kinds if arguments.preset else tuple(DEFAULT_PRESETS)
+    dataset = read_data(arguments, kinds)
     config = configure(arguments, arguments.preset or DEFAULT_PRESETS[dataset.kind], dataset)
     if arguments.dry_run:
         _describe(dataset, config)

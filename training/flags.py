@@ -12,7 +12,7 @@ def names(text: str) -> list[str]:
 def integers(text: str) -> list[int]:
     """`2,8,32` as a list."""
     try:
-        return [int(number) for number in text.split(",")]
+        return list(map(int, text.split(",")))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be integers separated by commas, got {text!r}") from error
 
@@ -20,7 +20,7 @@ def integers(text: str) -> list[int]:
 def numbers(text: str) -> list[float]:
     """`0,0.3` as a list."""
     try:
-        return [float(number) for number in text.split(",")]
+        return list(map(float, text.split(",")))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be numbers separated by commas, got {text!r}") from error
 

@@ -38,6 +38,7 @@ from training.cli.options import (
     run_command,
 )
 from training.cli.printing import print_notes
+from training.data.dataset import spread
 from training.data.for_model import Labelled, describe_run, load_for
 from training.errors import ConfigError
 from training.pages import charts
@@ -234,6 +235,7 @@ def _figures(
 ) -> dict[str, Any]:
     """The content of `latent.json`."""
     squares = detector.engine.mean_squares(data.samples, encoded.decoded)
+    groups = encoded.groups or {ALL: np.ones(len(data.samples), dtype=bool)}
     return {
         **describe_run(detector, data),
         "kind": detector.manifest.kind,
@@ -242,7 +244,15 @@ def _figures(
         "reconstruction_error": float(np.sqrt(squares.mean())),
         "median_score": float(np.median(encoded.score)),
         "threshold": detector.manifest.threshold.value,
-        "groups": _group_figures(encoded.points, encoded.groups),
+        "groups": [
+            {
+                "name": name,
+                "n_samples": int(members.sum()),
+                "mean": encoded.points[members].mean(axis=0).tolist(),
+                "hull_area": hull_area(hull_corners(encoded.points[members])),
+            }
+            for name, members in groups.items()
+        ],
         "inside": inside.figures(),
         "far": far.figures(),
     }
@@ -255,9 +265,10 @@ def _images(
     plane, points, groups = encoded.plane, encoded.points, encoded.groups
     drawing = _drawing(detector, data.samples)
     rows, names = _typical_rows(groups, encoded.score)
+    shown = spread(len(inside.groups), N_SHOWN)
     is_series = detector.manifest.kind == "sequence"
     return {
-        "map": charts.latent_chart(points, groups, plane.names, plane.project(inside.latent[_shown(inside)])),
+        "map": charts.latent_chart(points, groups, plane.names, plane.project(inside.latent[shown])),
         "overview": charts.far_chart(points, groups, plane.project(far.latent[:N_SHOWN])),
         "sides": charts.side_chart(
             drawing.of(data.samples[rows]),
@@ -268,7 +279,7 @@ def _images(
             images=drawing.images,
             names=detector.manifest.feature_names or () if is_series else (),
         ),
-        "inside": _sample_chart(inside, _shown(inside), drawing),
+        "inside": _sample_chart(inside, shown, drawing),
         "far": _sample_chart(far, np.arange(N_SHOWN), drawing),
     }
 
@@ -278,11 +289,6 @@ def _decode(detector: Detector, groups: list[str], latent: np.ndarray) -> Drawn:
     decoded = detector.decode(latent.reshape(-1, *detector.engine.require_latent()))
     scores = detector.score(decoded)
     return Drawn(groups, latent, decoded, scores.score, scores.is_anomaly)
-
-
-def _shown(drawn: Drawn) -> np.ndarray:
-    """Rows of a few points, spread evenly over the groups, in their order."""
-    return np.linspace(0, len(drawn.groups) - 1, N_SHOWN).astype(int)
 
 
 def _typical_rows(groups: Mapping[str, np.ndarray], score: np.ndarray) -> tuple[list[int], list[str]]:
@@ -321,20 +327,6 @@ def _drawing(detector: Detector, samples: np.ndarray) -> Drawing:
     spread = np.where(spread > 0, spread, 1)
     low, high = np.quantile(((present - mean) / spread).compressed(), [0.001, 0.999])
     return Drawing(mean, spread, (float(low), float(high)), images=False)
-
-
-def _group_figures(points: np.ndarray, groups: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Place and extent of each group on the plane."""
-    groups = groups or {ALL: np.ones(len(points), dtype=bool)}
-    return [
-        {
-            "name": name,
-            "n_samples": int(members.sum()),
-            "mean": points[members].mean(axis=0).tolist(),
-            "hull_area": hull_area(hull_corners(points[members])),
-        }
-        for name, members in groups.items()
-    ]
 
 
 if __name__ == "__main__":

@@ -62,10 +62,7 @@ def prepare(dataset: Dataset, config: FitConfig, splits: Splits | None = None) -
 def deal_splits(dataset: Dataset, config: FitConfig) -> Splits:
     """Split the data; under a `contamination` leave out the samples that are farthest from all others.
 
-    Raises
-    ------
-    DataError
-        If there are too few samples, or they cannot be scaled.
+    Errors are those of `prepare`.
     """
     splits = split_dataset(dataset, config)
     if not config.contamination:

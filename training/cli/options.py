@@ -23,14 +23,8 @@ from training.presets import DEFAULT_PRESETS
 
 # Hyperparameters that decide how a series is cut into windows.
 CUTTING_OPTIONS = (
-    "window",
-    "stride",
-    "rows",
-    "alpha",
-    "promise",
-    "validation_fraction",
-    "calibration_fraction",
-    "test_fraction",
+    *("window", "stride", "rows", "alpha", "promise"),
+    *("validation_fraction", "calibration_fraction", "test_fraction"),
 )
 
 

@@ -1,6 +1,7 @@
 """Data sets that have a name instead of a path."""
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable
 
@@ -60,27 +61,24 @@ def _breast_cancer() -> RawData:
     )
 
 
-def _from_keras(name: str) -> Callable[[], RawData]:
-    def load() -> RawData:
-        import_tensorflow()
-        import keras
+def _from_keras(name: str) -> RawData:
+    import_tensorflow()
+    import keras
 
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # it announces its download there
-                (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-        except Exception as error:  # a plain Exception with the address that could not be reached
-            raise DataError(
-                f"{name} could not be downloaded ({error}); give a local file instead: --data PATH/{name}.npz"
-            ) from error
-        return train_and_test(x_train, y_train, x_test, y_test)
-
-    return load
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # Keras announces its download there
+            (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # a plain Exception with the address that could not be reached
+        raise DataError(
+            f"{name} could not be downloaded ({error}); give a local file instead: --data PATH/{name}.npz"
+        ) from error
+    return train_and_test(x_train, y_train, x_test, y_test)
 
 
 BUILT_IN: dict[str, Callable[[], RawData]] = {
     "digits": _digits,
     "breast-cancer": _breast_cancer,
-    "mnist": _from_keras("mnist"),
-    "fashion-mnist": _from_keras("fashion_mnist"),
-    "cifar10": _from_keras("cifar10"),
+    "mnist": functools.partial(_from_keras, "mnist"),
+    "fashion-mnist": functools.partial(_from_keras, "fashion_mnist"),
+    "cifar10": functools.partial(_from_keras, "cifar10"),
 }

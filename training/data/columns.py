@@ -51,16 +51,14 @@ class ColumnLayout:
     @functools.cached_property
     def numbers(self) -> np.ndarray:
         """Positions of the measured features, int32."""
-        return self._features(categorical=False)
+        is_category = [name in self.categories for name in self.feature_names]
+        return np.flatnonzero(np.logical_not(is_category)).astype(np.int32)
 
     @functools.cached_property
     def categorical(self) -> np.ndarray:
         """Positions of the categorical features, int32."""
-        return self._features(categorical=True)
-
-    def _features(self, *, categorical: bool) -> np.ndarray:
-        is_category = np.array([name in self.categories for name in self.feature_names])
-        return np.flatnonzero(is_category == categorical).astype(np.int32)
+        is_category = [name in self.categories for name in self.feature_names]
+        return np.flatnonzero(is_category).astype(np.int32)
 
     @functools.cached_property
     def values(self) -> tuple[np.ndarray, ...]:

@@ -44,17 +44,11 @@ def as_kind(samples: np.ndarray, kind: str) -> tuple[np.ndarray, tuple[str, ...]
 def check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float] | None) -> None:
     """Refuse samples that cannot be of this kind, and a value range that cannot be theirs."""
     shape = samples.shape[1:]
-    if kind == "vector":
-        check_range(samples, value_range)
-        return
-    if kind == "sequence":
-        if len(shape) != 2 or shape[0] < 2:
-            raise DataError(f"a window has shape (steps, channels), two steps at least, got {shape}")
-        check_range(samples, value_range)
-        return
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
+    if kind == "sequence" and (len(shape) != 2 or shape[0] < 2):
+        raise DataError(f"a window has shape (steps, channels), two steps at least, got {shape}")
+    if kind == "image" and (len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3))):
         raise DataError(f"an image has shape (height, width) or (height, width, 3), got {shape}")
-    if min(shape[:2]) < 2:
+    if kind == "image" and min(shape[:2]) < 2:
         raise DataError(
             f"an image must have at least 2 x 2 pixels, got shape {shape}: fit it as --kind vector"
         )

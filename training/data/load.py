@@ -9,7 +9,6 @@ import numpy as np
 from detector.columns import listed
 from detector.errors import InputError
 from detector.images import read_image
-from detector.manifest import Categories
 from detector.schema import KINDS
 from training.data.built_in import BUILT_IN, train_and_test
 from training.data.categories import Cells, numeric_categories
@@ -81,7 +80,14 @@ def load_dataset(
     names = source.feature_names
     if names is None and kind != "image":
         names = tuple(f"x{column}" for column in range(samples.shape[-1]))
-    categories = source.categories or _categories(samples, kind, names, Path(data).name, cells)
+    _refuse_cells(kind, cells)
+    categories = source.categories or cells.known
+    if categories is None:  # an array, which holds categories as numbers
+        cells.refuse_names(names or ())
+        categories = {
+            name: numeric_categories(samples[:, names.index(name)], name, Path(data).name)
+            for name in cells.categorical
+        }
     return Dataset(
         samples=samples,
         is_anomaly=is_anomaly,
@@ -96,23 +102,9 @@ def load_dataset(
         notes=(*source.notes, *form_notes, *label_notes),
         timeline=source.timeline,
         missing=cells.missing,
-        categories=categories,
+        categories=categories or None,
         unknown_category=cells.unknown if categories else None,
     )
-
-
-def _categories(
-    samples: np.ndarray, kind: str, names: Sequence[str] | None, source: str, cells: Cells
-) -> Categories | None:
-    """Values of the categorical columns of an array, which holds them as numbers."""
-    _refuse_cells(kind, cells)
-    if cells.known is not None:
-        return cells.known or None
-    cells.refuse_names(names or ())
-    known = {
-        name: numeric_categories(samples[:, names.index(name)], name, source) for name in cells.categorical
-    }
-    return known or None
 
 
 def _refuse_cells(kind: str, cells: Cells) -> None:

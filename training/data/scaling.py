@@ -74,9 +74,8 @@ class Scaling:
         samples = (self.centre + self.unit * places).astype(np.float32)
         if self.layout is not None:
             for feature, values in zip(self.layout.categorical, self.layout.values, strict=True):
-                samples[:, feature] = values[
-                    np.abs(places[:, feature] * values.size).astype(int) % values.size
-                ]
+                chosen = np.abs(places[:, feature] * values.size).astype(int) % values.size
+                samples[:, feature] = values[chosen]
         return samples
 
     def shown(self, samples: np.ndarray) -> np.ndarray:

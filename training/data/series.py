@@ -63,15 +63,16 @@ class Timeline:
 
     def describe(self) -> dict[str, Any]:
         """Describe number, time span and intervals of the steps, for the manifest."""
-        gaps = self.gaps()
-        first, last = (None, None) if self.times is None else (self.times.min(), self.times.max())
+        gaps, ends = self.gaps(), (None, None)
+        if self.times is not None:
+            ends = (time_text(self.times.min()), time_text(self.times.max()))
         return {
             "n_steps": len(self.entities),
             "n_entities": len(self.names),
             "time_column": self.time_column,
             "entity_column": self.entity_column,
-            "first_time": None if first is None else time_text(first),
-            "last_time": None if last is None else time_text(last),
+            "first_time": ends[0],
+            "last_time": ends[1],
             "usual_step": self.usual_step,
             "n_gaps": gaps.size,
             "largest_gap": float(gaps.max()) if gaps.size else None,
@@ -81,9 +82,7 @@ class Timeline:
         """Time from each step but the last to the next; zeros without times."""
         if self.times is None:
             return np.zeros(len(self.entities) - 1)
-        intervals = np.diff(self.times)
-        unit = np.timedelta64(1, "s") if intervals.dtype.kind == "m" else 1.0
-        return intervals / unit
+        return np.diff(self.times) / (np.timedelta64(1, "s") if self.times.dtype.kind == "M" else 1.0)
 
     def gap_after(self) -> np.ndarray:
         """Whether a gap follows each step but the last."""

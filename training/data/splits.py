@@ -91,16 +91,10 @@ def _with_duplicates(
     dataset: Dataset, train: np.ndarray, validation: np.ndarray, calibration: np.ndarray, test: np.ndarray
 ) -> Splits:
     fitted = np.concatenate([train, validation])
-    return Splits(
-        train,
-        validation,
-        calibration,
-        test,
-        n_calibration_duplicates=_count_duplicates(dataset, fitted, calibration),
-        n_duplicates=_count_duplicates(
-            dataset, np.concatenate([fitted, calibration]), test[~dataset.is_anomaly[test]]
-        ),
-    )
+    n_copies = _count_duplicates(dataset, fitted, calibration)
+    normal_test = test[~dataset.is_anomaly[test]]
+    n_duplicates = _count_duplicates(dataset, np.concatenate([fitted, calibration]), normal_test)
+    return Splits(train, validation, calibration, test, n_copies, n_duplicates)
 
 
 def _calibration_size(n_normal: int, config: FitConfig) -> int:
@@ -119,9 +113,10 @@ def _calibration_size(n_normal: int, config: FitConfig) -> int:
 
 
 def _count_duplicates(dataset: Dataset, earlier: np.ndarray, later: np.ndarray) -> int:
-    seen = {_digest(dataset.samples[row]) for row in earlier}
-    return sum(_digest(dataset.samples[row]) in seen for row in later)
+    """Count the samples of `later` that are byte-for-byte copies of samples of `earlier`."""
 
+    def digest(row: int) -> bytes:
+        return hashlib.blake2b(np.ascontiguousarray(dataset.samples[row]).data, digest_size=16).digest()
 
-def _digest(sample: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(sample).data, digest_size=16).digest()
+    seen = set(map(digest, earlier))
+    return sum(digest(row) in seen for row in later)

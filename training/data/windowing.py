@@ -9,7 +9,7 @@ import numpy as np
 from detector.calibration import smallest_calibration
 from detector.windows import SeriesWindows
 from training.config import FitConfig
-from training.data.dataset import Cut, Dataset
+from training.data.dataset import Cut, Dataset, spread
 from training.data.series import Timeline, describe_windows, runs, time_text
 from training.data.splits import (
     COMFORTABLE_CALIBRATION,
@@ -72,21 +72,13 @@ def cut_series(series: Dataset, config: FitConfig) -> Dataset:
     chosen = _choose(series, config)
     split_of = np.repeat(np.arange(len(chosen.starts)), [part.size for part in chosen.starts])
     starts = np.concatenate(chosen.starts)
-    is_anomaly, labels = describe_windows(series.is_anomaly, series.labels, starts, chosen.window)
     parts = tuple(
         part
         for part in runs(_keys(series.timeline, chosen.split_of_step))
         if chosen.split_of_step[part.start] == TEST and part.stop - part.start >= chosen.window
     )
-    return dataclasses.replace(
-        series,
-        samples=SeriesWindows(series.samples, chosen.window, starts),
-        is_anomaly=is_anomaly,
-        labels=labels,
-        held_out=np.zeros(starts.size, dtype=bool),
-        notes=(*series.notes, *_notes(series, chosen, config)),
-        cut=Cut(series, split_of, parts, chosen.stride),
-    )
+    windows = _as_windows(series, chosen.window, starts, Cut(series, split_of, parts, chosen.stride))
+    return dataclasses.replace(windows, notes=(*series.notes, *_notes(series, chosen, config)))
 
 
 def whole_windows(series: Dataset, window: int) -> Dataset:
@@ -98,23 +90,24 @@ def whole_windows(series: Dataset, window: int) -> Dataset:
         If no stretch of the series is as long as a window.
     """
     stretches = series.timeline.stretches()
-    starts = np.concatenate(
-        [np.arange(part.start, part.stop - window + 1, window) for part in stretches]
-    ).astype(np.int64)
+    starts = _cut(stretches, window, window)
     if not starts.size:
         longest = max(part.stop - part.start for part in stretches)
         raise DataError(
             f"{series.source}: a series must have at least the {window} steps of one window, got {longest} "
             "without a gap"
         )
+    cut = Cut(series, np.full(starts.size, TEST), tuple(stretches), window)
+    windows = _as_windows(series, window, starts, cut)
+    return dataclasses.replace(windows, samples=windows.samples[:])
+
+
+def _as_windows(series: Dataset, window: int, starts: np.ndarray, cut: Cut) -> Dataset:
+    """Replace the steps of a series by windows, with their labels."""
     is_anomaly, labels = describe_windows(series.is_anomaly, series.labels, starts, window)
+    samples, held_out = SeriesWindows(series.samples, window, starts), np.zeros(starts.size, dtype=bool)
     return dataclasses.replace(
-        series,
-        samples=SeriesWindows(series.samples, window, starts)[:],
-        is_anomaly=is_anomaly,
-        labels=labels,
-        held_out=np.zeros(starts.size, dtype=bool),
-        cut=Cut(series, np.full(starts.size, TEST), tuple(stretches), window),
+        series, samples=samples, is_anomaly=is_anomaly, labels=labels, held_out=held_out, cut=cut
     )
 
 
@@ -178,10 +171,11 @@ def _starts(series: Dataset, window: int, share: float, config: FitConfig) -> _S
     ]
     most = max(1, min(MOST_TRAINING_WINDOWS, MOST_TRAINING_VALUES // (window * series.samples.shape[1])))
     most = min(most, config.rows or most)
-    stride = config.stride or min(window, max(1, math.ceil(_count(pieces[TRAIN], window) / most)))
+    n_windows = sum(part.stop - part.start - window + 1 for part in pieces[TRAIN])
+    stride = config.stride or min(window, max(1, math.ceil(n_windows / most)))
     strides = (stride, stride, window, window)
     starts = [_cut(parts, window, step) for parts, step in zip(pieces, strides, strict=True)]
-    starts[TRAIN] = starts[TRAIN][_spread(starts[TRAIN].size, most)]
+    starts[TRAIN] = starts[TRAIN][spread(starts[TRAIN].size, most)]
     return _Starts(window, split_of_step, tuple(starts), stride)
 
 
@@ -210,17 +204,10 @@ def _keys(timeline: Timeline, codes: np.ndarray) -> np.ndarray:
     return np.repeat(np.arange(len(lengths)), lengths) * (TEST + 2) + codes  # -1 is a code, too
 
 
-def _count(parts: Sequence[slice], window: int) -> int:
-    return sum(part.stop - part.start - window + 1 for part in parts)
-
-
 def _cut(parts: Sequence[slice], window: int, stride: int) -> np.ndarray:
+    """Return the first steps of the windows in parts of a series."""
     starts = [np.arange(part.start, part.stop - window + 1, stride) for part in parts]
     return np.concatenate([*starts, np.empty(0, dtype=np.int64)]).astype(np.int64)
-
-
-def _spread(size: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, size - 1, min(size, most)).astype(int))
 
 
 def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]:

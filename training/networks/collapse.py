@@ -42,21 +42,6 @@ class Rebuilding:
     middle_error: float
     foreign_error: float
 
-    @property
-    def follows(self) -> bool:
-        """Whether a reconstruction is nearer to its own sample than to others."""
-        return self.error < (1 - LEAST_GAIN) * self.foreign_error
-
-    @property
-    def beats_mean(self) -> bool:
-        """Whether a reconstruction is nearer to its sample than the mean of the training split."""
-        return self.error < self.mean_error
-
-    @property
-    def is_wild(self) -> bool:
-        """Whether the network does worse than an untrained one."""
-        return not self.error <= MOST_UNTRAINED * self.middle_error  # True for NaN
-
 
 def measure_rebuilding(
     samples: np.ndarray, reconstructions: np.ndarray, mean: np.ndarray, middle: float
@@ -119,20 +104,22 @@ def check_rebuilding(rebuilding: Rebuilding, *, is_trained: bool, was_learning: 
         If the reconstruction is no nearer to its own sample than to others, or no nearer than the mean.
     """
     error, mean_error = rebuilding.error, rebuilding.mean_error
-    if is_trained and was_learning and not rebuilding.is_wild:
-        if rebuilding.follows and rebuilding.beats_mean:
+    follows, beats_mean = error < (1 - LEAST_GAIN) * rebuilding.foreign_error, error < mean_error
+    # An error of NaN is worse than that of an untrained network, too.
+    if is_trained and was_learning and error <= MOST_UNTRAINED * rebuilding.middle_error:
+        if follows and beats_mean:
             return []
         return [
             f"the fit ended before the network rebuilt samples better than their mean does (mean squared "
             f"error {error:.3g} against {mean_error:.3g} in scaled units): fit for more --epochs"
         ]
-    if not rebuilding.follows:
+    if not follows:
         raise TrainingError(
             "the network has collapsed: its reconstructions are no nearer to their own samples than to "
             f"others (mean squared error {error:.3g} against {rebuilding.foreign_error:.3g} in scaled "
             f"units); {WAYS_OUT if is_trained else WAYS_OUT_OF_MEMORY}"
         )
-    if is_trained and not rebuilding.beats_mean:
+    if is_trained and not beats_mean:
         raise TrainingError(
             f"the network rebuilds samples no better than their mean does (mean squared error {error:.3g} "
             f"against {mean_error:.3g} in scaled units), so its scores would only tell the "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable
 
@@ -118,9 +119,8 @@ def fit_autoencoder(
         If the losses of the first epoch are not finite.
     """
     network = compiled_network(autoencoder, config, train.shape[1:])
-    stopping = [keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True)]
-    if config.max_minutes is not None:
-        stopping.append(_TimeLimit(config.max_minutes * 60))
+    seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
+    stopping = keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True)
     start = time.monotonic()
     validation_inputs = corrupted_copy(validation, config) if config.corrupt_validation else validation
     losses = network.fit(
@@ -130,7 +130,7 @@ def fit_autoencoder(
         batch_size=config.batch_size,
         epochs=config.epochs,
         verbose=0,
-        callbacks=[*stopping, _StopAtInfinity(), *callbacks],
+        callbacks=[stopping, _Stop(seconds), *callbacks],
     ).history
     train_loss, validation_loss = np.array(losses["loss"]), np.array(losses["val_loss"])
     finite = np.isfinite(train_loss) & np.isfinite(validation_loss)
@@ -236,23 +236,14 @@ class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
         return self._rate * tf.minimum(1.0, (tf.cast(step, tf.float32) + 1) / self._steps)
 
 
-class _StopAtInfinity(keras.callbacks.Callback):
-    """Ends a fit after the first epoch with a loss that is not finite."""
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Look at both losses."""
-        if not np.isfinite(list((logs or {}).values())).all():
-            self.model.stop_training = True
-
-
-class _TimeLimit(keras.callbacks.Callback):
-    """Ends a fit after the epoch in which the time ran out."""
+class _Stop(keras.callbacks.Callback):
+    """Ends a fit after the epoch in which the time ran out, or a loss became infinite."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._end = time.monotonic() + seconds
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Look at the clock."""
-        if time.monotonic() > self._end:
+        """Look at the clock and at both losses."""
+        if time.monotonic() > self._end or not np.isfinite(list((logs or {}).values())).all():
             self.model.stop_training = True

@@ -220,13 +220,7 @@ def check_decisions(
 
 
 def _newest_steps(sample_shape: tuple[int, ...], n_steps: int) -> np.ndarray:
-    """Factors of the errors of a window, shape (window, 1): 0 for old steps, 1 on average.
-
-    Raises
-    ------
-    ExportError
-        If a window has fewer steps.
-    """
+    """Return factors of the errors of a window, shape (window, 1): 0 for old steps, 1 on average."""
     window = sample_shape[0]
     if n_steps > window:
         raise ExportError(f"scored_steps must be at most the window, {window}, got {n_steps}")
@@ -264,13 +258,10 @@ def convert(
     }
     # tf2onnx names each batch dimension differently, and loses sizes after a matrix product.
     for value in (*model.graph.input, *model.graph.output):
-        for dimension, size in zip(
-            value.type.tensor_type.shape.dim, ("batch", *shapes[value.name]), strict=True
-        ):
-            if isinstance(size, str):
-                dimension.dim_param = size
-            else:
-                dimension.dim_value = size
+        batch, *dimensions = value.type.tensor_type.shape.dim
+        batch.dim_param = "batch"
+        for dimension, size in zip(dimensions, shapes[value.name], strict=True):
+            dimension.dim_value = size
     foreign = {node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}
     if foreign:
         raise ExportError(f"the graph needs operators beyond the ONNX standard: {sorted(foreign)}")
@@ -285,9 +276,8 @@ def extreme_samples(sample_shape: tuple[int, ...], scaling: Scaling) -> np.ndarr
     """Far and farthest finite inputs, which must have finite scores."""
     zeros = np.zeros(sample_shape, dtype=np.float64) + scaling.centre
     steps = (10.0, -10.0, 1e4, -1e4, 1e30, -1e30)
-    far = [
-        np.clip(zeros + step * scaling.unit.astype(np.float64), -FLOAT32_MAX, FLOAT32_MAX) for step in steps
-    ]
+    unit = scaling.unit.astype(np.float64)
+    far = [np.clip(zeros + step * unit, -FLOAT32_MAX, FLOAT32_MAX) for step in steps]
     farthest = [np.full(sample_shape, value) for value in (FLOAT32_MAX, -FLOAT32_MAX)]
     may_miss = scaling.layout is not None and scaling.layout.may_miss
     missing = [np.full(sample_shape, np.nan)] * may_miss
