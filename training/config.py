@@ -267,10 +267,8 @@ class FitConfig:
     seed: int = _option(0, int, "seed of splits, weights, corruption and batches")
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "epochs"):
-            _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
         _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
-        for name in ("batch_size", "patience", "max_minutes", "rows"):
+        for name in ("learning_rate", "epochs", "batch_size", "patience", "max_minutes", "rows"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, "positive", value)
         least = 0 if self.has_memory else 1

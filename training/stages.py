@@ -20,7 +20,7 @@ from training.data.columns import ColumnLayout, network_shape
 from training.data.dataset import Dataset, spread
 from training.data.scaling import fit_scaling
 from training.data.splits import Splits, split_dataset
-from training.data.trimming import trim_splits, trimming_note
+from training.data.trimming import trim_splits
 from training.errors import TrainingError
 from training.networks.collapse import LEAST_SAMPLES, MOST_SAMPLES, check_rebuilding, measure_rebuilding
 from training.publishing.manifests import Built, Fitted, Prepared
@@ -144,7 +144,11 @@ def _data_notes(
     dataset: Dataset, splits: Splits, constant: Sequence[str], config: FitConfig
 ) -> Iterator[str]:
     if splits.n_trimmed:
-        yield trimming_note(splits, config.contamination)
+        n_samples = splits.train.size + splits.validation.size + splits.n_trimmed
+        yield (
+            f"{splits.n_trimmed} of {n_samples} samples for training and validation were left out, the "
+            f"farthest from all others: twice the share of the contamination, {config.contamination:g}"
+        )
     n_calibration = splits.calibration.size
     rank = promised_rank(n_calibration, config.alpha)
     if config.promise and rank < config.alpha * n_calibration / 2:

@@ -138,11 +138,8 @@ def _common_kinds(presets: Sequence[str]) -> tuple[str, ...]:
     for preset in presets:
         if preset not in PRESETS:
             raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-    if not presets:
-        return tuple(DEFAULT_PRESETS)
-    kinds = tuple(
-        kind for kind in PRESETS[presets[0]].kinds if all(kind in PRESETS[name].kinds for name in presets)
-    )
+    first = PRESETS[presets[0]].kinds if presets else DEFAULT_PRESETS
+    kinds = tuple(kind for kind in first if all(kind in PRESETS[name].kinds for name in presets))
     if not kinds:
         raise ConfigError(f"presets {', '.join(presets)} take no kind of samples in common")
     return kinds

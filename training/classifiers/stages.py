@@ -37,15 +37,10 @@ class FittedClassifier:
 
     Attributes
     ----------
-    network : ClassifierNetwork
-    scaling : Scaling
-    classes : tuple of str
-    temperature : float
     n_labelled : dict of str to int
+        Number of samples of each class that were available for the fit.
     evaluation : dict
         `method`, and the figures of `training.classifiers.probability.class_figures`.
-    config : ClassifierConfig
-    notes : tuple of str
     """
 
     network: ClassifierNetwork
@@ -285,7 +280,7 @@ def write_classified_folder(
 
 
 def _write_golden(staged: Path, graph: Graph, fitted: FittedClassifier) -> None:
-    """The golden samples of the detector, with the classifier's answers to them."""
+    """Add the classifier's answers to the golden samples of the detector."""
     with np.load(staged / GOLDEN_FILE, allow_pickle=False) as stored:
         golden = dict(stored)
     outputs = {PROBABILITY: (len(fitted.classes),)}
@@ -294,7 +289,7 @@ def _write_golden(staged: Path, graph: Graph, fitted: FittedClassifier) -> None:
 
 
 def _write_card(staged: Path, classifier: Classifier) -> None:
-    """One section more in the model card, in place of a former classifier's."""
+    """Add a section to the model card, or replace the one of a former classifier."""
     card = (staged / CARD_FILE).read_text(encoding="utf-8").partition(_CARD_TITLE)[0].rstrip("\n")
     figures, counts = classifier.evaluation, classifier.n_labelled
     low, high = figures["accuracy"]["interval"]

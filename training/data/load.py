@@ -221,7 +221,9 @@ def _read_arrays(path: Path, *, is_series: bool) -> RawData:
         raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
     if is_series and path.suffix.lower() == ".npy" and arrays["X"].ndim in (1, 2):
         steps = arrays["X"].reshape(len(arrays["X"]), -1)
-        return RawData(_real({"X": steps}, "X", path), timeline=Timeline.of_one_series(len(steps)))
+        return RawData(
+            _real({"X": steps}, "X", path), timeline=Timeline(np.zeros(len(steps), dtype=np.int64))
+        )
     if "X" in arrays:
         return RawData(_real(arrays, "X", path), _labels(arrays, "y", "X", path))
     if {"x_train", "x_test"} <= arrays.keys():

@@ -31,11 +31,6 @@ class Timeline:
     time_column: str | None = None
     entity_column: str | None = None
 
-    @classmethod
-    def of_one_series(cls, n_steps: int) -> "Timeline":
-        """Make a timeline of steps that have only an order."""
-        return cls(np.zeros(n_steps, dtype=np.int64))
-
     @property
     def usual_step(self) -> float | None:
         """Median time between steps, in seconds or the time column's unit; None without times."""

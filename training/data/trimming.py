@@ -91,12 +91,3 @@ def loneliness(samples: np.ndarray, contamination: float, seed: int) -> np.ndarr
         distances[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf  # a sample is no neighbour of itself
         lonely[rows] = np.partition(distances, wanted - 1, axis=1)[:, wanted - 1]
     return lonely
-
-
-def trimming_note(splits: Splits, contamination: float) -> str:
-    """Describe for the report how many samples were left out."""
-    n_samples = splits.train.size + splits.validation.size + splits.n_trimmed
-    return (
-        f"{splits.n_trimmed} of {n_samples} samples for training and validation were left out, the "
-        f"farthest from all others: twice the share of the contamination, {contamination:g}"
-    )

@@ -107,12 +107,10 @@ def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
     shown = (scaling.shown(samples), scaling.shown(reconstructions), errors, titles, dataset.feature_names)
     if dataset.kind == "sequence":
         return charts.window_chart(*shown)
-    return charts.feature_chart(*shown, *[_MIXED_WORDS] * (scaling.layout is not None))
-
-
-_MIXED_WORDS = (
-    "standard deviations from the mean, categories from -1 to 1 in their order, missing values nowhere"
-)
+    words = "standard deviations from the mean"
+    if scaling.layout is not None:
+        words += ", categories from -1 to 1 in their order, missing values nowhere"
+    return charts.feature_chart(*shown, words)
 
 
 def _step_chart(figures: dict[str, Any], test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
