@@ -82,11 +82,6 @@ class Encoded:
     plane: Plane
     points: np.ndarray
 
-    @property
-    def vectors(self) -> np.ndarray:
-        """The latents as rows, shape (n_samples, latent_size)."""
-        return self.latents.reshape(len(self.latents), -1)
-
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
@@ -201,26 +196,10 @@ def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generat
     DetectorError
         If the samples do not fit the model, or it answers a value that is not finite.
     """
-    encoded = _encode(detector, data)
-    groups = encoded.groups or {"": np.ones(len(data.samples), dtype=bool)}
-    each = -(-N_DRAWN // len(groups))
-    points = [draw_inside(encoded.vectors[members], each, rng) for members in groups.values()]
-    inside = _decode(detector, np.repeat(list(groups), each).tolist(), np.concatenate(points))
-    far = _decode(detector, [""] * N_DRAWN, draw_far(encoded.vectors, N_DRAWN, rng))
-    figures = _figures(detector, data, encoded, inside, far)
-    images = _images(detector, data, encoded, inside, far)
-    files = {f"{name}.svg": charts.svg_of(uri) for name, uri in images.items()}
-    return files | {
-        "latent.html": render("latent.html.jinja", figures, images),
-        "latent.json": to_json(figures),
-    }
-
-
-def _encode(detector: Detector, data: Labelled) -> Encoded:
     latents = detector.encode(data.samples)
     vectors = latents.reshape(len(latents), -1)
     plane = fit_plane(vectors)
-    return Encoded(
+    encoded = Encoded(
         latents=latents,
         decoded=detector.decode(latents),
         score=detector.score(data.samples).score,
@@ -228,6 +207,18 @@ def _encode(detector: Detector, data: Labelled) -> Encoded:
         plane=plane,
         points=plane.project(vectors),
     )
+    groups = encoded.groups or {"": np.ones(len(data.samples), dtype=bool)}
+    each = -(-N_DRAWN // len(groups))
+    points = [draw_inside(vectors[members], each, rng) for members in groups.values()]
+    inside = _decode(detector, np.repeat(list(groups), each).tolist(), np.concatenate(points))
+    far = _decode(detector, [""] * N_DRAWN, draw_far(vectors, N_DRAWN, rng))
+    figures = _figures(detector, data, encoded, inside, far)
+    images = _images(detector, data, encoded, inside, far)
+    files = {f"{name}.svg": charts.svg_of(uri) for name, uri in images.items()}
+    return files | {
+        "latent.html": render("latent.html.jinja", figures, images),
+        "latent.json": to_json(figures),
+    }
 
 
 def _figures(

@@ -42,12 +42,7 @@ def print_published(published: Path, manifest: Manifest) -> None:
         )
     print(f"threshold: {threshold.value:.6g} ({promise}; {threshold.n_calibration} calibration samples)")
     if "quantization" in manifest.training:
-        figures = manifest.training["quantization"]
-        speed = ", ".join(f"{each['times']:g} times at {each['rows']} rows" for each in figures["speed_up"])
-        print(
-            f"int8: {figures['agreement']:.4f} of {figures['decisions']} decisions on the calibration split "
-            f"agree with float; speed relative to float {speed.replace(' 1 rows', ' 1 row')}"
-        )
+        print(f"int8: {_quantization_words(manifest.training['quantization'])}")
     for name in ("false_alarm_rate", "recall", "roc_auc", "average_precision"):
         figure = evaluation[name]
         if figure is not None:
@@ -67,6 +62,15 @@ def print_published(published: Path, manifest: Manifest) -> None:
     if gunicorn.is_relative_to(Path.cwd()):
         gunicorn = gunicorn.relative_to(Path.cwd())
     print(f"next: {settings} {gunicorn if gunicorn.exists() else 'gunicorn'} -c deploy/gunicorn.conf.py")
+
+
+def _quantization_words(figures: Mapping[str, Any]) -> str:
+    """Agreement and speed of a model in integers."""
+    speed = ", ".join(f"{each['times']:g} times at {each['rows']} rows" for each in figures["speed_up"])
+    return (
+        f"{figures['agreement']:.4f} of {figures['decisions']} decisions on the calibration split agree with "
+        f"float; speed relative to float {speed.replace(' 1 rows', ' 1 row')}"
+    )
 
 
 def _step_words(steps: Mapping[str, Any]) -> str:
