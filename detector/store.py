@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -206,7 +206,7 @@ class ModelStore:
 
 def choose_version(
     name: str,
-    versions: list[int],
+    versions: Collection[int],
     labels: Mapping[str, int],
     *,
     version: int | None = None,

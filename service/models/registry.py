@@ -29,18 +29,20 @@ class Entry:
     ----------
     signature : tuple
         State of the folder before the attempt.
-    detector : Detector or None
-        The detector that serves: from this attempt, or from an earlier one if this one failed.
-    loaded_at : float or None
-        Seconds since 1970.
     reason : str or None
         Why this attempt failed.
     """
 
     signature: Signature
-    detector: Detector | None
-    loaded_at: float | None
     reason: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded(Entry):
+    """A version that serves; its detector is from this attempt, or from an earlier one if this one failed."""
+
+    detector: Detector
+    loaded_at: float  # seconds since 1970
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Model:
     versions: Mapping[int, Entry]
     labels: Mapping[str, int]
 
-    def loaded_versions(self) -> list[int]:
-        """Return the versions that can serve, ascending."""
-        return sorted(version for version, entry in self.versions.items() if entry.detector is not None)
+    @functools.cached_property
+    def loaded(self) -> Mapping[int, Loaded]:
+        """The versions that can serve, ascending."""
+        entries = sorted(self.versions.items())
+        return {version: entry for version, entry in entries if isinstance(entry, Loaded)}
 
     def choose(self, *, version: int | None = None, label: str | None = None) -> int:
         """Return the loaded version for a request, by default that of the bare name.
@@ -62,13 +66,13 @@ class Model:
         """
         if version is None and label is None and self.serving_version is not None:
             return self.serving_version
-        return choose_version(self.name, self.loaded_versions(), self.labels, version=version, label=label)
+        return choose_version(self.name, self.loaded, self.labels, version=version, label=label)
 
     @functools.cached_property
     def serving_version(self) -> int | None:
         """The version that requests for the bare name get; None if no version serves them."""
         try:
-            return choose_version(self.name, self.loaded_versions(), self.labels)
+            return choose_version(self.name, self.loaded, self.labels)
         except StoreError:
             return None
 
@@ -132,18 +136,18 @@ class ModelRegistry:
         self._complaints: dict[str, str] = {}
         self.unread: str | None = "it was not polled"
 
-    def loaded(self) -> Iterator[Entry]:
+    def loaded(self) -> Iterator[Loaded]:
         """Yield every version that can serve."""
         for model in self.models.values():
-            yield from (model.versions[version] for version in model.loaded_versions())
+            yield from model.loaded.values()
 
-    def entry(self, name: str, *, version: int | None = None, label: str | None = None) -> Entry:
+    def entry(self, name: str, *, version: int | None = None, label: str | None = None) -> Loaded:
         """Return the loaded version for a request; arguments as for `Model.choose`.
 
         Raise `StoreError` if no such model, version or label is loaded.
         """
         model = self.model(name)
-        return model.versions[model.choose(version=version, label=label)]
+        return model.loaded[model.choose(version=version, label=label)]
 
     def model(self, name: str) -> Model:
         """Return a model of the store, loaded or refused.
@@ -245,11 +249,12 @@ class ModelRegistry:
             reason = str(error) if isinstance(error, DetectorError) else f"{type(error).__name__}: {error}"
             logger.error("not loaded", extra={"fields": {**fields, "reason": reason}})
             self._on_load(name, FAILED)
-            detector, loaded_at = (former.detector, former.loaded_at) if former else (None, None)
-            return Entry(signature, detector, loaded_at, reason)
+            if former is None:
+                return Entry(signature, reason)
+            return dataclasses.replace(former, signature=signature, reason=reason)
         logger.info("loaded", extra={"fields": {**fields, "digest": detector.digest}})
         self._on_load(name, LOADED)
-        return Entry(signature, detector, time.time(), None)
+        return Loaded(signature, None, detector, time.time())
 
     def _arrange(self, entries: Mapping[Key, Entry]) -> dict[str, Model]:
         models = {}
@@ -257,7 +262,7 @@ class ModelRegistry:
             versions = {key[1]: entries[key] for key in sorted(entries) if key[0] == name}
             model = Model(name, versions, {})
             former = self.models[name].labels if name in self.models else {}
-            labels = settle_labels(self._wanted_labels(name, former), former, model.loaded_versions())
+            labels = settle_labels(self._wanted_labels(name, former), former, model.loaded)
             models[name] = dataclasses.replace(model, labels=labels)
         return models
 

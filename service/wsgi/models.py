@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from detector import StoreError
-from service.models.registry import Entry, Model, ModelRegistry, check_ready
+from service.models.registry import Entry, Loaded, Model, ModelRegistry, check_ready
 from service.wsgi.routes import json_response
 
 # Reports come with a model folder: allow no script, no request, no form, and no access to this origin.
@@ -42,7 +42,7 @@ def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence
         entry = models.model(name).versions.get(version)
         if entry is None:
             raise StoreError(f"model {name!r} has no version {version}")
-        manifest = dataclasses.asdict(entry.detector.manifest) if entry.detector else None
+        manifest = dataclasses.asdict(entry.detector.manifest) if isinstance(entry, Loaded) else None
         return json_response({"model": name, **describe_version(version, entry), "manifest": manifest})
 
     @routes.get("/models/<name>/versions/<version:version>/report")
@@ -68,10 +68,10 @@ def describe_version(version: int, entry: Entry) -> dict[str, Any]:
     """Return one version; `reason` tells why the last attempt to load it failed."""
     described: dict[str, Any] = {
         "version": version,
-        "state": "refused" if entry.detector is None else "loaded",
+        "state": "loaded" if isinstance(entry, Loaded) else "refused",
         "reason": entry.reason,
     }
-    if entry.detector is not None:
+    if isinstance(entry, Loaded):
         manifest = entry.detector.manifest
         described |= {
             "kind": manifest.kind,

@@ -11,7 +11,7 @@ from service.endpoints.open_inference import EXTENSIONS, describe_model
 from service.endpoints.tensors import decode_json
 from service.http.messages import MAX_BODY_BYTES
 from service.http.problems import Problem
-from service.models.registry import Model, ModelRegistry, check_ready
+from service.models.registry import Loaded, Model, ModelRegistry, check_ready
 from service.version import VERSION
 from service.watching.metrics import Metrics
 from service.wsgi.routes import json_response, read_body
@@ -55,7 +55,7 @@ def _add_model_routes(routes: Blueprint, models: ModelRegistry) -> None:
 
     def metadata(name: str, version: int | None = None) -> Response:
         manifest = models.entry(name, version=version).detector.manifest
-        versions = models.model(name).loaded_versions() if version is None else [version]
+        versions = list(models.model(name).loaded) if version is None else [version]
         return json_response(describe_model(manifest, versions))
 
     def ready(name: str, version: int | None = None) -> Response:
@@ -70,8 +70,8 @@ def _add_model_routes(routes: Blueprint, models: ModelRegistry) -> None:
 def _check_ready(models: ModelRegistry, name: str, version: int | None = None) -> None:
     """Raise a problem if no version is loaded; StoreError if the store has no such model or version."""
     known = models.model(name)
-    found = known.versions if version is None else {version} & known.versions.keys()
-    if found and not set(found) & set(known.loaded_versions()):
+    found = known.versions.keys() if version is None else {version} & known.versions.keys()
+    if found and not found & known.loaded.keys():
         which = f"model {name!r}" if version is None else f"version {version} of model {name!r}"
         raise Problem("not-ready", f"{which} could not be loaded, see /models/{name} for the reason")
     models.entry(name, version=version)
@@ -105,7 +105,7 @@ def _index(model: Model) -> Iterator[dict[str, str]]:
         yield {
             "name": model.name,
             "version": str(version),
-            "state": "UNAVAILABLE" if entry.detector is None else "READY",
+            "state": "READY" if isinstance(entry, Loaded) else "UNAVAILABLE",
             "reason": entry.reason or "",
         }
 
@@ -115,7 +115,7 @@ def _add_statistics(routes: Blueprint, models: ModelRegistry, metrics: Metrics) 
         if name is None:
             manifests = [entry.detector.manifest for entry in models.loaded()]
         else:
-            versions = models.model(name).loaded_versions() if version is None else [version]
+            versions = models.model(name).loaded if version is None else [version]
             manifests = [models.entry(name, version=each).detector.manifest for each in versions]
         return json_response({"model_stats": describe_statistics(manifests, metrics.samples())})
 
@@ -126,14 +126,14 @@ def _add_statistics(routes: Blueprint, models: ModelRegistry, metrics: Metrics) 
 def _add_v1_routes(routes: Blueprint, models: ModelRegistry) -> None:
     def status(name: str, version: int | None = None) -> Response:
         _check_ready(models, name, version)
-        found = models.model(name).versions if version is None else [version]
+        model = models.model(name)
+        found = model.versions if version is None else [version]
         return json_response(
             {
                 "name": name,
                 "ready": True,
                 "model_version_status": [
-                    _version_status(each, models.model(name).versions[each].detector is not None)
-                    for each in sorted(found, reverse=True)
+                    _version_status(each, each in model.loaded) for each in sorted(found, reverse=True)
                 ],
             }
         )
