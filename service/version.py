@@ -14,7 +14,7 @@ def read_version() -> str:
         return metadata.version("residual")
     except metadata.PackageNotFoundError:
         project = Path(__file__).parents[1] / "pyproject.toml"
-        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
 VERSION = read_version()

@@ -109,16 +109,15 @@ def write_scores(
     return written
 
 
-def in_slices(values: np.ndarray | list) -> bytes:
+def in_slices(values: np.ndarray | list[Any]) -> bytes:
     """Return the JSON of many values, written in parts so that other threads can run in between."""
     size = size_of(values)
     if size <= SLICE_VALUES:
         return to_json(values)
     step = SLICE_VALUES * len(values) // size
-    if step:
-        parts = (to_json(values[start : start + step])[1:-1] for start in range(0, len(values), step))
-    else:
-        parts = map(in_slices, values)
+    if step == 0:
+        return b"[%s]" % b",".join(map(in_slices, values))
+    parts = (to_json(values[start : start + step])[1:-1] for start in range(0, len(values), step))
     return b"[%s]" % b",".join(parts)
 
 
@@ -156,7 +155,7 @@ def _to_csv(reply: Reply) -> bytes:
     return b"\n".join(pieces) + b"\n"
 
 
-def _csv_cells(values: np.ndarray | list) -> list[bytes]:
+def _csv_cells(values: np.ndarray | list[Any]) -> list[bytes]:
     """Return the cells of each row, joined by commas."""
     if isinstance(values, list):
         return [b",".join(map(_csv_cell, row)) if isinstance(row, list) else _csv_cell(row) for row in values]

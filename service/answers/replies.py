@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class Block:
     """Columns of a table that share an array: their names, and values of shape (n,) or (n, n_names)."""
 
     names: Sequence[str]
-    values: np.ndarray | list
+    values: np.ndarray | list[Any]
 
 
 _CELL_VALUES = 8  # writing a text or a contribution takes as long as this many values of an array
@@ -94,7 +94,8 @@ class ScoreReply(Reply):
 
     def image(self) -> bytes:
         """See `Reply`."""
-        return encode_heat_map(self.scores.explanation[0], self.detector.usual_error)
+        error_map = cast(np.ndarray, self.scores.explanation)
+        return encode_heat_map(error_map[0], cast(float, self.detector.usual_error))
 
     def _columns(self) -> dict[str, np.ndarray]:
         scores = self.scores
@@ -153,14 +154,14 @@ class ArrayReply(Reply):
     def blocks(self) -> list[Block]:
         """See `Reply`."""
         names = self.detector.manifest.feature_names if self.output == RECONSTRUCTION else None
-        names = column_names(names, self.values.shape[1:] or (1,))
-        return [*super().blocks(), Block(names, self._cells())]
+        columns = column_names(names, self.values.shape[1:] or (1,))
+        return [*super().blocks(), Block(columns, self._cells())]
 
     def image(self) -> bytes:
         """See `Reply`."""
-        return encode_image(self.values[0], self.detector.manifest.value_range)
+        return encode_image(self.values[0], cast(tuple[float, float], self.detector.manifest.value_range))
 
-    def _cells(self) -> np.ndarray | list:
+    def _cells(self) -> np.ndarray | list[Any]:
         manifest = self.detector.manifest
         has_words = self.output == RECONSTRUCTION and holds_cells(manifest)
         return to_cells(self.values, manifest) if has_words else self.values
@@ -178,7 +179,7 @@ def reply_to(
     return ArrayReply(detector, output, values, timestamps)
 
 
-def size_of(values: np.ndarray | list) -> int:
+def size_of(values: np.ndarray | list[Any]) -> int:
     """Estimate the values of an array or a list, whose rows have one length and take longer to write."""
     if isinstance(values, np.ndarray):
         return values.size

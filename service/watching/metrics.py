@@ -51,7 +51,7 @@ class BatchHistogram(Histogram):
         else:  # NumPy would cost more than it saves
             values = list(map(float, values))
             buckets = [bisect.bisect_left(self._upper_bounds, value) for value in values]
-        self._sum.inc(float(sum(values)) if isinstance(values, list) else float(values.sum()))
+        self._sum.inc(float(values.sum() if isinstance(values, np.ndarray) else sum(values)))
         for bucket, count in Tally(buckets).items():
             self._buckets[bucket].inc(count)
 
@@ -163,10 +163,10 @@ class Metrics:
             SCORE_RATIOS,
         )
 
-        self._children: dict[tuple, Any] = {}
+        self._children: dict[tuple[Any, ...], Any] = {}
         self._count_rest: Callable[[], None] = lambda: None
 
-    def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
+    def _child(self, metric: Counter | Gauge | Histogram, *labels: str) -> Any:
         """Cache the results of `metric.labels`, one for each time series."""
         key = (metric, *labels)
         child = self._children.get(key)
@@ -192,7 +192,7 @@ class Metrics:
 
     def observe_requests(self, records: Sequence["RequestRecord"]) -> None:
         """Count answered requests."""
-        seconds: dict[tuple, list[float]] = {}
+        seconds: dict[tuple[str, str, str, str], list[float]] = {}
         reasons: Tally[str] = Tally()
         for record in records:
             labels = (record.template, record.model, record.version, str(record.status))

@@ -6,6 +6,7 @@ Counting and logging one request takes as long as answering it; a hundred togeth
 import asyncio
 import time
 from collections import deque
+from typing import Any
 
 from service.http.request_record import RequestRecord, Run
 from service.watching import logs
@@ -60,7 +61,7 @@ class Pending:
             logs.write_access(records)
 
 
-def _drain(notes: deque) -> list:
+def _drain(notes: deque[Any]) -> list[Any]:
     drained = []
     while notes:
         try:

@@ -184,7 +184,7 @@ def describe(*, with_keys: bool) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method] = _operation(route)
-    document = {
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "residual",
@@ -319,7 +319,7 @@ _CONTRIBUTION = _object(
     },
     ("feature", "index", "contribution", "actual", "expected"),
 )
-_SCORES = {
+_SCORES: dict[str, Any] = {
     **_MODEL,
     "alpha": _RATE,
     "expected_rate": _RATE,

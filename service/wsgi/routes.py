@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, Flask, Response, g, request
@@ -23,7 +23,7 @@ from service.scoring.admission import Ticket
 from service.serving import Serving
 from service.wsgi.lines import answer_lines, check_framing
 
-_HTTP_TYPES = {
+_HTTP_TYPES: Mapping[int | None, str] = {
     400: "bad-request",
     404: "not-found",
     405: "method-not-allowed",
@@ -159,7 +159,7 @@ def _respond(answer: Answer) -> Response:
 
 def _from_http(error: HTTPException) -> Problem:
     allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
-    details = {
+    details: dict[int | None, str] = {
         404: f"there is nothing at {request.path[:200]!r}",
         405: f"the path takes {allowed}, got {request.method}",
         413: f"a body may have at most {request.max_content_length} bytes, got {request.content_length}",
