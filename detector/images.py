@@ -16,7 +16,7 @@ _PNG_BIT_DEPTH = 24  # its offset: after the signature, the length and name of I
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def read_image(content: bytes, pixel_shape: tuple[int, ...] | None = None) -> np.ndarray:
+def read_image(content: bytes | bytearray, pixel_shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Decode a PNG or JPEG of 8 bits a channel.
 
     Parameters
@@ -55,7 +55,7 @@ def read_image(content: bytes, pixel_shape: tuple[int, ...] | None = None) -> np
 
 
 def decode_image(
-    content: bytes, sample_shape: tuple[int, ...], value_range: tuple[float, float]
+    content: bytes | bytearray, sample_shape: tuple[int, ...], value_range: tuple[float, float]
 ) -> np.ndarray:
     """Decode an image to one sample: 0 becomes the lowest raw value, 255 the highest, linear in between.
 

@@ -79,7 +79,7 @@ def write_scores(
     }
     if timestamps is not None:
         document[TIMESTAMP] = timestamps
-    columns = {
+    columns: dict[str, Any] = {
         SCORE: scores.score,
         "ratio": scores.ratio,
         "p_value": scores.p_value,

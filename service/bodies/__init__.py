@@ -43,6 +43,7 @@ OPTIONS: Mapping[str, tuple[Any, str]] = {
     "signature_name": (Literal["serving_default", ""], "serving_default"),
 }
 
+Instances = list[Any] | np.ndarray
 Timestamp = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float
 
 
@@ -111,7 +112,7 @@ class Expected:
         n_axes = opening.count(b"[") + opening.count(b"{")  # an object has the channels of a step
         return min(max(n_axes - 1, 0 if self.shape[-1] == 1 else 1), 2)
 
-    def instance_shape(self, instances: Sequence, rank: int) -> tuple[int, ...]:
+    def instance_shape(self, instances: Instances, rank: int) -> tuple[int, ...]:
         """Return the shape that instances of this rank must have: of a sample, or of a step of a series."""
         if rank == len(self.shape):
             return self.shape
@@ -120,15 +121,15 @@ class Expected:
             return (window,)  # windows of a single channel, without its axis
         return (n_channels,)[:rank]
 
-    def columns(self) -> Sequence[str] | None:
-        """Return the columns of a table, in order; None if instances are neither rows nor steps."""
+    def columns(self) -> Sequence[str]:
+        """Return the columns of a table, in order; none if instances are neither rows nor steps."""
         if len(self.shape) > 1 and not self.series:
-            return None
+            return ()
         return column_names(self.feature_names, self.shape)
 
     def media_types(self) -> tuple[str, ...]:
         """Return the media types that are accepted, the recommended one first."""
-        tables = () if self.columns() is None else table_forms()
+        tables = table_forms() if self.columns() else ()
         images = () if self.value_range is None else IMAGES
         return (JSON, NPY, RAW, *tables, *images)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from service.bodies import Expected, Limits, check_rows
+from service.http.messages import Body
 from service.http.problems import Problem
 
 # --- .npy ---------------------------------------------------------------------------------------------------
@@ -22,7 +23,7 @@ _HEADER_MEMBERS = {"descr", "fortran_order", "shape"}
 _MAX_AXES = 5
 
 
-def decode_npy(content: bytes, limits: Limits) -> np.ndarray:
+def decode_npy(content: Body, limits: Limits) -> np.ndarray:
     """Return the array of a `.npy` body: format 1 or 2, little-endian real numbers, C order, exact size.
 
     Raise `Problem` if the body is not such a file, or has too many rows.
@@ -44,7 +45,7 @@ def decode_npy(content: bytes, limits: Limits) -> np.ndarray:
     return np.require(np.frombuffer(content, dtype, offset=start).reshape(shape), requirements="A")
 
 
-def _npy_header(content: bytes) -> tuple[Mapping[str, Any], int]:
+def _npy_header(content: Body) -> tuple[Mapping[str, Any], int]:
     """Return the members of the header and the offset of the data."""
     if content[:6] != _MAGIC or content[6:8] not in (b"\1\0", b"\2\0"):
         raise Problem("malformed-body", "the body is not a .npy file of format 1 or 2")
@@ -79,7 +80,7 @@ _SHAPE, _DTYPE = "shape", "dtype"
 _MAX_DIGITS = 12  # for one size of a shape
 
 
-def decode_raw(content: bytes, content_type: str, expected: Expected, limits: Limits) -> np.ndarray:
+def decode_raw(content: Body, content_type: str, expected: Expected, limits: Limits) -> np.ndarray:
     """Return a little-endian tensor in C order; `application/octet-stream; dtype=float32; shape=2x784`.
 
     Parameters

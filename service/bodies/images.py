@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
@@ -9,10 +10,11 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 from detector import InputError
 from detector.images import decode_image
 from service.bodies import Expected, Limits, check_rows, misplaced
+from service.http.messages import Body
 from service.http.problems import Problem
 
 
-def decode_images(images: Sequence[bytes], expected: Expected, limits: Limits) -> np.ndarray:
+def decode_images(images: Sequence[Body], expected: Expected, limits: Limits) -> np.ndarray:
     """Return one sample for each image, in order; float32.
 
     Raise `Problem` if there are too many images, or one does not fit the model, naming the first.
@@ -24,16 +26,17 @@ def decode_images(images: Sequence[bytes], expected: Expected, limits: Limits) -
             "body-too-large",
             f"the images of a body may have at most {limits.max_bytes} bytes of pixels, got {pixel_bytes}",
         )
+    value_range = cast(tuple[float, float], expected.value_range)  # it is known if images are accepted
     samples = np.empty((len(images), *expected.shape), dtype=np.float32)
     for row, image in enumerate(images):
         try:
-            samples[row] = decode_image(image, expected.shape, expected.value_range)
+            samples[row] = decode_image(image, expected.shape, value_range)
         except InputError as error:
             raise misplaced(f"image {row}: {error}", row=row) from error
     return samples
 
 
-def split_parts(content: bytes, boundary: str, limits: Limits) -> list[bytes]:
+def split_parts(content: Body, boundary: str, limits: Limits) -> list[bytes]:
     """Return the files of a multipart body, in order.
 
     Raise `Problem` if there is no boundary, the body cannot be parsed, a part is not a file, or there are no
@@ -46,7 +49,7 @@ def split_parts(content: bytes, boundary: str, limits: Limits) -> list[bytes]:
     decoder = MultipartDecoder(boundary.encode())
     files: list[bytearray] = []
     try:
-        decoder.receive_data(content)
+        decoder.receive_data(cast(bytes, content))  # which it only reads
         decoder.receive_data(None)
         while not isinstance(event := decoder.next_event(), Epilogue | NeedData):
             if isinstance(event, Field):

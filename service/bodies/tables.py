@@ -11,8 +11,9 @@ import numpy as np
 
 from detector.columns import compare_columns, listed
 from detector.tables import MISSING_HINT, NUMBER
-from service.bodies import TIMESTAMP, Decoded, Expected, Limits, check_rows, misplaced
+from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows, misplaced
 from service.bodies.json.numbers import NumberReader
+from service.http.messages import Body
 from service.http.problems import Problem
 
 _SLICE_BYTES = 2**18  # takes under a millisecond, so that other threads of the process get their turn
@@ -56,7 +57,7 @@ def match_columns(found: Sequence[str], expected: Expected, hint: str = "") -> L
 # --- CSV ----------------------------------------------------------------------------------------------------
 
 
-def decode_csv(content: bytes, parameters: Mapping[str, str], expected: Expected, limits: Limits) -> Decoded:
+def decode_csv(content: Body, parameters: Mapping[str, str], expected: Expected, limits: Limits) -> Decoded:
     """Read rows, or the steps of a series, from a CSV with a header line.
 
     Cells are separated by commas and may be quoted (RFC 4180); a line ends with CRLF or LF. An empty cell is
@@ -101,7 +102,7 @@ def _check_parameters(parameters: Mapping[str, str]) -> None:
         )
 
 
-def _end_of_lines(content: bytes) -> int:
+def _end_of_lines(content: Body) -> int:
     """Find the end of the last line that is not blank, without copying a body of up to 100 MB."""
     stop = len(content)
     while stop:
@@ -112,7 +113,7 @@ def _end_of_lines(content: bytes) -> int:
     return stop
 
 
-def _end_of_header(content: bytes, begin: int, stop: int) -> int:
+def _end_of_header(content: Body, begin: int, stop: int) -> int:
     """Find the end of the first record; a line feed between quotes belongs to a cell."""
     start, quotes = begin, 0
     for _ in range(_MOST_HEADER_LINES):
@@ -125,7 +126,7 @@ def _end_of_header(content: bytes, begin: int, stop: int) -> int:
     raise Problem("malformed-body", f"the header of the CSV may have at most {_MOST_HEADER_LINES} lines")
 
 
-def _records(content: bytes, begin: int, stop: int, max_commas: int) -> Iterator[list[str]]:
+def _records(content: Body, begin: int, stop: int, max_commas: int) -> Iterator[list[str]]:
     """Parse the lines of a part of the body into cells."""
     try:
         yield from csv.reader(_lines(str(content[begin:stop], "utf-8"), max_commas), strict=True)
@@ -162,7 +163,7 @@ def _number(text: str) -> float | None:
 
 
 def _read_numbers(
-    content: bytes, begin: int, stop: int, layout: Layout, n_columns: int, limits: Limits
+    content: Body, begin: int, stop: int, layout: Layout, n_columns: int, limits: Limits
 ) -> np.ndarray | None:
     """Read a table that holds only numbers, fast; None for any other, which is then read cell by cell."""
     n_rows = content.count(b"\n", begin, stop) + 1 if begin < stop else 0
@@ -181,23 +182,23 @@ def _read_numbers(
     return samples
 
 
-def _read_lines(lines: bytes, n_columns: int, reader: NumberReader) -> np.ndarray | None:
+def _read_lines(lines: Body, n_columns: int, reader: NumberReader) -> np.ndarray | None:
     """Read the numbers of whole lines; None unless each line has one number in every column."""
     marks = np.frombuffer(lines, np.uint8)
     ends = np.append(marks[(marks == _COMMA) | (marks == _LINE_FEED)] == _LINE_FEED, True)
     if ends.size % n_columns:
         return None
-    ends = ends.reshape(-1, n_columns)
-    if not ends[:, -1].all() or ends[:, :-1].any():
+    rows = ends.reshape(-1, n_columns)
+    if not rows[:, -1].all() or rows[:, :-1].any():
         return None
     plain = reader.read(b'{"instances":[%s]}' % lines.replace(b"\n", b","), rank=0)
     if plain is not None and plain[0].size == ends.size:
-        return plain[0].reshape(ends.shape)
+        return plain[0].reshape(rows.shape)
     try:  # numbers that JSON does not allow: +1, .5, 1., 007, nan
         values = np.loadtxt(str(lines, "ascii").split("\n"), delimiter=",", comments=None, ndmin=2)
     except ValueError:
         return None
-    return values if values.shape == ends.shape else None  # loadtxt skips blank lines
+    return values if values.shape == rows.shape else None  # loadtxt skips blank lines
 
 
 def _read_cells(
@@ -210,9 +211,9 @@ def _read_cells(
     """Read any table cell by cell."""
     names, texts = expected.columns(), expected.texts
     dtype = object if expected.cells else np.float64
-    blocks = [np.empty((0, len(names)), dtype)]
+    blocks: list[np.ndarray] = [np.empty((0, len(names)), dtype)]
     rows: list[list[Any]] = []
-    timestamps: list[str] | None = None if layout.timestamp is None else []
+    timestamps: list[Timestamp] = []
     for row, record in enumerate(records):
         check_rows(row + 1, limits)
         cells = record or [""]  # a blank line
@@ -224,14 +225,14 @@ def _read_cells(
                 for name, position in zip(names, layout.features, strict=True)
             ]
         )
-        if timestamps is not None:
+        if layout.timestamp is not None:
             timestamps.append(cells[layout.timestamp])
         if len(rows) == _BLOCK_ROWS:  # Python's numbers take four times the memory of an array's
             blocks.append(np.array(rows, dtype))
             rows = []
     if rows:
         blocks.append(np.array(rows, dtype))
-    return Decoded(np.concatenate(blocks), timestamps=timestamps)
+    return Decoded(np.concatenate(blocks), timestamps=None if layout.timestamp is None else timestamps)
 
 
 def _measured(cell: str, name: str, row: int, expected: Expected) -> float | None:

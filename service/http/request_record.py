@@ -82,7 +82,7 @@ class RequestRecord:
         """Return all header fields of an answer with a complete body, names in lower case."""
         fields = [
             (b"content-type", answer.content_type.encode("latin-1")),
-            (b"content-length", b"%d" % len(answer.body)),
+            (b"content-length", b"%d" % len(answer.body)),  # type: ignore[arg-type]  # it is complete
         ]
         if answer.headers:
             fields += [(_lower(name), value.encode("latin-1")) for name, value in answer.headers.items()]

@@ -105,7 +105,7 @@ def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answe
     head = Head(
         request.method, request.path, request.query_string.decode("latin-1"), _headers(), request.remote_addr
     )
-    read = endpoint.open(head, record, **path)
+    read: Any = endpoint.open(head, record, **path)  # a LineReader for lines, a Reader for other bodies
     if isinstance(read, LineReader):
         check_protocol(request.environ.get("SERVER_PROTOCOL", ""))
         request.max_content_length = sys.maxsize

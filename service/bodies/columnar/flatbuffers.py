@@ -61,7 +61,7 @@ def _field(data: bytes, table: int, slot: int) -> int:
 
 def _follow(data: bytes, position: int) -> int:
     """Return the position that an offset refers to."""
-    return position + struct.unpack_from("<I", data, position)[0]
+    return position + int(struct.unpack_from("<I", data, position)[0])
 
 
 def _buffers(data: bytes, batch: int) -> Iterator[tuple[int, int]]:

@@ -58,7 +58,7 @@ class CompactReader:
         self.position += length
         return None
 
-    def _list(self, depth: int) -> list:
+    def _list(self, depth: int) -> list[Any]:
         if depth > _MAX_DEPTH:
             raise ValueError("its lists are nested too deep")
         head = self._byte()

@@ -7,16 +7,17 @@ import msgspec
 
 from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Limits, check_rows
 from service.bodies.json.cuts import BLANKS
-from service.bodies.json.members import OPENING, point
+from service.bodies.json.members import opening_of, point
 from service.bodies.json.numbers import NumberReader
 from service.bodies.json.slices import SLICE_BYTES, decode_slices
 from service.bodies.json.strict import order_names, read_body, read_options, to_array
+from service.http.messages import Body
 from service.http.problems import Problem
 
 WORTH_BYTES = 1000  # smaller bodies save no time by trying the fast reader first, which takes 2 microseconds
 
 
-def decode_json(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
+def decode_json(content: Body, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
     """Read instances, options and time stamps of a JSON body; arguments as for `codecs.decoder`.
 
     Raise `Problem` if the body is invalid, with the place of the fault.
@@ -29,7 +30,7 @@ def decode_json(content: bytes, expected: Expected, limits: Limits, options: tup
     return plain or decode_strictly(content, expected, limits, options)
 
 
-def decode_strictly(content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
+def decode_strictly(content: Body, expected: Expected, limits: Limits, options: tuple[str, ...]) -> Decoded:
     """Read any body with msgspec."""
     rank = _rank(content, expected)
     members = read_body(content, rank, expected, options)
@@ -44,7 +45,7 @@ def decode_strictly(content: bytes, expected: Expected, limits: Limits, options:
 
 
 def decode_plain(
-    content: bytes, expected: Expected, limits: Limits, options: tuple[str, ...]
+    content: Body, expected: Expected, limits: Limits, options: tuple[str, ...]
 ) -> Decoded | None:
     """Read a body whose instances come first and hold only numbers; None if the strict reader must do it."""
     if expected.cells:
@@ -77,7 +78,7 @@ class _Instances(msgspec.Struct):
     instances: msgspec.Raw = msgspec.Raw(b"")
 
 
-def _rank(content: bytes, expected: Expected) -> int:
+def _rank(content: Body, expected: Expected) -> int:
     """Return the number of axes of an instance; for a series the brackets before the first value decide."""
     rank = len(expected.shape)
     if not expected.series:
@@ -86,4 +87,4 @@ def _rank(content: bytes, expected: Expected) -> int:
         raw = msgspec.json.decode(content, type=_Instances).instances
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return rank - 1  # not JSON, or not an object: the strict reader reports it
-    return expected.rank_of(OPENING.match(raw)[0])
+    return expected.rank_of(opening_of(memoryview(raw)))

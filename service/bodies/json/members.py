@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.bodies import INSTANCES
+from service.http.messages import Body
 from service.http.problems import Problem
 
 # Brackets before the first value of the instances; they decide the rank.
@@ -15,7 +16,12 @@ _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
 Steps = tuple[str | int, ...]
 
 
-def find_repeated(text: bytes, n_members: int) -> tuple[Steps, str] | None:
+def opening_of(text: Body | memoryview, at: int = 0) -> bytes:
+    """Return the brackets before the first value of instances that begin at this place, possibly none."""
+    return next(OPENING.finditer(text, at))[0]
+
+
+def find_repeated(text: Body, n_members: int) -> tuple[Steps, str] | None:
     """Return the place of an object with a repeated member, and the member's name; None if there is none.
 
     Parameters
@@ -39,7 +45,7 @@ def find_repeated(text: bytes, n_members: int) -> tuple[Steps, str] | None:
         raise Problem("malformed-body", "arrays or objects of the body are nested too deep") from error
 
 
-def check_members(text: bytes, n_members: int, within: str | None = None, first: int = 0) -> None:
+def check_members(text: Body, n_members: int, within: str | None = None, first: int = 0) -> None:
     """Refuse a repeated member; arguments as for `find_repeated`.
 
     A text that is a slice of an array has the name of its member, and the index of its first value.
@@ -49,7 +55,7 @@ def check_members(text: bytes, n_members: int, within: str | None = None, first:
         return
     steps, name = found
     if within:
-        steps = (within, steps[0] + first, *steps[1:])
+        steps = (within, int(steps[0]) + first, *steps[1:])
     raise repeated(steps, name)
 
 
@@ -95,4 +101,5 @@ def point(
 ) -> str:
     """Return the JSON pointer of one value; the body may leave out the axis of a single channel."""
     *place, last = index[: rank + 1]
-    return to_pointer([INSTANCES, *place, feature_names[last] if tuple(place) in named else last])
+    is_named = tuple(place) in named
+    return to_pointer([INSTANCES, *place, feature_names[last] if feature_names and is_named else last])

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from service.bodies import INSTANCES
+from service.http.messages import Body
 
 try:
     import simdjson
 except ImportError:  # there is no wheel for this version of Python or this platform
-    simdjson = None
+    simdjson = None  # type: ignore[assignment]  # a module elsewhere
 
 _BRACKET = ord("[")
 _VIEWS = (simdjson.Array, simdjson.Object) if simdjson else ()  # they point into the parser's buffers
@@ -32,9 +33,9 @@ class NumberReader(threading.local):
     """
 
     def __init__(self) -> None:
-        self._parser = simdjson.Parser() if simdjson else None
+        self._parser: Any = simdjson.Parser() if simdjson else None
 
-    def read(self, text: bytes, rank: int) -> tuple[np.ndarray, Mapping[str, Any]] | None:
+    def read(self, text: Body, rank: int) -> tuple[np.ndarray, Mapping[str, Any]] | None:
         """Return the instances of a body and its other members.
 
         Parameters
@@ -70,7 +71,7 @@ class NumberReader(threading.local):
         except (ValueError, TypeError, LookupError, AttributeError, RuntimeError):
             return None
 
-    def read_row(self, text: bytes, width: int) -> np.ndarray | None:
+    def read_row(self, text: Body, width: int) -> np.ndarray | None:
         """Return the single instance of a body without other members, as `read` does.
 
         The array has shape (1, width), float64; None if the body has another form.

@@ -15,15 +15,15 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
 import msgspec
 import numpy as np
 
-from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Limits, Timestamp
+from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Instances, Limits, Timestamp
 from service.bodies.json.cuts import BLANKS, find_cut, guess_comma, guess_end
-from service.bodies.json.members import OPENING, point, repeated
+from service.bodies.json.members import opening_of, point, repeated
 from service.bodies.json.numbers import NumberReader
 from service.bodies.json.strict import order_names, ragged, read_array, read_body, to_array
 from service.http.problems import Problem
@@ -63,7 +63,7 @@ def decode_numbers(text: memoryview, shape: tuple[int, ...]) -> np.ndarray:
     """
     rows = _Rows(text, 1, Expected(shape[1:]), SLICE_BYTES, len(shape) - 1)
     end = rows.read() + 1
-    if _END.match(text, end).end() < len(text):
+    if _END.fullmatch(text, end) is None:
         raise Problem("malformed-body", f"the body is not JSON: its array ends before byte {end}")
     return rows.finish()[0]
 
@@ -85,41 +85,48 @@ class _SlicedBody:
     def decode(self) -> Decoded:
         """Return the content of the body."""
         opening = _OBJECT.match(self.content)
-        if opening is None:
+        if opening:
+            self._read_members(opening.end())
+        else:
             self._read(b"", 0)  # raises, as this is no object
-        self._read_members(opening.end())
         if self.rows is None:
             self._read(b"{}", len(self.content))  # raises, as there are no instances
         if self.repeated is not None:
             raise repeated((), self.repeated)
-        samples, point = self.rows.finish()
+        samples, point = cast(_Rows, self.rows).finish()
         timestamps = None if self.timestamps is None else self.timestamps.values
         return Decoded(samples, self.given, point, timestamps)
 
-    def _read_members(self, at: int | None) -> None:
+    def _read_members(self, at: int) -> None:
         before = b"{"
         for _ in range(_MOST_MEMBERS):
             array = self._open_array(at)
-            if array is None:
-                at = self._read_option(before, at)
-            else:
-                end = array.read()
-                comma = _NEXT.match(self.content, end + 1)
-                at = comma.end() if comma else self._read(_NO_INSTANCES, end + 1)
-            if at is None:
+            following = self._read_option(before, at) if array is None else self._read_array(array)
+            if following is None:
                 return
-            before = _NO_INSTANCES + b","
+            at, before = following, _NO_INSTANCES + b","
         raise Problem("malformed-body", f"the body must be an object of at most {_MOST_MEMBERS} members")
+
+    def _read_array(self, array: "_Rows | _Timestamps") -> int | None:
+        """Read an array; return where the next member begins, None after the last."""
+        end = array.read() + 1
+        comma = _NEXT.match(self.content, end)
+        if comma:
+            return comma.end()
+        self._read(_NO_INSTANCES, end)
+        return None
 
     def _open_array(self, at: int) -> "_Rows | _Timestamps | None":
         """Return a reader for the next member if it is one of the two arrays."""
         member = _ARRAY.match(self.content, at)
+        if member is None:
+            return None
         name = None
         with contextlib.suppress(ValueError):  # not valid JSON, or not UTF-8
-            name = member and msgspec.json.decode(member[1], type=str)
+            name = msgspec.json.decode(member[1], type=str)
         if name == INSTANCES:
             self._note(name, self.rows is not None)
-            rank = self.expected.rank_of(OPENING.match(self.content, member.end() - 1)[0])
+            rank = self.expected.rank_of(opening_of(self.content, member.end() - 1))
             self.rows = _Rows(
                 self.content, member.end(), self.expected, self.slice_bytes, rank, self.limits.max_rows
             )
@@ -133,8 +140,9 @@ class _SlicedBody:
     def _read_option(self, before: bytes, at: int) -> int | None:
         """Read a member that is short or invalid; return where the next one begins, None after the last."""
         end = find_cut(self.content, at, at)
-        if self.content[end : end + 1] != b",":
-            return self._read(before, at)
+        if bytes(self.content[end : end + 1]) != b",":
+            self._read(before, at)
+            return None
         self._read(b"{", at, end, b"," + _NO_INSTANCES[1:] + b"}")
         return end + 1
 
@@ -166,7 +174,7 @@ class _Values:
     n_read: int = dataclasses.field(default=0, init=False)
     name: ClassVar[str]
 
-    def take(self, values: list, end: int) -> None:
+    def take(self, values: list[Any], end: int) -> None:
         """Keep the values of a slice that ends at this place, and count them in `n_read`."""
         raise NotImplementedError
 
@@ -182,7 +190,7 @@ class _Values:
             if self.n_read > self.most:
                 sentence = f"a body may hold at most {self.most} samples, got at least {self.n_read}"
                 raise Problem("too-many-rows", sentence)
-            if self.content[end : end + 1] != b",":
+            if bytes(self.content[end : end + 1]) != b",":
                 return end
             at = end + 1
 
@@ -202,7 +210,7 @@ class _Values:
         self.take(self._read_strictly(start, end), end)
         return end
 
-    def _read_strictly(self, start: int, end: int) -> list:
+    def _read_strictly(self, start: int, end: int) -> list[Any]:
         """Return the values of a slice by the strict reader.
 
         A filler replaces the values before and after the slice, so that the commas between are checked.
@@ -253,7 +261,7 @@ class _Rows(_Values):
         self._add(read[0], end)
         return True
 
-    def take(self, instances: list, end: int) -> None:
+    def take(self, instances: list[Any], end: int) -> None:
         """Keep instances; wrong names and lengths are reported when all has been read."""
         self._begin(instances)
         try:
@@ -268,8 +276,8 @@ class _Rows(_Values):
 
     def finish(self) -> tuple[np.ndarray, Callable[[tuple[int, ...]], str]]:
         """Return all instances and the function that makes pointers to their values, as for `Decoded`."""
-        if self.misnamed or self.ragged:
-            raise self.misnamed or self.ragged
+        if problem := self.misnamed or self.ragged:
+            raise problem
         if self.array is None:
             samples = to_array([], self.shape, self.expected.dtype)
         else:
@@ -277,19 +285,18 @@ class _Rows(_Values):
         names = self.expected.feature_names
         return samples, functools.partial(point, names, frozenset(self.named), self.rank)
 
-    def _begin(self, instances: Sequence) -> None:
+    def _begin(self, instances: Instances) -> None:
         if self.n_read == 0:
             self.shape = self.expected.instance_shape(instances, self.rank)
 
-    def _add(self, instances: list | np.ndarray, end: int) -> None:
+    def _add(self, instances: Instances, end: int) -> None:
         first = self.n_read
         self.n_read += len(instances)
         if not len(instances) or self.misnamed or self.ragged:
             return
         try:
-            rows = instances
-            if isinstance(instances, list):
-                rows = to_array(instances, self.shape, self.expected.dtype, first)
+            dtype = self.expected.dtype
+            rows = to_array(instances, self.shape, dtype, first) if isinstance(instances, list) else instances
             self._store(rows, first, end)
         except Problem:
             self.ragged = self._first_ragged(instances, first)
@@ -304,7 +311,7 @@ class _Rows(_Values):
             self.array.resize((int(self.n_read * _SLACK), *rows.shape[1:]), refcheck=False)
         self.array[first : self.n_read] = rows
 
-    def _first_ragged(self, instances: Sequence, first: int) -> Problem:
+    def _first_ragged(self, instances: Instances, first: int) -> Problem:
         """Return the problem of the first instance that has not the expected shape."""
         if self.array is not None and self.array.shape[1:] != self.shape:
             return ragged(self.array[:1], self.shape, 0)

@@ -4,20 +4,21 @@ import functools
 import itertools
 import operator
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from detector.tables import MISSING_HINT
-from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Expected, Timestamp, misplaced
+from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Expected, Instances, Timestamp, misplaced
 from service.bodies.json.members import check_members, to_pointer
+from service.http.messages import Body
 from service.http.problems import Problem
 
 
 def read_body(
-    text: bytes, rank: int, expected: Expected, options: tuple[str, ...], *, byte: int = 0
+    text: Body, rank: int, expected: Expected, options: tuple[str, ...], *, byte: int = 0
 ) -> dict[str, Any]:
     """Return the members of a body with instances of this rank, which are nested lists.
 
@@ -34,22 +35,22 @@ def read_body(
     return members
 
 
-def read_array(text: bytes, name: str, rank: int, expected: Expected, *, first: int, byte: int) -> list:
+def read_array(text: Body, name: str, rank: int, expected: Expected, *, first: int, byte: int) -> list[Any]:
     """Return the values of a JSON array that is a slice of the member `name`: instances or timestamps.
 
     `first` is the index of the first value and `byte` the offset of the text in the body, for places in
     errors. Raise as `read_body`.
     """
-    value = Timestamp
+    form: Any = list[Timestamp]
     if name == INSTANCES:
-        value = _instance_type(rank, expected.feature_names is not None, expected.cells)
-    values = _decode(text, list[value], expected, within=name, first=first, byte=byte)
+        form = _instances_type(rank, expected.feature_names is not None, expected.cells)
+    values: list[Any] = _decode(text, form, expected, within=name, first=first, byte=byte)
     if name == INSTANCES and b":" in text:
         check_members(text, _count_names(values, rank, expected), within=name, first=first)
     return values
 
 
-def _count_names(instances: list, rank: int, expected: Expected) -> int:
+def _count_names(instances: list[Any], rank: int, expected: Expected) -> int:
     """Count the members of all rows, or steps, that are objects."""
     if expected.feature_names is None or rank == 0:
         return 0
@@ -58,7 +59,7 @@ def _count_names(instances: list, rank: int, expected: Expected) -> int:
 
 
 def _decode(
-    text: bytes,
+    text: Body,
     form: Any,
     expected: Expected,
     members: Sequence[str] = (),
@@ -94,13 +95,13 @@ _CELL = float | str | bool | None
 
 
 @functools.cache
-def _instance_type(rank: int, named: bool, cells: bool) -> Any:
-    """Return the type of an instance: an array of this rank, or an object if features have names."""
+def _instances_type(rank: int, named: bool, cells: bool) -> Any:
+    """Return the type of instances: arrays of this rank, or objects if features have names."""
     value: Any = _CELL if cells else float
-    instance = value
+    instance: Any = value
     for axis in range(rank):
         instance = list[instance] | dict[str, value] if named and axis == 0 else list[instance]
-    return instance
+    return list[instance]
 
 
 @functools.cache
@@ -108,7 +109,7 @@ def _body_type(
     rank: int, named: bool, options: tuple[str, ...], timestamps: bool, cells: bool
 ) -> type[msgspec.Struct]:
     """Return the type of a body."""
-    fields: list[tuple] = [(INSTANCES, list[_instance_type(rank, named, cells)]), *_option_fields(options)]
+    fields = [(INSTANCES, _instances_type(rank, named, cells)), *_option_fields(options)]
     if timestamps:
         fields.append((TIMESTAMPS, list[Timestamp] | msgspec.UnsetType, msgspec.UNSET))
     return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
@@ -119,7 +120,7 @@ def _options_type(options: tuple[str, ...]) -> type[msgspec.Struct]:
     return msgspec.defstruct("Options", _option_fields(options), forbid_unknown_fields=True)
 
 
-def _option_fields(options: tuple[str, ...]) -> list[tuple]:
+def _option_fields(options: tuple[str, ...]) -> list[tuple[Any, ...]]:
     return [(name, OPTIONS[name][0] | msgspec.UnsetType, msgspec.UNSET) for name in options]
 
 
@@ -128,7 +129,7 @@ def _option_fields(options: tuple[str, ...]) -> list[tuple]:
 
 def _mistyped(
     message: str,
-    content: bytes,
+    content: Body,
     members: Sequence[str],
     expected: Expected,
     within: str | None,
@@ -136,7 +137,7 @@ def _mistyped(
 ) -> Problem:
     """Return the problem for msgspec's "Expected `float`, got `str` - at `$.instances[3][2]`"."""
     sentence, _, path = message.partition(" - at `$")
-    steps: list[str | int] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
+    steps: list[Any] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
     if steps and steps[-1] == "...":  # a value of an object: msgspec does not say which one
         steps[-1:] = _names_of_no_value(content, steps[:-1], _CELL if expected.cells else float | int)[:1]
     if within:  # a slice of this member
@@ -188,7 +189,7 @@ def reworded(sentence: str, members: Sequence[str] = ()) -> str:
     return sentence.replace("`", "")
 
 
-def _got_option(content: bytes, name: str) -> str:
+def _got_option(content: Body, name: str) -> str:
     """Describe the value of an option; nothing if a repeated member hides it or the JSON ends early."""
     try:
         value = msgspec.json.decode(content)[name]
@@ -199,7 +200,7 @@ def _got_option(content: bytes, name: str) -> str:
     return f", got {msgspec.json.encode(value)[:80].decode(errors='ignore')}"
 
 
-def _names_of_no_value(content: bytes, steps: Sequence[str | int], value_type: Any) -> list[str]:
+def _names_of_no_value(content: Body, steps: Sequence[str | int], value_type: Any) -> list[str]:
     """Return the names of members of the object at this place whose values are not of that type.
 
     Return no name if an untyped reader cannot see the fault: in a number beyond float64, in a member that is
@@ -224,15 +225,15 @@ def _is_value(value: Any, value_type: Any) -> bool:
 
 
 def order_names(
-    instances: list, feature_names: tuple[str, ...] | None, rank: int, first: int = 0
-) -> tuple[list, frozenset[tuple[int, ...]]]:
+    instances: list[Any], feature_names: tuple[str, ...] | None, rank: int, first: int = 0
+) -> tuple[list[Any], frozenset[tuple[int, ...]]]:
     """Return instances as arrays, and the places of rows or steps that were objects.
 
     `first` is the index of the first instance in the body. Raise `Problem` if a name is missing or unknown.
     """
     if feature_names is None or rank == 0:
         return instances, frozenset()
-    groups = [((), first, instances)]
+    groups: list[tuple[tuple[int, ...], int, list[Any]]] = [((), first, instances)]
     if rank > 1:
         groups = [((row,), 0, window) for row, window in enumerate(instances, first)]
     named, known = set(), dict.fromkeys(feature_names).keys()
@@ -260,7 +261,7 @@ def _check_names(instance: Mapping[str, float], known: Set[str], place: tuple[in
     raise _misplaced(sentence, [INSTANCES, *place])
 
 
-def to_array(instances: list, shape: tuple[int, ...], dtype: type, first: int = 0) -> np.ndarray:
+def to_array(instances: list[Any], shape: tuple[int, ...], dtype: type, first: int = 0) -> np.ndarray:
     """Return nested lists as an array of float64 or object.
 
     Raise `Problem` if their lengths differ, with the first place that does not fit `shape`.
@@ -268,7 +269,7 @@ def to_array(instances: list, shape: tuple[int, ...], dtype: type, first: int = 
     if not instances:
         return np.empty((0, *shape))
     try:
-        array = np.array(instances, dtype=dtype)
+        array: np.ndarray = np.array(instances, dtype=dtype)
         if array.ndim != len(shape) + 1:  # lists of different lengths became objects
             raise ValueError("rows of different lengths")
         return array
@@ -276,24 +277,21 @@ def to_array(instances: list, shape: tuple[int, ...], dtype: type, first: int = 
         raise ragged(instances, shape, first) from error
 
 
-def ragged(instances: Sequence, shape: tuple[int, ...], first: int) -> Problem:
+def ragged(instances: Instances, shape: tuple[int, ...], first: int) -> Problem:
     """Return the problem of instances that do not all have this shape; `first` is the index of the first."""
-    (row, *path), wanted, got = _first_wrong_length(instances, (len(instances), *shape))
-    steps = [INSTANCES, first + row, *path]
+    (row, *path), wanted, got = next(_wrong_lengths(instances, (len(instances), *shape)))
+    steps: list[str | int] = [INSTANCES, first + row, *path]
     return _misplaced(f"{to_pointer(steps)} must have {wanted} elements, got {got}", steps)
 
 
-def _first_wrong_length(values: list, shape: Sequence[int]) -> tuple[list[int], int, int] | None:
-    """Return the first place where nested lists do not fit a shape, the wanted and the actual length."""
+def _wrong_lengths(values: Instances, shape: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
+    """Yield each place where nested lists do not fit a shape, the wanted and the actual length."""
     if len(values) != shape[0]:
-        return [], shape[0], len(values)
-    if len(shape) == 1:
-        return None
-    for position, value in enumerate(values):
-        fault = _first_wrong_length(value, shape[1:])
-        if fault is not None:
-            return [position, *fault[0]], *fault[1:]
-    return None
+        yield [], shape[0], len(values)
+    elif len(shape) > 1:
+        for position, value in enumerate(values):
+            for place, wanted, got in _wrong_lengths(value, shape[1:]):
+                yield [position, *place], wanted, got
 
 
 def _misplaced(sentence: str, steps: Sequence[str | int]) -> Problem:
