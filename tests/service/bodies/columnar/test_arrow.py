@@ -313,7 +313,7 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch):
     assert problem.detail.endswith("needs the extra arrow, which is not installed here")
     assert ARROW not in problem.detail.partition("got")[0]
     assert ROW.media_types() == (JSON, "application/x-npy", "application/octet-stream", CSV)
-    assert set(ROW.media_types()) < DECODERS.keys()
+    assert set(ROW.media_types()) < {JSON, *DECODERS}
 
 
 def test_service_starts_without_pyarrow():
