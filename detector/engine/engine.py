@@ -167,7 +167,7 @@ class Engine:
     ) -> Scores:
         """Make decisions and explanations from the graph's outputs; arguments as for `Detector.score`."""
         rule = self.threshold(alpha)
-        score = self.finite(outputs[SCORE]).astype(np.float64)
+        score = check_finite(outputs[SCORE], self._manifest).astype(np.float64)
         p_value = p_values(score, self._calibration_scores)
         return Scores(
             score=score,

@@ -56,6 +56,15 @@ class BatchHistogram(Histogram):
             self._buckets[bucket].inc(count)
 
 
+class SeriesCache(dict[tuple[Any, ...], Any]):
+    """The time series of each metric and its labels: `metric.labels` takes longer than a look-up."""
+
+    def __missing__(self, key: tuple[Any, ...]) -> Any:
+        metric, *labels = key
+        self[key] = series = metric.labels(*labels)
+        return series
+
+
 class WorkersCollector:
     """Sums the values of all workers from their files, ended workers included.
 
@@ -163,16 +172,8 @@ class Metrics:
             SCORE_RATIOS,
         )
 
-        self._children: dict[tuple[Any, ...], Any] = {}
+        self._series = SeriesCache()
         self._count_rest: Callable[[], None] = lambda: None
-
-    def _child(self, metric: Counter | Gauge | Histogram, *labels: str) -> Any:
-        """Cache the results of `metric.labels`, one for each time series."""
-        key = (metric, *labels)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = metric.labels(*labels)
-        return child
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(name, text, labels, registry=self._own)
@@ -200,13 +201,13 @@ class Metrics:
             if record.problem and (400 <= record.status < 500 or record.status == 503):
                 reasons[record.problem] += 1
         for reason, count in reasons.items():
-            self._child(self._rejected, reason).inc(count)
+            self._series[self._rejected, reason].inc(count)
         for labels, values in seconds.items():
-            self._child(self._requests, *labels).inc(len(values))
-            self._child(self._request_seconds, labels[0]).observe_batch(values)
+            self._series[self._requests, *labels].inc(len(values))
+            self._series[self._request_seconds, labels[0]].observe_batch(values)
             if labels[1]:
                 outcome = "success" if labels[3] < "400" else "fail"
-                self._child(self._model_seconds, labels[1], labels[2], outcome).inc(sum(values))
+                self._series[self._model_seconds, labels[1], labels[2], outcome].inc(sum(values))
 
     def observe_runs(self, runs: Sequence["Run"]) -> None:
         """Count runs of verbs, scored samples, and anomalies by the model's own threshold."""
@@ -214,17 +215,15 @@ class Metrics:
         for run in runs:
             by_model.setdefault((run.manifest.name, str(run.manifest.version)), []).append(run)
         for key, own in by_model.items():
-            self._child(self._last_run, *key).set(time.time())
-            self._child(self._inference_seconds, *key).observe_batch([run.seconds for run in own])
-            self._child(self._batch_rows, key[0]).observe_batch([run.rows for run in own])
+            self._series[self._last_run, *key].set(time.time())
+            self._series[self._inference_seconds, *key].observe_batch([run.seconds for run in own])
+            self._series[self._batch_rows, key[0]].observe_batch([run.rows for run in own])
             scores = [each for run in own for each in run.scores]
             if scores:
-                self._observe_scores(key, np.concatenate(scores), own[0].manifest.threshold.value)
-
-    def _observe_scores(self, key: tuple[str, str], score: np.ndarray, threshold: float) -> None:
-        self._child(self._rows, *key).inc(score.size)
-        self._child(self._anomalies, *key).inc(int(np.count_nonzero(score > threshold)))
-        self._child(self._score_ratio, *key).observe_batch(score / threshold)
+                score, threshold = np.concatenate(scores), own[0].manifest.threshold.value
+                self._series[self._rows, *key].inc(score.size)
+                self._series[self._anomalies, *key].inc(int(np.count_nonzero(score > threshold)))
+                self._series[self._score_ratio, *key].observe_batch(score / threshold)
 
     def count_reload(self, model: str, result: str) -> None:
         """Count one attempt to load a version; `result` is `loaded` or `failed`."""

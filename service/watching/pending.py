@@ -46,7 +46,7 @@ class Pending:
         """Write in the running event loop, within `WRITE_SECONDS`."""
         if self._writing is None:
             self._writing = asyncio.get_running_loop().call_later(WRITE_SECONDS, self.write)
-        elif self.n_requests >= WRITE_REQUESTS:
+        elif len(self._records) >= WRITE_REQUESTS:
             self._writing.cancel()
             self._writing = asyncio.get_running_loop().call_soon(self.write)
 
