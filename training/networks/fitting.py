@@ -191,6 +191,8 @@ def compiled_network(
     rate = _Warmup(config.learning_rate, config.warmup_steps) if config.warmup_steps else config.learning_rate
     optimizer = _OPTIMIZERS[config.optimizer](rate)
     network.compile(optimizer, losses if autoencoder.heads else losses[0])
+    # Variables that are created while a step is traced make TensorFlow trace that step twice.
+    optimizer.build(network.trainable_variables)
     return network
 
 
