@@ -24,8 +24,8 @@ $(READY): pyproject.toml requirements/dev.txt requirements/uv.txt
 demo: setup  ## Fit a model, serve it, score a normal and an anomalous digit
 	@$(BIN)/python deploy/demo.py
 
-test: setup  ## Run the tests, e.g. make test ARGS="-m 'not docker'"
-	$(BIN)/python -m pytest $(ARGS)
+test: setup  ## Run the tests on all cores, e.g. make test ARGS="-m 'not docker'"
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## Check formatting, lint rules and types
 	$(BIN)/ruff format --check .
