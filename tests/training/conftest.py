@@ -8,14 +8,16 @@ from training import fit
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    """A store with two models that were fitted through the command line: rows and images."""
-    store = tmp_path_factory.mktemp("fitted") / "models"
-    rows = ["--data", "breast-cancer", "--name", "rows", "--epochs", "8"]
-    images = ["--data", "digits", "--name", "images", "--preset", "conv", "--epochs", "3"]
-    for arguments in (rows, images):
-        assert fit.main([*arguments, "--store", str(store)]) == 0
-    return store
+def store(make_once):
+    """A store with two models that were fitted through the command line, rows and images; only read."""
+
+    def fit_both(folder: Path) -> None:
+        rows = ["--data", "breast-cancer", "--name", "rows", "--epochs", "8"]
+        images = ["--data", "digits", "--name", "images", "--preset", "conv", "--epochs", "3"]
+        for arguments in (rows, images):
+            assert fit.main([*arguments, "--store", str(folder / "models")]) == 0
+
+    return make_once("fitted", fit_both) / "models"
 
 
 @pytest.fixture

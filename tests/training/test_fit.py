@@ -175,7 +175,7 @@ def test_every_loss_trains(tmp_path, loss):
     """A few epochs of each loss bring the validation loss down."""
     arguments = ["--data", "digits", "--name", loss, "--loss", loss, "--epochs", "4", "--rows", "600"]
 
-    assert fit.main([*arguments, "--store", str(tmp_path)]) == 0
+    assert fit.main([*arguments, "--preset", "dense", "--store", str(tmp_path)]) == 0
 
     figures = json.loads((tmp_path / loss / "1" / "report.json").read_bytes())["fit"]
     assert figures["validation_loss"][-1] < figures["validation_loss"][0]
@@ -393,9 +393,9 @@ def test_data_that_give_no_name_ask_for_one(capsys):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_fit_leaves_no_half_model(tmp_path, number):
     """Ctrl-C and a container's stop end with status 130 and an empty store."""
-    command = [sys.executable, "-m", "training.fit", "--data", "digits", "--name", "x", "--epochs", "100000"]
+    command = [sys.executable, "-m", "training.fit", "--data", "digits", "--name", "x", "--preset", "dense"]
     with subprocess.Popen(
-        [*command, "--patience", "100000", "--store", str(tmp_path / "store")],
+        [*command, "--epochs", "100000", "--patience", "100000", "--store", str(tmp_path / "store")],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
