@@ -27,7 +27,6 @@ from tests.model_folder import publish_model
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana/dashboards/residual.json"
-SECONDS_UNTIL_COUNTED = 0.5  # a worker counts its answers a tenth of a second later
 NORMAL, ODD = [1.0, 2.0, 0.0], [1.0, 2.0, 900.0]
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
@@ -141,7 +140,7 @@ def test_counters_are_summed_over_workers_and_survive_a_reload(start):
     server.until(lambda: len(server.workers()) == 2 and not server.workers() & former)
     server.until(server.is_ready)
     server.score(NORMAL)
-    time.sleep(SECONDS_UNTIL_COUNTED)
+    server.until(lambda: server.metrics()["residual_rows_total"] >= 21)  # counted a moment after the answer
 
     totals = server.metrics()
     assert (totals["residual_rows_total"], totals["residual_anomalies_total"]) == (21, 10)
@@ -183,7 +182,7 @@ def test_metrics_folder_from_outside_is_emptied_at_start_and_left_at_the_end(sta
 
     server = start(PROMETHEUS_MULTIPROC_DIR=str(folder))
     server.score(NORMAL)
-    time.sleep(SECONDS_UNTIL_COUNTED)
+    server.until(lambda: server.metrics()["residual_rows_total"] >= 1)  # counted a moment after the answer
 
     assert server.metrics()["residual_rows_total"] == 1
     server.stop()
