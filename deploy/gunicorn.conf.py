@@ -74,7 +74,8 @@ reuse_port = settings.reuse_port
 workers = settings.workers
 # For `-k gthread "service.app:from_environ()"`: the Flask application alone gives the same answers.
 threads = settings.threads
-# Each process has its own sessions and metrics, and HUP loads new code.
+# Each process has its own sessions and metrics. HUP loads new code, except modules that the master has
+# imported.
 preload_app = False
 # Longer than nginx keeps an idle connection, by default 60 s, so that nginx never uses a closed one.
 keepalive = settings.idle_seconds

@@ -145,7 +145,7 @@ def p_values(scores: np.ndarray, calibration_scores: np.ndarray) -> np.ndarray:
 
 
 def select_false_discovery(p_values: np.ndarray, fdr: float) -> np.ndarray:
-    """Select samples so that on average at most a share `fdr` of them is normal (Benjamini-Hochberg).
+    """Select samples; on average at most a share `fdr` of the selected ones is normal (Benjamini-Hochberg).
 
     Parameters
     ----------

@@ -198,7 +198,7 @@ class Settings:
         "Time for the whole head of a request; then it is answered 408, an empty connection just closed.",
     )
     body_seconds: float = _duration(
-        "15", "Longest pause within a body; then a request is answered 408, an answer not taken is cut off."
+        "15", "Longest pause of a client while it sends a body, then 408, or reads an answer, then cut off."
     )
     idle_seconds: int = _count(
         "75", "Seconds until an idle connection is closed; longer than a proxy in front keeps one."

@@ -3,8 +3,8 @@
 - `replies`: content of an answer, the same for every media type
 - `arrow`: Arrow streams and Parquet files; imports pyarrow, so it is only imported when one is requested
 
-`endpoints` and `wsgi` import from here. The package knows `bodies`, results of `detector` and
-`http.messages`, but no verb, no endpoint and no server.
+`endpoints` and `wsgi` import from here. The package knows `bodies` and `detector`,
+but no verb, no endpoint and no server.
 """
 
 import io

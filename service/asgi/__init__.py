@@ -1,11 +1,12 @@
 """The ASGI server side, which answers the verbs fast and passes everything else to Flask.
 
-A request starts in `worker` or in a test, and takes one of four ways:
+A request starts in `worker` or in a test, and takes one of these ways:
 
 - known head, small body: `connection` -> `known_heads` -> `rounds`
 - new head, small body: `connection` -> uvicorn's parser -> `front` -> `rounds`
 - large or slow body: `front` -> `pool`
 - body of lines: `front` -> `lines`
+- everything else (GET, paths without an endpoint): `front` -> Flask in a few threads
 
 | module | job | decision |
 | --- | --- | --- |
@@ -19,6 +20,6 @@ A request starts in `worker` or in a test, and takes one of four ways:
 | `lines` | bodies of lines, answered as they arrive | |
 
 This folder is the top of the service: it may import every other folder, and only `wsgi` for the Flask
-application. None but gunicorn and tests imports it. The fifth way in is `service.wsgi`, which gives the same
+application. None but gunicorn and tests imports it. Under another WSGI server, `service.wsgi` gives the same
 answers without this folder; `tests/service/test_differential.py` compares the two.
 """

@@ -148,7 +148,7 @@ class LineAnswer:
                     await asyncio.wait({working})
 
     async def _admit(self, batch: Batch, ticket: Ticket, begun: float) -> None:
-        """Admit the batch; under overload wait, or raise if no line has been answered yet."""
+        """Admit the batch; under overload wait up to the deadline; raise at once if no line is answered."""
         seconds = self._pool.byte_pace.estimate(self._kind, batch.n_bytes)
         while True:
             try:

@@ -10,5 +10,5 @@
 
 An endpoint opens a reader for a head; the reader turns each body with this head into a `scoring.calls.Call`.
 This folder may import `bodies`, `answers`, `models`, `scoring` and `http`. It may not know Flask, ASGI or a
-server: `wsgi` and `asgi` import it.
+server: `serving`, `wsgi` and `asgi` import it.
 """

@@ -30,7 +30,7 @@ class Ticket:
         self._admission.check_wait()
 
     def check(self, *, n_bytes: int) -> None:
-        """Refuse bytes that could not be taken on now, before they arrive; errors as for `add`."""
+        """Raise as `add` would for these bytes, but take nothing on; for a body that has not arrived yet."""
         self._admission.check(self, n_bytes)
 
 

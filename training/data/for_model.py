@@ -135,7 +135,7 @@ def _read(manifest: Manifest, data: str, **columns: str | None) -> Dataset:
 
 
 def _as_samples(detector: Detector, dataset: Dataset, is_anomaly: np.ndarray | None) -> Dataset:
-    """Samples as the model takes them, windows for a series, with these anomalies."""
+    """Return the data as the model takes them, a series as windows; `is_anomaly` replaces theirs if given."""
     if is_anomaly is not None:
         dataset = dataclasses.replace(dataset, is_anomaly=is_anomaly)
     if dataset.timeline is not None:
@@ -145,7 +145,7 @@ def _as_samples(detector: Detector, dataset: Dataset, is_anomaly: np.ndarray | N
 
 
 def _anomalies(dataset: Dataset, manifest: Manifest) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Which samples are anomalies, or None if nothing tells; and notes on assumptions."""
+    """Return which samples are anomalies, None if the labels do not say it, and notes on assumptions."""
     if dataset.normal_label is not None:  # it was named, or the data are built in
         return dataset.is_anomaly, ()
     if dataset.labels is None:

@@ -10,7 +10,7 @@ FLOAT32 = np.finfo(np.float32)
 
 
 def choose_kind(samples: np.ndarray, value_range: tuple[float, float] | None, kinds: Sequence[str]) -> str:
-    """The data's own kind where it may be taken, else the preferred one."""
+    """Return the kind that shape and dtype suggest if it is one of `kinds`, else the first of these."""
     if len(kinds) == 1:
         return kinds[0]
     if samples.ndim == 2:

@@ -7,7 +7,7 @@ import numpy as np
 from training.errors import TrainingError
 
 # Relative to the error of foreign reconstructions. Networks that learned had at least 10 % less error (100
-# independent features, 180 samples), and 30 to 98 % less on 21 tables; collapsed ones 0.0 %.
+# independent features, 180 samples), and 29 to 98 % less on 21 tables; collapsed ones 0.0 %.
 LEAST_GAIN = 0.01
 # An untrained network answers almost 0, or 0.5 with a sigmoid: after one epoch the error of every preset was
 # at most 1.1 times that of such a constant.
