@@ -100,6 +100,7 @@ class Awaited:
     def end(self):
         """Close the connections and the loop."""
         self._loop.run_until_complete(self._client.close())
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
 
