@@ -11,7 +11,7 @@ Application = Callable[[dict, Callable, Callable], Awaitable[None]]
 
 @dataclasses.dataclass
 class AsgiAnswer:
-    """What was sent back; status 0 where nothing was."""
+    """The answer of the application; the status is 0 if it sent none."""
 
     status: int = 0
     headers: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -32,9 +32,9 @@ class GunicornServer:
     log : Path
         File for its output.
     arguments : sequence of str
-        Of gunicorn, beside the configuration that ships.
+        Arguments of gunicorn, in addition to the shipped configuration.
     **settings : str
-        `RESIDUAL_` variables by their fields; two workers and a quick poll where they are not named.
+        `RESIDUAL_` variables by their fields; by default two workers and a short poll.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Model folders with known answers, built from a hand-made linear graph: no Keras, milliseconds each.
 
-The encoder keeps the first `n_latent` values of a flattened sample, the decoder returns them and answers 0
-for the rest. So the reconstruction error is the mean square of what was not kept.
+The encoder keeps the first `n_latent` values of a flattened sample, the decoder returns them and 0 for the
+other values. So the reconstruction error is the mean square of the other values.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from detector.tables import category_values
 # Two components of the hand-made latent: halves round 0, and quarters round 1.
 CLASSIFIER = Classifier(("low", "high"), 1.0, {"low": 3, "high": 4}, {}, {"accuracy": 1.0})
 LATENT_INT8 = LatentInt8(offset=(0.0, 1.0), scale=(0.5, 0.25))
-# Of the three features `a` may be missing, as any may, `b` is a text and `c` a number that is a category.
+# Any value may be missing; `b` is a category by text, and `c` a category by number.
 MIXED = {
     "missing": "median",
     "categories": {"b": ("idle", "run"), "c": (0, 2.5, 7)},

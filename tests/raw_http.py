@@ -1,4 +1,4 @@
-"""HTTP as bytes: what no client library would send, and what comes back."""
+"""Raw HTTP requests that no client library would send, and their answers."""
 
 import dataclasses
 import json

@@ -105,7 +105,7 @@ def packages_imported_by(package: str) -> set[str]:
 
 
 def test_detector_needs_only_numpy_and_onnxruntime():
-    """Neither Keras nor Flask nor, without images, Pillow."""
+    """Importing it loads neither Keras nor Flask, and Pillow only for images."""
     loaded = loaded_by("import detector, detector.__main__")
 
     assert {"numpy", "onnxruntime"} <= loaded
@@ -173,7 +173,7 @@ def test_client_loads_numpy_httpx_and_the_pure_modules_of_detector():
     ],
 )
 def test_package_imports_nothing_across_the_boundary(package, forbidden):
-    """Not at the top of a module, and not within a function either."""
+    """Imports within functions count, too."""
     assert not packages_imported_by(package) & forbidden
 
 
@@ -183,13 +183,13 @@ def module_name(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """The sub-package, or the module at the top of a package, that a module belongs to."""
+    """Return the sub-package, or the module at the top of a package, that contains a module."""
     rest = module.partition(".")[2]
     return rest.partition(".")[0] if rest else "__init__"
 
 
 def import_graph() -> dict[str, set[str]]:
-    """Which modules of ours each module imports, over all packages."""
+    """Return the modules of ours that each module imports, over all packages."""
     paths = {module_name(path): path for package in LEVELS for path in modules_of(package)}
     graph = {}
     for module, path in paths.items():
@@ -250,7 +250,7 @@ def test_a_circle_is_found():
 
 
 def test_imports_lead_to_lower_levels_only():
-    """From every room to rooms below it, so that none needs to know what stands above."""
+    """No room imports a room above it, so it needs to know nothing about it."""
     assert arrows_up(import_graph()) == []
 
 

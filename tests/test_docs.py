@@ -20,7 +20,7 @@ from training.presets import PRESETS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "training.md").read_text()
-# Models of the user's own may stand beside the ready-made one.
+# The store may hold models of the user in addition to the ready-made one.
 STORE = {"RESIDUAL_STORE": str(ROOT / "models"), "RESIDUAL_DEFAULT_MODEL": "digits"}
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 
@@ -45,7 +45,7 @@ def server():
 
 
 def test_readme_curl_gives_the_answer_below_it(server):
-    """The command as it stands, at another port; figures as they are printed, to their last digit."""
+    """The command runs unchanged on another port, and figures agree to the last printed digit."""
     (command,) = (block for block in blocks("sh") if "curl" in block)
     (shown,) = (json.loads(block) for block in blocks("json"))
     arguments = shlex.split(command.replace("127.0.0.1:8000", server))
@@ -176,7 +176,7 @@ def test_restorations_of_the_guide_are_those_of_the_benchmark():
 
 
 def test_readme_counts_the_networks():
-    """As many as there are presets."""
+    """The README states the number of presets."""
     assert f"publishes one of {len(PRESETS)} networks" in README
 
 
@@ -232,7 +232,7 @@ DECISION_OF_MEMORY = "decisions/0027-each-worker-holds-its-weights-once.md"
 
 
 def test_memory_and_start_of_the_docs_are_those_of_the_benchmark():
-    """Every row of the result file stands in a table, figure by figure."""
+    """Every row of the result file is in a table, figure by figure."""
     n_rows = 0
     for page, expected in _footprint_tables():
         lines = (ROOT / "docs" / page).read_text().splitlines()

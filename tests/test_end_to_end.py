@@ -1,4 +1,4 @@
-"""From data to answers: a real fit on digits, the real gunicorn, real HTTP."""
+"""The whole way from data to answers: a real fit on digits, the real gunicorn, real HTTP."""
 
 import io
 import shutil
@@ -118,7 +118,7 @@ def test_an_image_goes_in_and_comes_out(server, detector):
 
 
 def test_explanation_names_the_damaged_pixels(server):
-    """A bright blot in a corner that is dark in every digit is what makes the score."""
+    """A bright blot in a corner that is dark in every digit contributes most of the score."""
     damaged = DIGITS[0].copy()
     damaged[:3, :2] = 16
 

@@ -1,4 +1,4 @@
-"""From a table with words and gaps to answers: one fit, and every way in."""
+"""The whole way from a table with text and missing values to answers: one fit, every interface."""
 
 import csv
 import re
@@ -96,7 +96,7 @@ def test_report_and_card_say_what_a_row_may_hold(store):
         ({}, ()),
         ({"heat": None}, ()),
         ({"line": 4}, ()),
-        ({"state": "idle"}, ("state", "rpm")),  # either may be what is wrong
+        ({"state": "idle"}, ("state", "rpm")),  # the fault may lie in either
         ({"state": "stop"}, ("state",)),
         ({"line": 2}, ("line",)),
         ({"rpm": None}, ("rpm",)),
@@ -141,7 +141,7 @@ def test_every_way_in_gives_the_same_bits(client, detector, table):
 
 
 def test_reconstruction_fills_gaps_and_corrects_words(client):
-    """In the form that was sent, and so `expected` of an explanation."""
+    """Values have the form of the request, and so has `expected` of an explanation."""
     body = {"instances": [NORMAL | {"heat": None, "state": "stop"}]}
     (row,) = client.post("/denoise", json=body).json["reconstruction"]
     (parts,) = client.post("/score?explain=4", json=body).json["explanation"]
@@ -189,7 +189,7 @@ def test_other_networks_take_mixed_tables(table, tmp_path):
 
 
 def test_categories_alone_are_a_table_of_what_is_usual(tmp_path):
-    """Few distinct rows are remembered exactly: what was never seen together is found, nothing else."""
+    """Few distinct rows are remembered exactly, so only unseen combinations are flagged."""
     states, lines = np.random.default_rng(0).choice(3, 400, p=[0.6, 0.3, 0.1]), np.array([1, 4, 7])
     rows = "".join(f"{STATES[state]},{lines[state]},{n % 2}\n" for n, state in enumerate(states))
     (tmp_path / "plant.csv").write_text("state,line,shift\n" + rows)

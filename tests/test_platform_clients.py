@@ -57,7 +57,7 @@ def server(tmp_path_factory, arguments):
 
 
 def run(python, *arguments):
-    """What a script prints, as JSON."""
+    """Run a script and parse its output as JSON."""
     finished = subprocess.run(
         [python, *arguments], cwd=CLIENTS, capture_output=True, text=True, timeout=SECONDS
     )
@@ -66,7 +66,7 @@ def run(python, *arguments):
 
 
 def test_clients_get_the_scores_of_the_service(clients_python, server, tmp_path):
-    """To 1e-6, in JSON and in binary, of V1 and of V2; what else they ask is checked where they run."""
+    """V1 and V2, JSON and binary agree to 1e-6; the script checks its other requests itself."""
     samples = load_digits().images[:5].astype(np.float32)
     samples[0] = 16 - samples[0]
     images = [encode_image(sample, (0.0, 16.0)) for sample in samples]

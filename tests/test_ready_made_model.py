@@ -1,4 +1,4 @@
-"""The model that the repository carries is what its documents say, and today's code reads it."""
+"""The model in the repository agrees with its documentation, and today's code reads it."""
 
 import subprocess
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_its_decisions_are_those_its_card_tells():
 
 
 def test_its_sample_rows_are_scikit_learn_s_digits_with_source_and_licence():
-    """Foreign rows stand there with their origin, and only those."""
+    """Its foreign rows come from scikit-learn only, and have source and licence."""
     digits = {digit.tobytes() for digit in load_digits().images.astype(np.float32)}
     with np.load(FOLDER / "golden.npz") as golden:
         samples = golden["samples"]

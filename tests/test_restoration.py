@@ -103,7 +103,7 @@ def test_thresholds_are_those_of_clean_images(client):
 
 @pytest.mark.slow
 def test_report_says_how_much_denoising_gains(store):
-    """In a note, so that it is printed, too."""
+    """The report has a note about it, so that the fit prints it, too."""
     notes = json.loads((store / "sharp" / "1" / "report.json").read_bytes())["notes"]
 
     (note,) = (note for note in notes if note.startswith("corrupted validation samples are denoised"))

@@ -1,4 +1,4 @@
-"""The benchmark of cost runs, and the page has its figures."""
+"""The benchmark of cost runs, and the documentation has its figures."""
 
 import json
 from pathlib import Path

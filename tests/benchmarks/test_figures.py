@@ -1,4 +1,4 @@
-"""The figures of the README are those of the benchmark's files."""
+"""The figures in the README equal the committed results of the benchmark."""
 
 import json
 from collections import defaultdict

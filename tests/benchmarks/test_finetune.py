@@ -1,4 +1,4 @@
-"""The fine-tuning benchmark draws fairly, runs what is missing, and judges what was asked for."""
+"""The fine-tuning benchmark draws fairly, runs missing rows only, and judges the requested rows."""
 
 import json
 
@@ -37,7 +37,7 @@ def pool(n_test=0):
 
 @pytest.mark.parametrize("n_labels", [10, 50, 200])
 def test_draw_keeps_labels_validation_and_test_apart(n_labels):
-    """So many labels in total, every class among them, and no sample in two places."""
+    """The draw has the requested number of labels, covers every class, and uses each sample once."""
     drawn = finetune.draw(pool(n_test=200), n_labels, seed=0)
 
     assert (drawn.labelled.size, drawn.validation.size, drawn.test.size) == (n_labels, 100, 200)
@@ -46,7 +46,7 @@ def test_draw_keeps_labels_validation_and_test_apart(n_labels):
 
 
 def test_draw_follows_the_shares_of_the_classes():
-    """And differs from seed to seed."""
+    """Two seeds give different draws."""
     first, second = (finetune.draw(pool(), 50, seed) for seed in (0, 1))
 
     assert np.bincount(pool().targets[first.labelled]).tolist() == [30, 19, 1]

@@ -1,4 +1,4 @@
-"""The gallery draws what presets make of shapes and waves, and leaves images that are there alone."""
+"""The gallery draws the output of presets on shapes and waves, and keeps existing images."""
 
 import numpy as np
 import pytest

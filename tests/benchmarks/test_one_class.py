@@ -1,4 +1,4 @@
-"""The benchmark of the promise runs what is missing, and judges what was asked for."""
+"""The benchmark of the guarantee runs missing rows only, and judges the requested rows."""
 
 import json
 
@@ -40,7 +40,7 @@ def row(label, *, alpha=0.05, false_alarms=2):
 
 @pytest.mark.slow
 def test_a_row_is_fitted_for_what_is_missing_alone(data, tmp_path, capsys):
-    """A row of the same label for another alpha is not the one that was asked for."""
+    """An existing row of the same label with another alpha does not replace the requested one."""
     out = tmp_path / "out.json"
     write_rows(out, [row("1", alpha=0.2), row("0")])
 

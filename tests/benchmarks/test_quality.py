@@ -1,4 +1,4 @@
-"""The benchmark of detection quality splits as published, compares fairly and runs what is missing."""
+"""The benchmark of detection quality splits as published, compares fairly and runs missing rows only."""
 
 import json
 import sys
@@ -46,7 +46,7 @@ def row(name, method, *, seed=0, digest="d", **figures):
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_t2_shuffles_the_normal_rows_and_fits_on_half_of_them(seed):
-    """As QUALITY defines it, written down once more; an odd number is rounded to even."""
+    """An independent copy of the definition in QUALITY gives the same split; odd counts round to even."""
     data = table(45, 7)
 
     _, parts = split_t2(data, seed)
@@ -85,7 +85,7 @@ def test_large_sets_are_cut_to_fifty_thousand_rows():
 
 
 def test_t3_fits_on_fewer_of_the_same_rows_and_tests_on_all_others():
-    """What T2 tests on is in it; calibration rows are dealt out of the rest."""
+    """The test rows of T2 are a subset of those of T3, and calibration rows come from the rest."""
     data = table(100, 9)
     _, wide = split_t2(data, 2)
 
@@ -108,7 +108,7 @@ def test_f1_flags_as_many_rows_as_there_are_anomalies():
 
 
 def test_promise_is_broken_as_often_as_a_naive_count_says():
-    """Ranks and thresholds are those of the detector; too few calibration rows promise nothing."""
+    """Ranks and thresholds equal those of `Detector`; too few calibration rows give no guarantee."""
     rng = np.random.default_rng(1)
     normal, anomalies = rng.normal(size=300), rng.normal(2, size=50)
 
@@ -141,7 +141,7 @@ def test_parity_names_differences_of_scores_and_decisions():
 
 
 def test_neighbour_baselines_are_distances_to_standardised_training_rows():
-    """By a naive loop: to the first, to the fifth, and the mean of five squares."""
+    """A naive loop gives the same distances: first, fifth, and mean of five squares."""
     rng = np.random.default_rng(2)
     train, test = rng.normal(3, 5, size=(40, 4)), rng.normal(size=(9, 4))
     mean, spread = train.mean(axis=0), train.std(axis=0)
@@ -158,7 +158,7 @@ def test_neighbour_baselines_are_distances_to_standardised_training_rows():
 
 
 def test_pca_keeps_a_component_to_measure_the_distance_to():
-    """Where 95 % of the variance takes every component, one is left out: else the score is rounding."""
+    """One component is left out even if 95 % of the variance takes all; else scores are rounding errors."""
     train = np.random.default_rng(3).normal(size=(400, 3))
 
     scores = run_baseline("pca", train, train, 0).scores
@@ -169,7 +169,7 @@ def test_pca_keeps_a_component_to_measure_the_distance_to():
 
 @pytest.mark.parametrize("method", BASELINES)
 def test_every_baseline_scores_anomalies_higher(method):
-    """Also where there are few rows, and a constant column."""
+    """Few rows and a constant column do not matter."""
     data = table(30, 4)
     train = np.column_stack([data.samples[~data.is_anomaly], np.ones(30)])
     test = np.column_stack([data.samples, np.ones(34)])
@@ -214,7 +214,7 @@ def test_wilcoxon_test_is_the_exact_one_of_few_sets(lower_is_better, counts):
 
 
 def test_sets_at_chance_are_named():
-    """Those where a neighbour-based method is not."""
+    """A set is named if the method is at chance but a neighbour-based method is not."""
     rows = [
         *(row("a", method, auroc=value) for method, value in [("residual", 0.52), ("knn1", 0.7)]),
         *(row("b", method, auroc=value) for method, value in [("residual", 0.52), ("knn1", 0.5)]),
@@ -241,7 +241,7 @@ def test_sets_at_chance_are_named():
     ],
 )
 def test_a_file_of_another_form_is_refused_by_name(tmp_path, arrays, sentence):
-    """With what it must hold and what it holds."""
+    """The error lists the arrays that the file must have and those that it has."""
     path = tmp_path / "other.npz"
     np.savez(path, **arrays)
 
@@ -279,7 +279,7 @@ def test_a_broken_file_keeps_no_other_from_being_measured(tmp_path, capsys):
 
 
 def test_a_folder_without_sets_is_refused(tmp_path, capsys):
-    """So is one that is not there."""
+    """A folder that does not exist is refused, too."""
     out = tmp_path / "out.json"
     arguments = ["--protocol", "T2", "--out", str(out), "--data-dir"]
     (tmp_path / "empty").mkdir()
@@ -304,7 +304,7 @@ def folder(tmp_path):
 
 
 def test_rows_are_measured_printed_and_drawn(folder, tmp_path, capsys):
-    """In the form that is promised to other programs; `knn` is the fifth neighbour."""
+    """The rows have the documented form; the method `knn` uses the fifth neighbour."""
     out = tmp_path / "new" / "out.json"
     arguments = ["--protocol", "T2", "--data-dir", str(folder), "--methods", "knn,pca", "--seeds", "0,1"]
 
@@ -327,7 +327,7 @@ def test_rows_are_measured_printed_and_drawn(folder, tmp_path, capsys):
 
 
 def test_what_is_there_is_not_run_again(folder, tmp_path, capsys):
-    """Unless the data changed, or it was asked for; rows of others stay."""
+    """A second run keeps existing rows, unless the data changed or a rerun is requested."""
     out = tmp_path / "out.json"
     digest = quality.PROTOCOLS["T2"].find(folder)[0].digest
     other = row("1_small", "knn5", auroc=0.125, digest=digest) | {"protocol": "T9"}
@@ -431,7 +431,7 @@ def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, capsys, argu
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["T1", "T1b", "T2", "T3", "X"])
 def test_quick_run_needs_no_data(tmp_path, protocol):
-    """Ours is fitted, exported and scored beside others; the graph is the network that it came from."""
+    """Our own model is fitted, exported and scored with the other methods; the graph equals its network."""
     out = tmp_path / "out.json"
 
     assert quality.main(["--protocol", protocol, "--quick", "--out", str(out)]) == 0
@@ -501,7 +501,7 @@ def made(contenders, name):
 
 
 def test_a_contender_reads_rows_and_writes_scores(contenders):
-    """In a process of its own; a change of its requirements asks for a new environment."""
+    """A contender runs in its own process; changed requirements need a new environment."""
     made(contenders, "sums")
     (contenders / "sums.py").write_text(
         "import sys\nimport numpy as np\nrows, seed, scores = sys.argv[1:]\narrays = np.load(rows)\n"
@@ -521,7 +521,7 @@ def test_a_contender_reads_rows_and_writes_scores(contenders):
 
 
 def test_a_contender_that_fails_says_why(contenders):
-    """The last line of what it printed."""
+    """The error has the last line of the output."""
     made(contenders, "broken")
     (contenders / "broken.py").write_text("raise SystemExit('no such model')\n")
 
@@ -531,7 +531,7 @@ def test_a_contender_that_fails_says_why(contenders):
 
 @pytest.mark.slow
 def test_an_environment_that_cannot_be_made_is_an_error(contenders):
-    """And is not taken for made afterwards."""
+    """A failed environment does not count as made afterwards."""
     (contenders / "odd.txt").write_text("./no-such-wheel.whl\n")
 
     with pytest.raises(BenchmarkError, match="the environment of odd cannot be made: "):
@@ -539,7 +539,7 @@ def test_an_environment_that_cannot_be_made_is_an_error(contenders):
     assert not environments.is_made("odd")
 
 
-# --- what is published --------------------------------------------------------------------------------------
+# --- published results --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["T1", "T1b", "T2"])
@@ -559,7 +559,7 @@ def test_tables_of_the_page_are_those_of_the_results(name):
 
 @pytest.mark.parametrize("name", ["T3", "X"])
 def test_sentences_of_the_page_are_those_of_the_results(name):
-    """What the benchmark says below its tables."""
+    """The page has every sentence that the benchmark prints below its tables."""
     rows = json.loads((ROOT / "benchmarks" / "results" / f"quality-{name}.json").read_text())["rows"]
 
     page = (ROOT / "docs" / "quality.md").read_text()

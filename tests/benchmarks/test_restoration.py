@@ -1,4 +1,4 @@
-"""The benchmark of restoration compares what it should, and judges what was asked for."""
+"""The benchmark of restoration compares the right images, and judges the requested rows."""
 
 import json
 
@@ -63,7 +63,7 @@ def test_quick_run_restores_through_the_service(tmp_path, capsys):
     [(21.3, 19.1, 0), (21.19, 19.1, 1), (21.3, 19.31, 1), (21.3, 19.29, 0)],
 )
 def test_status_tells_whether_the_baseline_is_beaten(mnist, psnr, baseline, status):
-    """By 2 dB, the computed one and the published one; rows that were not asked for do not matter."""
+    """It must be beaten by 2 dB, computed and published; rows that were not requested do not matter."""
     out = mnist / "out.json"
     write_rows(out, [row("noise-0.3", psnr=psnr, baseline=baseline), row("mosaic-2", psnr=1.0)])
 

@@ -6,7 +6,7 @@ from benchmarks.rows import find_row, read_rows, write_rows
 
 
 def test_rows_come_back_as_they_were_written(tmp_path):
-    """In a folder that did not exist, with the machine, and with no other file left behind."""
+    """Rows can be written to a new folder, with the machine, and no temporary file remains."""
     path = tmp_path / "new" / "rows.json"
     assert read_rows(path) == []
 

@@ -1,4 +1,4 @@
-"""The benchmark of the reference networks runs, goes on where it stopped, and compares what is comparable."""
+"""The benchmark of the reference networks runs, resumes after a stop, and compares comparable figures."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_quick_run_fits_what_is_missing(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own backup
 def test_a_stopped_row_goes_on_after_its_last_epoch(tmp_path, monkeypatch):
-    """Its losses and seconds are those of all epochs."""
+    """Its losses and seconds cover all epochs, including those before the stop."""
     row = seeds.Reference("rowwise", "mnist-images", 3)
     samples = np.random.default_rng(0).uniform(size=(64, 28, 28)).astype(np.float32)
 
@@ -82,7 +82,7 @@ def test_the_page_of_models_has_the_figures_of_the_benchmark():
 
 
 def test_every_reference_preset_has_a_row():
-    """The presets of our own stand in another table."""
+    """Presets without a published reference are in another table."""
     memories = {"memory", "vector-fast", "memory-image", "memory-window", "memory-stream"}
     own = memories | {"dense", "conv", "conv1d", "lstm-plain", "variational", "restore"}
 

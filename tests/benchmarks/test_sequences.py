@@ -1,4 +1,4 @@
-"""The benchmark of sequences runs what is missing, and sums up what was asked for."""
+"""The benchmark of sequences runs missing rows only, and sums up the requested ones."""
 
 import json
 
@@ -23,7 +23,7 @@ def row(preset, seed, roc_auc):
 
 
 def test_rows_of_an_earlier_run_are_not_fitted_again(tmp_path, capsys):
-    """With all rows there, the data are not even read; other presets do not count."""
+    """If no row is missing, the data are not even read; rows of other presets do not count."""
     out = tmp_path / "out.json"
     rows = [row("dense", seed, 0.97 + seed / 100) for seed in sequences.SEEDS] + [row("lstm", 0, 0.5)]
     write_rows(out, rows)

@@ -1,4 +1,4 @@
-"""What the benchmark of servers makes of what it measures; the servers themselves run outside pytest."""
+"""The benchmark of servers parses and summarises its measurements; pytest starts no server."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ def row(contender="residual", rate=100.0, **changes):
 
 
 def test_many_requests_are_counted_by_the_clock():
-    """And milliseconds, and both kinds of errors."""
+    """The result has milliseconds and counts both kinds of errors."""
     load = wrk.read_result(RESULT % (80_000, 1500.0), 32)
 
     assert load == wrk.Load(requests=80_000, requests_per_second=20_000, p50_ms=0.5, p99_ms=2.5, errors=3)
@@ -55,12 +55,12 @@ def test_few_requests_are_counted_by_their_mean():
 
 
 def test_no_answer_at_all_is_no_rate():
-    """Of a server that is slower than the run."""
+    """A server that is slower than the run has a rate of 0."""
     assert wrk.read_result(RESULT % (0, 0.0), 1).requests_per_second == 0
 
 
 def test_wrk_without_a_result_is_an_error():
-    """With what it said instead."""
+    """The error repeats the output of wrk."""
     with pytest.raises(BenchmarkError, match="unable to connect"):
         wrk.read_result("unable to connect to 127.0.0.1:1 Connection refused\n", 1)
 
@@ -74,7 +74,7 @@ def test_a_missing_wrk_is_named(monkeypatch):
 
 
 def test_bulk_runs_hold_several_requests():
-    """Within a bound."""
+    """The duration of a bulk run is bounded."""
     assert bulk_seconds(4, 0.1) == 4
     assert bulk_seconds(4, 2.0) == 16
     assert bulk_seconds(4, 30.0) == 60
@@ -94,7 +94,7 @@ def test_another_score_is_refused(got, message):
 
 
 def test_medians_leave_dirty_runs_out():
-    """Where there are clean ones; the ratio is to the reference's median in the same case."""
+    """Dirty runs count only if none is clean; the reference of a ratio is the median in the same case."""
     rows = [row(rate=rate) for rate in (300.0, 500.0)]
     rows += [row(rate=900.0, dirty=True, errors=1), row("fastapi-tuned", 100.0), row(rate=7.0, concurrency=1)]
 
@@ -107,7 +107,7 @@ def test_medians_leave_dirty_runs_out():
 
 
 def test_runs_that_are_all_dirty_are_marked():
-    """By an asterisk in the table."""
+    """The table marks them with an asterisk."""
     (median,) = summarise([row(dirty=True), row(rate=200.0, dirty=True)])
 
     assert median.dirty
@@ -139,7 +139,7 @@ def test_foreign_share_is_of_the_whole_machine():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_a_tree_has_children_that_left_and_counts_those_that_ended():
-    """A child in a session of its own is known by its mark; what it used stays with its parent."""
+    """A child in its own session is known by its mark; an ended child's CPU time counts for its parent."""
     burn = "import time\nwhile time.process_time() < 0.2: pass"
     program = (
         "import subprocess, sys\n"
@@ -166,7 +166,7 @@ def test_a_tree_has_children_that_left_and_counts_those_that_ended():
 
 @pytest.mark.parametrize("name", sorted(CONTENDERS))
 def test_every_contender_has_a_lock(name):
-    """With hashes, and with the engine that our own service has."""
+    """A lock has hashes, and the same version of the engine as our service."""
     if not CONTENDERS[name].has_environment:
         return
     lock = (ROOT / "requirements" / f"bench-{name}.txt").read_text()
@@ -179,7 +179,7 @@ def test_every_contender_has_a_lock(name):
 
 
 def test_our_service_is_started_as_it_is_deployed(tmp_path):
-    """With keys, and without settings of the user's own."""
+    """It is started with API keys, and ignores the user's own settings."""
     work = type("FakeWork", (), {"store": tmp_path, "name": "dense"})()
     start = Start(work, 8123, bulk=False, folder=tmp_path)
 
@@ -191,7 +191,7 @@ def test_our_service_is_started_as_it_is_deployed(tmp_path):
 
 
 def test_every_work_has_a_shape():
-    """Of 784 values, so that bodies are of one size."""
+    """Every sample has 784 values, so that bodies have the same size."""
     assert {int(np.prod(SHAPES[name])) for name in FITS} == {784}
 
 
@@ -212,7 +212,7 @@ def test_mistakes_of_the_command_line_are_named(arguments, message, capsys):
 
 
 def test_the_page_names_every_contender():
-    """With the words that the code has."""
+    """The page has the description from the code."""
     page = (ROOT / "docs" / "serving.md").read_text()
 
     for contender in CONTENDERS.values():

@@ -1,4 +1,4 @@
-"""The modes of the benchmark of servers: what they ask for, and what their clients note."""
+"""The modes of the benchmark of servers: the cases that they run, and the figures of their clients."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ from tests.benchmarks.test_serving import row
 
 
 def plan(*arguments):
-    """Of a command line."""
+    """Parse a command line into a plan."""
     return ServingPlan(serving._parser().parse_args([*arguments, "--out", "unused.json"]))
 
 
@@ -38,7 +38,7 @@ def loads(plan, name="residual"):
 
 
 def test_connections_are_those_of_single_rows_or_of_bulk():
-    """Which few connections saturate."""
+    """Bulk requests use few connections, which is enough to saturate the server."""
     options = ["--bodies", "json,raw", "--rows", "1,1000", "--concurrency", "8", "--bulk-concurrency", "2"]
 
     assert loads(plan(*options)) == [("json", 1, 8), ("raw", 1, 8), ("json", 1000, 2), ("raw", 1000, 2)]
@@ -51,7 +51,7 @@ def test_the_engine_has_batches_and_processes():
 
 
 def test_mixed_runs_vary_the_connections_of_single_rows():
-    """Beside each kind of bulk request; both are checked first."""
+    """Runs are made with each kind of bulk request; both kinds are checked first."""
     mixed = plan("--mixed", "--bodies", "json", "--rows", "1,10000", "--concurrency", "1,8")
 
     assert mixed.contenders == ["residual", "fastapi-tuned"]
@@ -77,7 +77,7 @@ def test_the_engine_has_no_mode(capsys):
 
 
 def test_the_proxy_is_that_of_the_compose_file(tmp_path):
-    """With other addresses and folders, and nothing else."""
+    """Only addresses and folders differ."""
     text = proxy.CONFIGURATION.read_text()
 
     changed = proxy.configuration(text, 8081, 8001, tmp_path)
@@ -90,13 +90,13 @@ def test_the_proxy_is_that_of_the_compose_file(tmp_path):
 
 
 def test_a_proxy_without_our_addresses_is_refused(tmp_path):
-    """Rather than measured at an address of another's."""
+    """The benchmark does not measure a server at an unknown address."""
     with pytest.raises(BenchmarkError, match="listen 8080"):
         proxy.configuration("server service:8000;", 8081, 8001, tmp_path)
 
 
 def test_a_missing_nginx_is_named():
-    """By what was asked for."""
+    """The error names the program that was requested."""
     with pytest.raises(BenchmarkError, match="/nowhere/nginx must be an nginx"):
         proxy.program("/nowhere/nginx")
 
@@ -146,7 +146,7 @@ def test_open_loop_notes_what_became_of_every_request():
 
 
 def test_open_loop_without_a_server_fails_every_request():
-    """And ends."""
+    """The run still ends."""
     client = open_loop.OpenLoop(1, b"")  # nobody listens on port 1
 
     asyncio.run(client.run(100, 0.1))
@@ -185,12 +185,12 @@ def test_probes_count_what_is_not_200():
 
 
 def cells(line):
-    """Of a line of a table."""
+    """Return the cells of a line of a table."""
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_the_cost_of_the_proxy_stands_beside_what_is_without():
-    """Of the same contender in the same case."""
+    """A run through the proxy is compared with the direct run of the same contender and case."""
     plain = summarise([row(rate=400.0), row("fastapi-tuned", rate=50.0)])
 
     header, line = proxy_table(summarise([row(rate=300.0, mode="proxy")]), plain)
@@ -211,7 +211,7 @@ def test_mixed_runs_are_shown_as_medians():
 
 
 def test_overload_is_shown_with_its_slowest_probe():
-    """And all that failed."""
+    """The table also has the count of failed requests."""
     probes = {"/livez": {"longest_ms": 3.0, "failed": 0}, "/metrics": {"longest_ms": 7.0, "failed": 1}}
     figures = {"peak_per_second": 100.0, "offered_per_second": 500.0, "accepted_per_second": 90.0}
     figures |= {"of_peak": 0.9, "accepted_p99_ms": 900.0, "refused_p50_ms": None, "longest_ms": 950.0}

@@ -1,7 +1,7 @@
-"""What the clients of other servers get from this service; runs in an environment of theirs.
+"""Query this service with the clients of other servers; runs in its own environment.
 
 Usage: ask.py URL SAMPLES.npz. The file holds `samples`, images of the model digits, and the PNG files
-`images`; the answer, on stdout, is a JSON object of scores by the way in which they were asked for.
+`images`; the answer, on stdout, is a JSON object of scores by the kind of request.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ async def ask_triton_async(url, samples):
 
 
 def kserve_request(samples, binary, outputs):
-    """An `InferRequest`, with data in JSON or beside it."""
+    """Return an `InferRequest` with its data in JSON or as binary data after it."""
     given = InferInput("samples", list(samples.shape), "FP32")
     given.set_data_from_numpy(samples, binary_data=binary)
     parameters = {"binary_data_output": True} if outputs else None

@@ -48,7 +48,7 @@ def oracle_rank(n_calibration: int, alpha: float) -> int:
     ],
 )
 def test_promised_rank_has_the_published_values(n_calibration, alpha, rank):
-    """The table that the documentation prints is what the code answers."""
+    """The code computes the table in the documentation."""
     assert promised_rank(n_calibration, alpha) == rank
 
 
@@ -100,7 +100,7 @@ def test_smallest_alpha_is_accepted_and_less_is_not(n_calibration, promise):
 
 
 def test_threshold_is_the_ranked_calibration_score():
-    """With 100 scores and 5 % the threshold is the second largest, and every figure of the rule is there."""
+    """With 100 scores and 5 % the threshold is the second largest score, and the rule has every figure."""
     rule = threshold_at(np.arange(1.0, 101.0), 0.05)
 
     assert (rule.value, rule.rank, rule.n_calibration) == (99.0, 2, 100)
@@ -137,7 +137,7 @@ def test_threshold_names_the_smallest_alpha_of_this_calibration():
 
 
 def test_threshold_is_never_zero():
-    """Where scores of 0 reach the rank there is no threshold: a ratio to 0 has no meaning."""
+    """If the ranked score is 0 there is no threshold, because a ratio to 0 has no meaning."""
     scores = np.concatenate([np.zeros(90), np.ones(10)])
 
     assert threshold_at(scores, 0.1).value == 1.0
@@ -231,7 +231,7 @@ def test_false_discovery_selection_refuses_a_rate_outside_its_range(fdr):
 
 @pytest.mark.parametrize(("n_calibration", "alpha"), [(59, 0.05), (100, 0.05), (400, 0.05), (300, 0.01)])
 def test_promise_holds_over_many_calibration_splits(n_calibration, alpha):
-    """At most 5 % of the thresholds let more than alpha of normal data through; one rank lower breaks it."""
+    """At most 5 % of the thresholds let more than alpha of normal data pass; with one rank lower more do."""
     n_runs = 4000
     scores = np.sort(np.random.default_rng(0).uniform(size=(n_runs, n_calibration)), axis=1)
     rank = threshold_at(scores[0], alpha).rank

@@ -1,4 +1,4 @@
-"""`Detector.classify`: labels and probabilities with a known answer, and what a folder must hold for it."""
+"""`Detector.classify`: labels and probabilities with a known answer, and the files that it requires."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from tests.model_folder import CLASSIFIER, expected_probability, linear_graphs, 
 
 
 def test_classify_names_the_likeliest_class(tmp_path):
-    """Labels are texts; probabilities stand in the order of the classes."""
+    """Labels are texts, and probabilities have the order of the classes."""
     write_model_folder(tmp_path, classifier=CLASSIFIER)
     samples = np.array([[1, 3, 9], [3, 1, 9], [2, 2, 9]])
 
@@ -24,7 +24,7 @@ def test_classify_names_the_likeliest_class(tmp_path):
 
 
 def test_classify_needs_a_classifier(detector):
-    """The model is named."""
+    """The error names the model."""
     with pytest.raises(NoClassifier, match="model tiny version 1 has no classifier"):
         detector.classify(np.ones((1, 3)))
 

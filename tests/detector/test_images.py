@@ -57,7 +57,7 @@ def test_read_image_returns_the_pixels_of_a_png(pixels):
 
 @pytest.mark.parametrize("shape", [(24, 16), (24, 16, 3)])
 def test_read_image_reads_jpeg(shape):
-    """Within the loss of JPEG at its best quality."""
+    """Pixels differ by no more than the loss of JPEG at its best quality."""
     pixels = np.broadcast_to(np.linspace(0, 255, 16).astype(np.uint8).reshape(1, 16, 1), (24, 16, 3))
     pixels = np.ascontiguousarray(pixels if len(shape) == 3 else pixels[..., 0])
 
@@ -171,14 +171,14 @@ def test_read_image_refuses_other_formats(form):
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"[[1, 2]]"])
 def test_read_image_refuses_bytes_that_are_no_image(content):
-    """Too short, or something else."""
+    """Empty, truncated and foreign bytes are refused."""
     with pytest.raises(InputError, match="the image"):
         read_image(content)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_read_image_refuses_half_an_image(form):
-    """What is missing is never filled with grey."""
+    """Missing pixels are never filled with grey."""
     content = image_file(noise(64, 64, 3), form)
 
     with pytest.raises(InputError, match=r"the image cannot be decoded: .*truncated"):

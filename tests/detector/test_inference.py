@@ -167,7 +167,7 @@ def assert_bits_do_not_depend_on_the_batch(detector: Detector, samples: np.ndarr
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_linear_score_has_the_same_bits_in_any_batch(tmp_path, shape, threads):
-    """For every kind of sample, and however many chunks run at a time."""
+    """Scores do not depend on the batch, for any kind of sample and number of threads."""
     samples = np.random.default_rng(3).normal(size=(1000, *shape)).astype(np.float32)
 
     assert_bits_do_not_depend_on_the_batch(load_shape(tmp_path, shape, threads), samples)
@@ -176,7 +176,7 @@ def test_linear_score_has_the_same_bits_in_any_batch(tmp_path, shape, threads):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("n_features", [5, 30, 64])
 def test_dense_score_has_the_same_bits_in_any_batch(tmp_path, n_features, threads):
-    """With real matrix products in the graph, of widths that fill vector registers and that do not."""
+    """Real matrix products give the same bits, whether or not their width fills vector registers."""
     detector = load(
         tmp_path,
         threads=threads,
@@ -212,7 +212,7 @@ def test_large_samples_run_in_chunks_of_bounded_size():
     np.testing.assert_allclose(score, expected_score(samples), rtol=1e-4)
 
 
-# --- what it takes and what it refuses ----------------------------------------------------------------------
+# --- valid and invalid samples ------------------------------------------------------------------------------
 
 WHOLE = np.array([[1, 2, 3], [7, 5, 30]])
 
@@ -235,7 +235,7 @@ def test_score_takes_every_real_dtype_and_layout(detector, samples):
 
 
 def test_score_leaves_the_samples_as_they_are(detector):
-    """Neither written to nor kept."""
+    """Samples are neither written to nor kept."""
     samples = np.array([[1.5, 2, 3]], dtype=np.float32)
     samples.flags.writeable = False
 
@@ -260,7 +260,7 @@ def test_score_leaves_the_samples_as_they_are(detector):
     ],
 )
 def test_score_refuses_samples_that_do_not_fit(detector, samples, sentence):
-    """The sentence says what samples must be and what they are."""
+    """The error has the expected and the actual samples."""
     with pytest.raises(InputError) as caught:
         detector.score(samples)
 
@@ -322,7 +322,7 @@ def shared_detector(tmp_path_factory) -> Detector:
 
 @given(samples=hnp.arrays(np.float64, (2, 3), elements=st.floats()))
 def test_any_floats_are_scored_or_refused(shared_detector, samples):
-    """What a float32 holds and the hand-made graph can square is scored, everything else is refused."""
+    """Finite float32 values that the hand-made graph can square are scored, all others are refused."""
     finite = (np.abs(samples) <= np.finfo(np.float32).max).all()
     if finite and np.abs(samples).max() < 1e18:
         assert (shared_detector.score(samples).score >= 0).all()
@@ -374,7 +374,7 @@ def test_score_of_a_model_without_a_promise_takes_a_smaller_alpha(tmp_path):
 
 
 def test_false_discovery_selection_adds_one_boolean_for_each_row(detector):
-    """And changes nothing else."""
+    """It changes nothing else."""
     samples = np.zeros((20, 3))
     samples[3:5, 2] = 50
 
@@ -437,7 +437,7 @@ def test_explanation_of_a_perfect_reconstruction_has_no_contributions(detector):
 
 
 def test_explanation_of_equal_contributions_keeps_the_order_of_the_features(tmp_path):
-    """So that the answer does not depend on a sort."""
+    """The answer does not depend on a sort."""
     (explanation,) = load(tmp_path, sample_shape=(6,)).explain(np.array([[0, 0, 1, 1, 1, 1]]), 3)
 
     assert [item.feature for item in explanation] == ["c", "d", "e"]
@@ -472,7 +472,7 @@ def test_explanation_as_a_map_is_the_whole_error(tmp_path):
 
 
 def test_explanation_changes_no_score(detector):
-    """The outputs asked for beside it do not touch its bits."""
+    """Additional outputs do not change the bits of a score."""
     samples = np.random.default_rng(9).normal(size=(300, 3)).astype(np.float32)
 
     plain = detector.score(samples).score.tobytes()

@@ -20,7 +20,7 @@ FILES = (*LISTED_FILES, "manifest.json", "manifest.sha256")
 
 
 def replace_file(folder: Path, name: str, content: bytes) -> None:
-    """Put other bytes into a folder and list them in its manifest, as whoever forges a folder would."""
+    """Put other bytes into a folder and list them in its manifest, as a forger would."""
     (folder / name).write_bytes(content)
     files = {name: dataclasses.asdict(entry) for name, entry in describe_files(folder).items()}
     rewrite_manifest(folder, files=files)
@@ -66,7 +66,7 @@ def test_folder_without_a_latent_loads(tmp_path):
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_flipped_bit_is_refused_by_name(model_dir, name):
-    """At fifty places of every file, the manifest and its digest included."""
+    """One bit is flipped at fifty places of every file, including the manifest and its digest."""
     path = model_dir / name
     whole = path.read_bytes()
     rng = np.random.default_rng(FILES.index(name))
@@ -298,7 +298,7 @@ def test_calibration_scores_that_do_not_fit_are_refused(model_dir, scores, words
 
 
 def test_calibration_may_hold_more_arrays(model_dir):
-    """Quantiles of the features stand beside the scores, and no decision depends on them."""
+    """Quantiles of the features may be stored with the scores; no decision depends on them."""
     replace_arrays(model_dir, "calibration.npz", error_quantiles=np.zeros((3, 5)))
 
     Detector.load(model_dir)
@@ -317,7 +317,7 @@ def test_calibration_may_hold_more_arrays(model_dir):
     ],
 )
 def test_usual_error_is_what_calibration_samples_stay_below(model_dir, arrays, usual):
-    """Of the worst feature; None where nobody can tell."""
+    """It is the value of the worst feature, or None without quantiles."""
     replace_arrays(model_dir, "calibration.npz", **{name: np.array(of) for name, of in arrays.items()})
 
     assert Detector.load(model_dir).usual_error == usual
@@ -393,7 +393,7 @@ def cast_score(model: onnx.ModelProto) -> None:
 
 
 def drop_rows(model: onnx.ModelProto) -> None:
-    """A score for one of the four golden samples only, which no shape inference can see."""
+    """Return a score for one of the four golden samples only, which shape inference cannot detect."""
     insert_before_score(
         model,
         helper.make_node("Constant", [], ["limit"], value_float=0.5),
@@ -435,7 +435,7 @@ def insert_before_score(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
     ],
 )
 def test_graph_with_other_tensors_is_refused(model_dir, edit, words):
-    """Names, types and shapes are exactly those of the manifest, in what it declares and what it answers."""
+    """Declared and actual names, types and shapes must equal those of the manifest."""
     edit_graph(model_dir, "model.onnx", edit)
 
     assert refusal(model_dir, ModelError).startswith(words)

@@ -1,4 +1,4 @@
-"""Latents in fewer bytes: they come back within half a step, and the figures are those of the answer."""
+"""Latents in fewer bytes: they come back within half a step, and the reported figures are exact."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def packing(tmp_path) -> Detector:
 
 @given(latent=latents)
 def test_int8_gives_back_what_it_was_fitted_to(latent):
-    """Within half a step, whatever the values; constant components to the bit, and scales stay positive."""
+    """Values come back within half a step, constant components exactly, and scales are positive."""
     form = fit_int8(latent)
 
     again = unpack(pack(latent, "int8", form), "int8", form)
@@ -58,7 +58,7 @@ def test_int8_uses_both_ends():
     ],
 )
 def test_pack_ends_at_the_range_of_the_dtype(dtype, latent, again):
-    """What is too large becomes the largest, never infinite and never the other sign."""
+    """A value that is too large becomes the largest one, never infinite and never negative."""
     latent = np.array(latent, np.float32)
 
     packed = pack(latent, dtype, LATENT_INT8)
@@ -82,7 +82,7 @@ def test_decode_undoes_encode_in_every_dtype(packing, dtype):
 
 @pytest.mark.parametrize(("dtype", "ratio"), [("float32", 1.5), ("float16", 3), ("int8", 6)])
 def test_compress_measures_what_it_answers(packing, dtype, ratio):
-    """Three values of four bytes against two components; the error is that of decoding this very answer."""
+    """The ratio is three 4-byte values to two components, and the error is that of decoding this answer."""
     samples = np.random.default_rng(0).normal(size=(50, 3))
 
     compressed = packing.compress(samples, dtype=dtype)

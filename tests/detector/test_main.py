@@ -1,4 +1,4 @@
-"""`python -m detector`: each command, and one sentence with exit status 1 for what cannot be done."""
+"""`python -m detector`: each command, and one sentence with exit status 1 for each failure."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_list_prints_models_versions_and_labels(filled, capsys):
 
 
 def test_list_of_an_empty_store_says_so(store, capsys):
-    """That is no error, the first model may come later; nor silence, the folder may be mistyped."""
+    """An empty store is no error, but the message helps if the folder is mistyped."""
     assert run("list", store=store) == 0
     out, err = capsys.readouterr()
     assert out == ""
@@ -110,7 +110,7 @@ def test_retain_says_what_it_removed(filled, capsys):
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(filled, capsys, arguments, sentence):
-    """Status 1, nothing on stdout, no traceback."""
+    """The command ends with status 1, nothing on stdout and no traceback."""
     assert run(*arguments, store=filled) == 1
 
     out, err = capsys.readouterr()
@@ -120,7 +120,7 @@ def test_what_cannot_be_done_is_one_sentence(filled, capsys, arguments, sentence
 
 
 def test_store_that_cannot_be_written_is_one_sentence(filled, capsys):
-    """Here the labels' place is taken by a folder, which no file replaces, whoever runs this."""
+    """A folder takes the place of the labels file, so that no user can replace it."""
     (filled.root / "other" / "labels.json").mkdir()
 
     assert run("label", "other", "stable", "1", store=filled) == 1
@@ -131,7 +131,7 @@ def test_store_that_cannot_be_written_is_one_sentence(filled, capsys):
     "arguments", [[], ["publish"], ["label", "tiny", "stable", "new"], ["retain", "tiny"]]
 )
 def test_bad_usage_ends_with_status_2(capsys, arguments):
-    """As everywhere on a command line."""
+    """Argparse ends the program with its usual status."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
 
@@ -156,7 +156,7 @@ def test_help_shows_commands_that_run(filled, capsys):
 
 
 def test_module_runs_as_a_program(filled):
-    """From a shell, with the status of `main`."""
+    """The shell gets the exit status of `main`."""
     command = [sys.executable, "-m", "detector", "verify", str(filled.folder("tiny", 9))]
 
     finished = subprocess.run(

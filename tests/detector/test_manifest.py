@@ -1,4 +1,4 @@
-"""`manifest.json`: what is written is read back, and whatever is wrong is named."""
+"""`manifest.json`: written fields are read back, and every error names its field."""
 
 import copy
 import dataclasses
@@ -335,7 +335,7 @@ WRONG = [
     ("field", "value"), WRONG, ids=[f"{field}={str(value)[:12]}" for field, value in WRONG]
 )
 def test_manifest_names_a_field_of_the_wrong_value(document, field, value):
-    """Each field, wrong once in every way it can be, is named with what it must be and what it is."""
+    """Each wrong value of a field is refused with the field's name, the expected value and the given one."""
     add_parts(document)
     change(document, field, value)
 
@@ -355,7 +355,7 @@ def test_every_field_is_wrong_once():
     ["colour", "threshold/colour", "files/model.onnx/colour", "latent_int8/colour", "classifier/colour"],
 )
 def test_manifest_names_an_unknown_field(document, field):
-    """A field that this release does not know may change what the model means, so it is refused."""
+    """An unknown field may change the meaning of the model, so it is refused."""
     add_parts(document)
     change(document, field, "red")
 
@@ -365,7 +365,7 @@ def test_manifest_names_an_unknown_field(document, field):
 
 @pytest.mark.parametrize("schema", [0, 4, "1", None, [1], True, 1.0, 2.0])
 def test_manifest_of_another_schema_is_refused_by_its_number(document, schema):
-    """The sentence says what it is and what this release reads."""
+    """The error has the given version and the versions that this release reads."""
     change(document, "schema_version", schema)
 
     assert refusal(document) == (
@@ -378,7 +378,7 @@ def test_manifest_of_another_schema_is_refused_by_its_number(document, schema):
     [(1, ("merge", "latent_int8", "classifier", *SINCE_SCHEMA_3)), (2, SINCE_SCHEMA_3)],
 )
 def test_manifest_of_an_earlier_schema_is_read_and_written_as_it_was(document, schema, later):
-    """It has none of the later fields: they have their defaults, and its bytes stay what they were."""
+    """Later fields have their defaults, and writing gives the same bytes."""
     for field in later:
         change(document, field, MISSING)
     content = (json.dumps(document | {"schema_version": schema}, indent=2, sort_keys=True) + "\n").encode()

@@ -1,4 +1,4 @@
-"""docs/model-folder.md explains every file and field, and its examples run as they stand."""
+"""docs/model-folder.md explains every file and field, and its examples run unchanged."""
 
 import dataclasses
 import os
@@ -59,7 +59,7 @@ def test_manual_names_every_file(name):
 
 @pytest.mark.parametrize("example", examples("python")[:2], ids=["detector", "onnxruntime"])
 def test_python_example_runs(workplace, example):
-    """With the package and with plain ONNX Runtime: two samples of zeros are no anomalies."""
+    """The examples use the package and plain ONNX Runtime: two samples of zeros are no anomalies."""
     finished = run([sys.executable, "-c", example], workplace)
 
     assert finished.stderr == ""

@@ -12,6 +12,6 @@ def test_every_public_name_is_there():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    """As of every module."""
+    """The package raises the error of an ordinary module."""
     with pytest.raises(AttributeError, match="module 'detector' has no attribute 'Detektor'"):
         _ = detector.Detektor

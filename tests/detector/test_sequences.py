@@ -62,7 +62,7 @@ def test_series_scores_as_its_windows_merged(tmp_path, series, rule, stride):
 
 
 def test_step_has_the_score_of_the_window_that_ends_with_it(detector, series):
-    """To the bit, and so nothing that comes later changes it."""
+    """The scores are equal to the bit, so later steps do not change a score."""
     score = detector.score(series).score
 
     for step in (WINDOW - 1, 17, 49):
@@ -72,7 +72,7 @@ def test_step_has_the_score_of_the_window_that_ends_with_it(detector, series):
 
 @pytest.mark.parametrize("stride", [1, 3])
 def test_last_window_keeps_the_false_alarm_rate(tmp_path, stride):
-    """Of normal steps as large a share is flagged as of normal windows that do not overlap."""
+    """The share of flagged normal steps equals the share of flagged separate normal windows."""
     detector = load(tmp_path, stride=stride)
     rng = np.random.default_rng(3)
 
@@ -131,7 +131,7 @@ def test_axis_of_a_window_is_never_taken_for_steps(univariate):
 
 @pytest.mark.parametrize("rule", MERGE_RULES)
 def test_reconstruction_of_a_series_is_merged_from_its_windows(tmp_path, series, rule):
-    """What each step was expected to be, float32, from the windows that answer for it."""
+    """Each step is a float32 value, merged from the windows that cover it."""
     detector = load(tmp_path, stride=2, merge=rule)
     starts = window_starts(len(series), WINDOW, 2)
     windows = cut_windows(series.astype(np.float32), WINDOW, starts)
@@ -144,7 +144,7 @@ def test_reconstruction_of_a_series_is_merged_from_its_windows(tmp_path, series,
 
 
 def test_encode_answers_the_latents_of_the_windows(tmp_path, series):
-    """In order of time, one for each window, the one that ends with the series last."""
+    """Latents are in order of time, one for each window, and the last window ends with the series."""
     detector = load(tmp_path, stride=4)
 
     latent = detector.encode(series)
@@ -157,7 +157,7 @@ def test_encode_answers_the_latents_of_the_windows(tmp_path, series):
 
 
 def test_explanation_of_a_step_names_its_channels(detector, series):
-    """Actual and expected are those of the step; the share is that of its window's score."""
+    """Actual and expected values belong to the step; the contribution is a share of its window's score."""
     explanation = detector.score(series, explain=2).explanation
     reconstruction = detector.reconstruct(series)
 
@@ -192,7 +192,7 @@ def test_contributions_of_steps_are_shares_of_their_scores(tmp_path, series, rul
 
 @pytest.mark.parametrize("value", [1.0, 3.0, 7.0, 0.3])
 def test_contributions_of_a_step_never_sum_above_1(tmp_path, value):
-    """Where all the error lies at one step, and its mean over the windows is rounded to float32."""
+    """All the error is at one step, and its mean over the windows is rounded to float32."""
     detector = load(tmp_path, (3, 1), merge="mean")
 
     explanation = detector.score(value * np.eye(1, 9, 4)[0], explain=1).explanation
@@ -213,7 +213,7 @@ def test_explanation_of_a_window_names_step_and_channel(detector):
 
 
 def test_explanation_without_names_counts_channels(tmp_path):
-    """From 0, with the step where there is one."""
+    """Channels are counted from 0, with the step in windows."""
     detector = load(tmp_path, (WINDOW, 1), feature_names=None)
 
     assert detector.score(np.ones(9), explain=1).explanation[8][0].feature == "[0]"
@@ -257,7 +257,7 @@ def test_score_refuses_what_is_neither_windows_nor_a_series(tmp_path, shape, sam
 
 
 def test_refusal_names_step_and_channel(detector, series):
-    """Of a series the step, of windows the row and the step within it."""
+    """In a series the error names the step, in windows the row and the step within it."""
     series[7, 1] = np.nan
     with pytest.raises(InputError, match=r"got nan in step 7, b$") as caught:
         detector.score(series)

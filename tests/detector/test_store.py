@@ -1,4 +1,4 @@
-"""The model store: what it finds, how it publishes, which names it refuses."""
+"""The model store: finding, publishing and removing versions, and refusing names."""
 
 import json
 import os
@@ -113,7 +113,7 @@ def test_checked_name_is_one_path_component(name):
     ],
 )
 def test_request_means_a_version(labels, asked, version):
-    """As given, by label, else `stable`, else the highest."""
+    """A request selects its version or label; else `stable`, else the highest version."""
     assert choose_version("tiny", [1, 2, 3], labels, **asked) == version
 
 
@@ -127,7 +127,7 @@ def test_request_means_a_version(labels, asked, version):
     ],
 )
 def test_request_for_what_is_not_there_is_refused(versions, labels, asked, sentence):
-    """With what there is instead."""
+    """The error lists the versions and labels that exist."""
     with pytest.raises(StoreError) as caught:
         choose_version("tiny", versions, labels, **asked)
 
@@ -135,7 +135,7 @@ def test_request_for_what_is_not_there_is_refused(versions, labels, asked, sente
 
 
 def test_store_resolves_versions_and_labels_from_disk(store):
-    """The same rule over what is published."""
+    """The store applies the same rule to published versions."""
     for _ in range(3):
         publish_model(store)
 
@@ -148,7 +148,7 @@ def test_store_resolves_versions_and_labels_from_disk(store):
 
 
 def test_set_label_moves_one_label_and_keeps_the_others(store):
-    """And leaves a file that others can read, and no temporary one."""
+    """The file can be read by other users, and no temporary file remains."""
     for _ in range(2):
         publish_model(store)
     store.set_label("tiny", "stable", 1)
@@ -232,7 +232,7 @@ def test_publish_goes_on_after_the_highest_version(store):
 
 
 def test_publish_leaves_files_that_others_can_read(store):
-    """The service may run as another user than the one who trained."""
+    """The service may run as another user than the training."""
     before = os.umask(0o077)
     try:
         folder = publish_model(store)
@@ -279,7 +279,7 @@ def test_stage_names_a_store_that_cannot_be_written(store):
 
 
 def test_staged_folder_is_no_version(store):
-    """What is being written is not found."""
+    """A version that is being written is not found."""
     publish_model(store)
 
     with store.stage("tiny") as staged:
@@ -331,7 +331,7 @@ def test_publishers_at_the_same_time_get_different_versions(store):
 
 
 def test_retain_keeps_the_newest_and_the_labelled(store):
-    """And says what it removed; the next version is still a new one."""
+    """The removed versions are returned, and the next version still has a new number."""
     for _ in range(5):
         publish_model(store)
     store.set_label("tiny", "stable", 2)
@@ -366,7 +366,7 @@ def test_retain_keeps_at_least_one(store, keep):
 
 
 def test_retain_removes_nothing_while_labels_cannot_be_read(store):
-    """What is labelled is unknown then."""
+    """Without labels the store cannot tell which versions to keep."""
     for _ in range(3):
         publish_model(store)
     (store.root / "tiny" / "labels.json").write_text(json.dumps(["stable"]))
@@ -378,7 +378,7 @@ def test_retain_removes_nothing_while_labels_cannot_be_read(store):
 
 
 def test_root_may_be_text(tmp_path):
-    """As the command line and the environment hand it over."""
+    """The command line and the environment give text."""
     assert ModelStore(str(tmp_path)).root == tmp_path
 
 
@@ -423,7 +423,7 @@ def test_find_folder_takes_a_folder_a_name_a_label_and_a_version(three):
     ],
 )
 def test_find_folder_says_what_is_not_there(three, model, words):
-    """The sentence names what was asked for and what there is."""
+    """The error has the requested model and the existing ones."""
     with pytest.raises(StoreError) as caught:
         find_folder(f"{three.root}/{model}")
 

@@ -1,4 +1,4 @@
-"""Rows with words and missing values, and tables of other libraries, score as the numbers they stand for."""
+"""Rows with text and missing values, and tables of other libraries, score like the equivalent numbers."""
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ def mixed(make) -> Detector:
 
 
 class Frame:
-    """What all data frames have in common, without one of their libraries."""
+    """The interface that all data frames share, without one of their libraries."""
 
     def __init__(self, columns):
         self._columns = columns
@@ -76,7 +76,7 @@ def test_every_form_of_the_same_rows_scores_alike(mixed, form):
 
 @pytest.mark.parametrize("form", ["lists", "numbers", "arrow"])
 def test_explanation_speaks_as_the_client_does(mixed, form):
-    """Words for categories, nothing for what is missing; another word stays what it was."""
+    """Categories are texts, missing values are None, and unknown categories stay as given."""
     result = mixed.score(FORMS[form], explain=3)
 
     told = [{part.feature: part.actual for part in row} for row in result.explanation]
@@ -138,7 +138,7 @@ def test_compression_counts_a_wrong_category_as_one_and_leaves_out_what_is_missi
     ],
 )
 def test_rows_that_the_model_cannot_take_are_named(mixed, rows, sentence, index):
-    """The column, what it takes, what it got, and where."""
+    """The error has the column, the expected values, the given one and its place."""
     with pytest.raises(InputError) as caught:
         mixed.score(rows)
 
@@ -147,7 +147,7 @@ def test_rows_that_the_model_cannot_take_are_named(mixed, rows, sentence, index)
 
 
 def test_rows_of_different_lengths_are_the_callers_error(detector):
-    """Of a model of numbers alone, too."""
+    """A model of numbers refuses ragged rows, too."""
     with pytest.raises(InputError, match="samples must be rows of one length"):
         detector.score([[1, 2, 3], [1, 2]])
 
@@ -204,7 +204,7 @@ def test_measured_rows_take_data_frames_too(detector):
     ],
 )
 def test_measured_rows_of_a_data_frame_are_numbers(detector, column, sentence):
-    """What the column may not hold is named."""
+    """The error names the value that the column may not have."""
     with pytest.raises(InputError) as caught:
         detector.score({"a": np.array(column, dtype=object), "b": [1, 2], "c": [1, 2]})
 

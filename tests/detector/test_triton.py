@@ -61,7 +61,7 @@ def tensors(fields):
 
 
 def check_against_graph(folder):
-    """What a model's `config.pbtxt` says is what ONNX Runtime says of its newest graph."""
+    """Check that the names and shapes in `config.pbtxt` equal those of the newest graph in ONNX Runtime."""
     config = read_pbtxt((folder / "config.pbtxt").read_text())
     newest = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
     graph = ort.InferenceSession(folder / str(newest) / "model.onnx", providers=["CPUExecutionProvider"])
@@ -101,12 +101,12 @@ def test_config_is_that_of_the_graph(store, changes):
 
 
 def test_config_of_the_ready_made_model():
-    """It stands in the repository as it was written."""
+    """The committed file is unchanged."""
     check_against_graph(READY_MADE)
 
 
 def test_config_is_that_of_the_newest_version(store):
-    """Which Triton takes."""
+    """Triton loads the newest version."""
     publish_model(store)
     folder = publish_model(store, sample_shape=(4,))
 
@@ -125,7 +125,7 @@ def test_batch_of_large_samples_is_bounded(store):
 
 
 def test_publishers_at_once_leave_the_config_of_the_newest(store):
-    """Whoever writes last has looked last."""
+    """The last writer has read the store last."""
     publishers = [
         threading.Thread(target=publish_model, args=(store,), kwargs={"sample_shape": (size,)})
         for size in range(3, 9)
@@ -139,7 +139,7 @@ def test_publishers_at_once_leave_the_config_of_the_newest(store):
 
 
 def test_command_writes_the_config_of_an_older_store(store, capsys):
-    """And names the file."""
+    """The command prints the path of the file."""
     folder = publish_model(store).parent
     (folder / "config.pbtxt").unlink()
 

@@ -23,7 +23,7 @@ FOREIGN = ("tensorflow", "keras", "onnx", "sklearn", "tf2onnx", "pandas", "scipy
 
 
 def why_not() -> str | None:
-    """What of engine, Compose v2 and base images does not answer; None where everything does."""
+    """Return the part that is missing, of engine, Compose v2 and base images, or None."""
     if not shutil.which("docker"):
         return "docker is not installed"
     for what, command in (
@@ -40,7 +40,7 @@ def why_not() -> str | None:
 
 
 def base_images() -> list[str]:
-    """Images that are not built here, but those of profiles that are not started."""
+    """Return the images that are not built here, without those of inactive profiles."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
     base = (ROOT / "Dockerfile").read_text().split("FROM ", 1)[1].split()[0]
     return [base, *(one["image"] for one in services if "build" not in one and "profiles" not in one)]
@@ -72,7 +72,7 @@ class Stack:
         return result.stdout
 
     def python(self, code: str) -> str:
-        """What a Python program prints inside the running service container."""
+        """Return the output of a Python program in the running service container."""
         return self.compose("exec", "-T", "service", "python", "-c", code)
 
     def query(self, promql: str) -> list[dict]:
@@ -170,14 +170,14 @@ def test_service_image_is_small(stack):
 
 
 def test_service_image_has_nothing_of_training(stack):
-    """What only training needs cannot even be imported there."""
+    """Packages that only training needs cannot be imported in the image."""
     found = f"import importlib.util as u; print([name for name in {FOREIGN!r} if u.find_spec(name)])"
 
     assert stack.python(found).strip() == "[]"
 
 
 def test_service_cannot_write_outside_its_folders(stack):
-    """An ordinary user on a read-only root; what it needs to write is mounted."""
+    """The service runs as an ordinary user on a read-only root, and its writable folders are mounted."""
     code = """
 import os
 print(os.getuid())

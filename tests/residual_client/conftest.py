@@ -48,7 +48,7 @@ def detectors(store):
 
 
 def serve(store, **variables):
-    """The service in a thread: a server and what ends it."""
+    """Run the service in a thread; return the server and a function that ends it."""
     environ = {"RESIDUAL_STORE": str(store.root), "RESIDUAL_DEFAULT_MODEL": "tiny", **variables}
     app = create_app(Settings.from_environ(environ))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=KeepAlive)
@@ -75,7 +75,7 @@ def url(store):
 
 @pytest.fixture(scope="package")
 def narrow_url(store):
-    """The service for those with a key, with small limits."""
+    """Serve with an API key and small limits."""
     url, stop = serve(
         store,
         RESIDUAL_API_KEYS_SHA256=KEY_SHA256,
@@ -87,7 +87,7 @@ def narrow_url(store):
 
 
 class Awaited:
-    """An `AsyncClient` whose methods are called like those of a `Client`."""
+    """An `AsyncClient` whose methods are called like those of a `Client`, without await."""
 
     def __init__(self, *arguments, **options):
         self._loop = asyncio.new_event_loop()
@@ -140,7 +140,7 @@ class Script(http.server.ThreadingHTTPServer):
 
     @property
     def url(self):
-        """Where it is."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 

@@ -42,7 +42,7 @@ def assert_same(scores, expected):
 
 @pytest.mark.parametrize("max_rows", [1000, 101])
 def test_scores_are_those_of_the_detector(connect, url, detectors, samples, max_rows):
-    """In one request and in five, another rate and the selection over all of them included."""
+    """One request and five give the same scores, with another rate and a selection over all samples, too."""
     client = connect(url, max_rows=max_rows)
     for options in ({}, {"alpha": 0.1}, {"fdr": 0.4}, {"explain": "map"}):
         scores, expected = client.score(samples, **options), detectors["tiny"].score(samples, **options)
@@ -69,7 +69,7 @@ def test_selection_over_parts_is_not_that_of_the_parts(url, detectors, samples):
 
 @pytest.mark.parametrize("max_rows", [1000, 101])
 def test_explanation_repeats_the_values_to_their_last_digit(connect, url, detectors, samples, max_rows):
-    """Also of float64, which is sent in halves where nothing repeats it."""
+    """Actual values of float64 come back unchanged, although they are sent in two float32 halves."""
     scores = connect(url, max_rows=max_rows).score(samples, explain=2)
 
     expected = detectors["tiny"].score(samples, explain=2).explanation
@@ -114,7 +114,7 @@ def test_any_form_of_the_same_rows_scores_alike(client, samples, form):
 
 
 def test_versions_and_labels_are_chosen(connect, url, samples):
-    """As the paths of the service have them."""
+    """A client can select the model, the version and the label that a path can."""
     chosen = ({}, {"model": "tiny"}, {"model": "tiny", "version": 2}, {"model": "tiny", "label": "canary"})
 
     assert [connect(url, **who).score(samples[:1]).version for who in chosen] == [1, 1, 2, 2]
@@ -147,7 +147,7 @@ def test_fault_in_json_is_counted_in_the_rows_of_the_call(connect, url, max_rows
 
 
 def test_words_and_gaps_score_as_in_the_detector(connect, url, detectors):
-    """As lists, objects and columns, in one request and in three."""
+    """Lists, objects and columns score alike, in one request and in three."""
     rows = [[1.5, "idle", 0], [None, "run", 2.5], [float("nan"), "stop", 3]]
     columns = {"b": ["idle", "run", "stop"], "c": [0, 2.5, 3], "a": [1.5, None, np.nan]}
     expected = detectors["mixed"].score(rows, explain=3)
@@ -165,7 +165,7 @@ def test_words_and_gaps_score_as_in_the_detector(connect, url, detectors):
 
 
 def test_lists_are_taken_by_every_verb(client, samples, detectors):
-    """As arrays are, objects too."""
+    """Every verb takes lists and objects as it takes arrays."""
     rows = samples[:5].tolist()
     objects = [dict(zip("abc", row, strict=True)) for row in rows]
     for form in (rows, objects):
@@ -230,7 +230,7 @@ def test_series_too_large_for_the_service_is_refused(connect, narrow_url):
 
 @pytest.mark.parametrize("key", [None, "other"])
 def test_wrong_key_is_unauthorized(connect, narrow_url, key):
-    """And the key itself is nowhere in texts."""
+    """The key does not appear in the error or in the representation of the client."""
     client = connect(narrow_url, api_key=key)
     with pytest.raises(Unauthorized) as caught:
         client.score([[1, 2, 3]])
@@ -238,7 +238,7 @@ def test_wrong_key_is_unauthorized(connect, narrow_url, key):
 
 
 def test_models_and_readiness(client):
-    """As the service lists them."""
+    """The client lists the same models as the service."""
     assert client.ready() is True
     assert [model["name"] for model in client.models()] == ["images", "mixed", "pulse", "tiny"]
 
@@ -265,7 +265,7 @@ def test_models_and_readiness(client):
     ],
 )
 def test_samples_that_cannot_be_are_refused_in_a_sentence(client, samples, error, sentence):
-    """By the client where it cannot send them, else by the service."""
+    """The client refuses samples that it cannot send; the service refuses the others."""
     with pytest.raises(error) as caught:
         client.score(samples)
     assert sentence in str(caught.value)
@@ -283,13 +283,13 @@ def test_samples_that_cannot_be_are_refused_in_a_sentence(client, samples, error
 )
 @pytest.mark.parametrize("max_rows", [1000, 3])
 def test_options_that_cannot_be_are_refused_in_a_sentence(connect, url, samples, options, sentence, max_rows):
-    """By the first request."""
+    """The first request is refused."""
     with pytest.raises(BadRequest, match=sentence):
         connect(url, max_rows=max_rows).score(samples, **options)
 
 
 def test_contributions_are_kept_below_the_limit_of_one_answer(connect, url, monkeypatch, detectors, samples):
-    """So that explanations of many samples come in several answers."""
+    """Explanations of many samples are requested in parts, each below the limit of one answer."""
     monkeypatch.setattr("residual_client.calls.MAX_CONTRIBUTIONS", 20)
     scores = connect(url).score(samples, explain=3)
 
@@ -307,7 +307,7 @@ def test_contributions_are_kept_below_the_limit_of_one_answer(connect, url, monk
     ],
 )
 def test_models_that_are_not_there_are_named(connect, url, who, error, sentence):
-    """In the service's words."""
+    """The error has the sentence of the service."""
     with pytest.raises(error) as caught:
         connect(url, **who).classify([[1, 2, 3]])
     assert sentence in str(caught.value)
@@ -359,7 +359,7 @@ def test_nobody_there_is_no_answer(connect):
 
 
 def test_many_calls_at_once_share_a_few_connections(url, samples):
-    """Those that wait cost the others nothing, and time out by nobody's fault but the service's."""
+    """Requests that wait for a connection cost the others nothing, and do not time out while they wait."""
 
     async def ask():
         async with AsyncClient(url, connections=2, timeout=5) as client:
@@ -384,7 +384,7 @@ def test_pinned_client_stays_with_its_version(url, store):
 
 
 def test_problem_classes_follow_the_status():
-    """What is not named is ours from 500 on, the caller's below."""
+    """Other statuses from 500 on are faults of the service; other lower ones are faults of the caller."""
     assert [problem_class(status) for status in (409, 422, 500, 504)] == [
         BadRequest,
         BadRequest,

@@ -92,7 +92,7 @@ def scores_of(content):
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "parquet", "objects", "arrays", "npy", "npz"])
 def test_every_file_scores_as_its_rows(both, detectors, values, tmp_path, form):
-    """To the last digit, in order, over the seams of the chunks."""
+    """Scores are equal to the last digit and in order, even where one chunk meets the next."""
     columns = {name: values[:, "abc".index(name)] for name in NAMES}
     objects = [dict(zip(NAMES, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     npy, npz = tmp_path / "rows.npy", tmp_path / "rows.npz"
@@ -200,7 +200,7 @@ def test_words_and_gaps(both, detectors, tmp_path):
 
 
 def test_series_is_scored_in_one_piece(both, detectors, tmp_path):
-    """From a table, lines and an array; windows come in chunks."""
+    """Tables, lines and arrays of steps are one request; windows are sent in chunks."""
     series = np.random.default_rng(6).normal(size=N_ROWS)
     table, array, windows = tmp_path / "june.csv", tmp_path / "june.npy", tmp_path / "windows.npy"
     table.write_text(
@@ -219,7 +219,7 @@ def test_series_is_scored_in_one_piece(both, detectors, tmp_path):
 
 
 def test_images_are_named(both, tmp_path):
-    """Of a folder in order of their names, its sub-folders included; or as they are given."""
+    """Images of a folder and its sub-folders are sorted by name; listed images keep their order."""
     pixels = np.random.default_rng(7).integers(0, 256, (7, 4, 5), dtype=np.uint8)
     (tmp_path / "in" / "deep").mkdir(parents=True)
     paths = [tmp_path / "in" / ("deep" if number % 2 else "") / f"{number}.png" for number in range(7)]
@@ -238,7 +238,7 @@ def test_images_are_named(both, tmp_path):
 
 
 def test_stdout_holds_answers_and_stderr_the_rest(ways, values, tmp_path, capsys):
-    """So that one can be piped."""
+    """The standard output holds only answers, so that it can be piped."""
     path = tmp_path / "rows.npy"
     np.save(path, values)
     for who in ways("tiny").values():
@@ -303,7 +303,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("way", ["url", "folder"])
 def test_fault_of_a_file_is_one_sentence(ways, tmp_path, capsys, way, fault):
-    """Which says where; and nothing is written."""
+    """The sentence has the place of the fault, and no output is written."""
     name, content, sentence = FAULTS[fault]
     path, out = tmp_path / name, tmp_path / "out.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -377,7 +377,7 @@ def test_key_comes_from_a_file_or_the_environment(narrow_url, values, tmp_path, 
 
 
 def test_model_may_be_a_label_or_a_version(url, store, values, tmp_path, capsys):
-    """In the same words for a service and for a store."""
+    """The same words select a model of a service and of a store."""
     np.save(tmp_path / "rows.npy", values)
     for model in ("tiny@canary", "tiny/2"):
         for who in (["--url", url, "--model", model], ["--model", f"{store.root}/{model}"]):
@@ -421,7 +421,7 @@ def test_command_that_is_ended_leaves_nothing(store, values, tmp_path, kind):
 
 
 def test_bar_is_drawn_on_a_terminal(store, values, tmp_path):
-    """Also on one that does not tell its size."""
+    """A terminal that does not report its size has a bar, too."""
     np.save(tmp_path / "rows.npy", np.tile(values, (200, 1)))
     command = [sys.executable, "-m", "residual_client", "score", "rows.npy", "--out", "scores.csv"]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

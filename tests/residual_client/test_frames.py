@@ -18,7 +18,7 @@ def frame():
 
 @pytest.mark.parametrize("max_rows", [100, 7])
 def test_scores_of_a_frame_are_a_frame(connect, url, detectors, frame, max_rows):
-    """With its index; the rule stands in `attrs`."""
+    """The frame has the index of the input, and the rule is in `attrs`."""
     scores = connect(url, max_rows=max_rows).score(frame, fdr=0.5, explain=1)
 
     expected = detectors["tiny"].score(frame, fdr=0.5, explain=1)
@@ -53,7 +53,7 @@ def test_other_answers_are_frames_too(client, frame, detectors):
 
 @pytest.mark.parametrize("max_rows", [100, 2])
 def test_words_and_gaps_of_a_frame(connect, url, detectors, max_rows):
-    """Texts, categories and pandas' own missing values; what is measured comes back as numbers."""
+    """Texts, categories and missing values of pandas are taken; measured columns come back as numbers."""
     frame = pd.DataFrame(
         {
             "c": pd.array([0, None, 7], dtype="Int64"),
@@ -69,7 +69,7 @@ def test_words_and_gaps_of_a_frame(connect, url, detectors, max_rows):
 
 
 def test_one_bad_cell_is_named(connect, url, frame):
-    """By row and column."""
+    """The error has row and column."""
     faulty = frame.astype(object)
     faulty.iloc[17, 1] = "n/a"
 
@@ -94,13 +94,13 @@ def test_series_of_a_frame_keeps_its_index(connect, url, detectors, frame):
 
 
 def test_arrow_table_is_matched_by_name(client, frame):
-    """And answered in arrays."""
+    """The answer has arrays, not a table."""
     table = pa.table({name: frame[name].to_numpy() for name in frame})
 
     assert np.array_equal(client.score(table).score, client.score(frame)["score"])
 
 
 def test_empty_frame_is_refused_by_the_service(client, frame):
-    """In its words."""
+    """The error has the sentence of the service."""
     with pytest.raises(BadRequest, match="at least one sample"):
         client.score(frame.iloc[:0])

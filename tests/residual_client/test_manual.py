@@ -49,7 +49,7 @@ def server(place, tmp_path_factory, arguments):
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=["first", "frame", "coroutines"])
 def test_programs_run(server, place, program):
-    """In a fresh interpreter."""
+    """The programs run in a fresh interpreter."""
     program = program.replace("http://127.0.0.1:8000", server.url)
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"]
 
@@ -59,7 +59,7 @@ def test_programs_run(server, place, program):
 
 
 def test_commands_run(server, place, monkeypatch, capsys):
-    """From first to last; the first two write the same bytes."""
+    """The commands run in order, and the first two write the same bytes."""
     monkeypatch.chdir(place)
     written = []
     for command in COMMANDS:

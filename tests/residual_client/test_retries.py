@@ -74,7 +74,7 @@ def test_what_is_not_passing_is_asked_once(connect, script, answer, error, sente
 
 
 def test_trouble_that_lasts_is_told(connect, script):
-    """In the words of the last answer, after as many retries as were allowed."""
+    """The error has the words of the last answer, after the allowed number of retries."""
     server = script(*[BUSY] * 3)
 
     with pytest.raises(Overloaded, match="24 requests are at work") as caught:
@@ -107,7 +107,7 @@ MANIFEST = b'{"manifest": {"kind": "vector", "sample_shape": [3], "feature_names
 
 
 def test_what_took_the_service_too_long_is_sent_in_halves(connect, script):
-    """And a single sample is not sent again."""
+    """A single sample is not sent again."""
     kind = {"Content-Type": "application/json"}
     server = script(LATE, (200, kind, MODEL), (200, kind, MANIFEST), OK, OK, LATE)
     client = connect(server.url, model="tiny")
@@ -122,7 +122,7 @@ def test_what_took_the_service_too_long_is_sent_in_halves(connect, script):
 
 
 def test_timeout_is_told_at_once(connect):
-    """Who takes too long would do so again."""
+    """A server that takes too long would do so again, so there is no retry."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(NoAnswer, match=r"did not answer within 0\.2 s"):
@@ -172,7 +172,7 @@ def test_refused_clients_spread_out():
 
 
 def test_retry_after_may_be_a_date():
-    """Or nothing that is known."""
+    """A date becomes seconds; other texts become None."""
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=30)
 
     def seconds(text):

@@ -84,7 +84,7 @@ class _Draw:
         return "[" + self.joined(self.array(shape[1:]) for _ in range(length)) + "]"
 
     def joined(self, values) -> str:
-        """With commas."""
+        """Join values with commas."""
         return f"{self.gap},{self.gap}".join(values)
 
     def value(self) -> str:

@@ -1,4 +1,4 @@
-"""What answers must look like, and how to write bodies."""
+"""Check the form of answers, and write bodies."""
 
 import io
 

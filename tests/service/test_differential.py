@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 TOGETHER = 16
 N_REQUESTS = 250 * TOGETHER
 N_HEADS = 800
-# Of the connection and the clock, not of the answer.
+# The connection and the clock set these headers, not the answer.
 OWN = {"date", "server", "connection", "transfer-encoding", "keep-alive"}
 
 
@@ -100,7 +100,7 @@ class Draw:
         return method, f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
 
     def alike(self) -> list[tuple[str, bytes]]:
-        """Requests of one head, but for the length: what the front may answer as one."""
+        """Draw requests that share a head except for the length, so that the front may batch them."""
         target = self.one(
             "/score", "/score", "/score", "/score?alpha=0.1", "/score?explain=1", "/denoise", "/encode",
             "/classify", "/models/flat/score", "/models/images/score", "/v2/models/tiny/infer",
@@ -168,7 +168,7 @@ class Draw:
         return path + query
 
     def accept(self) -> str:
-        """What a client may want."""
+        """Draw an Accept header."""
         return self.one(
             "*/*", "application/json", "application/x-npy", "text/csv", "application/x-ndjson", "image/png",
             "application/octet-stream", "text/html", "application/json;q=0.1, text/csv", "q=", "a/b;q=",
@@ -208,7 +208,7 @@ class Draw:
         yield "multipart/form-data; boundary=B", form + encode_image(image, (0, 255)) + b"\r\n--B--\r\n"
 
     def damage(self, body: bytes) -> bytes:
-        """With bytes changed, cut off, doubled or put in."""
+        """Return the body with bytes changed, cut off, doubled or inserted."""
         changed = bytearray(body)
         for _ in range(self.random.randint(1, 3)):
             place = self.random.randrange(len(changed) + 1)
@@ -283,7 +283,7 @@ class Asker:
 
 @pytest.fixture
 def askers(servers):
-    """For each server `TOGETHER` of them."""
+    """Return `TOGETHER` askers for each server."""
     askers = [[Asker(server.address) for _ in range(TOGETHER)] for server in servers]
     yield askers
     for asker in (*askers[0], *askers[1]):
@@ -291,7 +291,7 @@ def askers(servers):
 
 
 def essence(answer: RawAnswer) -> tuple:
-    """Status, headers and body, without what is drawn for each answer anew."""
+    """Return status, headers and body, without the parts that differ in each answer."""
     drawn = answer.headers.get("x-request-id", "")
     headers = {name: value for name, value in answer.headers.items() if name not in OWN}
     body = answer.body
@@ -302,17 +302,18 @@ def essence(answer: RawAnswer) -> tuple:
 
 
 def ask_all(askers: list[Asker], requests: list[tuple[str, bytes]]) -> list[tuple]:
-    """What comes back when all ask at once."""
+    """Send all requests at once and return the answers."""
     for asker, (_, sent) in zip(askers, requests, strict=True):
         asker.send(sent)
     return [essence(asker.answer(method)) for asker, (method, _) in zip(askers, requests, strict=True)]
 
 
 def test_generated_requests_have_equal_answers(askers):
-    """Status, every header but those of the connection, and every byte of the body.
+    """Status, body and all headers but the connection's own are equal.
 
-    Sixteen at a time, so that the front runs good and bad ones together, every second time of one head; Flask
-    sees them one by one. The front is asked twice: then it knows the heads.
+    Sixteen requests are sent at a time, so that the front runs good and bad ones together; every second time
+    they share a head. Flask gets them one by one. The front is asked twice, because it knows the heads the
+    second time.
     """
     draw, statuses = Draw(0), Counter()
     for first in range(0, N_REQUESTS, TOGETHER):
@@ -340,7 +341,7 @@ def test_generated_requests_have_equal_answers(askers):
     ],
 )
 def test_odd_request_among_good_ones_is_refused_alone(askers, kind, good, odd):
-    """Its neighbours have the same head, and are answered as one with it; it says what it says alone."""
+    """Requests with one head are answered as one batch, but an odd one gets the problem it gets alone."""
     bodies = [good] * TOGETHER
     bodies[TOGETHER // 2] = odd
     head = [("Content-Type", kind), ("X-Request-Id", "r")]
@@ -372,7 +373,7 @@ EXPLAINED = {
 
 
 def statuses_of(address: tuple[str, int], sent: bytes) -> list[int | None]:
-    """Of everything that comes back until the server closes; None where it does not."""
+    """Return the statuses of all answers until the server closes, or None if it does not close."""
     statuses = []
     with Connection(address) as connection:
         connection.send(sent + b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -386,7 +387,7 @@ def statuses_of(address: tuple[str, int], sent: bytes) -> list[int | None]:
 
 
 def test_damaged_heads_are_taken_by_both_or_by_none(servers):
-    """And so is what follows them; where not, it is explained."""
+    """Both servers also agree on the bytes that follow; known differences are explained."""
     draw, seen = Draw(1), Counter()
     front, flask = (server.address for server in servers)
     for _ in range(N_HEADS):

@@ -61,7 +61,7 @@ def test_explanation_answers_in_words(client):
 @pytest.mark.parametrize("path", ["/score", "/denoise"])
 @pytest.mark.parametrize("form", INSTANCES)
 def test_description_allows_words_and_gaps(app, path, form):
-    """In requests and in answers."""
+    """Requests and answers with text and missing values match the description."""
     operation = schemathesis.openapi.from_wsgi("/openapi.json", app)[path]["POST"]
     options = {"explain": 3} if path == "/score" else {}
 

@@ -115,7 +115,7 @@ def test_timestamps_come_back_with_the_steps(client, series, verb):
 
 
 def test_explanation_of_a_step_names_channels(client, plant, series):
-    """`actual` is the input, `expected` the value of /denoise, the share that of the step's score."""
+    """`actual` is the input, `expected` the value of /denoise, and the share refers to the step's score."""
     answer = client.post("/models/plant/score?explain=2", json={"instances": series.tolist()}).json
     reconstruction = client.post("/models/plant/denoise", json={"instances": series.tolist()}).json
 
@@ -249,7 +249,7 @@ def test_body_of_another_form_is_named_as_for_all_models(client, body):
 
 
 def test_body_that_is_not_json_is_malformed(client):
-    """As for all models."""
+    """Series get the same problem as other models."""
     response = client.post("/models/plant/score", data=b'{"instances": [[1', content_type="application/json")
 
     assert_problem(response, 400, "malformed-body")

@@ -145,7 +145,7 @@ def test_settings_keep_a_socket_file_to_one_listener():
 
 @pytest.mark.parametrize(("threads", "concurrency"), [("4", "4"), ("8", "24")])
 def test_settings_keep_a_thread_to_refuse_with(threads, concurrency):
-    """With every thread at work, a request would wait in gunicorn's queue without a bound."""
+    """If every thread were at work, a request would wait in gunicorn's queue without a bound."""
     environ = {"RESIDUAL_THREADS": threads, "RESIDUAL_MAX_CONCURRENCY": concurrency}
 
     with pytest.raises(SettingsError, match=f"got {concurrency} and {threads}"):

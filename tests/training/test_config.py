@@ -27,7 +27,7 @@ def test_flags_win_over_the_preset_and_the_preset_over_defaults():
 
 
 def test_the_level_of_a_preset_belongs_to_its_own_corruption():
-    """Another corruption comes with its own default, and what is given stays."""
+    """Another corruption has its own default level, and a given level is kept."""
     tiled = FitConfig.from_preset("restore", {"corruption": "mosaic"}).for_training((28, 28), 1000)
     noisy = FitConfig.from_preset("restore", {"corruption": "gaussian", "corruption_level": 0.5})
 
@@ -150,14 +150,14 @@ def test_noise_follows_number_and_size_where_none_is_given(preset, shape, n_trai
     ("n_train", "batch_size", "patience"), [(60_000, 64, 20), (3795, 64, 20), (1000, 62, 62), (50, 8, 160)]
 )
 def test_few_samples_go_in_small_batches_with_long_patience(n_train, batch_size, patience):
-    """At least a thousand steps without a better loss before a fit stops."""
+    """A fit stops only after at least a thousand steps without a better loss."""
     config = FitConfig.from_preset("dense").for_training((30,), n_train)
 
     assert (config.batch_size, config.patience) == (batch_size, patience)
 
 
 def test_what_was_given_stays():
-    """What was asked for is not touched, 0 included."""
+    """Given values are not changed, 0 included."""
     given = {"latent_dim": 20, "corruption_level": 0.0, "batch_size": 5, "patience": 3}
     config = FitConfig.from_preset("dense", given).for_samples((2,)).for_training((2,), 100)
 
@@ -165,7 +165,7 @@ def test_what_was_given_stays():
 
 
 def test_flags_cover_every_hyperparameter_and_default_to_absent():
-    """A flag for each field that can be set; none stands for itself unless given."""
+    """Each field that can be set has a flag, and a flag that is not given sets nothing."""
     parser = argparse.ArgumentParser()
     add_flags(parser)
     flags = {action.dest for action in parser._actions} - {"help"}

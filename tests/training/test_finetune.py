@@ -1,4 +1,4 @@
-"""A classifier from a fitted encoder: published beside the detector, mostly right, or refused in words."""
+"""A classifier from a fitted encoder: published with the detector, mostly right, or refused."""
 
 import json
 import shutil
@@ -58,7 +58,7 @@ def test_classifier_tells_new_samples_apart(classified):
 
 
 def test_manifest_says_how_the_classifier_was_made(classified):
-    """How many labels of each class, from which version, and figures that were not fitted on."""
+    """It has the labels of each class, the base version, and figures on samples that were not fitted on."""
     folder = classified / "rows" / "2"
 
     classifier = Detector.load(folder).manifest.classifier
@@ -86,7 +86,7 @@ def test_row_has_one_probability_in_any_batch(classified):
 
 
 def test_extreme_samples_get_finite_probabilities(classified):
-    """As far out as float32 goes."""
+    """The probabilities of the largest float32 values are finite."""
     largest = float(np.finfo(np.float32).max)
 
     result = Detector.load(classified / "rows" / "2").classify(np.array([[largest] * 30, [-largest] * 30]))
@@ -95,7 +95,7 @@ def test_extreme_samples_get_finite_probabilities(classified):
 
 
 def test_same_seed_gives_the_same_classifier(classified, capsys):
-    """And a version with a classifier can be fine-tuned again: its classes are replaced."""
+    """A version with a classifier can be fine-tuned again, which replaces its classes."""
     data = classified.parent / "named.npz"
     arguments = ["--model", str(classified / "rows" / "2"), "--data", str(data), "--epochs", "60"]
 
@@ -110,7 +110,7 @@ def test_same_seed_gives_the_same_classifier(classified, capsys):
 
 
 def test_many_labels_are_split(store, tmp_path):
-    """From 2,000 on the figures are those of a test split, and nothing of it was fitted on."""
+    """From 2,000 labels on the figures come from a test split that is not used in the fit."""
     shutil.copytree(store, tmp_path / "models")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 8, size=(2100, 8, 8)).astype(np.uint8)
@@ -130,7 +130,7 @@ def test_many_labels_are_split(store, tmp_path):
 
 @pytest.mark.parametrize("brings_test", [False, True])
 def test_a_class_of_two_is_fitted_on_however_labels_are_split(brings_test):
-    """And none of the three parts shares a sample with another."""
+    """The three parts share no sample."""
     for rare_first in range(25):
         targets = np.full(2000, 3)
         targets[: rare_first + 3] = 0
@@ -154,7 +154,7 @@ def test_a_class_of_two_is_fitted_on_however_labels_are_split(brings_test):
     ],
 )
 def test_flags_that_cannot_be_are_bad_usage(capsys, flag, words):
-    """In the words of the flag."""
+    """The error has the name of the flag."""
     with pytest.raises(SystemExit) as caught:
         finetune.main(["--model", "m", "--data", "d", *flag])
 
@@ -163,7 +163,7 @@ def test_flags_that_cannot_be_are_bad_usage(capsys, flag, words):
 
 
 def test_a_model_without_weights_is_refused(tmp_path, capsys):
-    """Nothing is published, and the sentence says what to do."""
+    """Nothing is published, and the error names a remedy."""
     store = ModelStore(tmp_path / "models")
     publish_model(store, "tiny")
     np.savez(tmp_path / "data.npz", X=np.random.default_rng(0).normal(size=(20, 3)), y=np.arange(20) % 2)

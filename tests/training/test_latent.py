@@ -1,4 +1,4 @@
-"""`python -m training.latent` on a model with a known latent: files, figures, and what it refuses."""
+"""`python -m training.latent` on a model with a known latent: files, figures and refusals."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def test_latent_writes_page_charts_and_figures(folder, data, tmp_path):
 
 
 def test_channels_are_drawn_on_scales_of_their_own():
-    """A channel of small values is no flat line beside one of large values."""
+    """Each channel is scaled by itself, so small values are not drawn as a flat line."""
     windows = np.random.default_rng(0).normal(size=(20, 8, 2)) * (1, 1000)
     detector = SimpleNamespace(manifest=SimpleNamespace(kind="sequence"))
 
@@ -84,7 +84,7 @@ def test_the_same_seed_draws_the_same_points(folder, data, tmp_path):
 
 
 def test_unlabelled_data_are_one_group(folder, tmp_path):
-    """Of no name."""
+    """The group has a default name."""
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(30, 3)))
 
     figures = draw(folder, tmp_path / "rows.npy", tmp_path / "out")
@@ -104,7 +104,7 @@ def test_decoded_images_inside_hulls_pass_for_normal(images_folder, tmp_path):
 
 
 def test_a_model_without_a_latent_is_refused(tmp_path, data, capsys):
-    """With the sentence of the detector, and nothing written."""
+    """The error has the sentence of the detector, and nothing is written."""
     store = ModelStore(tmp_path / "other")
     folder = publish_model(store, latent_shape=None)
 

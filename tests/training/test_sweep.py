@@ -15,14 +15,14 @@ from training.sweep import Trial, run_trials
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """How long a fit took."""
+    """The duration of a fit."""
 
     seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """As much of a fit as the time-keeping looks at."""
+    """The part of a fit that the time limit needs."""
 
     config: FitConfig
     history: History
@@ -69,7 +69,7 @@ def test_the_smallest_latent_within_one_standard_error_is_published(sizes):
 
 
 def test_trials_that_cannot_be_or_fail_are_rows_too():
-    """The others go on; they stand last, with the reason."""
+    """The other trials go on; failed ones come last, with the reason."""
     best, rows = run(trials_of(None, 2, 3, 4), {3: None, 4: 0.6})
 
     assert best.config.latent_dim == 4
@@ -111,7 +111,7 @@ def swept(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_trial_is_published_with_the_figures_of_all(swept):
-    """Ranked in the report as in `report.json`; the chart stands in the page."""
+    """The page ranks the trials like `report.json` and has the chart."""
     figures = json.loads((swept / "report.json").read_bytes())
     trials = figures["sweep"]["trials"]
 
@@ -156,7 +156,7 @@ def test_the_published_model_is_the_one_that_fit_makes(swept, tmp_path):
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(tmp_path, capsys, flags, words):
-    """In one sentence, before anything is fitted."""
+    """The error is one sentence, before anything is fitted."""
     np.savez(tmp_path / "data.npz", X=np.zeros((200, 16, 16), dtype=np.uint8))
 
     assert sweep.main(["--data", str(tmp_path / "data.npz"), "--store", str(tmp_path), *flags]) == 1

@@ -23,7 +23,7 @@ def sigmoid(position):
 
 
 def naive_total(scores, windows, profile, threshold):
-    """One series, step by step, as the paper tells it."""
+    """Compute the total of one series step by step, as the paper defines it."""
     total, earned = 0.0, {}
     for step in range(int(min(0.15 * len(scores), 750)), len(scores)):
         if scores[step] < threshold:
@@ -41,7 +41,7 @@ def naive_total(scores, windows, profile, threshold):
 
 
 def test_results_are_those_of_a_naive_loop_over_all_thresholds():
-    """With ties, with two windows in a series and with none."""
+    """The results are the same for scores with ties, and for series with two windows and with none."""
     random = np.random.default_rng(0)
     windows = {"a": [(60, 79), (120, 131)], "b": [], "c": [(50, 99)]}
     scores = {name: random.integers(0, 12, 200) / 12 for name in windows}
@@ -62,7 +62,7 @@ def test_results_are_those_of_a_naive_loop_over_all_thresholds():
 
 
 def test_one_alarm_at_the_left_edge_of_each_window_is_perfect():
-    """And an alarm everywhere is worse than none."""
+    """An alarm at every step scores worse than no alarm."""
     windows = {"a": [(50, 69), (80, 89)]}
     scores = np.zeros(100)
     scores[[50, 80]] = 1
@@ -100,13 +100,13 @@ def test_probation_ends_at_750_steps():
     ],
 )
 def test_what_cannot_be_scored_is_refused(scores, windows, message):
-    """By name."""
+    """The error names the input that cannot be scored."""
     with pytest.raises(ValueError, match=message):
         nab_results(scores, windows)
 
 
 def test_windowed_gaussian_reads_the_past_only():
-    """A step's score does not change with what follows, and neither window nor stride is missed."""
+    """Later values do not change the score of a step, and window size and stride are exact."""
     values = np.random.default_rng(0).normal(size=60)
     scores = windowed_gaussian(values, size=20, stride=5)
 

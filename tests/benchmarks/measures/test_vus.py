@@ -1,4 +1,4 @@
-"""VUS-PR equals the public packages' answers, and says what it cannot take."""
+"""VUS-PR equals the answers of two public packages, and refuses input without a volume."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ ORACLE = json.loads((Path(__file__).parent / "fixtures" / "vus_oracle.json").rea
 
 @pytest.mark.parametrize("series", ORACLE["surfaces"], ids=lambda series: series["name"])
 def test_vus_pr_is_that_of_the_public_packages(series):
-    """Of TSB-AD, whose tables it stands beside, and of vus; for windows of 0, 1, 10 and 33 steps."""
+    """The results agree with the packages TSB-AD and vus for windows of 0, 1, 10 and 33 steps."""
     labels, scores = np.array(series["labels"]), np.array(series["scores"])
     for answer in series["answers"]:
         ours = vus_pr(labels, scores, answer["window"])
@@ -40,7 +40,7 @@ def test_vus_pr_depends_on_ranks_only():
 
 
 def test_a_score_that_rises_at_the_anomaly_only_reaches_1():
-    """With a window of 0; wider ones ask for its neighbourhood too."""
+    """Only a window of 0 allows this; with wider ones the neighbouring steps must score high, too."""
     labels = np.zeros(1000)
     labels[400:500] = 1
 
@@ -64,6 +64,6 @@ def test_what_has_no_volume_is_refused(labels, scores, window, message):
 
 
 def test_runs_of_labels_are_inclusive_of_both_ends():
-    """At the first and last step too."""
+    """Runs at the first and the last step are found, too."""
     assert labelled_runs(np.array([1, 0, 1, 1, 0, 1])) == [(0, 0), (2, 3), (5, 5)]
     assert labelled_runs(np.zeros(3)) == []

@@ -18,7 +18,7 @@ def table(n_normal, n_anomalies):
 
 @pytest.mark.parametrize(("n_anomalies", "n_spare"), [(60, 11), (9, 4)])
 def test_anomalies_to_fit_on_are_not_in_the_test(n_anomalies, n_spare):
-    """As many as make 5 %, at most half of them."""
+    """Anomalies make up 5 % of the rows to fit on, but at most half of all anomalies are used."""
     data, parts, spare = split_contaminated(table(400, n_anomalies), seed=1)
 
     assert spare.size == n_spare
@@ -29,12 +29,12 @@ def test_anomalies_to_fit_on_are_not_in_the_test(n_anomalies, n_spare):
 
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.01, 2), (0.05, 11), (0.0001, 1)])
 def test_share_is_that_of_all_rows_to_fit_on(share, count):
-    """One at least, where there are any."""
+    """The share is computed over all rows to fit on, and at least one anomaly is drawn if there are any."""
     assert n_contaminants(200, share) == count
 
 
 def test_large_sets_are_drawn_to_ten_thousand_rows(monkeypatch):
-    """So that a set takes minutes."""
+    """The limit keeps the run of one set within minutes."""
     monkeypatch.setattr(contamination, "LARGEST", 100)
 
     data, parts, spare = split_contaminated(table(300, 30), seed=0)
@@ -43,14 +43,14 @@ def test_large_sets_are_drawn_to_ten_thousand_rows(monkeypatch):
 
 
 def test_a_set_of_one_anomaly_is_refused():
-    """It can be fitted on or found."""
+    """A single anomaly cannot be both fitted on and tested."""
     with pytest.raises(BenchmarkError, match="drawn must have at least 2 anomalies, got 1"):
         split_contaminated(table(100, 1), seed=0)
 
 
 @pytest.mark.slow
 def test_trimming_finds_what_contamination_hides():
-    """On one test, through the exported graph."""
+    """Trimming raises the AUROC of the exported graph on the same test rows."""
     dirty, trimmed = (measure(table(400, 60), 0, f"residual-{name}-5") for name in ("dirty", "trimmed"))
 
     assert dirty["n_contaminants"] == trimmed["n_contaminants"] == 11
@@ -59,7 +59,7 @@ def test_trimming_finds_what_contamination_hides():
 
 
 def test_neighbours_are_measured_on_the_same_test():
-    """They lose, too, where nothing is left out."""
+    """Nearest neighbours lose quality, too, if no contaminated row is left out."""
     row = measure(table(400, 60), 0, "knn5-dirty-5")
 
     assert row["n_contaminants"] == 11

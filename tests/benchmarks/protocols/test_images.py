@@ -34,7 +34,7 @@ def test_no_part_is_on_both_sides():
 
 
 def test_half_of_the_normal_images_is_drawn():
-    """As T2 does with rows; masks stay with their images."""
+    """The split is that of T2 for rows, and masks stay with their images."""
     drawn = surfaces()
 
     dealt = images.half_of_images(drawn, seed=3)
@@ -69,7 +69,7 @@ def test_every_class_of_a_file_is_a_set(tmp_path):
     ],
 )
 def test_another_form_is_refused(tmp_path, change, words):
-    """The sentence names file, array, what it must be and what it got."""
+    """The error names the file and the array, the expected form and the given one."""
     arrays = {"X": np.zeros((4, 8, 8), np.uint8), "y": [0, 0, 0, 1], "mask": np.zeros((4, 8, 8))}
     np.savez(tmp_path / "tiles.npz", **{**arrays, **change})
 

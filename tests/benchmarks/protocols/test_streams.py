@@ -1,4 +1,4 @@
-"""Protocols of series: which steps are fitted on, which are measured, and what a file must hold."""
+"""Protocols for series: the steps to fit on, the steps to measure, and the form of the files."""
 
 import json
 
@@ -25,13 +25,13 @@ def channel(n_steps=300, n_columns=2, seed=0):
 
 
 def view(rule, **options):
-    """What baselines see where nothing else is said, and ours in windows of 8."""
+    """Return the view of a method, for our own networks with windows of 8 steps."""
     return View("memory-stream", 8, None, rule, options)
 
 
 @pytest.mark.parametrize("rule", [CAUSAL, OFFLINE])
 def test_every_step_has_a_score(rule):
-    """Also those of the start, which TSB-AD measures, too."""
+    """Steps at the start have scores, too, because TSB-AD measures them."""
     series = drawn_series(0, 2, 200)
 
     timed = score_steps("knn5", series.values, 100, 0, view(rule))
@@ -41,7 +41,7 @@ def test_every_step_has_a_score(rule):
 
 
 def test_a_causal_score_knows_nothing_of_the_future():
-    """What follows a step changes no score up to it."""
+    """Steps that follow a step do not change its score."""
     series = drawn_series(0, 2, 200)
     other = series.values.copy()
     other[150:] += 5
@@ -53,7 +53,7 @@ def test_a_causal_score_knows_nothing_of_the_future():
 
 
 def test_a_constant_start_is_scored_by_the_distance_from_it():
-    """A fit would be refused; what comes later may differ all the same."""
+    """A fit on constant values would be refused, but later values may still differ."""
     values = np.full((60, 2), 3.0)
     values[50] = (4, 5)
 
@@ -64,7 +64,7 @@ def test_a_constant_start_is_scored_by_the_distance_from_it():
 
 
 def test_windows_of_baselines_follow_the_period():
-    """Of one column; 20 steps of several."""
+    """The window is the period of a series with one column, and 20 steps for several columns."""
     wave = drawn_series(0, 1, 600).values
 
     assert usual_window(wave) == find_period(wave[:, 0]) == 25
@@ -75,7 +75,7 @@ def test_windows_of_baselines_follow_the_period():
 
 
 def test_channels_say_what_to_fit_on(tmp_path):
-    """By `n_train`, or as channels of TSB-AD; others of its files are left out, and files of other forms."""
+    """`n_train` or the names of TSB-AD give the training steps; files of another form are left out."""
     values, labels = channel()
     known = dict.fromkeys(["P-1__test", "S-1__test"], values) | {"P-1__label": labels, "S-1__label": labels}
     write_channels(tmp_path / "smap.npz", **known)
@@ -93,7 +93,7 @@ def test_channels_say_what_to_fit_on(tmp_path):
 
 
 def test_a_channel_with_training_data_of_its_own_is_measured_on_its_test_data(tmp_path):
-    """Where nothing in the file has a start in the test array."""
+    """No start of the test array is left out if the file has training data."""
     values, labels = channel()
     write_channels(tmp_path / "own.npz", a__train=values[:140], a__test=values, a__label=labels)
 
@@ -118,7 +118,7 @@ def test_a_channel_with_training_data_of_its_own_is_measured_on_its_test_data(tm
     ],
 )
 def test_channels_of_another_form_are_refused(tmp_path, changes, message):
-    """By file, array, what it must be and what it got."""
+    """The error names the file and the array, the expected form and the given one."""
     values, labels = channel()
     members = {"a__test": values, "a__label": labels, "a__n_train": np.array(100)} | changes
     write_channels(tmp_path / "own.npz", **members)
@@ -161,7 +161,7 @@ def test_counts_of_runs_are_pooled(tmp_path):
 
 
 def test_a_score_counts_against_the_highest_of_its_past():
-    """The mean of the highest hundredth before it, three scores at least; nothing that comes later."""
+    """The reference is the mean of the highest hundredth, but at least three, of the earlier scores."""
     scores = np.random.default_rng(0).gamma(2, size=500)
 
     ratios = streams.against_past(scores)
@@ -173,7 +173,7 @@ def test_a_score_counts_against_the_highest_of_its_past():
 
 
 def test_a_high_score_silences_lower_ones_for_a_while():
-    """The first of an event alarms, a higher one later again; equal ones do not."""
+    """Only the first high score of an event and later higher ones raise alarms; equal scores do not."""
     scores = np.array([1, 3, 2, 3, 4, 1, 1, 2, 2], dtype=float)
 
     assert streams.newly_high(scores, 2).tolist() == [1, 3, 1, 1, 4, 1, 1, 2, 1]
@@ -210,7 +210,7 @@ def test_a_corpus_is_one_set_with_the_scores_of_three_profiles(tmp_path):
 
 @pytest.mark.parametrize("protocol", ["S1", "S2", "S3", "S4"])
 def test_a_folder_without_such_files_is_refused(tmp_path, protocol):
-    """With the arrays that one must hold."""
+    """The error lists the arrays that a file must have."""
     np.savez(tmp_path / "rows.npz", a=np.zeros((5, 2)), y=np.zeros(5))
 
     with pytest.raises(BenchmarkError, match=r"must hold an \.npz with"):
@@ -218,7 +218,7 @@ def test_a_folder_without_such_files_is_refused(tmp_path, protocol):
 
 
 def test_a_run_without_enough_steps_is_refused(tmp_path):
-    """By name."""
+    """The error names the run."""
     values, labels = channel(390)
     write_channels(tmp_path / "runs.npz", a__X=values, a__label=labels)
 

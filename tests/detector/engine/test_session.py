@@ -1,4 +1,4 @@
-"""What importing the package does to a process, and how a session refuses."""
+"""Importing the package has no side effects on a process, and a session refuses graphs that do not fit."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_import_leaves_nothing_in_the_home(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
 def test_import_starts_no_thread(tmp_path):
-    """Neither telemetry nor a pool: a server may fork after it."""
+    """The import starts no telemetry and no thread pool, so a server may fork afterwards."""
     code = "import os, time, detector; time.sleep(0.5); print(len(os.listdir('/proc/self/task')))"
 
     assert in_fresh_interpreter(code, tmp_path) == "1"
@@ -69,7 +69,7 @@ def test_session_starts_no_thread_unless_asked_to(tmp_path):
 
 
 def test_session_names_file_and_tensors_that_differ():
-    """The sentence says which file, what it must have and what it has."""
+    """The error names the file, the expected tensor and the actual one."""
     graph = linear_graphs((3,))["encoder.onnx"]
 
     with pytest.raises(ModelError) as caught:

@@ -206,7 +206,7 @@ def test_every_form_of_an_array_says_the_same(post, verb, output, names):
 
 
 def test_answers_to_series_have_a_line_for_each_step(make_store_client):
-    """With its time stamp; windows, which are no rows, come as JSON, NDJSON or arrays."""
+    """A line has the time stamp of its step; windows are not rows, so they come as JSON, NDJSON or arrays."""
     client = make_store_client(kind="sequence", sample_shape=(4, 1), feature_names=("x,y",))
     body = b'timestamp,"x,y"\n' + b"".join(b'"%d,""",%d\n' % (step, step) for step in range(6))
 
@@ -284,7 +284,7 @@ def test_long_answers_are_written_in_slices(store, shape):
 
 
 def test_long_explanations_are_written_in_slices(store):
-    """The bytes are those of small answers put together."""
+    """The bytes equal the concatenated bytes of small answers."""
     detector = Detector.load(store.folder("tiny", 1))
     samples = np.random.default_rng(0).normal(size=(5000, 3))
 

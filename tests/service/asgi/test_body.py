@@ -17,7 +17,7 @@ def admission() -> Admission:
 
 
 def receiver(*parts: bytes, pause: float = 0.0):
-    """Of ASGI: these parts, each after a pause, and more to come that never does."""
+    """An ASGI `receive` that returns these parts, each after a pause, and then waits for ever."""
     messages = iter(parts)
 
     async def receive():
@@ -45,7 +45,7 @@ def test_bytes_are_taken_on_as_they_come(admission, headers):
 
 
 def test_announced_bytes_keep_nobody_out(admission):
-    """What a client says that it will send, and does not, is no work."""
+    """Announced bytes that have not been sent do not count as work in progress."""
 
     async def announce_and_ask() -> int:
         announced = BodyReader(receiver(b"a", b"b", pause=0.01), {"content-length": "900"}, 2000, 1.0)
@@ -60,7 +60,7 @@ def test_announced_bytes_keep_nobody_out(admission):
 
 
 def test_announced_bytes_beyond_the_limit_are_refused_at_once(admission):
-    """Where others are at work: not a byte is read."""
+    """While other requests are at work, a body above the limit is refused before a byte is read."""
     with admission.ticket() as others, admission.ticket() as ticket:
         others.add(n_bytes=600)
 

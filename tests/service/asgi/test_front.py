@@ -192,7 +192,7 @@ def test_threads_of_the_pool_let_the_loop_go_first(front):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the niceness of threads is not touched elsewhere")
 def test_sandbox_without_niceness_has_a_pool_all_the_same(make_front, monkeypatch):
-    """As under `SystemCallFilter=~@resources` of systemd."""
+    """The pool works without it, e.g. under `SystemCallFilter=~@resources` of systemd."""
 
     def forbid(increment):
         raise PermissionError(1, "Operation not permitted")
@@ -307,7 +307,7 @@ def test_work_of_a_client_that_is_gone_is_dropped(make_front, slow_runs):
     "limits", [{"max_queued_bytes": 200_000}, {"max_queued_rows": 15_000, "pool_threads": 2}]
 )
 def test_more_than_may_be_at_work_is_refused_at_once(make_front, slow_runs, limits):
-    """And what is at work goes on."""
+    """The request that is already at work goes on."""
     front = make_front(max_body_bytes=2**24, max_rows=100_000, **limits)
 
     first, refused = post_during(front, slow_runs)
@@ -318,7 +318,7 @@ def test_more_than_may_be_at_work_is_refused_at_once(make_front, slow_runs, limi
 
 
 def test_request_that_would_wait_too_long_is_refused_at_once(make_front, slow_runs):
-    """By what such requests took so far."""
+    """The time is estimated from earlier requests of the same kind."""
     front = make_front(max_body_bytes=2**24, max_rows=100_000, pool_threads=1, max_wait_seconds=0.05)
     kind = ("tiny", "1", "/score", "application/x-npy", "")
     front.pool.byte_pace.learn(kind, len(LARGE[1]), 10.0)
@@ -330,7 +330,7 @@ def test_request_that_would_wait_too_long_is_refused_at_once(make_front, slow_ru
 
 
 def test_slow_kinds_of_small_requests_leave_the_loop(front, monkeypatch):
-    """What took long before is run in the pool."""
+    """Requests of a kind that took long before run in the pool."""
     first = post(front, score(NORMAL))[0]
     reader = next(iter(front.serving.readers._kept.values()))[0]
     call = reader(score(NORMAL)[1])

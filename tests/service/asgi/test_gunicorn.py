@@ -39,7 +39,7 @@ def test_counters_are_right_over_two_workers(server):
     before = server.metrics()
 
     answers = [server.post("/score", json=BODY) for _ in range(60)]
-    time.sleep(0.5)  # a worker counts what it answered a tenth of a second later
+    time.sleep(0.5)  # a worker writes its counts a tenth of a second after the answer
 
     after = [server.metrics() for _ in range(6)]
     assert all(answer.json()["is_anomaly"] == [True, False] for answer in answers)

@@ -89,7 +89,7 @@ def hasty(store, tmp_path_factory):
     ids=["plain", "chunks", "extension", "trailer", "bytes", "blank-line", "absolute", "latin1", "upgrade"],
 )
 def test_every_form_of_a_request_has_the_same_answer(server, parts):
-    """And the connection can be used again."""
+    """The connection can be used again."""
     with Connection(server.address) as connection:
         connection.send(*parts)
         answer = connection.answer()
@@ -130,7 +130,7 @@ def test_pipelined_requests_are_answered_in_their_order(server):
 
 
 def test_head_has_the_head_of_get(server):
-    """And no body that would be taken for the next answer."""
+    """The answer to HEAD has no body, which a client would take for the next answer."""
     with Connection(server.address) as connection:
         connection.send(GET.replace(b"GET", b"HEAD") + b"\r\n" + GET + b"\r\n")
         head, get = connection.answer("HEAD"), connection.answer()
@@ -209,7 +209,7 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("shape", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
 def test_ambiguous_requests_are_refused(server, shape):
-    """With one problem, and nothing that comes after them is taken for a request."""
+    """There is one problem, and the bytes that follow are not read as a request."""
     with Connection(server.address) as connection:
         connection.send(shape + b"GET /models HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
         (answer,) = connection.answers()
@@ -231,7 +231,7 @@ def test_refusal_waits_for_the_answers_before_it(server):
 
 
 def test_host_is_asked_for_in_http_1_1(server):
-    """As RFC 9112 has it, section 3.2; the connection goes on."""
+    """RFC 9112 requires it in section 3.2; the connection goes on."""
     with Connection(server.address) as connection:
         connection.send(POST.replace(b"Host: a\r\n", b""), POST)
 
@@ -265,7 +265,7 @@ def test_trailers_are_no_headers(server):
     ids=["target", "field", "fields", "name", "value", "trailer", "extension", "body", "chunks"],
 )
 def test_limits_are_answered_with_a_problem(server, sent, status, type):  # noqa: A002
-    """Though the client has not stopped sending."""
+    """The client gets the problem although it is still sending."""
     sent = sent if status != 413 or type else sent.replace(b"10001", b"100001")
     with Connection(server.address) as connection:
         connection.send(sent)
@@ -404,7 +404,7 @@ def test_idle_connection_is_not_kept_by_blank_lines(hasty):
 
 
 def test_connections_beyond_the_limit_are_answered_503(hasty):
-    """At once; a place that gets free is given away again."""
+    """They are refused at once, and a place that becomes free can be used again."""
     answers = []
 
     def is_refused() -> bool:
@@ -423,7 +423,7 @@ def test_connections_beyond_the_limit_are_answered_503(hasty):
 
 
 def test_requests_in_flight_are_answered_at_the_end(store, tmp_path):
-    """SIGTERM closes who is idle, lets who is just asking ask, and waits for who is half way."""
+    """SIGTERM closes idle connections, but new connections may still ask and requests in progress finish."""
     server = GunicornServer(store, tmp_path / "log", workers=1, idle_seconds=60)
     with Connection(server.address) as half_way, Connection(server.address) as idle:
         half_way.send(POST[:-5])

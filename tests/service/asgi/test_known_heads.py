@@ -1,4 +1,4 @@
-"""Requests whose head has come before: what is kept of it, and the connection that does not parse it."""
+"""Requests with the head of an earlier request: what the cache holds, and how a connection skips parsing."""
 
 import asyncio
 import base64
@@ -42,7 +42,7 @@ def score(row: list[float | str], *fields: tuple[str, str], path: str = "/score"
 
 
 def head_of(sent: bytes) -> bytes:
-    """With the empty line at its end."""
+    """Return the head of a request with its final empty line."""
     return sent[: sent.index(b"\r\n\r\n") + 4]
 
 
@@ -67,7 +67,7 @@ def busy(front: Front) -> Iterator[None]:
 
 
 class Parser:
-    """Remembers what has been parsed."""
+    """A parser that records the bytes that it has parsed."""
 
     def __init__(self, parser: httptools.HttpRequestParser) -> None:
         self._parser = parser
@@ -92,7 +92,7 @@ class Answer:
 
     @property
     def is_anomaly(self) -> list[bool]:
-        """Of the document."""
+        """Return the decisions of the document."""
         return self.document["is_anomaly"]
 
 
@@ -106,7 +106,7 @@ class Client:
 
     @property
     def parsed(self) -> list[bytes]:
-        """What has been parsed so far."""
+        """The bytes that the parser has seen."""
         return self.protocol.parser.parsed
 
     async def ask(self, sent: bytes) -> Answer:
@@ -148,7 +148,7 @@ def talk(front: Front, conversation: Conversation) -> None:
 
 
 def test_head_is_parsed_once_and_each_body_has_its_own_answer(front):
-    """The fields are those of the first answer, the id and the decision are not."""
+    """Header fields are the same in each answer, but the id and the decision are not."""
 
     async def conversation(client: Client) -> None:
         answers = [await client.ask(score(row)) for row in (NORMAL, ANOMALY, NORMAL)]
@@ -182,7 +182,7 @@ def test_ids_of_requests_and_traces_do_not_make_a_head_new(front):
     "fields", [[("X-Request-Id", "odd id")], [("X-Request-Id", "a"), ("X-Request-Id", "b")]]
 )
 def test_what_is_no_id_becomes_none(front, fields):
-    """As in the answer to the first."""
+    """An invalid id is replaced, as in the first answer."""
 
     async def conversation(client: Client) -> None:
         for _ in range(3):
@@ -209,7 +209,7 @@ def test_id_in_another_spelling_stays_that_of_its_request(front, spelling):
 
 @pytest.mark.parametrize("around", [(b"", b"\r\n"), (b"\r\n\r\n", b""), (score(ANOMALY), b"")])
 def test_only_one_whole_request_is_kept(front, around):
-    """Not two of one packet, nor what stands before or behind."""
+    """A head is kept only if its packet holds one whole request and nothing before or after it."""
 
     async def conversation(client: Client) -> None:
         before, behind = around
@@ -222,7 +222,7 @@ def test_only_one_whole_request_is_kept(front, around):
 
 
 def test_bad_body_behind_a_known_head_has_its_problem(front):
-    """And the next good one its scores."""
+    """The next valid body has its scores."""
 
     async def conversation(client: Client) -> None:
         await client.ask(score(NORMAL))
@@ -256,7 +256,7 @@ def test_bad_body_behind_a_known_head_has_its_problem(front):
     ],
 )
 def test_heads_that_are_not_kept(front, sent):
-    """Those that change the connection or the body, are long, or have no answer to a verb."""
+    """A head is not kept if it is long, changes the connection or the body, or belongs to no verb."""
 
     async def conversation(client: Client) -> None:
         client.writer.write(sent)
@@ -269,7 +269,7 @@ def test_heads_that_are_not_kept(front, sent):
 
 
 def test_part_of_a_request_is_parsed(front):
-    """The rest of its body, and more than one request, are none of what is known."""
+    """The shortcut is not used for a part of a body, nor for several requests in one packet."""
 
     async def conversation(client: Client) -> None:
         sent = score(NORMAL)
@@ -288,7 +288,7 @@ def test_part_of_a_request_is_parsed(front):
 
 
 def test_what_comes_while_one_is_answered_is_answered_after_it(front):
-    """In order, whether its head is known or not, and though it comes in the same moment."""
+    """Answers are in order, whether the head is known or not, and even for simultaneous requests."""
 
     async def conversation(client: Client) -> None:
         await client.ask(score(NORMAL))
@@ -307,7 +307,7 @@ def test_what_comes_while_one_is_answered_is_answered_after_it(front):
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_body_of_the_next_request_has_the_time_of_a_body(make_front, is_known):
-    """Not that of a head, though its head came while another request was answered."""
+    """The limit is that of a body, not of a head, although the head came during another request."""
 
     async def conversation(client: Client) -> None:
         sent = score(ANOMALY)
@@ -325,7 +325,7 @@ def test_body_of_the_next_request_has_the_time_of_a_body(make_front, is_known):
 
 
 def test_nonsense_behind_a_known_head_closes_after_its_answer(front):
-    """What was asked before is answered."""
+    """The request before it is answered."""
 
     async def conversation(client: Client) -> None:
         await client.ask(score(NORMAL))
@@ -341,7 +341,7 @@ def test_nonsense_behind_a_known_head_closes_after_its_answer(front):
 
 
 def test_new_version_is_asked_by_the_same_head(front, store):
-    """As soon as it is loaded."""
+    """The new version answers as soon as it is loaded."""
 
     async def conversation(client: Client) -> None:
         old = [await client.ask(score(NORMAL)) for _ in range(2)]
@@ -356,7 +356,7 @@ def test_new_version_is_asked_by_the_same_head(front, store):
 
 
 def test_answer_of_a_version_that_was_replaced_meanwhile_keeps_no_head(front, store):
-    """Though a request that came between has shown that others are loaded."""
+    """The head is not kept although a request in between has seen the new set of models."""
 
     async def conversation(client: Client) -> None:
         client.protocol.data_received(score(NORMAL))
@@ -372,7 +372,7 @@ def test_answer_of_a_version_that_was_replaced_meanwhile_keeps_no_head(front, st
 
 
 def test_call_that_takes_long_is_answered_from_the_pool(front, monkeypatch):
-    """And ends with its deadline like any other."""
+    """The call has a deadline like any other."""
 
     async def conversation(client: Client) -> None:
         await client.ask(score(NORMAL))
@@ -392,7 +392,7 @@ def test_call_that_takes_long_is_answered_from_the_pool(front, monkeypatch):
 
 
 def test_connection_at_work_is_not_idle(front, monkeypatch):
-    """However long its request takes; what was asked before counts no more."""
+    """A request may take longer than the idle limit; bytes of earlier requests do not count."""
 
     async def slowly(work: Any, record: Any, who: Any) -> Any:
         await asyncio.sleep(0.5)
@@ -515,7 +515,7 @@ def test_client_that_goes_ends_its_long_call(front, monkeypatch, is_known, n_wai
 
 
 async def end(front: Front) -> None:
-    """As the server tells it when all connections are closed."""
+    """Send the event of a server whose connections are all closed."""
 
     async def receive() -> dict[str, str]:
         return {"type": "lifespan.shutdown"}
@@ -563,7 +563,7 @@ def test_repeats_are_counted_and_logged_like_any_other(front, caplog):
 
 
 def test_large_request_is_refused_by_a_known_head(large_front):
-    """With the answer that it has under a head which is not known, and the connection goes on."""
+    """The answer is the same as under an unknown head, and the connection goes on."""
     front = large_front
 
     async def conversation(client: Client) -> None:
@@ -602,7 +602,7 @@ def test_head_of_a_refused_request_is_known_from_then_on(large_front):
 @pytest.mark.parametrize("behind", [b"", score(ANOMALY)])
 @pytest.mark.parametrize("n_sent", [0, 1, 1000])
 def test_body_of_a_refused_request_is_dropped(large_front, n_sent, behind):
-    """Whatever part of it comes later, and with what behind it."""
+    """The body is discarded, however it is split and whatever follows it."""
     sent, n_head = large(), len(head_of(large()))
     first, middle, rest = sent[: n_head + n_sent], sent[n_head + n_sent : -3], sent[-3:]
 
@@ -640,7 +640,7 @@ def test_body_of_a_refused_request_has_the_time_of_a_head(large_front):
 
 
 def test_what_comes_behind_a_refused_request_in_its_packet_is_answered(large_front):
-    """Though it is parsed with it."""
+    """The next request in the same packet is answered."""
 
     async def conversation(client: Client) -> None:
         await client.ask(large())
@@ -666,7 +666,7 @@ def test_what_comes_behind_a_refused_request_in_its_packet_is_answered(large_fro
     ],
 )
 def test_large_heads_that_are_not_kept(large_front, sent):
-    """Those that change the connection, have no answer, or do not come alone."""
+    """A head is not kept if it changes the connection, has no answer, or does not come alone."""
 
     async def conversation(client: Client) -> None:
         client.protocol.data_received(sent)
@@ -681,7 +681,7 @@ def test_large_heads_that_are_not_kept(large_front, sent):
 
 
 def test_refused_repeats_are_counted_and_logged_like_any_other(large_front, caplog):
-    """By path, model and reason."""
+    """They are counted by path, model and reason."""
 
     async def conversation(client: Client) -> None:
         with busy(large_front):
@@ -740,7 +740,7 @@ def test_what_is_no_request_is_counted_and_logged(front, caplog):
 
 
 def test_no_more_than_so_many_heads_are_kept(front):
-    """All are forgotten then, and those that are in use come again."""
+    """All heads are forgotten at the limit, and those in use are learned again."""
     kept = KnownHeads(front.serving, None, None)
     reader = types.SimpleNamespace(is_slow=None)
     known = Known(

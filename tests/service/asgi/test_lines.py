@@ -39,7 +39,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(store, tmp_path_factory):
-    """One process with small limits, which are not those of lines."""
+    """Start one process with small limits, which do not apply to lines."""
     log = tmp_path_factory.mktemp("log") / "log"
     server = GunicornServer(
         store, log, workers=1, max_body_bytes=20_000, max_rows=50, body_seconds=BODY_SECONDS
@@ -49,7 +49,7 @@ def server(store, tmp_path_factory):
 
 
 def chunk(content: bytes) -> bytes:
-    """As HTTP/1.1 frames it."""
+    """Return a chunk in the framing of HTTP/1.1."""
     return b"%x\r\n%s\r\n" % (len(content), content)
 
 
@@ -72,7 +72,7 @@ class LiveConnection(Connection):
 
 
 def test_a_line_is_answered_before_the_next_one_is_sent(server):
-    """And the connection can be used again."""
+    """The connection can be used again afterwards."""
     with LiveConnection(server.address) as connection:
         connection.send(HEAD)
         for row in range(5):
@@ -89,9 +89,9 @@ def test_a_line_is_answered_before_the_next_one_is_sent(server):
 
 
 def test_lines_before_a_pause_are_answered_and_the_pause_ends_the_body(server):
-    """The status is out already, so the last line says what happened; it has no row.
+    """The status is sent before the pause, so the last line reports the fault; it has no row number.
 
-    It is counted by its status and not as refused; the log has both.
+    The request is counted by its status and not as refused; the log has both.
     """
     answered, before = ("residual_requests_total", "200", "/score", "tiny", "1"), server.metrics()
     with LiveConnection(server.address) as connection:
@@ -154,7 +154,7 @@ def test_http_1_0_is_refused(server):
 
 
 def memory_mib(server: GunicornServer) -> float:
-    """Of the one worker."""
+    """Return the memory of the one worker in MiB."""
     pid = server.process.pid
     worker = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True).stdout
     status = Path(f"/proc/{worker.split()[0]}/status").read_text()
@@ -162,7 +162,7 @@ def memory_mib(server: GunicornServer) -> float:
 
 
 def test_a_client_that_takes_no_answers_is_no_longer_read(server):
-    """What it sends stays in the sockets, until it is cut off."""
+    """The unread bytes stay in the sockets until the connection is cut off."""
     piece = chunk(b"[1.25,2.5,30.125]\n" * 4000)
     with LiveConnection(server.address) as connection:
         connection.send(HEAD)
@@ -179,7 +179,7 @@ def test_a_client_that_takes_no_answers_is_no_longer_read(server):
 
 
 def test_a_client_that_takes_answers_slowly_gets_all_of_them(server):
-    """In order, and nothing of what it sent is lost."""
+    """Answers are in order, and no line of the request is lost."""
     pieces = [chunk(b"[1.25,2.5,30.125]\n" * 4000) for _ in range(40)]
     with LiveConnection(server.address) as connection:
         sender = threading.Thread(target=connection.send, args=(HEAD, *pieces, LAST))

@@ -1,6 +1,6 @@
-"""600 clients that send nothing, half a head or half a body, beside one that is in a hurry.
+"""600 clients that send nothing, half a head or half a body, together with one fast client.
 
-Of the front's worker alone: under gthread each of them holds a thread.
+Only the front's worker is tested: under gthread each slow client holds a thread.
 """
 
 import http.client
@@ -55,7 +55,7 @@ def p99(server: GunicornServer, seconds: float = 2.0) -> float:
 
 
 def connect(server: GunicornServer) -> dict[Connection, str]:
-    """Every slow client, and what it has sent."""
+    """Connect every slow client; return the clients with the bytes that they sent."""
     clients = {}
     for _ in range(N_EACH):
         for kind, sent in SENT.items():

@@ -1,4 +1,4 @@
-"""The path of a warm request: how many functions and modules someone reads who follows it."""
+"""The number of functions and modules that a reader of a warm request has to follow."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ class CallRecorder:
 
 @pytest.mark.parametrize("n_values", [3, 784])
 def test_warm_request_can_be_followed(front, store, n_values):
-    """At most 70 calls in 16 modules, from the bytes of the request to those of the answer.
+    """At most 70 calls in 16 modules lead from the bytes of the request to the bytes of the answer.
 
     A long row is read by the fast reader of JSON, a short one by the strict reader, which has more modules.
     Counting and logging come later and for many requests at once; they are not part of it.

@@ -38,7 +38,7 @@ def test_raw_bytes_are_samples_of_float32():
 
 @pytest.mark.parametrize("name", RAW_DTYPES)
 def test_raw_bytes_of_every_dtype_are_read(name):
-    """To the bit."""
+    """The samples are equal to the bit."""
     samples = np.arange(6).reshape(2, 3).astype(name)
 
     decoded = decode(samples.tobytes(), f"; dtype={name}")
@@ -106,7 +106,7 @@ def test_raw_parameters_that_are_not_read_are_refused(parameters, words):
 
 
 def test_raw_rows_are_limited():
-    """As in every form."""
+    """The limit of rows is the same in every form."""
     assert refusal(bytes(33), "; dtype=int8").type == "too-many-rows"
 
 

@@ -331,7 +331,7 @@ def test_multipart_without_a_boundary_is_told_so():
 
 
 def test_multipart_files_are_limited_while_they_are_found():
-    """As rows are, whatever they hold."""
+    """The number of files is limited like the number of rows, whatever they hold."""
     content, content_type = multipart(*[b""] * 11)
 
     assert refusal(content, PNG_IMAGE, content_type).type == "too-many-rows"
@@ -438,7 +438,7 @@ def test_options_must_stand_in_one_place():
     ],
 )
 def test_accept_chooses_the_form_of_the_answer(accept, chosen):
-    """By quality, the most specific range of an offer first, JSON where there is no preference."""
+    """The choice follows quality and then the most specific range; JSON is the default."""
     assert negotiate(accept, (JSON, NPY, PNG)) == chosen
 
 

@@ -28,12 +28,12 @@ def test_bodies_without_encoding_stay(encoding):
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
 def test_gzip_is_inflated(encoding):
-    """By both of its names."""
+    """Both names of the encoding are accepted."""
     assert inflate(gzip.compress(TEXT), encoding, len(TEXT)) == TEXT
 
 
 def test_members_are_joined():
-    """As `cat a.gz b.gz` and bgzip write them."""
+    """Members may be written by `cat a.gz b.gz` or bgzip."""
     content = b"".join(gzip.compress(TEXT[at : at + 5]) for at in range(0, len(TEXT), 5))
 
     assert inflate(content, "gzip", len(TEXT)) == TEXT

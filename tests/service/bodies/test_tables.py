@@ -111,7 +111,7 @@ def test_csv_without_rows_has_no_samples():
     ],
 )
 def test_csv_cells_that_are_no_numbers_are_named(text, row, column, words):
-    """With row and column, as the client wrote them."""
+    """The error has row, column and the text of the client."""
     problem = refusal(text)
 
     assert problem.type == "invalid-input"
@@ -153,7 +153,7 @@ def test_csv_of_another_shape_is_refused(text, words):
     ],
 )
 def test_csv_that_cannot_be_parsed_is_malformed(content, words):
-    """In the words of the parser."""
+    """The problem has the words of the parser."""
     problem = refusal(content)
 
     assert problem.type == "malformed-body"

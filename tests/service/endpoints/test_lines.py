@@ -35,7 +35,7 @@ def store(tmp_path) -> ModelStore:
 
 @pytest.fixture
 def post(client):
-    """Post lines; what comes back must be lines."""
+    """Post lines and return the lines of the answer."""
 
     def post(path: str, body: bytes) -> list[dict]:
         answer = client.post(path, data=body, content_type=NDJSON)
@@ -70,7 +70,7 @@ def cut(body: bytes, places: list[int], lines: Lines) -> list[bytes | int]:
     st.lists(st.integers(0, 60), max_size=8),
 )
 def test_lines_are_the_same_in_any_chunks(parts, places):
-    """Blank ones left out, those of more than six bytes known by their length alone."""
+    """Blank lines are left out, and of lines longer than six bytes only the length is kept."""
     body = b"\n".join(parts)
     expected = [
         len(part) if len(part) > 6 else part.strip() for part in parts if len(part) > 6 or part.strip()
@@ -80,7 +80,7 @@ def test_lines_are_the_same_in_any_chunks(parts, places):
 
 
 def test_batches_are_bounded_and_so_is_what_is_kept():
-    """By rows, by bytes; nothing is kept of a line that is too long."""
+    """The limits are rows and bytes; a line that is too long is not kept."""
     lines = Lines(100, 1000)
     lines.feed(b"[1]\n" * 250)
     assert [len(lines.take().lines) for _ in range(3)] == [100, 100, 50]
@@ -101,7 +101,7 @@ def test_batches_are_bounded_and_so_is_what_is_kept():
 
 
 def test_every_line_has_its_answer_and_a_bad_one_its_problem(post, store):
-    """In order; good ones as the library scores them."""
+    """Answers are in order, and good lines have the scores of the library."""
     own = Detector.load(store.root / "tiny" / "1").score([[1, 2, 30], [1, 2, 0.5], [1, 2, 5], [1, 2, 3]])
 
     lines = post("/score", BODY)
@@ -175,7 +175,7 @@ def test_other_verbs_answer_what_they_answer_in_ndjson(client, post, verb):
 
 
 def test_decode_takes_latents(client, post):
-    """In integers too, where the model has them."""
+    """Latents may be integers if the model has an 8-bit form."""
     latent = client.post("/encode", json={"instances": [[1, 2, 3]]}).json["latent"]
 
     (line,) = post("/decode", json.dumps(latent[0]).encode())
@@ -184,7 +184,7 @@ def test_decode_takes_latents(client, post):
 
 
 def test_rows_may_hold_words_and_gaps(client, post):
-    """As in JSON."""
+    """Lines have the same form as rows in JSON."""
     rows = [[1.5, "idle", 0], [None, "run", 2.5], {"b": "stop", "a": 2, "c": 3}]
     body = client.post("/models/mixed/score", json={"instances": rows}).json
 
@@ -201,7 +201,7 @@ def test_rows_may_hold_words_and_gaps(client, post):
     ],
 )
 def test_a_line_of_a_sequence_model_is_a_window(client, post, model, lines):
-    """With or without the axis of a single channel; a step alone is refused."""
+    """A single channel needs no axis of its own; a single step is refused."""
     one = client.post(f"/models/{model}/score", json={"instances": lines[:1]}).json
 
     answers = post(f"/models/{model}/score", "\n".join(map(json.dumps, [*lines, [1, 2], 3])).encode())
@@ -218,7 +218,7 @@ def test_body_has_no_limit_of_rows_or_bytes(post):
 
 
 def test_a_long_line_is_refused_and_the_next_one_answered(post):
-    """By its own limit."""
+    """A line has its own limit of bytes."""
     first, second = post("/score", b"[" + b" " * LINE_BYTES + b"1,2,3]\n[1,2,3]")
 
     assert first["error"]["type"] == "line-too-long"
@@ -251,7 +251,7 @@ def test_body_without_a_line_is_refused(client):
 
 
 def test_lines_are_counted_as_one_request(client, post):
-    """With all their rows."""
+    """The request is counted with all its rows."""
     before = read_metrics(client.get("/metrics").text)
 
     post("/score", b"[1,2,30]\n" * 10 + b"nope\n")

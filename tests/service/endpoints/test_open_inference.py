@@ -75,7 +75,7 @@ def answer(detector, request):
 
 
 def test_unnamed_outputs_are_all_of_the_model(detector):
-    """In the order of the metadata, with its datatypes and shapes, row by row."""
+    """They have the order, datatypes and shapes of the metadata, row by row."""
     read = answer(detector, document(id="42"))
 
     metadata = open_inference.describe_model(detector.manifest, [1])
@@ -125,7 +125,7 @@ def test_every_form_of_the_data_is_the_same_samples(detector, datatype, form):
 
 
 def test_binary_answer_has_its_tensors_behind_the_json(detector):
-    """The parameter of one output overrides that of the request."""
+    """A parameter of an output overrides the parameter of the request."""
     request = document(
         parameters={"binary_data_output": True},
         outputs=[
@@ -147,7 +147,7 @@ def test_binary_answer_has_its_tensors_behind_the_json(detector):
 
 
 def test_body_without_json_is_samples(detector):
-    """And everything comes back as bytes."""
+    """All outputs come back as bytes."""
     content = ROWS.astype("<f4").tobytes()
     body = open_inference.decode(content, "0", detector.manifest, LIMITS)
 
@@ -183,7 +183,7 @@ def test_images_come_as_bytes(images, binary):
 
 
 def test_gaps_are_null_where_a_value_may_be_missing(tmp_path):
-    """As NaN is in a binary tensor."""
+    """They are NaN in a binary tensor."""
     write_model_folder(tmp_path / "mixed", **MIXED)
     mixed = Detector.load(tmp_path / "mixed")
     samples = decode(mixed, document((1, 3), data=[None, 1, 2.5])).decoded.samples
@@ -334,7 +334,7 @@ def test_binary_data_are_exactly_as_long_as_they_say(detector, request_, binary,
     ],
 )
 def test_elements_are_as_many_as_the_shape_says(images, elements, message):
-    """And each as long as its length."""
+    """Each element is as long as its length says."""
     request = document((2,), "BYTES", None)
     request["inputs"][0]["parameters"] = {"binary_data_size": len(elements)}
     with pytest.raises(Problem) as caught:

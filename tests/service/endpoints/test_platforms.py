@@ -27,7 +27,7 @@ def infer_body(rows=ROWS, **members):
 
 
 def test_server_and_models_are_described(client):
-    """With and without the slash that the protocol's own description has."""
+    """Paths with and without the slash of the protocol's own description work."""
     metadata = client.get("/v2/models/tiny").json
 
     assert client.get("/v2").json == client.get("/v2/").json
@@ -112,7 +112,7 @@ def test_verb_of_v1_that_is_not_there_is_not_found(client, method, path, status,
 
 @pytest.mark.parametrize("word", ["load", "unload"])
 def test_store_decides_what_is_loaded(client, word):
-    """Not a request."""
+    """A request cannot load or unload a model."""
     problem = assert_problem(client.post(f"/v2/repository/models/tiny/{word}"), 409, "store-decides")
 
     assert "by changing the store" in problem["detail"]
@@ -129,7 +129,7 @@ def outputs_of(answer):
 
 
 def test_infer_answers_what_score_answers(client):
-    """And echoes the id."""
+    """The answer echoes the id."""
     response = client.post("/v2/models/tiny/infer", json=infer_body(id="a b"))
     scores, outputs = scores_of(client), outputs_of(response.json)
 
@@ -238,7 +238,7 @@ def test_refusals_are_problems_with_an_error(client, path, body, status, type_, 
 
 
 def test_place_of_a_value_is_told(client):
-    """As for `/score`, with the pointer into the tensor."""
+    """The pointer leads into the tensor, and row and column are those of `/score`."""
     problem = assert_problem(
         client.post("/v2/models/tiny/infer", json=infer_body([[0, 1, 2], [0, 1e39, 0]])), 422, "invalid-input"
     )
@@ -258,7 +258,7 @@ def test_other_bodies_are_not_read(client, path):
 
 
 def test_predict_is_an_object_for_each_instance(client):
-    """With everything that `/score` says of it; columns by name as there."""
+    """The object has all members of `/score`, and columns are matched by name."""
     instances = [{"c": 0.5, "a": 1, "b": 2}, [1, 2, 30]]
     answer = client.post(
         "/v1/models/tiny:predict", json={"instances": instances, "signature_name": "serving_default"}
@@ -302,7 +302,7 @@ def test_long_answers_are_written_in_slices(client, monkeypatch, explain):
 
 
 def test_predict_of_a_label(settings, make_app, store):
-    """Which the store moves."""
+    """A label that the store moves selects the version."""
     publish_model(store, "tiny")
     store.set_label("tiny", "canary", 1)
     client = make_app(settings).test_client()
@@ -319,7 +319,7 @@ def test_predict_of_a_label(settings, make_app, store):
 
 
 def test_predict_of_a_series_is_an_object_for_each_step(settings, make_app, store):
-    """As `/score` answers a series; V2 has a shape that only windows fit."""
+    """Steps have the members of `/score`; the shapes of V2 allow windows only."""
     publish_model(store, "pulse", sample_shape=(4, 1), kind="sequence")
     client = make_app(settings).test_client()
     steps = [0.5, 0, 1, 0, 9]
@@ -332,7 +332,7 @@ def test_predict_of_a_series_is_an_object_for_each_step(settings, make_app, stor
 
 
 def test_keys_are_asked_for(settings, make_app):
-    """On every route of both protocols."""
+    """Every route of both protocols needs a key."""
     digest = hashlib.sha256(b"secret").digest()
     client = make_app(dataclasses.replace(settings, api_keys_sha256=(digest,))).test_client()
 
@@ -343,7 +343,7 @@ def test_keys_are_asked_for(settings, make_app):
 
 
 def test_requests_of_both_protocols_are_counted(client):
-    """In the metrics of `/score`, and in the statistics of the protocol."""
+    """They are counted in the metrics of `/score` and in the statistics of the protocol."""
     client.post("/v2/models/tiny/infer", json=infer_body())
     client.post("/v1/models/tiny:predict", json={"instances": ROWS.tolist()})
     client.post("/v1/models/tiny:predict", json={"instances": []})

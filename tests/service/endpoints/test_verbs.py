@@ -38,7 +38,7 @@ def image() -> bytes:
 
 
 def test_score_answers_every_decision(client, detector):
-    """The answer's members are those of the design, one element for each instance in order."""
+    """The answer has the documented members, with one element for each instance in order."""
     response = client.post("/score", json={"instances": [NORMAL, ANOMALY]})
 
     scores = detector.score(np.array([NORMAL, ANOMALY]))
@@ -174,7 +174,7 @@ def test_score_places_a_nan_of_npy(client, samples):
 
 
 def test_denoise_answers_the_reconstruction(client, detector, samples):
-    """As JSON with a float32's digits, and as the float32 array itself."""
+    """JSON has the digits of a float32, and `.npy` the float32 array itself."""
     expected = detector.reconstruct(samples)
 
     by_json = client.post("/denoise", json={"instances": samples.tolist()})
@@ -307,7 +307,7 @@ def test_the_only_model_is_the_default_and_stays_it(settings, make_app, tmp_path
 
 
 def test_body_above_the_limit_is_refused(client):
-    """With its length said, and without."""
+    """A body without a Content-Length is refused, too."""
     large = b" " * 20_001
     said = client.post("/score", data=large, content_type="application/json")
     chunked = client.post(
@@ -387,7 +387,7 @@ def test_refused_requests_give_their_slot_back(settings, make_app):
 
 
 def test_encode_answers_latents_in_the_dtype_asked_for(client):
-    """As a query option or a member, JSON numbers or an array of that dtype; the same values in all."""
+    """Query option and member, JSON numbers and arrays all give the same values."""
     body = {"instances": [[1.1, 2.2, 3.3]]}
     path = "/encode?dtype=int8"
 
@@ -429,7 +429,7 @@ def test_decode_takes_the_array_that_encode_answered(client):
 
 
 def test_decode_names_an_integer_that_int8_has_not(client):
-    """With its place in the body."""
+    """The problem has the place in the body."""
     body = {"instances": [[1, 2], [3, 128]], "dtype": "int8"}
 
     problem = assert_problem(client.post("/decode", json=body), 422, "invalid-input")
@@ -463,7 +463,7 @@ def test_int8_of_a_model_without_it_is_a_conflict(client, verb):
 
 
 def test_dtype_is_one_of_three(client):
-    """In query and body alike, and an option of these two verbs alone."""
+    """The option is checked in query and body, and only these two verbs have it."""
     body = {"instances": [[1, 2, 3]]}
 
     wrong = client.post("/encode?dtype=int4", json=body)

@@ -42,7 +42,7 @@ def test_every_key_opens_by_either_header(client, key, header):
     ],
 )
 def test_no_other_key_opens(client, headers):
-    """Not the digest, not another scheme, not text that is not ASCII."""
+    """A digest, another scheme and text that is not ASCII are refused."""
     response = client.get("/models", headers=headers)
 
     assert_problem(response, 401, "unauthorized")

@@ -26,7 +26,7 @@ def test_unknown_paths_are_problems(client, path):
     ],
 )
 def test_other_methods_are_problems(client, method, path, allowed):
-    """With the methods that there are."""
+    """The answer lists the allowed methods."""
     response = client.open(path, method=method)
 
     assert_problem(response, 405, "method-not-allowed")
@@ -82,7 +82,7 @@ def test_types_are_stable_words():
 
 @pytest.mark.parametrize("sent", ["a", "A-z_0.9", "x" * 128])
 def test_request_id_of_the_client_is_echoed(client, sent):
-    """So that both logs can be joined."""
+    """The id joins the logs of client and service."""
     assert client.get("/livez", headers={"X-Request-Id": sent}).headers["X-Request-Id"] == sent
 
 

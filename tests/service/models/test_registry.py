@@ -51,7 +51,7 @@ def test_labels_follow_the_store_as_far_as_it_is_loaded(wanted, former, loaded):
 
 @pytest.fixture
 def loads() -> list[tuple[str, str]]:
-    """What the registry counted."""
+    """Return the loads that the registry counted."""
     return []
 
 
@@ -160,7 +160,7 @@ def test_poll_tries_a_refused_version_again_only_when_it_changed(models, store, 
 
 
 def test_poll_serves_a_loaded_version_on_when_its_folder_breaks(models, store):
-    """What is in memory was verified; the reason is listed."""
+    """The version in memory was verified, so it stays; the reason is listed."""
     (store.folder("tiny", 1) / "golden.npz").write_bytes(b"x")
 
     models.poll()

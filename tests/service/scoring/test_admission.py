@@ -35,7 +35,7 @@ def test_work_beyond_a_limit_is_refused(admission, work, sentence):
 
 
 def test_request_that_is_alone_is_taken_on(admission):
-    """What one may hold is limited elsewhere."""
+    """A single request is not limited here, because other limits bound its size."""
     with admission.ticket() as ticket:
         ticket.add(rows=1000)
         ticket.add(n_bytes=1000, seconds=1000.0)
@@ -45,7 +45,7 @@ def test_request_that_is_alone_is_taken_on(admission):
 
 
 def test_wait_for_those_before_is_bounded(admission):
-    """By the time that they take with all threads."""
+    """The bound is the time that the work before it takes with all threads."""
     with admission.ticket() as first, admission.ticket() as second, admission.ticket() as third:
         first.add(seconds=1.5)
         second.add(seconds=1.5)

@@ -1,4 +1,4 @@
-"""What is learned of how long work takes."""
+"""The estimate of how long work takes."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_estimate_is_the_mean_of_late_work_by_its_size():
 
 
 def test_work_that_gets_slower_is_noticed():
-    """Within some dozens of observations."""
+    """Some dozens of observations are enough."""
     pace = Pace(1.0)
     for seconds in [0.001] * 1000 + [0.1] * 50:
         pace.learn("a", 1, OVERHEAD_SECONDS + seconds)

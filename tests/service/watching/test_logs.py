@@ -26,7 +26,7 @@ def lines(client, caplog):
 
 
 def test_one_request_leaves_one_line(lines):
-    """With everything an operator asks for."""
+    """The line has every field that an operator needs."""
     (line,) = lines("POST", "/score", json={"instances": [[1, 2, 3]]}, headers={"X-Request-Id": "abc"})
 
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
@@ -48,7 +48,7 @@ def test_one_request_leaves_one_line(lines):
 
 
 def test_a_refused_request_leaves_its_template(lines):
-    """Values of a client's stand nowhere."""
+    """Values that a client sent appear nowhere in the line."""
     (line,) = lines("GET", "/models/none")
 
     assert (line["path"], line["status"], line["model"], line["rows"]) == ("/models/{name}", 404, None, None)

@@ -1,4 +1,4 @@
-"""Metrics of one process; those of several stand in test_gunicorn."""
+"""Metrics of one process; test_gunicorn has the metrics of several."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ NORMAL, ANOMALY = [1.0, 2.0, 0.5], [1.0, 2.0, 30.0]
 
 @pytest.fixture
 def scrape(client):
-    """Read every series, those of the scrapes themselves left out."""
+    """Read every series except those of the scrapes themselves."""
 
     def read() -> dict[tuple, float]:
         series = read_metrics(client.get("/metrics").text)
@@ -70,7 +70,7 @@ def test_one_denoise_request_scores_no_rows(client, scrape):
 
 
 def test_anomalies_are_those_of_the_models_own_threshold(client, scrape):
-    """So that they can be held against expected_rate, whatever a request asks for."""
+    """The rate can be compared with expected_rate, whatever alpha a request sets."""
     threshold = client.get("/models/tiny/versions/1").json["manifest"]["threshold"]["value"]
     between = [0.0, 0.0, (3 * threshold) ** 0.5 * 0.99]
     before = scrape()

@@ -1,4 +1,4 @@
-"""What is noted is counted and logged once."""
+"""Each noted request is counted and logged once."""
 
 import threading
 
@@ -23,7 +23,7 @@ def counted(metrics, name, *labels):
 
 
 def test_notes_are_counted_when_they_are_written(metrics):
-    """Not before, and not twice."""
+    """Notes are counted once, when they are written."""
     pending = Pending(metrics)
     pending.close(open_record("POST", "/score", None, None, "/score"), 200)
     before = counted(metrics, "residual_requests_total", "200", "/score", "", "")
@@ -35,7 +35,7 @@ def test_notes_are_counted_when_they_are_written(metrics):
 
 
 def test_scrape_counts_what_is_noted(metrics):
-    """So nobody sees an answer that is not counted in the process that gave it."""
+    """A client that has an answer finds it counted in the process that gave it."""
     pending = Pending(metrics)
     metrics.read_after(pending.write)
 

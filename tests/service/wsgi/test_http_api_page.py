@@ -17,7 +17,7 @@ ROWS = [
 
 
 def test_page_lists_every_problem_type_with_its_status():
-    """And no other."""
+    """The page lists no other type."""
     listed = {row[0].strip("`"): int(row[1]) for row in ROWS if row[1].isdigit()}
 
     assert listed == {name: kind.status for name, kind in TYPES.items()}
@@ -32,12 +32,12 @@ def test_page_lists_every_path(route):
 
 
 def test_page_lists_every_option():
-    """By name, in the table of options."""
+    """The table of options has a row for each name."""
     assert {name for name in OPTIONS if any(row[0] == f"`{name}`" for row in ROWS)} == set(OPTIONS)
 
 
 def test_page_lists_every_metric(client):
-    """By the name that Prometheus sees, the prefix left out."""
+    """The page has the name in Prometheus, without the prefix."""
     client.post("/score", json={"instances": [[1, 2, 3]]})
     families = text_string_to_metric_families(client.get("/metrics").text)
 

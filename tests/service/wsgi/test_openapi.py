@@ -30,7 +30,7 @@ def test_table_lists_every_route_and_no_other(app):
 
 
 def test_description_is_served(client):
-    """As JSON, of version 3.1."""
+    """The description is JSON of OpenAPI 3.1."""
     answer = client.get("/openapi.json").json
 
     assert answer["openapi"] == "3.1.0"
@@ -45,7 +45,7 @@ def test_description_has_the_version_of_the_project():
 
 
 def test_description_asks_for_a_key_where_there_are_keys(settings, make_app):
-    """By both headers."""
+    """Both headers are described."""
     app = make_app(dataclasses.replace(settings, api_keys_sha256=(bytes(32),)))
 
     assert describe(with_keys=True)["security"] == [{"bearer": []}, {"key": []}]

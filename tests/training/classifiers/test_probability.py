@@ -1,4 +1,4 @@
-"""Temperature, figures of a classifier and folds, held against what is known of them."""
+"""Temperature, classifier figures and folds, compared with known results."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def drawn(n_samples=20_000, temperature=1.0):
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_fit_temperature_finds_the_one_that_was_drawn_from(temperature):
-    """Within what 20,000 draws tell."""
+    """The error is within the uncertainty of 20,000 draws."""
     logits, targets = drawn(temperature=temperature)
 
     assert fit_temperature(logits, targets) == pytest.approx(temperature, rel=0.05)
@@ -55,7 +55,7 @@ def test_calibration_error_by_hand():
 
 
 def test_macro_f1_is_that_of_scikit_learn():
-    """Of classes that occur, rare ones as much as frequent ones."""
+    """Every class that occurs has the same weight, rare or frequent."""
     rng = np.random.default_rng(0)
     targets = rng.choice(4, size=300, p=[0.6, 0.3, 0.08, 0.02])
     predicted = np.where(rng.uniform(size=300) < 0.7, targets, rng.integers(0, 4, size=300))
@@ -76,7 +76,7 @@ def test_class_figures_count_right_answers():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_folds_hold_every_class_evenly(seed):
-    """No fold has two more of a class than another, and what is left has each class."""
+    """Fold sizes differ by at most one per class, and the remaining folds have every class."""
     targets = np.repeat([0, 1, 2], [101, 12, 2])
 
     folds = deal_folds(targets, 5, seed)

@@ -1,4 +1,4 @@
-"""What ends a command from outside reaches it, wherever it arrives."""
+"""Signals from outside reach a command at any point."""
 
 import signal
 import sys
@@ -12,7 +12,7 @@ NUMBERS = [signal.SIGINT, signal.SIGTERM]
 
 
 class Finalized:
-    """Runs an action when it is collected, where Python drops what is raised."""
+    """Runs an action when it is collected; Python drops exceptions of the action."""
 
     def __init__(self, action, argument):
         self._action, self._argument = action, argument
@@ -38,19 +38,19 @@ def test_a_signal_is_an_interrupt(number):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_an_interrupt_inside_a_finalizer_is_raised_again(number):
-    """As soon as the finalizer is done."""
+    """The exception is raised as soon as the finalizer ends."""
     with pytest.raises(KeyboardInterrupt), terminable():
         _run((signal.raise_signal, number))
 
 
 def test_an_interrupt_is_raised_until_it_arrives():
-    """Where it meets one finalizer after the other."""
+    """One finalizer after the other may drop it, so it is raised again."""
     with pytest.raises(KeyboardInterrupt), terminable():
         _run((signal.raise_signal, signal.SIGTERM), *3 * [(time.sleep, 0.1)])
 
 
 def test_an_interrupt_is_not_raised_after_the_end():
-    """A command that ends meanwhile has ended, and the handlers are what they were."""
+    """A command that has ended is not interrupted, and the former signal handlers are back."""
     former = [signal.getsignal(number) for number in signal.Signals], sys.unraisablehook
 
     with terminable():
@@ -61,7 +61,7 @@ def test_an_interrupt_is_not_raised_after_the_end():
 
 
 def test_other_errors_inside_a_finalizer_are_told_as_ever(monkeypatch):
-    """By the hook that was there before."""
+    """The former hook reports them."""
     told = []
     monkeypatch.setattr(sys, "unraisablehook", lambda dropped: told.append(dropped.exc_type))
 

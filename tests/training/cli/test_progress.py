@@ -12,7 +12,7 @@ LOGS = {"loss": 0.0123456789, "val_loss": 0.0123456789}
 
 @pytest.fixture
 def terminal():
-    """A terminal that does not tell its size: the file to write to, and what it shows so far."""
+    """A terminal that does not report its size: the file to write to, and a function that reads it."""
     screen, stderr = os.openpty()
     os.set_blocking(screen, False)
     with os.fdopen(screen, "rb", buffering=0) as reader, os.fdopen(stderr, "w") as writer:
@@ -43,7 +43,7 @@ def test_a_terminal_gets_a_bar_with_losses_and_time_left(terminal):
 
 
 def test_an_interrupted_bar_ends_its_line(terminal):
-    """What is printed next does not stand in the bar."""
+    """Later output starts on a line of its own."""
     stderr, shown = terminal
     with contextlib.redirect_stderr(stderr), pytest.raises(KeyboardInterrupt):
         run_epochs(3, stop_after=1)

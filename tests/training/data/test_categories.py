@@ -119,7 +119,7 @@ def test_arrays_have_codes_and_gaps_too(tmp_path):
 
 
 def test_gaps_in_arrays_need_the_option(tmp_path):
-    """And rows."""
+    """Missing values need the option, and samples that are rows."""
     np.save(tmp_path / "rows.npy", np.array([[1, 3.0], [np.nan, 5]]))
     np.savez(tmp_path / "windows.npz", X=np.zeros((3, 4, 2)))
 

@@ -81,7 +81,7 @@ def test_scale_weighs_categories_like_deviations_and_what_is_new_more():
 @pytest.mark.parametrize("own", ["own", "refuse"])
 @pytest.mark.parametrize("missing", ["median", "refuse"])
 def test_graph_scales_as_numpy_does_and_back(own, missing):
-    """With gaps and without, with a category for others and without; unscaled rows are the rows again."""
+    """Scaling and its inverse agree with NumPy, with and without missing values and other categories."""
     whole = ROWS[~np.isnan(ROWS).any(axis=1)]
     rows = ROWS if missing == "median" else whole
     scaling = fitted(rows=rows, missing=missing, unknown_category=own)
@@ -117,7 +117,7 @@ def test_categories_that_are_as_likely_but_for_rounding_are_the_first():
 
 
 def test_pool_gives_a_feature_the_errors_of_its_columns():
-    """Those of its values, of others and of its gap."""
+    """A feature gets the errors of its values, of other categories and of its missing flag."""
     errors = np.arange(13, dtype=np.float32)[np.newaxis]
 
     pooled = graph_scaling.pool(tf.constant(errors), fitted())

@@ -40,7 +40,7 @@ def write_table(path, label="state"):
 
 
 def test_columns_are_found_by_name(rows, tmp_path):
-    """In the model's order, whatever the file's; the label of the fit is the normal one here too."""
+    """Columns have the order of the model, and the normal label of the fit is normal here, too."""
     data = load_for(rows, write_table(tmp_path / "june.csv"), label_column="state")
 
     assert data.samples.tolist() == [[1, 2, 3], [10, 20, 30], [4, 5, 6]]
@@ -64,7 +64,7 @@ def test_a_missing_column_is_named(rows, tmp_path):
     ],
 )
 def test_labels_are_read_by_the_normal_one_of_the_model(rows, tmp_path, labels, is_anomaly, note):
-    """What was assumed is a note."""
+    """A note states the assumption."""
     np.savez(tmp_path / "data.npz", X=np.zeros((2, 3)), y=labels)
 
     data = load_for(rows, str(tmp_path / "data.npz"))
@@ -74,7 +74,7 @@ def test_labels_are_read_by_the_normal_one_of_the_model(rows, tmp_path, labels, 
 
 
 def test_labels_0_and_1_are_not_guessed_at(rows, tmp_path):
-    """Where the model was fitted on `ok`, somebody has to say what 0 means."""
+    """If the normal label of the fit is `ok`, the user must say what 0 means."""
     np.savez(tmp_path / "data.npz", X=np.zeros((2, 3)), y=[0, 1])
 
     with pytest.raises(DataError, match="--normal-label"):
@@ -84,7 +84,7 @@ def test_labels_0_and_1_are_not_guessed_at(rows, tmp_path):
 
 
 def test_only_the_test_split_is_kept(rows, tmp_path):
-    """The other part may be what the model was fitted on."""
+    """The model may have been fitted on the other part."""
     np.savez(tmp_path / "data.npz", x_train=np.zeros((5, 3)), x_test=np.ones((2, 3)))
 
     data = load_for(rows, str(tmp_path / "data.npz"))
@@ -94,7 +94,7 @@ def test_only_the_test_split_is_kept(rows, tmp_path):
 
 
 def test_images_of_a_folder_are_mapped_onto_the_value_range(tmp_path):
-    """As the service does it: 255 is white, here 16."""
+    """The service maps them in the same way: 255 is white, here 16."""
     store = ModelStore(tmp_path / "store")
     graphs = linear_graphs((2, 2))
     detector = Detector.load(publish_model(store, graphs=graphs, sample_shape=(2, 2)))
@@ -107,7 +107,7 @@ def test_images_of_a_folder_are_mapped_onto_the_value_range(tmp_path):
 
 
 def test_values_beyond_the_range_are_read(tmp_path):
-    """They are scored by the service, too: what drifted is what is looked for."""
+    """The service scores them, too, because drift is a reason to evaluate a model."""
     store = ModelStore(tmp_path / "store")
     detector = Detector.load(publish_model(store, graphs=linear_graphs((2, 2)), sample_shape=(2, 2)))
     np.save(tmp_path / "bright.npy", np.full((3, 2, 2), 20.0))
@@ -140,7 +140,7 @@ def test_evaluate_prints_what_it_writes(store, tmp_path, capsys):
 
 
 def test_evaluate_without_labels_says_the_share_flagged(store, tmp_path, capsys):
-    """There are no false alarms where nobody knows what is normal."""
+    """Without labels there is no rate of false alarms."""
     assert evaluate.main([f"{store.root}/tiny", write_table(tmp_path / "june.csv")]) == 0
 
     printed = capsys.readouterr().out
@@ -177,7 +177,7 @@ def test_evaluate_needs_no_tensorflow():
 
 
 def test_a_folder_of_images_for_a_model_of_rows_is_rows_of_pixels(store, tmp_path):
-    """As in the fit: they are mapped onto the value range for models of images alone."""
+    """The fit reads them in the same way: only models of images map pixels onto the value range."""
     (tmp_path / "images").mkdir()
     Image.fromarray(np.array([[0, 100, 255]], dtype=np.uint8)).save(tmp_path / "images" / "a.png")
     rows = Detector.load(publish_model(store, "pixels", feature_names=None))

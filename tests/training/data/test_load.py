@@ -1,4 +1,4 @@
-"""A path or a name becomes samples, labels and what is normal."""
+"""A path or a name becomes samples, labels and anomalies."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_digits_are_images_of_values_0_to_16():
 
 
 def test_breast_cancer_takes_benign_as_normal():
-    """The one built-in set whose labels say what is normal."""
+    """It is the only built-in set with a label for normal samples."""
     dataset = load_dataset("breast-cancer")
 
     assert dataset.kind == "vector"
@@ -62,7 +62,7 @@ def test_labels_0_and_1_mean_normal_and_anomaly(archive):
 
 
 def test_x_test_is_held_out(archive):
-    """What the data name as test split is marked so, to its last row."""
+    """Every sample of the data's own test split is marked as held out."""
     x = RNG.integers(0, 255, size=(5, 4, 4), dtype=np.uint8)
     dataset = load_dataset(
         archive(x_train=x, y_train=np.zeros(5), x_test=x[:2], y_test=np.array([0, 1])), kinds=["image"]
@@ -116,7 +116,7 @@ def test_folder_without_sub_folders_has_no_labels(tmp_path):
 
 
 def test_folder_with_images_beside_sub_folders_is_refused(tmp_path):
-    """Labels for some of the images are labels for none: all would count as normal."""
+    """Images without a label would all count as normal."""
     (tmp_path / "scratch").mkdir()
     for name in ("top.png", "scratch/a.png"):
         Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / name)
@@ -143,7 +143,7 @@ def test_folder_names_the_image_of_another_size(tmp_path):
 
 
 def test_folder_names_the_broken_image(tmp_path):
-    """One bad file is named, with what is wrong with it."""
+    """The error has the file and its fault."""
     (tmp_path / "broken.png").write_bytes(b"not an image")
 
     with pytest.raises(DataError, match=r"broken\.png: the image is neither PNG nor JPEG"):
@@ -283,7 +283,7 @@ def test_load_dataset_refuses_pickles(tmp_path):
 
 @pytest.mark.parametrize("data", ["nowhere.csv", "iris"])
 def test_load_dataset_lists_the_built_in_names(data):
-    """A typing error shows what could have been meant."""
+    """A typing error in a name lists the valid ones."""
     with pytest.raises(DataError, match="digits, breast-cancer, mnist"):
         load_dataset(data)
 
@@ -297,7 +297,7 @@ def test_load_dataset_refuses_other_suffixes(tmp_path):
 
 
 def test_normal_label_of_a_boolean_column_may_be_a_word(tmp_path):
-    """As it stands in the file, though such labels are 0 and 1."""
+    """The label may be written as in the file, although booleans are read as 0 and 1."""
     (tmp_path / "data.csv").write_text("a,good\n1,true\n2,false\n")
 
     dataset = load_dataset(str(tmp_path / "data.csv"), label_column="good", normal_label="True")
@@ -306,7 +306,7 @@ def test_normal_label_of_a_boolean_column_may_be_a_word(tmp_path):
 
 
 def test_notes_of_a_table_are_those_of_the_data(tmp_path):
-    """What was assumed on reading and of the labels stands in one place."""
+    """Notes about reading and about labels are in one list."""
     (tmp_path / "data.csv").write_text(",a,state\n0,1,ok\n1,2,bad\n")
 
     notes = load_dataset(str(tmp_path / "data.csv"), label_column="state").notes

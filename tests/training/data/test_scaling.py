@@ -1,4 +1,4 @@
-"""Scaling is fitted on the training split and refuses what float32 cannot tell apart."""
+"""Scaling is fitted on the training split and refuses values that float32 cannot distinguish."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def test_images_go_from_their_value_range_to_0_and_1():
 
 
 def test_features_without_a_value_range_take_that_of_the_training_split():
-    """Least to 0, largest to 1; what does not vary keeps its unit."""
+    """The least value becomes 0 and the largest 1; a constant feature keeps its unit."""
     dataset = with_columns(np.arange(200), np.full(200, 7.0))
 
     scaling = fit_scaling(dataset, TRAIN[:100], (0.0, 1.0))
@@ -99,7 +99,7 @@ def test_images_of_one_colour_are_refused():
 
 @pytest.mark.parametrize("value", [3e38, -3e38])
 def test_apply_bounds_the_farthest_values(value):
-    """What is as far as can be is `SCALED_LIMIT`, never infinite."""
+    """The farthest values become `SCALED_LIMIT`, never infinite."""
     scaling = fit_scaling(with_columns(np.arange(200), np.arange(200) * 1e-20), TRAIN)
 
     scaled = scaling.apply(np.full((1, 2), value, dtype=np.float32))

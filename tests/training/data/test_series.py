@@ -53,7 +53,7 @@ def steps_of(dataset, rows):
     st.sampled_from([None, 8, 20]),
 )
 def test_no_window_crosses_an_entity_or_a_split(lengths, anomalous, window):
-    """In each entity the splits follow each other in time, and anomalies stand in the test alone."""
+    """In each entity the splits follow each other in time, and only the test has anomalies."""
     series = make_series(lengths, anomalous)
     dataset = cut_series(series, dataclasses.replace(CONFIG, window=window))
     splits = split_dataset(dataset, CONFIG)
@@ -134,7 +134,7 @@ def test_windows_are_as_long_as_suits_a_memory(preset, window):
     ],
 )
 def test_a_series_too_short_is_refused_with_what_it_takes(n_steps, options, message):
-    """How many windows and steps, and what else may be done."""
+    """The error has the windows and steps that are needed, and other options."""
     with pytest.raises(DataError, match=message):
         cut_series(make_series([n_steps]), dataclasses.replace(CONFIG, **options))
 
@@ -162,7 +162,7 @@ def test_many_short_entities_are_dealt_out_whole():
 
 
 def test_anomalies_before_the_test_are_counted_in_a_note():
-    """What was left out is said."""
+    """The note has the number of anomalies that were left out."""
     notes = cut_series(make_series([9000], anomalous=range(100, 150)), CONFIG).notes
 
     assert any("50 anomalous steps of 50 are before the test part" in note for note in notes)
@@ -170,7 +170,7 @@ def test_anomalies_before_the_test_are_counted_in_a_note():
 
 
 def test_training_windows_are_bounded():
-    """By --rows, with a larger stride; --stride is the user's word."""
+    """--rows limits them by a larger stride; --stride is used as given."""
     few = cut_series(make_series([20_000]), dataclasses.replace(CONFIG, rows=500))
     strided = cut_series(make_series([20_000]), dataclasses.replace(CONFIG, stride=7))
 
@@ -181,7 +181,7 @@ def test_training_windows_are_bounded():
 
 
 def test_windows_are_those_of_their_array():
-    """By position, slice and array of positions."""
+    """Indexing by position, slice and array of positions gives the same windows."""
     steps = np.arange(20, dtype=np.float32).reshape(10, 2)
     windows = SeriesWindows(steps, 3, np.array([0, 3, 7]))
     whole = np.stack([steps[start : start + 3] for start in (0, 3, 7)])
@@ -215,7 +215,7 @@ def write(tmp_path):
 
 
 def load(path, **columns):
-    """As `--kind sequence` does."""
+    """Load a table as `--kind sequence` does."""
     return load_dataset(path, kinds=["sequence"], **columns)
 
 
@@ -240,7 +240,7 @@ def test_times_are_points_in_time_or_numbers(write, times, first, usual):
 
 
 def test_entities_keep_their_order_of_time(write):
-    """Rows of several entities may stand in any order of entities."""
+    """Rows of several entities may be mixed in any order."""
     path = write("t,who,v", "1,b,10", "1,a,20", "2,b,11", "2,a,21")
     dataset = load(path, time_column="t", entity_column="who")
 
@@ -280,7 +280,7 @@ def test_times_are_for_series(write):
 
 
 def test_npy_of_one_or_two_dimensions_is_a_series(tmp_path):
-    """Of three it holds windows."""
+    """An array of three dimensions holds windows."""
     for name, shape, steps in (("a", (30,), (30, 1)), ("b", (30, 2), (30, 2)), ("c", (30, 8, 2), None)):
         np.save(tmp_path / f"{name}.npy", np.zeros(shape))
         dataset = load(str(tmp_path / f"{name}.npy"))
@@ -324,7 +324,7 @@ def folder(table):
 
 @pytest.mark.slow
 def test_published_series_model_scores_a_whole_series(folder):
-    """Window, stride, merge rule and channels stand in the manifest; each step gets its score."""
+    """The manifest has window, stride, merge rule and channels, and each step gets a score."""
     detector = Detector.load(folder)
     manifest = detector.manifest
 
@@ -361,7 +361,7 @@ def test_a_memory_of_a_series_is_published_and_explains(table, tmp_path, preset,
 
 @pytest.mark.slow
 def test_report_lists_the_flagged_stretches_of_the_test_part(folder):
-    """With entity and times; the figures of the steps stand beside those of the windows."""
+    """Stretches have entity and times, and the report has figures of steps and of windows."""
     figures = json.loads((folder / "report.json").read_bytes())
     page = (folder / "report.html").read_text()
     faults = [stretch for stretch in figures["flagged"] if stretch["n_anomalous"]]
@@ -377,7 +377,7 @@ def test_report_lists_the_flagged_stretches_of_the_test_part(folder):
 
 @pytest.mark.slow
 def test_published_model_is_evaluated_on_a_series(folder, table, tmp_path, capsys):
-    """The model's own time and entity columns are found; labels are those of the steps."""
+    """The model's time and entity columns are found, and each step has its own label."""
     out = tmp_path / "figures.json"
     assert evaluate.main([str(folder), str(table), "--label-column", "fault", "--json", str(out)]) == 0
     figures = json.loads(out.read_bytes())
@@ -418,7 +418,7 @@ def test_step_figures_are_those_of_plain_counting():
     [(1, "last", range(10, 14)), (2, "last", range(10, 14)), (1, "mean", range(7, 14))],
 )
 def test_a_step_touches_an_anomaly_that_its_windows_hold(stride, merge, touched):
-    """With `last` the windows that end with it, with `mean` all around it; of a stride, the whole block."""
+    """`last` uses the windows that end with the step, `mean` all around it; a stride makes blocks."""
     is_anomaly = np.zeros(30, dtype=bool)
     is_anomaly[10] = True
     manifest = SimpleNamespace(window=4, stride=stride, merge=merge)

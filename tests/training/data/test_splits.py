@@ -30,7 +30,7 @@ def make_dataset(n_normal, n_anomalies=0, n_held_out=0, seed=0):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(180, 700), st.integers(0, 60), st.sampled_from([0, 40]), st.integers(0, 5))
 def test_splits_never_overlap_and_lose_no_row(n_normal, n_anomalies, n_held_out, seed):
-    """Every row is in exactly one split, but for anomalies beside a test split that the data bring."""
+    """Every row is in exactly one split, except anomalies if the data bring their own test split."""
     dataset = make_dataset(n_normal, n_anomalies, n_held_out)
     splits = split_dataset(dataset, dataclasses.replace(CONFIG, seed=seed))
     parts = [splits.train, splits.validation, splits.calibration, splits.test]
@@ -55,14 +55,14 @@ def test_splits_follow_the_seed():
 
 
 def test_held_out_rows_take_the_place_of_a_drawn_test_split():
-    """Where the data bring a test split, no normal row is held back besides."""
+    """If the data bring a test split, no further normal row is held back."""
     splits = split_dataset(make_dataset(400, n_held_out=40), CONFIG)
 
     assert splits.test.tolist() == list(range(400, 440))
 
 
 def test_anomalies_beside_a_test_split_of_the_data_are_left_out():
-    """Figures on the data's own test split compare with those that others give."""
+    """Figures on the data's own test split are comparable with published ones."""
     splits = split_dataset(make_dataset(400, n_anomalies=30, n_held_out=40), CONFIG)
 
     assert splits.test.tolist() == list(range(430, 470))
@@ -79,7 +79,7 @@ def test_many_rows_keep_the_configured_share():
 
 
 def test_too_few_rows_for_the_promise_are_refused_with_the_number_needed():
-    """The sentence names what is needed, what is there, and the ways out."""
+    """The error has the needed and the given number of rows, and the options that help."""
     with pytest.raises(
         DataError, match=r"needs 59 calibration samples, so at least 148 normal samples, got 100"
     ):
@@ -92,7 +92,7 @@ def test_the_number_needed_is_enough():
 
 
 def test_no_promise_goes_on_with_few_rows():
-    """With --no-promise the configured share is enough."""
+    """With --no-promise the configured share is used."""
     splits = split_dataset(make_dataset(60), dataclasses.replace(CONFIG, promise=False))
 
     assert splits.calibration.size == 18
@@ -112,7 +112,7 @@ def test_rows_limits_what_is_dealt_out_but_not_the_held_out_rows():
 
 
 def test_duplicates_across_splits_are_counted():
-    """A normal test row that also stands in another split is reported."""
+    """A normal test row that is also in another split is reported."""
     dataset = make_dataset(400, n_held_out=2)
     samples = dataset.samples.copy()
     samples[400] = samples[0]
@@ -124,7 +124,7 @@ def test_duplicates_across_splits_are_counted():
 
 
 def test_duplicates_of_fitted_samples_in_the_calibration_split_are_counted():
-    """They make the threshold too low, so they are told apart from those of the test split."""
+    """They make the threshold too low, so they are counted separately from duplicates in the test split."""
     dataset = make_dataset(400)
     splits = split_dataset(dataset, CONFIG)
     samples = dataset.samples.copy()

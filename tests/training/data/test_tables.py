@@ -40,7 +40,7 @@ def test_read_table_takes_chosen_columns_in_the_order_asked_for(table):
 
 
 def test_read_table_reads_tsv_and_parquet_alike(table, tmp_path):
-    """The suffix decides the format, not what is read."""
+    """The result does not depend on the format of the file."""
     pyarrow.parquet.write_table(pa.table({"a": [1, 2], "b": [0.5, 1.5]}), tmp_path / "data.parquet")
 
     tsv = read_table(table("a\tb\n1\t0.5\n2\t1.5\n", "data.tsv"))
@@ -95,7 +95,7 @@ def test_read_table_refuses_a_missing_label(tmp_path):
 
 
 def test_read_table_refuses_a_label_that_is_no_number(tmp_path):
-    """NaN beside 0 and 1 once made every row a normal one."""
+    """A NaN among labels 0 and 1 once made every row a normal one."""
     path = tmp_path / "data.parquet"
     pyarrow.parquet.write_table(pa.table({"a": [1, 2], "state": [0.0, np.nan]}), path)
 
@@ -134,7 +134,7 @@ def test_read_table_reads_line_ends_and_marks_of_other_programs(table):
 
 @pytest.mark.parametrize("columns", [{"": [7, 8], "a": [1, 2]}, {"a": [1, 2], "__index_level_0__": [7, 8]}])
 def test_read_table_leaves_a_saved_index_out(tmp_path, columns):
-    """What pandas saves beside the columns is not a feature, unless it is asked for."""
+    """The index that pandas saves with the columns is not a feature, unless it is requested."""
     content = pa.table(columns)
     pyarrow.parquet.write_table(content, tmp_path / "data.parquet")
     pyarrow.csv.write_csv(content, tmp_path / "data.csv")

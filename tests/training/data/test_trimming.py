@@ -39,7 +39,7 @@ def test_loneliness_is_the_distance_to_a_neighbour_behind_all_anomalies(contamin
 
 
 def test_loneliness_of_many_samples_is_measured_to_some_of_them(monkeypatch):
-    """In blocks, and those that are drawn are no company of their own."""
+    """Distances are computed in blocks, and a drawn reference does not count as its own neighbour."""
     monkeypatch.setattr(trimming, "MOST_REFERENCES", 100)
     monkeypatch.setattr(trimming, "BLOCK_VALUES", 1000)
     samples = np.random.default_rng(1).normal(size=(205, 3)).astype(np.float32)
@@ -52,7 +52,7 @@ def test_loneliness_of_many_samples_is_measured_to_some_of_them(monkeypatch):
 
 
 def test_anomalies_that_are_alike_are_left_out(dataset):
-    """Though each has dozens of others for company; twice the share goes, normal rows make up the rest."""
+    """Each of them has dozens of close neighbours; twice the share is removed, the rest are normal rows."""
     whole, splits = deal_splits(dataset, config()), deal_splits(dataset, config(contamination=0.05))
     left_out = np.setdiff1d(whole.train, splits.train)
 

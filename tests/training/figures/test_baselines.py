@@ -1,4 +1,4 @@
-"""Baselines are what they are called, see what the model sees, and are told where they are better."""
+"""Baselines are computed as named, on the model's input, and reported where they are better."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_pca_residual_is_what_the_main_components_leave(n_train):
 
 
 def test_training_rows_that_are_all_the_same_are_no_fault():
-    """Drawn rows may be; what differs from them is still found."""
+    """Training rows may all be equal, and different rows are still found."""
     for score_with in BASELINES.values():
         score = score_with(np.ones((20, 3), np.float32), np.float32([[1, 1, 1], [5, 1, 9]]), 0)
 
@@ -55,7 +55,7 @@ def test_samples_of_any_shape_are_compared_and_figures_have_intervals():
 
 
 def test_a_model_that_simple_detectors_beat_is_told():
-    """By name and figure; the note is one sentence."""
+    """One sentence has their names and figures."""
     comparison = compare_baselines(TRAIN, TEST, IS_ANOMALY, RNG.normal(size=100), 0)
 
     assert comparison["better"] == list(BASELINES)
@@ -73,7 +73,7 @@ def test_without_normal_samples_and_anomalies_there_is_nothing_to_compare(is_ano
 
 
 def test_many_samples_are_drawn_from_in_the_same_shares(monkeypatch):
-    """The count stands beside the figures, anomalies stay as frequent as they are."""
+    """The result has the numbers of samples, and the share of anomalies does not change."""
     monkeypatch.setattr(baselines, "MOST_ROWS", 50)
 
     comparison = compare_baselines(TRAIN, TEST, IS_ANOMALY, PERFECT, 0)

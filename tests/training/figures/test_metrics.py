@@ -37,7 +37,7 @@ def test_rate_interval_is_clopper_and_pearson():
 
 
 def test_evaluate_ranks_perfectly_separated_scores_at_1():
-    """And its interval is the point 1."""
+    """Its interval has length 0."""
     figures = evaluate(scores_of([1, 2, 3, 10, 11], 5.0), np.array([0, 0, 0, 1, 1], dtype=bool), seed=0)
 
     assert figures["roc_auc"] == {"value": 1.0, "interval": [1.0, 1.0]}
@@ -66,7 +66,7 @@ def test_evaluate_without_anomalies_says_nothing_of_ranking():
 
 @pytest.mark.parametrize("n_scores", [3, 40, 100_000])
 def test_ranking_figures_are_those_of_scikit_learn(n_scores):
-    """With many ties, few and none."""
+    """The figures agree with many ties, few and none."""
     rng = np.random.default_rng(0)
     values, labels = rng.integers(0, n_scores, size=500), rng.random(500) < 0.2
 
@@ -111,7 +111,7 @@ def test_intervals_are_quantiles_of_resampled_figures():
     ],
 )
 def test_a_promise_that_the_test_split_breaks_gives_a_warning(n_flagged, n_normal, confidence, words):
-    """Where the interval of the false-alarm rate lies above what was promised as a whole."""
+    """The warning appears if the interval of the false-alarm rate lies above the guaranteed rate."""
     normal = scores_of([2] * n_flagged + [0.1] * (n_normal - n_flagged), 1.0)
     evaluation = evaluate(normal, np.zeros(n_normal, dtype=bool), seed=0)
     promise = "none" if confidence is None else "calibration-conditional"

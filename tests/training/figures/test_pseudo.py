@@ -7,13 +7,13 @@ from training.figures.pseudo import make_pseudo_anomalies
 
 
 def numbered(shape, n_samples=200):
-    """Samples of one value each, so that what came from where can be read off."""
+    """Return samples of one constant each, so that the origin of a value is visible."""
     return np.broadcast_to(np.arange(n_samples).reshape(-1, *[1] * len(shape)), (n_samples, *shape)).copy()
 
 
 @pytest.mark.parametrize("shape", [(8, 10), (9, 9, 3)])
 def test_images_get_a_box_of_another_one(shape):
-    """Of all channels and of many sizes, up to half of each side; the images themselves stay."""
+    """Boxes have all channels and many sizes, up to half of each side; the images stay unchanged."""
     images = numbered(shape)
 
     copies = make_pseudo_anomalies(images, "image", images.mean(axis=0), np.random.default_rng(0))

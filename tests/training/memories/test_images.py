@@ -68,7 +68,7 @@ def test_blur_is_an_average(stride):
 
 @pytest.mark.parametrize("n_prototypes", [3000, 10])
 def test_network_answers_as_the_memory_by_hand(n_prototypes):
-    """Products in Keras give what the definitions give in NumPy."""
+    """The Keras network gives the same values as the definitions in NumPy."""
     memory = fit_image_memory(bars(), n_prototypes, 4, seed=0)
     others = bars(20, seed=1)
 
@@ -89,7 +89,7 @@ def test_brightness_and_contrast_do_not_count_within_the_usual():
 
 @pytest.mark.parametrize("change", [lambda p: p * 100, lambda p: p - 50, lambda p: 0 * p, lambda p: 1 - p])
 def test_brightness_and_contrast_beyond_the_usual_count(change):
-    """What no light explains scores above every normal image."""
+    """A change beyond usual lighting scores above every normal image."""
     memory = fit_image_memory(bars(), 3000, 4, seed=0)
     others = bars(20, seed=1)
 
@@ -132,7 +132,7 @@ def test_images_of_any_shape_are_remembered(shape):
 
 
 def test_no_prototype_is_an_image_where_each_must_be_a_mean():
-    """What `--no-samples` asks for."""
+    """`--no-samples` requires this."""
     images = bars(90)
 
     memory = fit_image_memory(images, 3000, 16, seed=0, least_rows=3)
@@ -144,7 +144,7 @@ def test_no_prototype_is_an_image_where_each_must_be_a_mean():
 
 
 def test_equal_images_are_one_prototype():
-    """Copies add nothing, and what is like them still scores finite."""
+    """Copies add no prototype, and similar images still have finite scores."""
     images = np.repeat(bars(2), 10, axis=0)
 
     memory = fit_image_memory(images, 3000, 16, seed=0)
@@ -187,7 +187,7 @@ def textures(n_images: int, shape: tuple[int, ...], contrast: float) -> np.ndarr
 
 @dataclasses.dataclass
 class _Draft:
-    """As much of a manifest as sessions need."""
+    """The part of a manifest that sessions need."""
 
     sample_shape: tuple[int, ...]
     latent_shape: None = None
@@ -198,7 +198,7 @@ class _Draft:
     ("shape", "contrast"), [((16, 16), 2), ((96, 96), 30), ((128, 128, 3), 2), ((512, 512), 2)]
 )
 def test_the_exported_memory_answers_as_the_network_at_any_size(shape, contrast):
-    """Also where the brightness of many pixels is a hundred times their contrast; alone as in a batch."""
+    """Answers agree even if brightness is a hundred times the contrast, alone and in a batch."""
     images, scaling = textures(20, shape, contrast), Scaling(np.float32(0), np.float32(255))
     config = FitConfig.from_preset("memory-image", {"latent_dim": 0})
     memory = remember_images(scaling.apply(images[:13]), config)

@@ -1,4 +1,4 @@
-"""Patches of images: what is usual, what stands out, and the network made of it."""
+"""Patches of images: usual and unusual ones, and the network that scores them."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_a_small_spot_stands_out_of_its_image():
 
 
 def test_normal_images_have_a_mean_of_one():
-    """So the weight of details is their share."""
+    """So the weight of details is their share of the score."""
     details = fit_details(surfaces(), seed=0)
 
     assert details_map(surfaces(40, seed=1), details).mean() == pytest.approx(1, rel=0.3)
@@ -61,7 +61,7 @@ def test_images_that_hold_no_patch_have_no_details():
 
 
 def test_flat_images_are_finite():
-    """Nothing varies, so nothing stands out, until something does."""
+    """Without variation scores are finite, and a first spot scores finite, too."""
     flat = np.zeros((10, 12, 12), dtype=np.float32)
     details = fit_details(flat, seed=0)
     spot = flat.copy()

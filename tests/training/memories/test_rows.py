@@ -21,7 +21,7 @@ def rows(n_rows: int = 400, n_columns: int = 6, seed: int = 0) -> np.ndarray:
 
 
 def test_nearest_prototypes_agree_with_every_distance():
-    """The search by products finds what all distances give, and the distances are exact."""
+    """The search by matrix products finds the nearest of all prototypes, with exact distances."""
     points, prototypes = rows(50), rows(80, seed=1)
 
     positions, squares = nearest_prototypes(points, prototypes, 5)
@@ -53,7 +53,7 @@ def test_only_columns_with_tails_and_more_than_two_values_enter_twice():
 
 
 def test_copy_of_a_heavy_column_is_ascending_and_spread_like_half_a_column():
-    """Order is kept, beyond the training range too; variance and that of its twin sum to about one."""
+    """Order is kept beyond the training range, and the variances of the two copies sum to about one."""
     samples = rows()
     features = fit_features(samples)
     line = np.zeros((1000, 6), dtype=np.float32)
@@ -75,7 +75,7 @@ def test_few_samples_are_their_own_prototypes():
 
 
 def test_no_prototype_is_a_sample_where_each_must_be_a_mean():
-    """What `--no-samples` asks for."""
+    """`--no-samples` requires this."""
     samples = rows(200)
 
     memory = fit_memory(samples, 3000, 16, seed=0, least_rows=3)
@@ -128,7 +128,7 @@ def test_an_odd_training_row_does_not_explain_what_is_like_it():
     ],
 )
 def test_rows_that_stand_once_among_copies_are_not_odd(copies, n_single):
-    """Where most distances are 0 every other one is large beside their median."""
+    """If most distances are 0, any other distance is large compared with their median."""
     every = rows(len(copies) + n_single)
     points = np.concatenate([np.repeat(every[: len(copies)], copies, axis=0), every[len(copies) :]])
 
@@ -139,7 +139,7 @@ def test_rows_that_stand_once_among_copies_are_not_odd(copies, n_single):
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_a_handful_of_far_rows_is_odd(copies):
-    """Among rows that stand once, and among pairs: nothing else is lost."""
+    """Only far rows are removed, both among single rows and among pairs."""
     points = np.repeat(np.random.default_rng(0).uniform(size=(600, 3)), copies, axis=0).astype(np.float32)
     far = 10 * np.arange(1, 6, dtype=np.float32)[:, np.newaxis] * np.ones((1, 3), dtype=np.float32)
 
@@ -149,7 +149,7 @@ def test_a_handful_of_far_rows_is_odd(copies):
 
 
 def test_recall_of_a_prototype_is_nearly_itself():
-    """With a narrow width the nearest one has all the weight."""
+    """With a narrow width the nearest prototype has all the weight."""
     prototypes = rows(50)
 
     recalled = recall(prototypes, prototypes, 4, 1e-3)
@@ -216,7 +216,7 @@ def test_two_samples_are_enough():
 
 
 def test_constant_columns_have_no_say_until_they_change():
-    """What never varied is rebuilt exactly, and a change counts."""
+    """A column that never varied is rebuilt exactly, and a change of it counts."""
     samples = rows()
     samples[:, 3] = 0
     memory = fit_memory(samples, 100, 16, seed=0)

@@ -28,7 +28,7 @@ def scores(memory, windows):
 @pytest.mark.parametrize("by_step", [False, True])
 @pytest.mark.parametrize("n_prototypes", [3000, 40])
 def test_network_answers_as_the_memory_by_hand(n_prototypes, by_step):
-    """Products in Keras give what the definitions give in NumPy."""
+    """The Keras network gives the same values as the definitions in NumPy."""
     memory = fit_window_memory(waves(), n_prototypes, 8, seed=0, by_step=by_step)
     others = waves(80, seed=1)
 
@@ -47,7 +47,7 @@ def test_a_usual_window_scores_about_one(by_step):
 
 
 def test_whitening_over_time_leaves_steps_alike():
-    """Steps of a random walk are correlated; those of its whitened windows are not, and of one size."""
+    """Steps of a random walk are correlated; whitened steps are not, and have equal variance."""
     rng = np.random.default_rng(0)
     walk = rng.normal(size=(4000, 12, 2)).cumsum(axis=1).astype(np.float32)
     memory = fit_window_memory(walk, 10, 4, seed=0)
@@ -60,7 +60,7 @@ def test_whitening_over_time_leaves_steps_alike():
 
 
 def test_whitening_over_channels_leaves_residuals_alike():
-    """What two channels always have in common counts less than where they part."""
+    """The common part of two channels counts less than their difference."""
     rng = np.random.default_rng(0)
     steps = rng.normal(size=(3000, 1)) @ np.ones((1, 2)) + rng.normal(size=(3000, 2)) * 0.05
     windows = cut_windows(steps.astype(np.float32), 8, np.arange(2993))
@@ -136,7 +136,7 @@ def test_a_channel_that_drifts_counts_less():
 
 @pytest.mark.parametrize("by_step", [False, True])
 def test_a_constant_series_is_one_prototype(by_step):
-    """Nothing varies, and what does still scores finite and higher."""
+    """Without variation there is one prototype, and changed windows have higher, finite scores."""
     constant = np.zeros((30, 8, 2), dtype=np.float32)
 
     memory = fit_window_memory(constant, 500, 16, seed=0, by_step=by_step)
@@ -146,7 +146,7 @@ def test_a_constant_series_is_one_prototype(by_step):
 
 
 def test_no_prototype_is_a_window_where_each_must_be_a_mean():
-    """What `--no-samples` asks for."""
+    """`--no-samples` requires this."""
     windows = waves()
 
     memory = fit_window_memory(windows, 3000, 8, seed=0, least_rows=3)

@@ -1,4 +1,4 @@
-"""Every preset is the network of its row in the table of references, and every option does what it says."""
+"""Every preset matches its row in the table of references, and every option has its effect."""
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ def build(preset, shape, **overrides):
 
 @pytest.mark.parametrize("preset", REFERENCES)
 def test_reference_preset_has_its_number_of_parameters(preset):
-    """To the last one, in encoder and decoder, with the latent that it is named for."""
+    """Encoder and decoder have exactly the published number of parameters, with the named latent size."""
     shape, n_encoder, n_decoder, latent_shape = REFERENCES[preset]
 
     network = build(preset, shape)
@@ -68,7 +68,7 @@ def test_dense_presets_take_images_as_they_are(preset):
     [name for name, preset in PRESETS.items() if "image" in preset.kinds and name != "conv-rgb-deep"],
 )
 def test_every_image_preset_takes_images_of_any_size(preset, shape):
-    """What a decoder gives has the size of the image, odd ones included."""
+    """The decoder's output has the size of the image, odd sizes included."""
     network = build(preset, shape, kind="image")
 
     samples = np.random.default_rng(0).uniform(size=(2, *shape)).astype(np.float32)
@@ -87,7 +87,7 @@ def test_every_image_preset_takes_images_of_any_size(preset, shape):
     ],
 )
 def test_images_too_small_for_a_network_are_refused(preset, shape, sentence):
-    """By their size, before anything is fitted."""
+    """The error names the size, before anything is fitted."""
     with pytest.raises(ConfigError, match=sentence):
         build(preset, shape)
 
@@ -148,7 +148,7 @@ def test_variational_autoencoder_exports_its_mean_and_fits_a_draw():
     np.testing.assert_array_equal(network.encoder(samples, training=True), mean)
     np.testing.assert_array_equal(network.fit_encoder(samples, training=False), mean)
     assert np.abs(drawn - mean).max() > 0.1
-    # Log variances start at 0, so that the divergence is that of the means.
+    # Log variances start at 0, so only the means contribute to the divergence.
     expected = 0.001 * (0.5 * np.square(mean).sum(axis=1)).mean()
     assert float(network.fit_encoder.losses[0]) == pytest.approx(expected, rel=1e-4)
 
@@ -164,5 +164,5 @@ def test_heads_are_averaged_by_the_decoder():
 
 
 def test_every_architecture_has_a_preset():
-    """What can be built can be named."""
+    """Each architecture can be selected by name."""
     assert {FitConfig.from_preset(preset).architecture for preset in PRESETS} == set(ARCHITECTURES)

@@ -65,7 +65,7 @@ def test_what_follows_but_is_no_nearer_than_the_mean_is_refused_of_a_network():
 
 
 def test_one_of_six_independent_features_is_enough():
-    """What cannot be learned is not asked for."""
+    """The check does not require features that cannot be learned."""
     reconstructions = np.zeros_like(SAMPLES)
     reconstructions[:, 0, 0] = SAMPLES[:, 0, 0]
 
@@ -95,7 +95,7 @@ def test_a_wild_network_is_refused_however_it_came_there():
 
 @pytest.mark.parametrize("scores", [np.full(9, 2.5), 7 + 1e-7 * np.arange(9)])
 def test_scores_that_are_all_the_same_are_refused(scores):
-    """Of samples that differ; rounding is no difference."""
+    """Different samples must have different scores, beyond rounding."""
     with pytest.raises(TrainingError, match="all 9 calibration samples have the same score"):
         check_spread(np.arange(9.0)[:, None], scores)
 

@@ -1,4 +1,4 @@
-"""Each corruption does what it says, while fitting only, anew at every step and the same for a seed."""
+"""Each corruption has its effect only while fitting, anew at every step, and follows the seed."""
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ WAYS = {
 
 
 def corruption(way, level=None, shape=IMAGES.shape[1:], **overrides):
-    """A model that corrupts, as it stands before an encoder."""
+    """Return a model that applies a corruption, like the first layer before an encoder."""
     level = WAYS[way] if level is None else level
     config = FitConfig.from_preset("conv", {"corruption": way, "corruption_level": level, **overrides})
     samples = layers.Input(shape)
@@ -35,7 +35,7 @@ def corrupted(way, level=None, samples=IMAGES, **overrides):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_corruption_is_for_fitting_only(way):
-    """What is scored is never corrupted."""
+    """Samples are not corrupted when they are scored."""
     np.testing.assert_array_equal(corruption(way)(IMAGES, training=False), IMAGES)
     assert np.abs(corrupted(way) - IMAGES).mean() > 0.01
 
@@ -100,7 +100,7 @@ def test_a_mosaic_has_the_mean_of_each_tile(channels):
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_a_blur_is_a_gaussian(channels):
-    """As SciPy has it, mirrored at the edges, ending at three standard deviations."""
+    """The blur equals SciPy's, mirrored at the edges and cut at three standard deviations."""
     images = np.random.default_rng(1).uniform(size=(3, 20, 21, *channels)).astype(np.float32)
     sigma = (0, 1.5, 1.5, 0)[: images.ndim]
     expected = gaussian_filter(images.astype(np.float64), sigma, radius=5, mode="reflect")
@@ -109,7 +109,7 @@ def test_a_blur_is_a_gaussian(channels):
 
 
 def test_a_corrupted_copy_is_the_same_for_a_seed():
-    """Larger than one chunk, with draws of its own: not those of the first step."""
+    """The copy is larger than one chunk and has its own draws, different from those of the first step."""
     samples = np.zeros((CHUNK + 3, 4, 5), dtype=np.float32)
     config, other = (
         FitConfig.from_preset("conv", {"corruption_level": 0.5, "seed": seed}) for seed in (0, 2**32 - 1)
@@ -126,7 +126,7 @@ def test_a_corrupted_copy_is_the_same_for_a_seed():
 
 
 def test_standardised_rows_are_masked_by_their_mean():
-    """0 is what a standardised feature is on average."""
+    """A standardised feature has the mean 0."""
     config = FitConfig.from_preset("dense", {"corruption": "masking", "corruption_level": 0.5})
     rows = np.random.default_rng(0).normal(size=(200, 10)).astype(np.float32)
     samples = layers.Input((10,))

@@ -1,4 +1,4 @@
-"""A fit that diverges keeps what was good, or says so."""
+"""A fit that diverges keeps the best weights, or is refused."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def fit(callbacks=(), **overrides):
 
 
 def test_a_fit_that_diverges_keeps_the_best_weights_before(capsys):
-    """Every recorded loss is finite, and so is what the network answers."""
+    """Every recorded loss and every output of the network is finite."""
 
     class Derail(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -60,7 +60,7 @@ RATES = {"adam": 0.003, "adamw": 0.003, "adadelta": 1.0, "sgd": 0.1}
     [*((loss, "adam") for loss in LOSSES), *(("mse", optimizer) for optimizer in OPTIMIZERS[1:])],
 )
 def test_every_loss_and_every_optimizer_learns_digits(loss, optimizer):
-    """At a rate that suits the optimizer, an eighth better than after the first epoch."""
+    """The loss is an eighth better than after the first epoch, at a rate that suits the optimizer."""
     digits = load_digits().images[:300].astype(np.float32) / 16
     given = {"loss": loss, "optimizer": optimizer, "learning_rate": RATES[optimizer], "epochs": 10}
     seed_everything(0)
@@ -100,7 +100,7 @@ def test_two_heads_are_fitted_to_two_losses():
 
 
 def test_a_denoising_network_is_judged_by_what_it_denoises():
-    """The validation loss is that of corrupted inputs, and of clean ones where it is not asked for."""
+    """The validation loss is computed on corrupted inputs, or on clean ones without corruption."""
     digits = load_digits().images[:64].astype(np.float32) / 16
 
     def fit_digits(**overrides):
@@ -123,7 +123,7 @@ def test_a_denoising_network_is_judged_by_what_it_denoises():
 
 
 def test_the_learning_rate_rises_over_the_warmup():
-    """In a line to its value, which then stays."""
+    """The rate rises linearly to its value and then stays."""
     config = FitConfig.from_preset("dense", {"learning_rate": 0.1, "warmup_steps": 4}).for_samples((6,))
     network = compiled_network(build_autoencoder(config, (6,)), config.for_training((6,), 256), (6,))
     rates = []
@@ -138,7 +138,7 @@ def test_the_learning_rate_rises_over_the_warmup():
 
 
 def test_signal_to_noise_is_measured_before_and_after():
-    """Noise of a tenth of the range is 20 dB before; what an untrained network makes of it is less."""
+    """Noise of a tenth of the range is 20 dB before, and an untrained network makes it worse."""
     flat = np.full((300, 8, 8), 0.3, dtype=np.float32)
     seed_everything(0)
     given = {"widths": (4, 6), "corruption_level": 0.1}
@@ -154,7 +154,7 @@ def test_signal_to_noise_is_measured_before_and_after():
 
 
 def test_denoising_that_harms_is_said_so():
-    """With what may help."""
+    """The note has advice."""
     assert _denoising_note(10.0, 23.456) == (
         "corrupted validation samples are denoised from 10.00 to 23.46 dB"
     )

@@ -69,7 +69,7 @@ def test_latents_of_any_shape_are_drawn_as_images(shape, shown):
 
 
 def test_channels_of_a_latent_map_are_tiles():
-    """The second channel stands to the right of the first."""
+    """The second channel is drawn to the right of the first."""
     latents = np.arange(2 * 2 * 2).reshape(1, 2, 2, 2)
 
     np.testing.assert_array_equal(charts._latent_maps(latents)[0], [[0, 2, 1, 3], [4, 6, 5, 7]])
@@ -87,7 +87,7 @@ def test_a_few_channels_have_a_legend(n_names):
 
 
 def test_entities_are_named_above_their_steps():
-    """Not again behind a gap, and not at all where there is one."""
+    """A name is not repeated after a gap, and an empty name is not shown."""
     part = np.repeat([0, 1, 2], 4)
     values, never = np.ones((12, 1)), np.zeros(12, dtype=bool)
     run = StepRun(np.arange(12), part, values, values, values[:, 0], never, never, never)
@@ -111,7 +111,7 @@ def test_names_that_hide_each_other_stand_in_a_legend(shift, count):
 
 
 def test_a_long_logarithmic_axis_has_labels_for_powers_alone():
-    """Others would stand in each other."""
+    """Other labels would overlap."""
     scores = np.geomspace(1e-4, 10, 50)
 
     assert {"0.001", "0.1"} < texts(charts.score_chart(scores, scores, scores, 0.1))

@@ -1,4 +1,4 @@
-"""Planes, hulls and drawn points against what geometry says."""
+"""Planes, hulls and drawn points agree with geometry."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_hull_is_that_of_the_outermost_points():
 
 
 def test_points_inside_are_inside_and_far_ones_are_not():
-    """In three dimensions, against a triangulation of the hull."""
+    """A triangulation of the hull in three dimensions confirms it."""
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(60, 3))
     hull = Delaunay(latent)

@@ -1,4 +1,4 @@
-"""The report is one file without script or network, and says what `report.json` says."""
+"""The report is one file without script or network access, and agrees with `report.json`."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def test_report_json_is_the_manifest_s_evaluation(folder):
 
 
 def test_report_and_card_show_baselines_where_there_are_anomalies(rows_folder, images_folder):
-    """On the whole test split of a small set, so the model's own figures are those of the evaluation."""
+    """A small set is compared on its whole test split, so the model's figures equal the evaluation."""
     evaluation = Detector.load(rows_folder).manifest.evaluation
     comparison = evaluation["baselines"]
 
@@ -83,7 +83,7 @@ def test_card_of_the_digits_names_source_and_licence(images_folder):
 
 @pytest.fixture
 def odd_folder(tmp_path):
-    """A model of a constant column called like a tag, which a note names."""
+    """Publish a model with a constant column named like an HTML tag, which a note repeats."""
     rows = "\n".join(f"1,{n % 5},{n % 3}" for n in range(300))
     (tmp_path / "data.csv").write_text("<script>alert(1)</script>,b,c\n" + rows + "\n")
     arguments = ["--data", str(tmp_path / "data.csv"), "--name", "x", "--store", str(tmp_path / "store")]

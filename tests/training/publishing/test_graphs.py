@@ -52,7 +52,7 @@ CASES = {
 
 @dataclasses.dataclass
 class Exported:
-    """An untrained network and what became of it."""
+    """An untrained network and its export."""
 
     shape: tuple[int, ...]
     network: Autoencoder
@@ -132,7 +132,7 @@ def test_a_score_of_the_newest_steps_is_their_error_alone():
 
 @dataclasses.dataclass
 class _Draft:
-    """As much of a manifest as sessions need."""
+    """The part of a manifest that sessions need."""
 
     sample_shape: tuple[int, ...]
     latent_shape: tuple[int, ...]
@@ -151,7 +151,7 @@ def test_network_gives_back_the_shape_of_its_samples(exported):
 
 
 def test_graphs_agree_with_the_network(exported):
-    """On real batch sizes and extreme values."""
+    """They agree for real batch sizes and extreme values."""
     differences = check_parity(exported.graphs, exported.draft, exported.samples(64), exported.scaling, 0.05)
 
     assert set(differences) == {
@@ -194,7 +194,7 @@ def test_reconstruction_is_decode_of_encode(exported, sessions):
 
 @pytest.mark.parametrize("batch", [2, 3, 7, 64, 255, 256, 300])
 def test_a_row_has_the_same_bits_alone_and_in_any_batch(exported, sessions, batch):
-    """Scores are equal to the last bit, whatever stands beside a row."""
+    """Other rows in a batch do not change a score, to the last bit."""
     samples = exported.samples(batch)
     together = sessions[MODEL_FILE].run(samples, ["score"])["score"]
     rows = np.unique(np.linspace(0, batch - 1, 24).astype(int))
@@ -266,7 +266,7 @@ def test_parity_is_strict_about_scores_and_less_so_about_feature_errors():
 
 
 def test_parity_refuses_a_graph_with_other_tensors():
-    """A swapped file does not load as what it should be."""
+    """A file under the name of another graph is refused."""
     exported = _export("dense", {"latent_dim": 4}, (6,))
     graphs = {**exported.graphs, ENCODER_FILE: exported.graphs[MODEL_FILE]}
 

@@ -26,7 +26,7 @@ FIT = ["--data", "digits", "--preset", "dense", "--epochs", "3", "--quantize", "
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
-    """A store with a model in integers, and what its fit printed."""
+    """A store with a quantised model, and the lines that its fit printed."""
     store = tmp_path_factory.mktemp("quantized")
     arguments = [*FIT, "--name", "digits", "--widths", "256", "--store", str(store)]
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +43,7 @@ def folder(fitted):
 
 
 def test_agreement_and_speed_are_stated(fitted):
-    """On stdout, in manifest, report and card."""
+    """The figures are on stdout, in manifest, report and card."""
     folder, lines = fitted
     manifest = Detector.load(folder).manifest
 
@@ -66,7 +66,7 @@ def test_agreement_and_speed_are_stated(fitted):
 
 
 def test_rows_score_the_same_alone_and_in_any_batch(folder):
-    """To the bit: inputs are scaled by constants, not by the batch that they are in."""
+    """Inputs are scaled by constants, not by their batch, so the scores are equal to the bit."""
     detector = Detector.load(folder)
     samples = load_dataset("digits").samples[:300].astype(np.float32)
     samples[7] *= 1e6  # a neighbour far out
@@ -93,7 +93,7 @@ def test_decoding_the_latent_is_the_reconstruction(folder):
 
 @pytest.mark.parametrize("value", [1e30, -1e30, 3e38])
 def test_far_samples_have_finite_scores(folder, value):
-    """Inputs beyond the range of the training split count as its end; the residual is that of the sample."""
+    """Inputs beyond the training range are clipped, but the residual is computed from the sample."""
     result = Detector.load(folder).score(np.full((2, 8, 8), value, dtype=np.float32))
 
     assert np.isfinite(result.score).all()

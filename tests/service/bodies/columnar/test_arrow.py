@@ -73,7 +73,7 @@ def refusal(content: bytes, form: str, expected: Expected = ROW) -> Problem:
     ],
 )
 def test_columns_are_matched_by_name(form, options):
-    """In any order, of any type of number, however they were written."""
+    """Columns may have any order and any numeric type, whatever the writer."""
     np.testing.assert_array_equal(decode(FORMS[form](TABLE, **options), form).samples, [[1, 2, 3], [4, 5, 6]])
 
 
@@ -139,7 +139,7 @@ def test_series_may_have_time_stamps(form, stamps, wanted):
     ],
 )
 def test_columns_that_do_not_fit_are_named(form, changes, expected, words):
-    """With the row where there is one."""
+    """The error has the row if only one row is wrong."""
     columns = dict(zip(TABLE.column_names, TABLE.columns, strict=True)) | changes
     table = pa.table({name: column for name, column in columns.items() if column is not None})
 
@@ -274,7 +274,7 @@ def test_parquet_that_would_end_the_process_is_refused():
 @forms
 @pytest.mark.parametrize("content", [b"x", b"PAR1", b"\xff\xff\xff\xff\0\0\0\0", bytes(100), b"PAR1" * 30])
 def test_broken_tables_are_malformed(form, content):
-    """In one line."""
+    """The problem is one line."""
     problem = refusal(content, form)
 
     assert problem.type == "malformed-body"
@@ -304,7 +304,7 @@ def test_any_bytes_changed_are_read_or_refused(form, data):
 
 
 def test_without_pyarrow_the_extra_is_named(monkeypatch):
-    """And it is neither read nor offered."""
+    """Such a body is not read, and its media type is not offered."""
     monkeypatch.setattr(bodies, "HAS_PYARROW", False)
 
     problem = refusal(to_stream(TABLE), ARROW)

@@ -51,7 +51,7 @@ def test_fast_reader_reads_what_the_strict_one_reads(kind):
 @example("1" + "0" * 308)
 @example("5e-324")
 def test_numbers_are_rounded_alike(number):
-    """By both readers and by Python."""
+    """Both readers and Python round to the same bits."""
     content = b'{"instances": [[%s, 1]]}' % number.encode()
 
     read_by_both(content, KINDS["latent"])
@@ -64,7 +64,7 @@ def test_numbers_are_rounded_alike(number):
 
 @pytest.mark.parametrize("kind", ["row", "latent", "image", "colour", "series", "pulse"])
 def test_plain_bodies_are_read_by_the_fast_reader(kind):
-    """In the forms that `json` and orjson write, with options or without."""
+    """The fast reader takes the output of `json` and orjson, with and without options."""
     expected = KINDS[kind]
     samples = np.random.default_rng(0).normal(size=(5, *expected.shape))
     for document in (
@@ -136,7 +136,7 @@ def test_samples_stay_what_they_are_when_the_reader_reads_on():
 
 
 def test_bodies_are_read_without_the_fast_reader(monkeypatch):
-    """On machines for which there is no wheel of simdjson."""
+    """The strict reader replaces it on machines without a wheel of simdjson."""
     content = json.dumps({"instances": [[0.5, 1.0]] * 200}).encode()
     monkeypatch.setattr(numbers, "simdjson", None)
     monkeypatch.setattr(instances, "_NUMBERS", numbers.NumberReader())

@@ -27,7 +27,7 @@ ROWS = {"small": 1, "plain": 200, "sliced": 60_000}
     ids=["instances", "escaped", "option", "feature"],
 )
 def test_member_that_is_there_twice_is_refused(members, sentence, n_rows):
-    """By name and place, whether the body is read as a whole or in slices."""
+    """The error has name and place, for whole bodies and for slices."""
     rows = json.dumps([[0.5, 1.0, 2.0]] * n_rows)
     closed = rows if ",ROWS" not in members else rows[1:]
     content = ("{" + members.replace("ROWS", closed) + "}").encode()
@@ -86,7 +86,7 @@ def test_clients_are_told_on_every_route_that_takes_json(client):
 
 
 def test_infer_takes_members_that_it_does_not_know(client):
-    """Neither these nor a colon in an id are repeated members; a text nested too deep to tell is refused."""
+    """Unknown members and colons in an id are not repeated members; too deeply nested text is refused."""
     tensor = '{"name":"samples","shape":[1,3],"datatype":"FP32","data":[1,2,3],"more":{"name":1}}'
     for rest, statuses in (
         ('"id":"urn:a:b","x":{"id":1}', (200,)),

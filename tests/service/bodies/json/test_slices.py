@@ -61,7 +61,7 @@ def is_json(content: bytes) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_slices_are_the_body(kind):
-    """For slices of any length, and valid and invalid bodies."""
+    """Slices of any length give the result of the whole body, valid or invalid."""
     rng, expected = random.Random(1), KINDS[kind]
     n_right = 0
     for _ in range(2000):
@@ -107,7 +107,7 @@ def test_too_many_rows_are_told_as_soon_as_there_are():
 @pytest.mark.parametrize("kind", ["latent", "row", "cells", "series"])
 @pytest.mark.parametrize("container", [bytes, bytearray])
 def test_no_step_is_longer_than_a_slice(kind, container, monkeypatch):
-    """So no step keeps other threads waiting for long; whether a row is an array or an object."""
+    """No step blocks other threads for long, whether rows are arrays or objects."""
     expected = KINDS[kind]
     names = expected.feature_names
     width = expected.shape[-1]
@@ -160,7 +160,7 @@ PIECES = st.sampled_from(["[", "]", "{", "}", ",", "1 ", '"a"', '"],"', '"{\\"["
 
 @given(st.lists(PIECES, max_size=40), st.integers(0, 70))
 def test_cut_is_at_the_first_comma_or_bracket_of_the_array(pieces, least):
-    """The result is that of a scan byte by byte, for any step."""
+    """The cut equals that of a byte-by-byte scan, for any step."""
     content = "".join(pieces)
     depth, in_text, escaped, wanted = 0, False, False, len(content)
     for position, character in enumerate(content):
