@@ -5,7 +5,7 @@
   ├─ a version folder that is refused
   │   ├─ ManifestError   `manifest.json` is malformed or contradicts itself
   │   ├─ IntegrityError  a file is missing or has other bytes than listed
-  │   └─ ModelError      the bytes are right, but the graph does not do what the manifest says
+  │   └─ ModelError      the bytes are right, but the graph does not behave as the manifest says
   ├─ a request that is refused
   │   ├─ InputError      samples or options that the model cannot take; has the `index` of the fault
   │   ├─ NoLatent        encode or decode without a bottleneck
@@ -32,7 +32,7 @@ class IntegrityError(DetectorError):
 
 
 class ModelError(DetectorError):
-    """A file has the listed bytes, but does not do what the manifest says."""
+    """A file has the listed bytes, but does not behave as the manifest says."""
 
 
 class StoreError(DetectorError):

@@ -124,7 +124,7 @@ class Detector:
         return self.engine.judge(samples, outputs, alpha=alpha, fdr=fdr, explain=explain)
 
     def reconstruct(self, samples: Any) -> np.ndarray:
-        """Return what the model expects to see instead: raw units, shape of `samples`, float32.
+        """Return the values that the model expects instead: raw units, shape of `samples`, float32.
 
         Categories are numbers; `detector.tables.to_cells` converts them to texts. Raises as `score`.
         """

@@ -18,7 +18,7 @@ def check_dtype(dtype: str) -> str:
 
 
 def fit_int8(latent: np.ndarray) -> LatentInt8:
-    """Choose the 8-bit form whose range is that of each component of these latents.
+    """Choose the 8-bit form that covers the range of each component of these latents.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def pack(latent: np.ndarray, dtype: str, form: LatentInt8 | None) -> np.ndarray:
 
 
 def unpack(packed: np.ndarray, dtype: str, form: LatentInt8 | None) -> np.ndarray:
-    """Convert packed latents to what the decoder takes: float32, computed in float64."""
+    """Convert packed latents to the input of the decoder: float32, computed in float64."""
     if dtype == INT8:
         offset, scale = _arrays(form)
         packed = offset + packed * scale

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a model folder means. Read strictly, written canonically.
+"""`manifest.json`: the meaning of a model folder. Read strictly, written canonically.
 
 A field is declared once, with its check, in a dataclass here. To add one, give it a default and
 `metadata=schema.since(VERSION, ...)`, so that manifests of earlier schema versions still load.
@@ -33,7 +33,7 @@ def _members(form: type[Any], version: int = schema.SCHEMA_VERSION) -> dict[str,
 def _read(form: type[Form], document: Any, where: str, version: int = schema.SCHEMA_VERSION) -> Form:
     """Make a dataclass from a JSON object that has every member, no other, each as its check says.
 
-    The errors name the field by its place `where`, what it must be and what it is.
+    The errors have the field's place `where`, the expected value and the given one.
     """
     if not isinstance(document, dict):
         raise ManifestError(f"{MANIFEST_FILE}: {where[:-1]} must be an object, got {document!r}")
@@ -216,7 +216,7 @@ class Manifest:
         Raises
         ------
         ManifestError
-            Naming the field, what it must be and what it is.
+            Naming the field, the expected value and the given one.
         """
         try:
             document = json.loads(
@@ -334,7 +334,7 @@ def _check_consistency(manifest: Manifest) -> None:
             raise ManifestError(f"{MANIFEST_FILE}: {words}")
 
 
-Rules = dict[str, bool]  # what must hold, in the words of the error, and whether it does
+Rules = dict[str, bool]  # conditions in the words of the error, and whether they hold
 
 
 def _shape_rules(manifest: Manifest) -> Rules:

@@ -17,7 +17,7 @@ from detector.schema import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED
 
 MISSING_HINT = "; missing values are for models fitted with --missing median"
 UNKNOWN_HINT = "; unknown categories are for models fitted with --unknown-category own"
-NUMBER = "a number"  # what a measured column takes
+NUMBER = "a number"  # the words of errors for the values of a measured column
 MOST_NAMED = 12  # categories in a sentence
 
 
@@ -220,12 +220,12 @@ def _misplaced(
 
 
 def category_values(known: Sequence[str] | Sequence[float]) -> np.ndarray:
-    """Return what the graph takes for categories, float32: positions for texts, the numbers themselves."""
+    """Return categories as the graph reads them, float32: positions for texts, the numbers themselves."""
     return np.asarray(range(len(known)) if isinstance(known[0], str) else known, dtype=np.float32)
 
 
 def to_cells(rows: np.ndarray, manifest: Manifest) -> list[list[Any]]:
-    """Convert rows of numbers to what a client writes: texts for categories, None for missing values."""
+    """Convert rows of numbers to the values of a client: texts for categories, None for missing values."""
     categories = manifest.categories or {}
     known = [categories.get(name) for name in manifest.feature_names or [""] * rows.shape[1]]
     return [[to_cell(value, of) for value, of in zip(row, known, strict=True)] for row in rows]

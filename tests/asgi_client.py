@@ -18,7 +18,7 @@ class AsgiAnswer:
     content: bytes = b""
 
     def json(self) -> Any:
-        """The content."""
+        """Return the parsed content."""
         return json.loads(self.content)
 
 
@@ -43,7 +43,7 @@ class AsgiRequest:
         self._body: bytes | None = body
 
     async def send_to(self, application: Application) -> AsgiAnswer:
-        """The answer, once the application is done with the request."""
+        """Send a request and return the answer, once the application is done with it."""
         await application(self.scope, self._receive, self._send)
         return self.answer
 
@@ -63,5 +63,5 @@ class AsgiRequest:
 
 
 async def post_together(application: Application, requests: Iterable[AsgiRequest]) -> list[AsgiAnswer]:
-    """The answers to requests that come in the same moment, in their order."""
+    """Send requests in the same moment and return the answers in the same order."""
     return await asyncio.gather(*(request.send_to(application) for request in requests))

@@ -18,7 +18,7 @@ class RawAnswer:
     body: bytes
 
     def json(self) -> Any:
-        """The body, parsed."""
+        """Return the parsed body."""
         return json.loads(self.body)
 
 
@@ -62,7 +62,7 @@ class Connection:
         return RawAnswer(status, headers, self._body(headers) if has_body else b"")
 
     def answers(self) -> list[RawAnswer]:
-        """All answers until the server closes."""
+        """Return all answers until the server closes."""
         return list(iter(self.answer, None))
 
     def is_closed(self) -> bool:

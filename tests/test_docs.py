@@ -71,7 +71,7 @@ def test_readme_python_runs():
 
 
 def test_readme_make_targets_exist():
-    """Every `make` command that a page names."""
+    """Every `make` command on a page is a target."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     for page in PAGES:
         named = set(re.findall(r"^make ([a-z]+)", page.read_text(), flags=re.MULTILINE))

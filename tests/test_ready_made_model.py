@@ -52,7 +52,7 @@ def test_its_sample_rows_are_scikit_learn_s_digits_with_source_and_licence():
 
 
 def test_git_leaves_its_bytes_alone():
-    """A line end that git converts would break a hash."""
+    """Git does not convert line ends, which would break a hash."""
     command = ["git", "check-attr", "text", "models/digits/1/manifest.json"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 

@@ -62,7 +62,7 @@ def prepare(dataset: Dataset, config: FitConfig, splits: Splits | None = None) -
 def deal_splits(dataset: Dataset, config: FitConfig) -> Splits:
     """Split the data; under a `contamination` leave out the samples that are farthest from all others.
 
-    Errors are those of `prepare`.
+    Errors are as for `prepare`.
     """
     splits = split_dataset(dataset, config)
     if not config.contamination:

@@ -227,7 +227,7 @@ class Judge:
     dataset : Dataset
     splits : Splits
     seed : int
-        Seed of the pseudo-anomalies, which are the same for all trials.
+        Seed of the pseudo-anomalies; all trials use the same ones.
     """
 
     def __init__(self, dataset: Dataset, splits: Splits, seed: int) -> None:

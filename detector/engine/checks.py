@@ -15,7 +15,7 @@ Checked = np.ndarray | SeriesWindows
 
 
 def check_samples(samples: np.ndarray, manifest: Manifest) -> Checked:
-    """Convert samples to what the graph takes; `detector.Detector.score` says what they may be.
+    """Convert samples to the input of the graph; `detector.Detector.score` documents the valid forms.
 
     The result has shape (n_samples, *sample_shape), float32, contiguous and finite, but NaN where a value of
     a row is missing and may be. The windows of a series are cut when they are asked for. Raise `InputError`,
@@ -80,7 +80,7 @@ def check_array(
     values : array, any real dtype
     shape : tuple of int
     what, row : str
-        What errors call the array, and one of the n.
+        Names of the array, and of one of its n parts, in errors.
     names : sequence of str, or None
         Feature names along the last axis, for errors.
     missing : bool

@@ -67,11 +67,11 @@ class Engine:
         return self._manifest.kind == "sequence" and is_series(np.shape(samples), self._manifest.sample_shape)
 
     def check_samples(self, samples: np.ndarray) -> Checked:
-        """Convert samples to what the graph takes; see `detector.engine.checks.check_samples`."""
+        """Convert samples to the input of the graph; see `detector.engine.checks.check_samples`."""
         return check_samples(samples, self._manifest)
 
     def check_latent(self, latent: np.ndarray, dtype: str = FLOAT32) -> np.ndarray:
-        """Convert latent vectors of a dtype to what the decoder takes, float32.
+        """Convert latent vectors of a dtype to the input of the decoder, float32.
 
         Raise as `require_latent`, and `InputError` if shape or dtype do not fit, or a value is not finite or
         not one of that dtype.
@@ -231,7 +231,7 @@ class Engine:
     # --- golden samples -----------------------------------------------------------------------------------
 
     def golden_answers(self, samples: np.ndarray) -> dict[str, np.ndarray]:
-        """Compute what `golden.npz` holds for checked samples: every output of the autoencoder's graphs."""
+        """Compute the content of `golden.npz` for checked samples: all outputs of the autoencoder graphs."""
         names = [SCORE, RECONSTRUCTION, FEATURE_ERROR]
         if self._manifest.latent_shape is None:
             return self.run(samples, names)
@@ -243,7 +243,7 @@ class Engine:
         return DECODED if self._manifest.reconstruction == schema.FROM_MEMORY else RECONSTRUCTION
 
     def self_test(self, golden: Mapping[str, np.ndarray]) -> None:
-        """Check that the graphs answer for the golden samples what they answered when they were exported.
+        """Check that the graphs give the golden samples the same answers as at export.
 
         Raises
         ------

@@ -42,7 +42,7 @@ from service.bodies import (
 from service.bodies.arrays import raw_type
 from service.bodies.codecs import to_json
 
-_DRAWN = (SCORE, RECONSTRUCTION)  # what an image can show
+_DRAWN = (SCORE, RECONSTRUCTION)  # outputs that an image can show
 SLICE_VALUES = 2**15  # a millisecond of writing
 
 
@@ -68,7 +68,7 @@ def write_scores(
     lengths : sequence of int
         Samples of each request.
     timestamps : list of str, int or float, optional
-        Of the steps of a series, which is a request of its own.
+        Time stamps of the steps of a series, which is always a single request.
     """
     document = {
         "model": manifest.name,

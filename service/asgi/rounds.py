@@ -1,6 +1,6 @@
 """Small requests, answered together in rounds of the event loop: docs/decisions/0019.
 
-No request waits in order to be batched: those that arrive while a round is answered are the next round.
+No request waits in order to be batched: requests that arrive while a round is answered are the next round.
 """
 
 import asyncio

@@ -38,7 +38,7 @@ from service.http.problems import Problem
 
 @dataclasses.dataclass(frozen=True)
 class BodyFormat:
-    """The content type of a body with its parameters, and what the body may hold."""
+    """The content type of a body with its parameters, and the content that it allows."""
 
     content_type: str
     parameters: Mapping[str, str]

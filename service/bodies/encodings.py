@@ -8,7 +8,7 @@ IDENTITY = "identity"
 GZIP = "gzip"
 # Limits the time for tiny members. bgzip writes members of 64 KB, so 640 MB fit.
 MAX_MEMBERS = 10_000
-_PIECE_BYTES = 2**16  # bytes given to zlib at a time, which copies those that a member leaves over
+_PIECE_BYTES = 2**16  # bytes given to zlib at a time; it copies the bytes that follow the end of a member
 _GZIP_WINDOW = 31  # zlib's code for a gzip header, the largest window and a checked trailer
 
 

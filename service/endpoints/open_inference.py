@@ -1,7 +1,7 @@
 """Read requests and write answers of the Open Inference Protocol V2, without knowing HTTP.
 
-The tensors are those of `model.onnx` and the values that the service derives from the score, so a client can
-use the service or Triton with the same folder.
+The tensors are the outputs of `model.onnx` and the values that the service derives from the score, so a
+client can use the service or Triton with the same folder.
 
 References
 ----------

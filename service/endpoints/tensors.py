@@ -179,7 +179,7 @@ def _to_integers(array: np.ndarray, datatype: str, pointer: str) -> np.ndarray:
 
 
 def elements_from_json(raw: Text, n_elements: int, pointer: str) -> list[bytes]:
-    """Return the elements of a `BYTES` tensor of one axis, which JSON holds as base64 text.
+    """Return the elements of a `BYTES` tensor of one axis, from their base64 text in JSON.
 
     Raise `Problem`, naming the first element that is not base64, or if the number of elements differs.
     """

@@ -60,7 +60,7 @@ class Model:
         return {version: entry for version, entry in entries if isinstance(entry, Loaded)}
 
     def choose(self, *, version: int | None = None, label: str | None = None) -> int:
-        """Return the loaded version for a request, by default that of the bare name.
+        """Return the loaded version for a request, by default the one that the bare name means.
 
         Raise `StoreError` if the version or label does not exist or is not loaded.
         """

@@ -56,7 +56,7 @@ class Pace:
 
 
 class Runner:
-    """Runs calls and notes what they scored."""
+    """Runs calls and records the scored rows."""
 
     def __init__(self, pending: Pending, deadline_seconds: float) -> None:
         self._pace = Pace(ROW_SECONDS)

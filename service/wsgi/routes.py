@@ -43,7 +43,7 @@ class VersionConverter(BaseConverter):
 
 
 class PlainNameConverter(BaseConverter):
-    """A name without the verb of V1, which follows a colon: `name:verb`."""
+    """A model name that ends before the verb of V1: `name:verb`."""
 
     regex = "[^/:]+"
 

@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def test_cost_is_measured_and_kept(tmp_path, capsys):
-    """A small run has every figure; the second reads it from the file."""
+    """A small run has every figure; a second run reads it from the file."""
     arguments = ["--presets", "vector-fast", "--rows", "300", "--columns", "4", "--repeats", "1"]
     arguments += ["--out", str(tmp_path / "cost.json")]
 

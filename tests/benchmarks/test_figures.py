@@ -23,7 +23,7 @@ METHODS = ("residual", "knn5", "pca", "iforest")
     ],
 )
 def test_readme_has_the_measured_means(protocol, metric, words, form):
-    """Means over the sets of the means over the seeds, one line of the table each."""
+    """Each is a mean over sets of means over seeds, one line of the table each."""
     path = REPOSITORY / "benchmarks" / "results" / f"quality-{protocol}.json"
     values = defaultdict(lambda: defaultdict(list))
     for row in json.loads(path.read_text())["rows"]:

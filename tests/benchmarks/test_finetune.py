@@ -70,7 +70,7 @@ def test_rows_that_are_there_are_not_run_again(tmp_path, capsys):
 
 @pytest.mark.parametrize(("accuracy", "status"), [(0.81, 0), (0.8, 1), (0.7, 1)])
 def test_status_tells_whether_pre_training_won_everywhere(accuracy, status):
-    """A draw is no win."""
+    """A draw does not count as a win."""
     rows = [row(10, 0, "residual", 0.6), row(10, 0, "random", 0.5)]
     rows += [row(50, 0, "residual", accuracy), row(50, 0, "random", 0.8)]
 

@@ -421,7 +421,7 @@ def test_scores_that_are_not_finite_are_an_error(monkeypatch):
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, capsys, arguments, sentence):
-    """Bad usage, with a sentence."""
+    """Bad usage ends with one sentence before anything runs."""
     with pytest.raises(SystemExit, match="2"):
         quality.main([*arguments, "--out", str(tmp_path / "out.json")])
 

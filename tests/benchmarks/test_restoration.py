@@ -72,7 +72,7 @@ def test_status_tells_whether_the_baseline_is_beaten(mnist, psnr, baseline, stat
 
 
 def test_psnr_is_in_units_of_the_value_range():
-    """An error of a tenth of it everywhere is 20 dB."""
+    """An error of a tenth of the range everywhere is 20 dB."""
     clean = np.zeros((2, 3, 3), dtype=np.uint8)
 
     assert restoration.psnr(clean + np.float32(25.5), clean) == pytest.approx(20, abs=1e-3)
@@ -125,7 +125,7 @@ def test_mosaics_are_means_of_tiles_and_bicubic_starts_from_them():
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, capsys, arguments, sentence):
-    """Bad usage, with a sentence."""
+    """Bad usage ends with one sentence before anything runs."""
     with pytest.raises(SystemExit, match="2"):
         restoration.main([*arguments, "--out", str(tmp_path / "out.json")])
 

@@ -15,7 +15,7 @@ FIELDS = {"preset", "parameters", "loss", "reported", "train", "test", "pca", "e
 
 @pytest.mark.slow
 def test_quick_run_fits_what_is_missing(tmp_path, capsys):
-    """One epoch each; a second run takes the rows that are there."""
+    """One epoch is fitted for each network; a second run keeps the rows that exist."""
     out = tmp_path / "seeds.json"
 
     assert seeds.main(["--quick", "--presets", "two-head", "--out", str(out)]) == 0
@@ -58,7 +58,7 @@ def test_a_stopped_row_goes_on_after_its_last_epoch(tmp_path, monkeypatch):
 
 
 def test_data_that_are_not_there_are_named(tmp_path, capsys):
-    """The file that is missing, and no traceback."""
+    """The error names the missing file, without a traceback."""
     assert (
         seeds.main(["--presets", "rowwise", "--data-dir", str(tmp_path), "--out", str(tmp_path / "x")]) == 1
     )

@@ -66,7 +66,7 @@ def test_wrk_without_a_result_is_an_error():
 
 
 def test_a_missing_wrk_is_named(monkeypatch):
-    """Before anything is started."""
+    """The error comes before anything is started."""
     monkeypatch.setenv("PATH", "/nowhere")
 
     with pytest.raises(BenchmarkError, match="wrk must be on the PATH"):
@@ -85,7 +85,7 @@ def test_bulk_runs_hold_several_requests():
     [([1.0], "shape"), ([1.0, 2.001], "within 1e-05"), ([1.0, np.nan], "within 1e-05")],
 )
 def test_another_score_is_refused(got, message):
-    """A value that is no number too."""
+    """A value that is not a number is refused, too."""
     wanted = np.array([1.0, 2.0])
     compare_scores(wanted * (1 + 1e-6), wanted, "a peer")
 
@@ -118,7 +118,7 @@ def test_runs_that_are_all_dirty_are_marked():
 
 
 def test_dirty_runs_are_repeated_and_the_cleanest_counts():
-    """Three times at most."""
+    """A run is repeated at most three times."""
     shares = iter([0.4, 0.1, 0.2, 0.0])
 
     figures = usage.cleanly(lambda: {"foreign_cpu": next(shares)})
@@ -204,7 +204,7 @@ def test_every_work_has_a_shape():
     ],
 )
 def test_mistakes_of_the_command_line_are_named(arguments, message, capsys):
-    """Before anything is made."""
+    """The error comes before anything is created."""
     with pytest.raises(SystemExit):
         serving.main([*arguments, "--out", "unused.json"])
 

@@ -69,7 +69,7 @@ def test_overload_is_of_the_slow_model_alone():
 
 
 def test_the_engine_has_no_mode(capsys):
-    """It has no server."""
+    """The engine has no server, so modes do not apply to it."""
     with pytest.raises(SystemExit):
         serving.main(["--mixed", "--contenders", "engine", "--out", "unused.json"])
 
@@ -155,7 +155,7 @@ def test_open_loop_without_a_server_fails_every_request():
 
 
 class _Probed(http.server.BaseHTTPRequestHandler):
-    """Well, but for one path."""
+    """A server that is healthy except for one path."""
 
     def do_GET(self):
         """Answer."""
@@ -163,7 +163,7 @@ class _Probed(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *arguments):
-        """Nothing."""
+        """Log nothing."""
 
 
 def test_probes_count_what_is_not_200():

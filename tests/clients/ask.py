@@ -76,7 +76,7 @@ def ask_triton(url, samples, images):
 
 
 def check_refusals(client, samples):
-    """The sentence reaches the caller."""
+    """Check that the sentence of a refusal reaches the caller."""
     for attempt, words in (
         (lambda: client.infer(MODEL, [triton_input(samples[:, :4])]), "must be [n, 8, 8]"),
         (lambda: client.infer("none", [triton_input(samples)]), "there is no model 'none'"),

@@ -133,7 +133,7 @@ def test_decode_image_refuses_another_size_or_colour(pixels, sentence):
 
 
 def test_decode_image_refuses_grey_for_a_coloured_model():
-    """The other way round as well."""
+    """The other way round is refused, too."""
     with pytest.raises(InputError, match=r"must be 8 pixels wide, 8 high and RGB, got .* and grey"):
         decode_image(image_file(noise(8, 8)), (8, 8, 3), (0.0, 16.0))
 
@@ -149,7 +149,7 @@ def test_read_image_refuses_other_modes_by_name(mode):
 
 
 def test_read_image_refuses_cmyk():
-    """A JPEG for a printing press."""
+    """CMYK is used for print, not for samples."""
     with pytest.raises(InputError, match="got mode CMYK"):
         read_image(image_file(noise(4, 4, 3), "JPEG", mode="CMYK"))
 
@@ -164,7 +164,7 @@ def test_read_image_refuses_16_bits_a_channel():
 
 @pytest.mark.parametrize("form", ["GIF", "BMP", "TIFF", "WEBP", "PPM"])
 def test_read_image_refuses_other_formats(form):
-    """Fewer decoders are fewer holes."""
+    """Each further decoder would be another source of vulnerabilities."""
     with pytest.raises(InputError, match=r"^the image is neither PNG nor JPEG$"):
         read_image(image_file(noise(8, 8, 3), form))
 
@@ -228,7 +228,7 @@ def test_heat_map_has_one_colour_for_one_error():
 
 
 def test_heat_map_adds_the_channels_up():
-    """A pixel has one error."""
+    """A pixel has one error over all channels."""
     error = np.random.default_rng(0).random((4, 5, 3), dtype=np.float32)
 
     np.testing.assert_array_equal(
@@ -238,7 +238,7 @@ def test_heat_map_adds_the_channels_up():
 
 
 def test_heat_map_grows_lighter_with_the_error():
-    """It can be read without colours."""
+    """The map can be read without colours."""
     lightness = colours(encode_heat_map(np.linspace(0, 4, 100)[None], 1.0))[0] @ (0.2126, 0.7152, 0.0722)
 
     assert (np.diff(lightness) >= 0).all()

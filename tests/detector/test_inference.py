@@ -139,7 +139,7 @@ def test_reconstruct_encode_and_decode_have_the_known_answers(detector):
 
 @pytest.mark.parametrize(("verb", "width"), [("encode", 3), ("decode", 2)])
 def test_model_without_a_latent_neither_encodes_nor_decodes(tmp_path, verb, width):
-    """It says so, and goes on scoring."""
+    """The error says so, and the model still scores."""
     detector = load(tmp_path, latent_shape=None)
 
     with pytest.raises(NoLatent, match="model tiny has no latent: it cannot encode or decode"):
@@ -483,6 +483,6 @@ def test_explanation_changes_no_score(detector):
 
 @pytest.mark.parametrize("explain", [0, -1, 1.5, "all", True])
 def test_explanation_refuses_what_is_no_number_of_features(detector, explain):
-    """A positive integer or `map`."""
+    """The number is a positive integer or `map`."""
     with pytest.raises(InputError, match="explain must be a positive integer or 'map', got"):
         detector.score(np.zeros((1, 3)), explain=explain)

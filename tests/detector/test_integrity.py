@@ -84,7 +84,7 @@ def test_one_flipped_bit_is_refused_by_name(model_dir, name):
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("length", [0, 1, 0.5, -1], ids=["emptied", "one-byte", "half", "last-byte-gone"])
 def test_truncated_file_is_refused_by_name(model_dir, name, length):
-    """However much is left."""
+    """The error names the file, whatever part of it is left."""
     whole = (model_dir / name).read_bytes()
     kept = int(length * len(whole)) if isinstance(length, float) else length
     (model_dir / name).write_bytes(whole[:kept])
@@ -172,7 +172,7 @@ def test_manifest_with_another_sample_shape_is_refused(model_dir, sample_shape):
 
 
 def test_manifest_with_another_latent_shape_is_refused(model_dir):
-    """The same for the bottleneck."""
+    """The error is the same for the bottleneck."""
     rewrite_manifest(model_dir, latent_shape=[1])
 
     assert "model.onnx: output latent must be float32 of shape" in refusal(model_dir, ModelError)
@@ -317,7 +317,7 @@ def test_calibration_may_hold_more_arrays(model_dir):
     ],
 )
 def test_usual_error_is_what_calibration_samples_stay_below(model_dir, arrays, usual):
-    """It is the value of the worst feature, or None without quantiles."""
+    """It is the value of the worst feature, or None if it is unknown."""
     replace_arrays(model_dir, "calibration.npz", **{name: np.array(of) for name, of in arrays.items()})
 
     assert Detector.load(model_dir).usual_error == usual

@@ -131,7 +131,7 @@ def test_store_that_cannot_be_written_is_one_sentence(filled, capsys):
     "arguments", [[], ["publish"], ["label", "tiny", "stable", "new"], ["retain", "tiny"]]
 )
 def test_bad_usage_ends_with_status_2(capsys, arguments):
-    """Argparse ends the program with its usual status."""
+    """Argparse ends the program with status 2."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
 

@@ -212,7 +212,7 @@ def test_write_manifest_refuses_a_figure_that_is_not_finite(tmp_path):
 
 
 def test_describe_files_leaves_out_the_manifest_and_its_digest(tmp_path):
-    """They cannot name their own hashes."""
+    """The two files cannot contain their own hashes."""
     write_model_folder(tmp_path)
 
     assert set(describe_files(tmp_path)) == set(required_files(latent=True))
@@ -228,7 +228,7 @@ def test_manifest_names_a_missing_field(document, field):
 
 @pytest.mark.parametrize("field", THRESHOLD_FIELDS)
 def test_manifest_names_a_missing_threshold_field(document, field):
-    """The same within the threshold."""
+    """Fields within the threshold are required, too."""
     change(document, f"threshold/{field}", MISSING)
 
     assert refusal(document) == f"manifest.json: field threshold.{field} is missing"

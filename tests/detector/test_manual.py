@@ -45,7 +45,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("dataclass", [Manifest, Threshold, FileEntry, LatentInt8, Classifier])
 def test_manual_names_every_field(dataclass):
-    """No field of the manifest is left unexplained."""
+    """The page explains every field of the manifest."""
     missing = [field.name for field in dataclasses.fields(dataclass) if f"`{field.name}`" not in MANUAL]
 
     assert missing == []
@@ -53,7 +53,7 @@ def test_manual_names_every_field(dataclass):
 
 @pytest.mark.parametrize("name", [*required_files(latent=True), "manifest.json", "manifest.sha256"])
 def test_manual_names_every_file(name):
-    """No file of a folder is left unexplained."""
+    """The page explains every file of a folder."""
     assert f"| `{name}`" in MANUAL or f", `{name}` |" in MANUAL
 
 

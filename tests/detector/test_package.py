@@ -6,7 +6,7 @@ import detector
 
 
 def test_every_public_name_is_there():
-    """`Detector` and `ModelStore` too, which are imported on first use."""
+    """Lazy names, such as `Detector` and `ModelStore`, exist, too."""
     assert all(getattr(detector, name).__name__ == name for name in detector.__all__)
     assert set(detector.__all__) <= set(dir(detector))
 

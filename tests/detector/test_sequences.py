@@ -91,7 +91,7 @@ def test_windows_score_as_samples(detector, series):
 
 
 def test_long_series_runs_in_blocks_with_the_same_bits(detector, series, monkeypatch):
-    """However few windows are cut at a time."""
+    """The number of windows that are cut at a time does not change a bit."""
     whole = detector.score(series, explain=2)
     monkeypatch.setattr(engine, "BLOCK_VALUES", 7 * WINDOW * N_CHANNELS)
 

@@ -166,7 +166,7 @@ def test_set_label_moves_one_label_and_keeps_the_others(store):
 
 
 def test_set_label_refuses_what_is_not_there(store):
-    """A version to point at, and a label to take away."""
+    """A label cannot point at a missing version, and a missing label cannot be removed."""
     publish_model(store)
 
     with pytest.raises(StoreError, match="model 'tiny' has no version 2"):
@@ -351,7 +351,7 @@ def test_retain_keeps_the_newest_and_the_labelled(store):
 
 
 def test_retain_with_nothing_to_remove(store):
-    """Fewer versions than may stay."""
+    """Nothing is removed if there are fewer versions than may stay."""
     publish_model(store)
 
     assert store.retain("tiny", 3) == []

@@ -179,7 +179,7 @@ def test_what_a_model_was_not_fitted_for_is_refused_with_the_option(make, rows, 
 
 
 def test_a_word_in_a_measured_column_is_not_called_an_unknown_category(make):
-    """No option would take it."""
+    """The error names no option, because none would help."""
     detector = make(**MIXED | {"missing": "refuse", "unknown_category": "refuse"})
 
     with pytest.raises(InputError, match=r"'a' must be a number, got 'hot' in row 0$"):
@@ -187,7 +187,7 @@ def test_a_word_in_a_measured_column_is_not_called_an_unknown_category(make):
 
 
 def test_measured_rows_take_data_frames_too(detector):
-    """Columns by name in any order, of a model that knows numbers alone."""
+    """Columns may have any order, for a model of numbers, too."""
     table = pa.table({"c": [3, 6], "a": [1.0, 4.0], "b": [2, 5]})
 
     assert detector.score(table).score.tolist() == detector.score([[1, 2, 3], [4, 5, 6]]).score.tolist()
@@ -221,7 +221,7 @@ def test_columns_may_be_counted(make):
 
 
 def test_a_series_may_be_a_data_frame(make):
-    """A row a step, channels by name."""
+    """Each row is a step, and channels are matched by name."""
     detector = make(sample_shape=(4, 2), kind="sequence")
     series = np.arange(12.0).reshape(6, 2)
 

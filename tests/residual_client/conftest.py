@@ -24,7 +24,7 @@ class KeepAlive(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log(self, *arguments):
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="package")
@@ -165,7 +165,7 @@ class _ScriptHandler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST  # noqa: N815 - http.server's name
 
     def log_message(self, *arguments):
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture

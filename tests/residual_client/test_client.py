@@ -32,7 +32,7 @@ def samples():
 
 
 def assert_same(scores, expected):
-    """Decisions bit for bit, and the rule."""
+    """Check that two results have the same decisions bit for bit, and the same rule."""
     for name in DECISIONS:
         ours, theirs = getattr(scores, name), getattr(expected, name)
         assert ours.dtype == theirs.dtype, name
@@ -69,7 +69,7 @@ def test_selection_over_parts_is_not_that_of_the_parts(url, detectors, samples):
 
 @pytest.mark.parametrize("max_rows", [1000, 101])
 def test_explanation_repeats_the_values_to_their_last_digit(connect, url, detectors, samples, max_rows):
-    """Actual values of float64 come back unchanged, although they are sent in two float32 halves."""
+    """Float64 is sent as float64 if the answer repeats it, so values come back to their last digit."""
     scores = connect(url, max_rows=max_rows).score(samples, explain=2)
 
     expected = detectors["tiny"].score(samples, explain=2).explanation
@@ -80,7 +80,7 @@ def test_explanation_repeats_the_values_to_their_last_digit(connect, url, detect
 
 @pytest.mark.parametrize("max_rows", [1000, 101])
 def test_other_verbs_are_those_of_the_detector(connect, url, detectors, samples, max_rows):
-    """Arrays of one dtype and content."""
+    """Arrays have the same dtype and content."""
     client, detector = connect(url, max_rows=max_rows), detectors["tiny"]
 
     assert np.array_equal(client.denoise(samples), detector.reconstruct(samples))
@@ -123,7 +123,7 @@ def test_versions_and_labels_are_chosen(connect, url, samples):
 
 @pytest.mark.parametrize("max_rows", [1000, 8])
 def test_fault_is_counted_in_the_rows_of_the_call(connect, url, samples, max_rows):
-    """However many requests it took."""
+    """The row number does not depend on the number of requests."""
     faulty = samples.copy()
     faulty[123, 1] = np.nan
 
@@ -136,7 +136,7 @@ def test_fault_is_counted_in_the_rows_of_the_call(connect, url, samples, max_row
 
 @pytest.mark.parametrize("max_rows", [1000, 8])
 def test_fault_in_json_is_counted_in_the_rows_of_the_call(connect, url, max_rows):
-    """Pointers too."""
+    """Pointers count the rows of the call, too."""
     rows = [[1.0, "idle", 0]] * 30
     rows[21] = [1.0, "idle", True]
 
@@ -314,7 +314,7 @@ def test_models_that_are_not_there_are_named(connect, url, who, error, sentence)
 
 
 def test_label_that_is_not_there_is_named_for_a_table_too(connect, url):
-    """Whose model is looked up first."""
+    """The client looks up the model of a table first."""
     client = connect(url, model="tiny", label="old")
     with pytest.raises(RequestError, match=r"has no label 'old', only \['canary', 'stable'\]"):
         client.score({"a": [1], "b": [2], "c": [3]})
@@ -343,14 +343,14 @@ def test_label_that_is_not_there_is_named_for_a_table_too(connect, url):
     ],
 )
 def test_client_that_cannot_be_is_refused(options, sentence):
-    """When it is made."""
+    """The error comes when the client is created."""
     with pytest.raises(RequestError) as caught:
         Client(**{"url": "http://127.0.0.1:8000", **options})
     assert sentence in str(caught.value)
 
 
 def test_nobody_there_is_no_answer(connect):
-    """After the retries; nobody is not ready either."""
+    """The error comes after the retries, and `ready` is false."""
     client = connect("http://127.0.0.1:1", retries=1)
 
     with pytest.raises(NoAnswer, match=r"the service at http://127\.0\.0\.1:1 cannot be reached"):
@@ -371,7 +371,7 @@ def test_many_calls_at_once_share_a_few_connections(url, samples):
 
 
 def test_pinned_client_stays_with_its_version(url, store):
-    """Whatever a label says meanwhile."""
+    """The version does not change when a label moves."""
     with Client(url, model="tiny", label="canary") as client:
         pinned = client.pin()
         assert pinned.manifest()["version"] == client.manifest()["version"] == 2

@@ -175,7 +175,7 @@ def test_array_is_that_of_the_detector(both, detectors, values, tmp_path, verb, 
     ],
 )
 def test_other_answers_have_columns(both, values, tmp_path, verb, header):
-    """Names of features and of classes."""
+    """Columns have the names of features and of classes."""
     path = tmp_path / "rows.npy"
     np.save(path, values)
 
@@ -362,7 +362,7 @@ def test_usage_that_cannot_be_is_one_sentence(
 
 
 def test_key_comes_from_a_file_or_the_environment(narrow_url, values, tmp_path, monkeypatch, capsys):
-    """The file has the say."""
+    """The file takes precedence."""
     np.save(tmp_path / "rows.npy", values)
     (tmp_path / "key").write_text(f"{KEY}\n")
     command = ["score", str(tmp_path / "rows.npy"), "--url", narrow_url]
@@ -386,7 +386,7 @@ def test_model_may_be_a_label_or_a_version(url, store, values, tmp_path, capsys)
 
 
 def test_reader_that_leaves_ends_the_command(store, values, tmp_path):
-    """Without a traceback."""
+    """The command ends without a traceback."""
     np.save(tmp_path / "rows.npy", np.tile(values, (100, 1)))
     command = [sys.executable, "-m", "residual_client", "score", "rows.npy", "--model", f"{store.root}/tiny"]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -402,7 +402,7 @@ def test_reader_that_leaves_ends_the_command(store, values, tmp_path):
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_command_that_is_ended_leaves_nothing(store, values, tmp_path, kind):
-    """No half file, and no traceback."""
+    """The command leaves no partial file and shows no traceback."""
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "rows.npy", np.tile(values, (10000, 1)))
     command = [sys.executable, "-m", "residual_client", "score", "in/rows.npy", "--out", "scores.csv"]

@@ -36,7 +36,7 @@ def test_no_call_is_lost_while_workers_are_replaced(server, detectors):
 
 
 def test_command_writes_what_the_folder_says(server, store, tmp_path, capsys):
-    """Every verb, on a table."""
+    """The outputs are equal for every verb on a table."""
     rows = np.random.default_rng(9).normal(size=(5000, 3)).tolist()
     table = tmp_path / "rows.csv"
     table.write_text("a,b,c\n" + "".join(",".join(map(repr, row)) + "\n" for row in rows))

@@ -73,7 +73,7 @@ def test_commands_run(server, place, monkeypatch, capsys):
 
 
 def test_tables_name_what_there_is():
-    """Every method and every class of error."""
+    """The tables have every method and every class of error."""
     methods = set(re.findall(r"`(\w+)\(", PAGE[PAGE.index("| method |") : PAGE.index("Figures have")]))
     errors = set(re.findall(r"`(\w+)`", PAGE[PAGE.index("| class of") : PAGE.index("All are `ClientError`")]))
 

@@ -84,7 +84,7 @@ def test_trouble_that_lasts_is_told(connect, script):
 
 
 def test_broken_connections_are_told(connect, script):
-    """After the retries."""
+    """The error is raised after the retries."""
     server = script(None, None)
 
     with pytest.raises(NoAnswer, match="the connection to the service at http:"):
@@ -184,7 +184,7 @@ def test_retry_after_may_be_a_date():
 
 
 def test_version_that_a_worker_has_not_loaded_yet_is_asked_for_again():
-    """Only where the client itself found it."""
+    """Only a version that the client itself looked up is requested again."""
     missing, found = Answer(404, {}, b""), Answer(200, {}, b"")
     steps = Retries(4).record(Request("GET", "/models/a/versions/2", is_resolved=True))
     next(steps)

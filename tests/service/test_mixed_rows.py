@@ -130,7 +130,7 @@ def test_faults_are_named_with_their_place(client, instances, detail, pointer):
 )
 @pytest.mark.parametrize("named", [False, True])
 def test_a_model_of_numbers_names_the_option_that_takes_more(client, value, hint, named):
-    """It refuses missing values and text, and the error names the options of a fit."""
+    """The error names the options of a fit that allow missing values and text."""
     instance = {"a": 1, "b": value, "c": 0} if named else [1, value, 0]
 
     problem = assert_problem(

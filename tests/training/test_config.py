@@ -18,7 +18,7 @@ def test_every_preset_is_valid(preset):
 
 
 def test_flags_win_over_the_preset_and_the_preset_over_defaults():
-    """Defaults, then preset, then flags."""
+    """Flags override the preset, which overrides the defaults."""
     config = FitConfig.from_preset("conv", {"latent_dim": 3})
 
     assert config.latent_dim == 3

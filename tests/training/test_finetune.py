@@ -75,7 +75,7 @@ def test_manifest_says_how_the_classifier_was_made(classified):
 
 
 def test_row_has_one_probability_in_any_batch(classified):
-    """Alone and among others, as far as float32 goes."""
+    """The probabilities agree alone and in a batch, within float32."""
     samples = load_breast_cancer().data[:33]
     detector = Detector.load(classified / "rows" / "2")
 
@@ -187,7 +187,7 @@ def test_a_model_without_weights_is_refused(tmp_path, capsys):
     ],
 )
 def test_labels_that_cannot_be_learned_are_refused(tmp_path, capsys, labels, words):
-    """Before TensorFlow is imported."""
+    """The error comes before TensorFlow is imported."""
     store = ModelStore(tmp_path / "models")
     publish_model(store, "tiny")
     arrays = {"X": np.zeros((20, 3))} | ({} if labels is None else {"y": np.array(labels)})

@@ -75,7 +75,7 @@ def test_figures_are_those_of_the_detector(folder, data, tmp_path):
 
 
 def test_the_same_seed_draws_the_same_points(folder, data, tmp_path):
-    """Byte for byte, the charts too."""
+    """Results and charts are equal byte for byte."""
     for out in ("one", "two"):
         draw(folder, data, tmp_path / out)
 
@@ -115,7 +115,7 @@ def test_a_model_without_a_latent_is_refused(tmp_path, data, capsys):
 
 
 def test_out_must_be_a_folder(folder, data, capsys):
-    """Said before anything is computed."""
+    """The error comes before anything is computed."""
     assert latent.main(["--model", str(folder), "--data", str(data), "--out", str(data)]) == 1
 
     assert "--out must be a folder" in capsys.readouterr().err

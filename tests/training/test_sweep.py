@@ -166,7 +166,7 @@ def test_a_grid_that_cannot_be_is_refused(tmp_path, capsys, flags, words):
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "1,2", "soon"])
 def test_the_budget_is_a_positive_number(minutes, capsys):
-    """Bad usage, in the words of the flag."""
+    """The error has the name of the flag."""
     with pytest.raises(SystemExit) as caught:
         sweep.main(["--data", "digits", "--max-minutes", minutes])
 

@@ -28,7 +28,7 @@ def train_and_test(
 
 
 def _digits() -> RawData:
-    from sklearn.datasets import load_digits  # imports take a second each: only for what is asked for
+    from sklearn.datasets import load_digits  # an import takes a second, so only the requested set is loaded
 
     digits = load_digits()
     return RawData(

@@ -18,7 +18,7 @@ class Dataset:
     Attributes
     ----------
     samples : ndarray, or SeriesWindows, of shape (n_samples, *sample_shape)
-        float32, or uint8 for 8-bit images. Of a series the steps, until `windowing.cut_series` makes windows.
+        float32, or uint8 for 8-bit images. The steps of a series, until `windowing.cut_series` makes windows.
     is_anomaly : ndarray of shape (n_samples,), bool
     labels : ndarray of shape (n_samples,), str, or None
         Labels of the data; they colour reports.
@@ -72,7 +72,7 @@ class Dataset:
         return self.samples.shape[1:]
 
     def fingerprint(self) -> str:
-        """SHA-256 of shape, dtype, samples and anomalies, 64 hex digits; for windows that of their series."""
+        """SHA-256 of shape, dtype, samples and anomalies, 64 hex digits; for windows of their series."""
         if self.cut is not None:
             return self.cut.series.fingerprint()
         digest = hashlib.sha256(f"{self.samples.shape} {self.samples.dtype.str}".encode())

@@ -30,7 +30,7 @@ class Autoencoder:
         there is one reconstruction.
     memory : keras.Model, or None
         (batch, *sample_shape) -> reconstruction and feature error, both (batch, *sample_shape), instead of
-        those of encoder and decoder. None for other architectures.
+        the outputs of encoder and decoder. None for other architectures.
     """
 
     encoder: keras.Model | None

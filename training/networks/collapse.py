@@ -10,7 +10,7 @@ from training.errors import TrainingError
 # independent features, 180 samples), and 29 to 98 % less on 21 tables; collapsed ones 0.0 %.
 LEAST_GAIN = 0.01
 # An untrained network answers almost 0, or 0.5 with a sigmoid: after one epoch the error of every preset was
-# at most 1.1 times that of such a constant.
+# at most 1.1 times the error of such a constant.
 MOST_UNTRAINED = 1.25
 FAR_QUANTILE = 0.9  # of the distance from the mean; from there on a sample counts less
 LEAST_SAMPLES, MOST_SAMPLES = 10, 5000
@@ -105,7 +105,7 @@ def check_rebuilding(rebuilding: Rebuilding, *, is_trained: bool, was_learning: 
     """
     error, mean_error = rebuilding.error, rebuilding.mean_error
     follows, beats_mean = error < (1 - LEAST_GAIN) * rebuilding.foreign_error, error < mean_error
-    # An error of NaN is worse than that of an untrained network, too.
+    # NaN counts as an error worse than that of an untrained network.
     if is_trained and was_learning and error <= MOST_UNTRAINED * rebuilding.middle_error:
         if follows and beats_mean:
             return []

@@ -107,7 +107,7 @@ def draw_inside(latent: np.ndarray, count: int, rng: np.random.Generator) -> np.
 def draw_far(latent: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw points outside of every hull: at three times the distance of the farthest vector from the mean.
 
-    Shapes are those of `draw_inside`.
+    Shapes are as for `draw_inside`.
     """
     mean = latent.mean(axis=0, dtype=np.float64)
     reach = np.linalg.norm(latent - mean, axis=1).max()

@@ -90,7 +90,7 @@ def write_folder(folder: Path, fitted: Fitted) -> Manifest:
 def calibrate_graphs(fitted: Fitted, draft: Draft) -> Calibrated:
     """Calibrate the graphs and check them against the network; quantise and calibrate again if wanted.
 
-    Errors are those of `write_folder`.
+    Errors are as for `write_folder`.
     """
     files, config, graphs = fitted.files, fitted.config, fitted.graphs
     samples = fitted.dataset.samples[fitted.splits.calibration]

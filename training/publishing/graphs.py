@@ -29,7 +29,7 @@ from training.publishing.graph_scaling import FLOAT32_MAX, pool, scale, unscale
 
 OPSET = 18  # the highest that tf2onnx knows
 PARITY_TOLERANCE = 1e-4  # see detector.engine.graphs.relative_difference
-# Of feature errors, which make maps and explanations; decisions are made of their mean, the score.
+# Tolerance of feature errors, used for maps and explanations; decisions depend on their mean, the score.
 FEATURE_TOLERANCE = 1e-3
 PARITY_BATCHES = (1, 2, 7, 64)
 # Residuals are clipped here, so that sums of their squares over any number of features stay finite.

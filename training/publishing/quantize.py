@@ -26,8 +26,8 @@ from training.networks.architectures import Autoencoder
 from training.publishing.calibrate import Calibration, calibrate
 from training.publishing.manifests import Draft
 
-# Of a layer of 128 x 128: 32 rows take two thirds of the time there, a single row a quarter more; smaller
-# layers are slower in integers.
+# The size of a layer of 128 x 128: there 32 rows take two thirds of the time in integers, a single row a
+# quarter more; smaller layers are slower in integers.
 LEAST_WEIGHTS = 2**14
 # Seven bits: processors without VNNI add two products in 16 bits, which eight would overflow.
 WEIGHT_STEPS = 63

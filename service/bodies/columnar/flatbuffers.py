@@ -78,7 +78,7 @@ def _buffers(data: bytes, batch: int) -> Iterator[tuple[int, int]]:
 
 
 def _inflated(body: memoryview, offset: int, size: int) -> int:
-    """Return the inflated size of a buffer, which it begins with; -1 marks one that is not compressed."""
+    """Return the inflated size, which is the first field of a buffer; -1 marks one that is not compressed."""
     if size == 0:
         return 0
     (inflated,) = _SIZE.unpack_from(body, offset)

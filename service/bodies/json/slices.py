@@ -227,7 +227,7 @@ class _Values:
 
 @dataclasses.dataclass
 class _Timestamps(_Values):
-    """The time stamps of a series, which only the strict reader reads."""
+    """The time stamps of a series; only the strict reader reads them."""
 
     name = TIMESTAMPS
     values: list[Timestamp] = dataclasses.field(default_factory=list)

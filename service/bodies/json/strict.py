@@ -20,7 +20,7 @@ from service.http.problems import Problem
 def read_body(
     text: Body, rank: int, expected: Expected, options: tuple[str, ...], *, byte: int = 0
 ) -> dict[str, Any]:
-    """Return the members of a body with instances of this rank, which are nested lists.
+    """Return the members of a body whose instances are nested lists of this rank.
 
     `byte` is the offset of the text in the body, for positions in errors. Raise `Problem` if the text is not
     JSON or a value is not of its type, with the place.

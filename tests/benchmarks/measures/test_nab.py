@@ -78,7 +78,7 @@ def test_one_alarm_at_the_left_edge_of_each_window_is_perfect():
 
 
 def test_a_detector_that_says_nothing_scores_0():
-    """A constant score, as the null detector of the tables has."""
+    """The null detector of the published tables has a constant score, too."""
     results = nab_results({"a": np.full(100, 0.5)}, {"a": [(95, 99)]})
 
     assert [result.score for result in results.values()] == [0, 0, 0]
@@ -86,7 +86,7 @@ def test_a_detector_that_says_nothing_scores_0():
 
 
 def test_probation_ends_at_750_steps():
-    """15 % of a series of up to 5,000 steps."""
+    """The part is 15 % of a series of up to 5,000 steps."""
     assert [probation(100), probation(4032), probation(22695)] == [15, 604, 750]
 
 

@@ -27,12 +27,12 @@ def test_vus_pr_is_that_of_the_public_packages(series):
 
 @pytest.mark.parametrize("series", ORACLE["periods"], ids=lambda series: str(len(series["values"])))
 def test_the_period_is_that_of_the_public_package(series):
-    """Periodic, noisy, rising, constant and with a period beyond the longest that counts."""
+    """Series may be periodic, noisy, rising, constant or have too long a period."""
     assert find_period(np.array(series["values"])) == series["period"]
 
 
 def test_vus_pr_depends_on_ranks_only():
-    """Any rising function of the scores has the same volume, and so has another type of labels."""
+    """An increasing function of the scores, or another type of labels, does not change it."""
     random = np.random.default_rng(0)
     labels, scores = random.random(500) < 0.05, random.normal(size=500)
 
@@ -58,7 +58,7 @@ def test_a_score_that_rises_at_the_anomaly_only_reaches_1():
     ],
 )
 def test_what_has_no_volume_is_refused(labels, scores, window, message):
-    """NaN is never the lowest score."""
+    """NaN is refused instead of counting as the lowest score."""
     with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
         vus_pr(np.array(labels), np.array(scores), window)
 

@@ -22,7 +22,7 @@ def test_images_under_other_lights_are_the_same_part():
 
 
 def test_no_part_is_on_both_sides():
-    """Half of the normal images are fitted on, all three of a part or none."""
+    """No part has images both in the training and in the test samples."""
     drawn = surfaces()
 
     dealt = images.half_of_parts(drawn, seed=0)
@@ -46,7 +46,7 @@ def test_half_of_the_normal_images_is_drawn():
 
 
 def test_every_class_of_a_file_is_a_set(tmp_path):
-    """Named after file and class; other files of the folder are left alone."""
+    """A set is named after file and class; other files of the folder are ignored."""
     shapes = {"x_train": (6, 4, 4), "x_test": (3, 4, 4)}
     arrays = {name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}
     np.savez(tmp_path / "two.npz", **arrays, y_train=[0, 0, 7, 7, 7, 7], y_test=[0, 7, 1])
@@ -81,7 +81,7 @@ def test_another_form_is_refused(tmp_path, change, words):
 
 
 def test_pixels_are_ranked_over_all_images_and_within_each():
-    """A map that is the mask is perfect; a method without a map has no figure."""
+    """A map equal to the mask is perfect; a method without a map has no figure."""
     mask = np.zeros((2, 3, 3), dtype=bool)
     mask[1, 1, 1] = True
 

@@ -75,7 +75,7 @@ def test_windows_of_baselines_follow_the_period():
 
 
 def test_channels_say_what_to_fit_on(tmp_path):
-    """`n_train` or the names of TSB-AD give the training steps; files of another form are left out."""
+    """`n_train` or a channel's known name gives the training steps; other channels are left out."""
     values, labels = channel()
     known = dict.fromkeys(["P-1__test", "S-1__test"], values) | {"P-1__label": labels, "S-1__label": labels}
     write_channels(tmp_path / "smap.npz", **known)
@@ -93,7 +93,7 @@ def test_channels_say_what_to_fit_on(tmp_path):
 
 
 def test_a_channel_with_training_data_of_its_own_is_measured_on_its_test_data(tmp_path):
-    """No start of the test array is left out if the file has training data."""
+    """The whole test array is measured if the file has training data."""
     values, labels = channel()
     write_channels(tmp_path / "own.npz", a__train=values[:140], a__test=values, a__label=labels)
 

@@ -38,7 +38,7 @@ def test_import_opts_out_of_telemetry(tmp_path):
 
 
 def test_import_leaves_nothing_in_the_home(tmp_path):
-    """No device id, no event database, nothing."""
+    """The import creates no device id, no event database and no other file."""
     in_fresh_interpreter("import detector, time; time.sleep(0.5)", tmp_path)
 
     assert list(tmp_path.rglob("*")) == []

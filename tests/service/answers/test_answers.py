@@ -131,7 +131,7 @@ def post(client) -> Callable[..., TestResponse]:
 @pytest.mark.parametrize("form", BODIES)
 @pytest.mark.parametrize("verb", ["score?fdr=0.2", "denoise", "encode", "classify"])
 def test_same_samples_get_the_same_answer_in_every_form_of_body(post, verb, form):
-    """Byte for byte."""
+    """The answers are equal byte for byte."""
     assert post(f"/{verb}", SAMPLES, form=form).data == post(f"/{verb}", SAMPLES).data
 
 
@@ -247,7 +247,7 @@ def test_answers_of_mixed_tables_have_words_and_gaps(make_store_client):
 
 @pytest.fixture
 def make_store_client(tmp_path, settings, make_app) -> Callable[..., FlaskClient]:
-    """A client of a service with another model, its default."""
+    """Make a client of a service with another default model."""
 
     def make(**changes: object) -> FlaskClient:
         publish_model(ModelStore(settings.store), "other", **changes)

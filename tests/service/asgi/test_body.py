@@ -37,7 +37,7 @@ def read(receive, headers, *, max_seconds=60.0, ticket=None):
 
 @pytest.mark.parametrize("headers", [{}, {"content-length": "9"}])
 def test_bytes_are_taken_on_as_they_come(admission, headers):
-    """All of them, whether their number is known before or not."""
+    """All bytes are passed on, whether or not their number is known in advance."""
     with admission.ticket() as ticket:
         assert read(receiver(b"abc", b"defg", b"hi"), headers, ticket=ticket) == b"abcdefghi"
         assert admission.n_bytes == 9
@@ -70,7 +70,7 @@ def test_announced_bytes_beyond_the_limit_are_refused_at_once(admission):
 
 
 def test_body_is_not_waited_for_beyond_the_deadline():
-    """However steadily it comes."""
+    """The deadline applies even if bytes keep arriving."""
     receive = receiver(*[b"%d" % number for number in range(100)], pause=0.01)
 
     with pytest.raises(Problem, match=r"did not arrive within 0\.1 seconds") as refused:

@@ -160,7 +160,7 @@ def test_client_that_is_gone_takes_no_answer_from_others(front):
 
 
 def test_large_body_is_answered_from_the_pool(make_front):
-    """Equal to the answers of its rows."""
+    """The answer equals the answers of single rows."""
     front = make_front(max_body_bytes=2**24, max_rows=100_000)
     rows = np.random.default_rng(0).normal(size=(20_000, 3))
     body = to_npy(rows)

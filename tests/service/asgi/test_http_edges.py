@@ -119,7 +119,7 @@ def test_body_that_is_refused_is_not_asked_for(server):
 
 
 def test_pipelined_requests_are_answered_in_their_order(server):
-    """Whatever is ready first."""
+    """The order is kept, whichever answer is ready first."""
     sent = [request("/score", BODY), request("/nowhere", BODY), GET + b"\r\n", request("/encode", BODY)] * 5
     with Connection(server.address) as connection:
         connection.send(b"".join(sent))
@@ -140,7 +140,7 @@ def test_head_has_the_head_of_get(server):
 
 
 def test_connection_ends_when_its_client_says_so(server):
-    """HTTP/1.0, and `Connection: close`."""
+    """Both HTTP/1.0 and `Connection: close` end it."""
     for head in (b"GET /livez HTTP/1.0\r\n", GET + b"Connection: close\r\n"):
         with Connection(server.address) as connection:
             connection.send(head + b"\r\n")
@@ -347,7 +347,7 @@ def test_answer_that_nobody_takes_is_cut_off(hasty):
 
 
 def test_rest_of_a_refused_body_is_not_waited_for_long(hasty):
-    """However much of it comes; the answer is there before."""
+    """The answer is sent first, and the wait is limited however many bytes follow."""
     with Connection(hasty.address) as connection:
         started = time.monotonic()
         connection.send(with_head(b"Content-Length: 999999999"))
@@ -365,7 +365,7 @@ def test_rest_of_a_refused_body_is_not_waited_for_long(hasty):
     ids=["nothing", "answered", "blank-line", "pipelined"],
 )
 def test_idle_connections_are_closed(hasty, sent, answered):
-    """Without a word; one that never asked sooner than one that did."""
+    """No answer is sent; a connection that never asked is closed sooner than one that did."""
     with Connection(hasty.address) as connection:
         started = time.monotonic()
         connection.send(sent)
@@ -377,7 +377,7 @@ def test_idle_connections_are_closed(hasty, sent, answered):
 
 
 def test_connection_is_idle_from_its_last_answer_on(hasty):
-    """However often the same was asked before."""
+    """The time counts from the last answer, however often the same head came before."""
     with Connection(hasty.address) as connection:
         for _ in range(4):
             connection.send(POST)
@@ -423,7 +423,7 @@ def test_connections_beyond_the_limit_are_answered_503(hasty):
 
 
 def test_requests_in_flight_are_answered_at_the_end(store, tmp_path):
-    """SIGTERM closes idle connections, but new connections may still ask and requests in progress finish."""
+    """After SIGTERM kept connections may ask once more, half-sent requests are answered, and all close."""
     server = GunicornServer(store, tmp_path / "log", workers=1, idle_seconds=60)
     with Connection(server.address) as half_way, Connection(server.address) as idle:
         half_way.send(POST[:-5])

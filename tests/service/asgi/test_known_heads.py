@@ -194,7 +194,7 @@ def test_what_is_no_id_becomes_none(front, fields):
 
 @pytest.mark.parametrize("spelling", [b"X-Request-Id:a-1", b"X-Request-Id:  a-1", b"x-request-id:\ta-1"])
 def test_id_in_another_spelling_stays_that_of_its_request(front, spelling):
-    """However often its head comes, and none of it is taken for a part of another."""
+    """The id is echoed each time, and a request with two id fields gets a new one."""
     sent = score(NORMAL, ("X", "a")).replace(b"X: a", spelling)
 
     async def conversation(client: Client) -> None:
@@ -392,7 +392,7 @@ def test_call_that_takes_long_is_answered_from_the_pool(front, monkeypatch):
 
 
 def test_connection_at_work_is_not_idle(front, monkeypatch):
-    """A request may take longer than the idle limit; bytes of earlier requests do not count."""
+    """A request may take longer than the idle limit; the idle time before it does not count."""
 
     async def slowly(work: Any, record: Any, who: Any) -> Any:
         await asyncio.sleep(0.5)
@@ -431,7 +431,7 @@ def test_lost_connection_leaves_no_timer(front, monkeypatch):
 
 @pytest.mark.parametrize("takes_long", [False, True])
 def test_answer_that_cannot_be_sent_closes_the_connection(front, monkeypatch, takes_long):
-    """Its client does not wait for ever."""
+    """The client is not left waiting."""
 
     def fail(*arguments: Any) -> None:
         raise ValueError("not foreseen")
@@ -721,7 +721,7 @@ def test_answers_are_written_when_they_are_many_or_old(front, monkeypatch):
 
 
 def test_what_is_no_request_is_counted_and_logged(front, caplog):
-    """Without a route."""
+    """The count has no route."""
 
     async def conversation(client: Client) -> None:
         answer = await client.ask(b"POST /score HTTP/3.0\r\nHost: a\r\n\r\n")

@@ -120,7 +120,7 @@ def test_pause_before_the_first_line_has_its_status(server):
 
 
 def test_a_client_that_sends_lines_in_time_may_take_long(server):
-    """Longer than any pause may be."""
+    """The whole body may take longer than the longest allowed pause."""
     with LiveConnection(server.address) as connection:
         connection.send(HEAD)
         for row in range(6):
@@ -145,7 +145,7 @@ def test_broken_chunks_end_the_connection(server):
 
 
 def test_http_1_0_is_refused(server):
-    """It has no chunks to answer in."""
+    """HTTP/1.0 has no chunks for the answer."""
     head = b"POST /score HTTP/1.0\r\nContent-Type: application/x-ndjson\r\nContent-Length: 8\r\n\r\n[1,2,3]\n"
     with LiveConnection(server.address) as connection:
         connection.send(head)
@@ -229,7 +229,7 @@ def test_work_of_a_client_that_went_is_dropped(server):
 
 
 def test_many_streams_at_once(store, tmp_path, arguments):
-    """More than there are threads; each gets its own lines."""
+    """More streams than threads are open, and each gets its own lines."""
     server = GunicornServer(store, tmp_path / "log", arguments, workers=1)
     try:
         connections = [LiveConnection(server.address) for _ in range(20)]

@@ -113,7 +113,7 @@ def test_raw_rows_are_limited():
 @settings(max_examples=200, deadline=None)
 @given(content=st.binary(min_size=1, max_size=60), parameters=st.text(max_size=30))
 def test_raw_bytes_are_read_or_refused(content, parameters):
-    """Nothing but a problem is raised."""
+    """Only problems are raised."""
     try:
         decoded = decode(content, "; " + parameters)
     except Problem as problem:

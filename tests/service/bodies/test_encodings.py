@@ -22,7 +22,7 @@ def refusal(content: bytes, encoding: str = "gzip", max_bytes: int = 1000) -> Pr
 
 @pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
 def test_bodies_without_encoding_stay(encoding):
-    """Whatever they hold."""
+    """Content does not matter without the header."""
     assert inflate(TEXT, encoding, 1) is TEXT
 
 
@@ -108,7 +108,7 @@ def test_other_encodings_are_refused_with_those_that_are_read(encoding):
 @settings(max_examples=200, deadline=None)
 @given(position=st.integers(0, 45), value=st.integers(0, 255))
 def test_any_byte_changed_is_read_or_refused(position, value):
-    """Nothing but a problem is raised."""
+    """Only problems are raised."""
     content = bytearray(gzip.compress(TEXT, mtime=0))
     content[position % len(content)] = value
     try:

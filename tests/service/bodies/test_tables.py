@@ -69,7 +69,7 @@ def test_csv_without_feature_names_counts_its_columns():
 
 @pytest.mark.parametrize("blank", [0, 1, 2**18 - 1, 2**18, 2**18 + 1, 2**19 + 7])
 def test_blank_lines_at_the_end_are_none(blank):
-    """Any number of them."""
+    """Any number of blank lines is allowed."""
     text = "a,b,c\n1,2,3\n4,5,6" + "\n" * blank
 
     np.testing.assert_array_equal(decode(bytearray(text.encode())).samples, [[1, 2, 3], [4, 5, 6]])
@@ -169,7 +169,7 @@ def test_csv_of_another_form_is_not_read(parameters):
 
 @pytest.mark.parametrize("line", ["1,2,3\n", '"1",2,3\n'])
 def test_csv_rows_are_limited(line):
-    """However they are read."""
+    """The limit holds for both readers."""
     assert refusal("a,b,c\n" + line * 1001).type == "too-many-rows"
 
 

@@ -157,7 +157,7 @@ def _reader(serving: Serving) -> LineReader:
 
 
 def test_options_stand_in_the_query(post):
-    """A rate, and an explanation."""
+    """The query may have a rate and an explanation."""
     (line,) = post("/score?alpha=0.1&explain=1", b"[1,2,30]")
 
     assert line["explanation"][0]["feature"] == "c"
@@ -165,7 +165,7 @@ def test_options_stand_in_the_query(post):
 
 @pytest.mark.parametrize("verb", ["denoise", "encode", "classify"])
 def test_other_verbs_answer_what_they_answer_in_ndjson(client, post, verb):
-    """The same members, the same digits."""
+    """Members and digits are the same as in an NDJSON answer."""
     rows = [[1, 2, 30], [1, 2, 0.5]]
     whole = client.post(f"/{verb}", json={"instances": rows}, headers={"Accept": NDJSON})
 
@@ -239,14 +239,14 @@ def test_a_long_line_is_refused_and_the_next_one_answered(post):
     ],
 )
 def test_what_the_head_condemns_has_its_status(client, path, headers, status, type_):
-    """Before any line is read."""
+    """The status is sent before any line is read."""
     answer = client.post(path, data=b"[1,2,3]", content_type=NDJSON, headers=headers)
 
     assert_problem(answer, status, type_)
 
 
 def test_body_without_a_line_is_refused(client):
-    """Blank ones are none."""
+    """Blank lines do not count."""
     assert_problem(client.post("/score", data=b"\n \n", content_type=NDJSON), 400, "malformed-body")
 
 

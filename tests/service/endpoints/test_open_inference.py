@@ -192,7 +192,7 @@ def test_gaps_are_null_where_a_value_may_be_missing(tmp_path):
 
 
 def test_place_of_a_value_is_a_pointer(detector):
-    """Flat and nested."""
+    """Flat and nested data have pointers."""
     flat = decode(detector, document()).decoded
     nested = decode(detector, document(data=ROWS.tolist())).decoded
 
@@ -255,7 +255,7 @@ def changed(**members):
     ],
 )
 def test_bad_request_is_told_what_and_where(detector, request_, message):
-    """One sentence, and a pointer."""
+    """The problem has one sentence and a pointer."""
     with pytest.raises(Problem) as caught:
         decode(detector, request_)
 
@@ -345,7 +345,7 @@ def test_elements_are_as_many_as_the_shape_says(images, elements, message):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b'{"inputs": 1}', b"\xff", b"[" * 5000])
 def test_what_is_no_request_is_a_problem(detector, content):
-    """Never another exception."""
+    """Only problems are raised."""
     with pytest.raises(Problem):
         open_inference.decode(content, None, detector.manifest, LIMITS)
 

@@ -183,7 +183,7 @@ def test_infer_in_binary_both_ways(client):
 
 
 def test_infer_without_json(client):
-    """The bytes of samples in, every tensor as bytes out."""
+    """The body has the bytes of samples, and every tensor comes back as bytes."""
     response = client.post(
         "/v2/models/tiny/infer",
         data=ROWS.astype("<f4").tobytes(),
@@ -249,7 +249,7 @@ def test_place_of_a_value_is_told(client):
 
 @pytest.mark.parametrize("path", ["/v2/models/tiny/infer", "/v1/models/tiny:predict"])
 def test_other_bodies_are_not_read(client, path):
-    """No array, no image, no form, and not nothing."""
+    """Arrays, images, forms and empty bodies are refused."""
     assert_problem(
         client.post(path, data=b"x", content_type="application/x-npy"), 415, "unsupported-media-type"
     )

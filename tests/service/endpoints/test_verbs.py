@@ -197,7 +197,7 @@ def test_encode_and_decode_are_denoise_in_two_steps(client, samples):
 
 @pytest.mark.parametrize("verb", ["encode", "decode"])
 def test_latent_verbs_are_a_conflict_without_a_latent(client, verb):
-    """Whatever the body holds."""
+    """The answer does not depend on the body."""
     assert_problem(client.post(f"/models/flat/{verb}", data=b"anything"), 409, "no-latent")
 
 
@@ -272,7 +272,7 @@ def test_named_paths_reach_versions_and_labels(client, store, registry):
     "path", ["/models/none/score", "/models/tiny/versions/9/score", "/models/tiny/labels/none/score"]
 )
 def test_what_is_not_loaded_is_not_found(client, path):
-    """Model, version and label alike."""
+    """Unknown models, versions and labels are refused alike."""
     assert_problem(client.post(path, json={"instances": [NORMAL]}), 404, "no-such-model")
 
 

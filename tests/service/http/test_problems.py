@@ -95,6 +95,6 @@ def test_request_id_of_another_form_is_replaced(client, sent):
 
 
 def test_every_answer_forbids_guessing_its_type(client):
-    """A problem too."""
+    """Problems have the header, too."""
     for path in ("/livez", "/nothing", "/models/tiny/versions/1/report"):
         assert client.get(path).headers["X-Content-Type-Options"] == "nosniff"

@@ -109,7 +109,7 @@ def test_poll_keeps_the_snapshot_of_an_unchanged_store(models, store):
 
 
 def test_poll_finds_a_new_model(models, store):
-    """A model that appears is served."""
+    """A new model in the store is served."""
     publish_model(store, "other")
 
     models.poll()

@@ -6,7 +6,7 @@ from service.scoring.runner import MAX_KINDS, OVERHEAD_SECONDS, Pace
 
 
 def test_unknown_work_takes_what_is_guessed():
-    """A guess for each unit."""
+    """The estimate is a guess for each unit."""
     assert Pace(0.5).estimate("a", 4) == pytest.approx(2 + OVERHEAD_SECONDS)
 
 

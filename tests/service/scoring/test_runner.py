@@ -133,7 +133,7 @@ def test_call_that_would_take_too_long_is_not_run(detectors, runner, runs):
 
 
 def test_call_that_cannot_be_finished_fails_alone(detectors, runner):
-    """Whatever is raised."""
+    """The others succeed, whatever it raises."""
     failed, good = runner.run([score(detectors[0], 1, fails=True), score(detectors[0], 2)])
 
     assert isinstance(failed, ZeroDivisionError)

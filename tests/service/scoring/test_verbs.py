@@ -64,7 +64,7 @@ def mixed_requests(detectors, make, n_requests=60):
 
 
 def assert_same(together, alone):
-    """Two results have the same bits, or are the same error."""
+    """Check that two results have the same bits, or are the same error."""
     if isinstance(alone, DetectorError):
         assert type(together) is type(alone)
         assert str(together) == str(alone)

@@ -138,7 +138,7 @@ def test_gauges_show_the_versions_that_are_loaded(store, registry, scrape):
 
 
 def test_reloads_are_counted_by_result(store, registry, scrape):
-    """Loaded and failed."""
+    """Successful and failed loads are counted."""
     (publish_model(store) / "model.onnx").unlink()
     registry.poll()
 

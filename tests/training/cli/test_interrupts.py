@@ -31,7 +31,7 @@ def _run(*finalized):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_is_an_interrupt(number):
-    """The container's stop like Ctrl-C."""
+    """SIGTERM, with which a container is stopped, acts like Ctrl-C."""
     with pytest.raises(KeyboardInterrupt), terminable():
         signal.raise_signal(number)
 

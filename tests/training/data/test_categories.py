@@ -104,7 +104,7 @@ def test_a_series_is_told_of_no_option_that_it_has_not(table):
 
 
 def test_arrays_have_codes_and_gaps_too(tmp_path):
-    """Columns by the names that they get."""
+    """Columns have the default names of arrays."""
     path = tmp_path / "data.npz"
     np.savez(path, X=np.array([[1, 3.0], [np.nan, 5], [2, 3]]))
 

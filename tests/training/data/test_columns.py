@@ -96,7 +96,7 @@ def test_graph_scales_as_numpy_does_and_back(own, missing):
     "categories", [{"state": ("a", "b", "c"), "grade": (2, 5), "t": (1,), "p": (8, 9)}, None]
 )
 def test_graph_scales_rows_of_one_sort(categories):
-    """All features categories, or none and gaps alone."""
+    """All features may be categories, or none with missing values only."""
     rows = np.array([[1, 0, 2, 9], [1, 1, 5, 8]], dtype=np.float32)
     scaling = fitted(rows=rows, categories=categories, unknown_category="own" if categories else None)
 
@@ -174,7 +174,7 @@ def test_notes_say_what_no_training_row_has():
 
 
 def test_a_column_without_values_is_refused():
-    """It has no median."""
+    """Such a column has no median."""
     rows = ROWS.copy()
     rows[:, 3] = NAN
 
@@ -183,7 +183,7 @@ def test_a_column_without_values_is_refused():
 
 
 def test_rows_that_are_all_the_same_are_refused():
-    """There is nothing to learn."""
+    """Equal rows contain nothing to learn."""
     with pytest.raises(DataError, match="every column is constant"):
         fitted(rows=np.repeat(ROWS[:1], 5, axis=0))
 

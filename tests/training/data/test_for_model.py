@@ -34,7 +34,7 @@ def rows(store):
 
 
 def write_table(path, label="state"):
-    """Columns in another order than the model's, one that it does not know, and labels."""
+    """Write columns in another order than the model's, an unknown column, and labels."""
     path.write_text(f"time,c,a,b,{label}\n1,3,1,2,ok\n2,30,10,20,leak\n3,6,4,5,ok\n")
     return str(path)
 
@@ -156,7 +156,7 @@ def test_evaluate_without_labels_says_the_share_flagged(store, tmp_path, capsys)
     ],
 )
 def test_evaluate_fails_with_one_sentence(store, tmp_path, capsys, data, words):
-    """Data that are not there or do not fit."""
+    """Missing data and data that do not fit are refused."""
     np.save(tmp_path / "wide.npy", np.zeros((2, 4)))
 
     assert evaluate.main([f"{store.root}/tiny", str(tmp_path / data)]) == 1

@@ -147,7 +147,7 @@ def test_without_a_promise_a_short_series_is_cut():
 
 
 def test_many_short_entities_are_dealt_out_whole():
-    """Each to one split, those with an anomaly to the test."""
+    """Each entity is in one split, and entities with an anomaly are in the test."""
     series = make_series([70] * 400, anomalous=[70 * n for n in range(0, 400, 50)])
     dataset = cut_series(series, CONFIG)
     entity = series.timeline.entities[dataset.samples.starts]
@@ -193,7 +193,7 @@ def test_windows_are_those_of_their_array():
 
 
 def test_whole_windows_need_one():
-    """A series for a published model may be short, but not that short."""
+    """A series for a published model must have at least one window."""
     assert len(whole_windows(make_series([130]), 64).samples) == 2
     with pytest.raises(DataError, match="at least the 64 steps of one window, got 63"):
         whole_windows(make_series([63, 20]), 64)

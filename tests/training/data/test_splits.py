@@ -74,7 +74,7 @@ def test_few_rows_give_the_calibration_what_the_promise_needs():
 
 
 def test_many_rows_keep_the_configured_share():
-    """A fifth of 10,000."""
+    """The share of 10,000 rows is a fifth."""
     assert split_dataset(make_dataset(10_000), CONFIG).calibration.size == 2000
 
 

@@ -77,7 +77,7 @@ def test_scaling_is_that_of_what_is_left_and_a_note_counts_what_is_not(dataset):
 
 
 def test_too_few_samples_to_leave_some_out_are_named(tmp_path):
-    """The number that would be left."""
+    """The error has the number of samples that would be left."""
     np.savez(tmp_path / "few.npz", X=np.random.default_rng(0).normal(size=(36, 4)))
     few = load_dataset(str(tmp_path / "few.npz"), kinds=["vector"])
 
@@ -87,6 +87,6 @@ def test_too_few_samples_to_leave_some_out_are_named(tmp_path):
 
 @pytest.mark.parametrize("share", [-0.1, 0.3])
 def test_contamination_is_a_share(share):
-    """Up to a fifth."""
+    """The share is at most a fifth."""
     with pytest.raises(ConfigError, match=r"contamination must be between 0 and 0\.2, got"):
         config(contamination=share)

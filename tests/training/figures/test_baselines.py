@@ -65,7 +65,7 @@ def test_a_model_that_simple_detectors_beat_is_told():
 
 @pytest.mark.parametrize("is_anomaly", [np.zeros(100, bool), np.ones(100, bool)])
 def test_without_normal_samples_and_anomalies_there_is_nothing_to_compare(is_anomaly):
-    """None, and no note."""
+    """The result is None, and there is no note."""
     comparison = compare_baselines(TRAIN, TEST, is_anomaly, PERFECT, 0)
 
     assert comparison is None

@@ -29,7 +29,7 @@ def test_evaluate_counts_false_alarms_and_recall():
 
 
 def test_rate_interval_is_clopper_and_pearson():
-    """Against the quantiles of the Beta distribution."""
+    """The interval equals quantiles of the Beta distribution."""
     figures = evaluate(scores_of([2, 2] + [0.1] * 18, 1.0), np.zeros(20, dtype=bool), seed=0)
 
     expected = [beta.ppf(0.025, 2, 19), beta.ppf(0.975, 3, 18)]
@@ -45,7 +45,7 @@ def test_evaluate_ranks_perfectly_separated_scores_at_1():
 
 
 def test_roc_auc_is_the_share_of_ordered_pairs():
-    """Against a naive count, ties a half."""
+    """The value equals a naive count, with ties as a half."""
     rng = np.random.default_rng(0)
     values, labels = rng.integers(0, 20, size=60), rng.random(60) < 0.3
     pairs = values[labels][:, None] - values[~labels][None, :]
@@ -77,7 +77,7 @@ def test_ranking_figures_are_those_of_scikit_learn(n_scores):
 
 
 def test_intervals_are_quantiles_of_resampled_figures():
-    """Against a bootstrap over rows, each group drawn among itself."""
+    """The intervals equal a bootstrap over rows within each group."""
     rng = np.random.default_rng(1)
     labels = np.arange(200) >= 150
     values = rng.normal(size=200) + labels

@@ -156,7 +156,7 @@ def test_no_prototype_is_a_window_where_each_must_be_a_mean():
 
 
 def test_the_score_says_what_is_remembered():
-    """Windows, or single steps."""
+    """The description of the score names whole windows or single steps."""
     said = [describe_score(FitConfig.from_preset(preset)) for preset in ("memory-window", "memory-stream")]
 
     assert "scaled window and its reconstruction from 16 prototypes" in said[0]

@@ -100,7 +100,7 @@ def test_two_heads_are_fitted_to_two_losses():
 
 
 def test_a_denoising_network_is_judged_by_what_it_denoises():
-    """The validation loss is computed on corrupted inputs, or on clean ones without corruption."""
+    """The validation loss is computed on corrupted inputs, or on clean ones if the configuration says so."""
     digits = load_digits().images[:64].astype(np.float32) / 16
 
     def fit_digits(**overrides):

@@ -53,7 +53,7 @@ def test_load_names_what_is_missing(detector, rows_folder):
 
 
 def test_load_refuses_weights_that_do_not_fit(rows_folder, tmp_path):
-    """Missing weights and weights of another encoder are refused."""
+    """Missing weights, and weights that differ from those of the exported encoder, are refused."""
     detector = Detector.load(rows_folder)
     with np.load(rows_folder / "weights.npz") as stored:
         weights = dict(stored)

@@ -50,7 +50,7 @@ def test_report_and_card_state_the_threshold_and_its_promise(folder):
 
 
 def test_report_json_is_the_manifest_s_evaluation(folder):
-    """Computed once."""
+    """The evaluation is computed once."""
     figures = json.loads((folder / "report.json").read_bytes())
     manifest = Detector.load(folder).manifest
 

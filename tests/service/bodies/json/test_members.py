@@ -67,7 +67,7 @@ def test_colons_outside_of_texts_are_members(text, n_members, found):
 
 
 def test_clients_are_told_on_every_route_that_takes_json(client):
-    """Under each protocol, and in a line."""
+    """Every protocol and every line reports a repeated member."""
     tensor = '{"name":"samples","shape":[1,3],"datatype":"FP32","data":[1,2,3]%s}'
     for path, body, where in (
         ("/score", '{"instances":[[1,2,3]],"instances":[[9,9,9]]}', "the body"),

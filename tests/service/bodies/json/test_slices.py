@@ -95,7 +95,7 @@ def test_place_of_a_fault_is_that_in_the_body():
 
 
 def test_too_many_rows_are_told_as_soon_as_there_are():
-    """The rest is not read."""
+    """The rest of the body is not read."""
     content = b'{"instances":[' + b",".join([b"[1,2]"] * 100_000) + b", no JSON at all"
 
     problem = outcome(decode_json, content, KINDS["latent"], Limits(10_000, 0))
