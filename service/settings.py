@@ -36,7 +36,7 @@ class Variable:
     default : str
         The text used when the variable is not set or empty.
     parse : callable
-        Converts the text; raises ValueError saying what the text must be.
+        Converts the text; raises ValueError with the expected form.
     help : str
         One sentence, for the table in the README.
     """

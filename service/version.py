@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def read_version() -> str:
-    """Return the version of the installed distribution, or that of `pyproject.toml` next to the packages.
+    """Return the version of the installed distribution, else of the `pyproject.toml` next to the packages.
 
     The images and some checkouts are not installed.
     """

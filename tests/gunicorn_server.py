@@ -69,22 +69,22 @@ class GunicornServer:
             raise
 
     def is_ready(self) -> bool:
-        """Whether all workers have loaded the store and one of them says so."""
+        """Return whether all workers have loaded the store and one of them says so."""
         with contextlib.suppress(requests.ConnectionError):
             ready = self.get("/readyz").status_code == 200
             return ready and self.lines().count('"message":"loaded"') == self._loads
         return False
 
     def get(self, path: str) -> requests.Response:
-        """GET on a connection of its own, so that any worker may answer."""
+        """Send a GET on a new connection, so that any worker may answer."""
         return requests.get(self.url + path, timeout=SECONDS)
 
     def post(self, path: str, **body: object) -> requests.Response:
-        """POST on a connection of its own; arguments as for `requests.post`."""
+        """Send a POST on a new connection, with the arguments of `requests.post`."""
         return requests.post(self.url + path, timeout=SECONDS, **body)
 
     def metrics(self) -> dict[tuple, float]:
-        """Every series, as any worker tells it."""
+        """Return every series, as any worker tells it."""
         return read_metrics(self.get("/metrics").text)
 
     def lines(self) -> str:
@@ -92,7 +92,7 @@ class GunicornServer:
         return self.log.read_text()
 
     def stop(self) -> int:
-        """End it like an orchestrator does; its exit status."""
+        """Stop the server as an orchestrator does, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(SECONDS)

@@ -34,13 +34,13 @@ MIXED = {
 
 
 def expected_score(samples: np.ndarray, n_latent: int = 2) -> np.ndarray:
-    """The hand-made model's score, computed without it: float64, shape (n_samples,)."""
+    """Return the hand-made model's score, computed without it: float64, shape (n_samples,)."""
     flat = np.asarray(samples, dtype=np.float64).reshape(len(samples), -1)
     return np.square(flat[:, n_latent:]).sum(axis=1) / flat.shape[1]
 
 
 def expected_probability(samples: np.ndarray) -> np.ndarray:
-    """The hand-made classifier's answer, computed without it: float64, shape (n_samples, 2)."""
+    """Return the hand-made classifier's answer, computed without it: float64, shape (n_samples, 2)."""
     raised = np.exp(np.asarray(samples, dtype=np.float64).reshape(len(samples), -1)[:, :2])
     return raised / raised.sum(axis=1, keepdims=True)
 

@@ -49,7 +49,7 @@ class Connection:
                 return
 
     def answer(self, method: str = "POST") -> RawAnswer | None:
-        """The next answer, or None where the server has closed instead."""
+        """Return the next answer, or None if the server has closed the connection."""
         status_line = self._line()
         if not status_line:
             return None
@@ -66,7 +66,7 @@ class Connection:
         return list(iter(self.answer, None))
 
     def is_closed(self) -> bool:
-        """Whether the server closes and sends nothing before; waits for it."""
+        """Wait for the end of the connection; return whether the server closed it without an answer."""
         return not self._line()
 
     def _line(self) -> bytes:
@@ -92,7 +92,7 @@ def request(
     method: str = "POST",
     headers: Iterable[tuple[str, str]] = (("Content-Type", "application/json"),),
 ) -> bytes:
-    """A request with a length."""
+    """Return a request with a length."""
     fields = [("Host", "a"), *headers, ("Content-Length", str(len(body)))]
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
     return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body

@@ -69,7 +69,7 @@ MOST_MODULES = 17  # in one folder, `__init__.py` not counted
 
 
 def modules_after(statement: str) -> set[str]:
-    """Names in `sys.modules` of a fresh interpreter after one statement."""
+    """Return the names in `sys.modules` of a fresh interpreter after one statement."""
     code = f"{statement}\nimport sys\nprint(*sys.modules, sep='\\n')"
     finished = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True
@@ -78,12 +78,12 @@ def modules_after(statement: str) -> set[str]:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """Their top-level names."""
+    """Return the top-level names of the modules that a statement loads."""
     return {name.partition(".")[0] for name in modules_after(statement)}
 
 
 def modules_of(package: str) -> list[Path]:
-    """Every module of a package, sub-packages included."""
+    """Return every module of a package, sub-packages included."""
     modules = sorted((REPOSITORY / package).rglob("*.py"))
     assert modules, package
     return modules
@@ -100,7 +100,7 @@ def imports_of(module: Path) -> Iterator[str]:
 
 
 def packages_imported_by(package: str) -> set[str]:
-    """Top-level names that the modules of a package import."""
+    """Return the top-level names that the modules of a package import."""
     return {name.partition(".")[0] for module in modules_of(package) for name in imports_of(module)}
 
 
@@ -178,7 +178,7 @@ def test_package_imports_nothing_across_the_boundary(package, forbidden):
 
 
 def module_name(path: Path) -> str:
-    """Dotted name of a file; a package has the name of its folder."""
+    """Return the dotted name of a file; a package has the name of its folder."""
     return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -199,7 +199,7 @@ def import_graph() -> dict[str, set[str]]:
 
 
 def circles_of(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Modules that import each other, directly or by way of others."""
+    """Return modules that import each other, directly or by way of others."""
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -208,7 +208,7 @@ def circles_of(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def arrows_up(graph: dict[str, set[str]]) -> list[str]:
-    """Imports that do not lead from a room to one of a lower level."""
+    """Return imports that do not lead from a room to one of a lower level."""
     level = {
         (package, room): height
         for package, levels in LEVELS.items()

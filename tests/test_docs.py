@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(
 
 
 def blocks(language):
-    """The code blocks of a language in the README."""
+    """Return the code blocks of a language in the README."""
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 

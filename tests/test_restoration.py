@@ -45,20 +45,20 @@ def client(store):
 
 
 def mosaic(images):
-    """Means of tiles of 2 x 2, as large as the images."""
+    """Replace each tile of 2 x 2 pixels by its mean."""
     tiles = images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4))
     return np.rint(tiles.repeat(2, axis=1).repeat(2, axis=2)).astype(np.uint8)
 
 
 def to_png(pixels):
-    """The file of an image."""
+    """Return the file of an image."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
 def squared_error(images, others):
-    """Mean over all pixels."""
+    """Return the mean squared error over all pixels."""
     return np.square(images.astype(np.float64) - others).mean()
 
 

@@ -75,7 +75,7 @@ class Problem(Exception):
     type : str
         A key of `TYPES`.
     detail : str
-        One sentence: the thing, what it must be, what was received.
+        One sentence: the thing, the expected and the received value.
     errors : sequence of mapping
         The places of the error: `detail` with `pointer`, `row`, `column` or `parameter`.
     headers : mapping

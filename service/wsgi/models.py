@@ -55,7 +55,7 @@ def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence
 
 
 def describe_model(model: Model) -> dict[str, Any]:
-    """Return a model as `/models` lists it; `version` is that of the bare name, None if no version serves."""
+    """Return a model as `/models` lists it; `version` is the one that the bare name means, or None."""
     return {
         "name": model.name,
         "version": model.serving_version,

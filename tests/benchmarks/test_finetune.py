@@ -12,7 +12,7 @@ SEED = finetune.SEEDS[0]
 
 
 def row(labels, seed, method, accuracy, name="digits"):
-    """A row as an earlier run wrote it."""
+    """Return a row as an earlier run wrote it."""
     return {
         "set": name,
         "labels": labels,

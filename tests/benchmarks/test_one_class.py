@@ -21,7 +21,7 @@ def data(tmp_path):
 
 
 def row(label, *, alpha=0.05, false_alarms=2):
-    """A row as an earlier run wrote it."""
+    """Return a row as an earlier run wrote it."""
     return {
         "label": label,
         "seed": 0,

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def table(n_normal, n_anomalies, columns=3):
-    """Normal rows round 0 and anomalies round 4, mixed."""
+    """Return normal rows round 0 and anomalies round 4, mixed."""
     rng = np.random.default_rng(0)
     is_anomaly = rng.permutation(np.arange(n_normal + n_anomalies) < n_anomalies)
     return LabelledTable(
@@ -29,13 +29,13 @@ def table(n_normal, n_anomalies, columns=3):
 
 
 def write(path, data):
-    """A set in the documented form."""
+    """Write a set in the documented form."""
     np.savez(path, X=data.samples, y=data.is_anomaly.astype(int))
     return path
 
 
 def row(name, method, *, seed=0, digest="d", **figures):
-    """A row as an earlier run wrote it."""
+    """Return a row as an earlier run wrote it."""
     start = {"protocol": "T2", "set": name, "seed": seed, "method": method}
     seconds = {"fit_seconds": 0.1, "score_seconds": 0.1}
     return start | {"auroc": 0.5, "ap": 0.5, "f1": 0.5} | seconds | figures | {"data": digest}

@@ -11,7 +11,7 @@ from benchmarks.rows import write_rows
 
 
 def row(case, *, psnr=22.0, baseline=19.0):
-    """A row as an earlier run wrote it."""
+    """Return a row as an earlier run wrote it."""
     return {
         "case": case,
         "data": "mnist",

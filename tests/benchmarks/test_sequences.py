@@ -7,7 +7,7 @@ from benchmarks.rows import write_rows
 
 
 def row(preset, seed, roc_auc):
-    """A row as an earlier run wrote it."""
+    """Return a row as an earlier run wrote it."""
     return {
         "preset": preset,
         "seed": seed,

@@ -35,7 +35,7 @@ RESULT = (
 
 
 def row(contender="residual", rate=100.0, **changes):
-    """A row as the file has it."""
+    """Return a row as the file has it."""
     case = {"mode": "plain", "work": "dense", "body": "json", "rows": 1, "concurrency": 32, "repeat": 0}
     figures = {"p50_ms": 1.0, "p99_ms": 2.0, "cpu_us_per_request": 50.0, "memory_mb": 99.0}
     figures |= {"cold_start_seconds": 0.7, "errors": 0, "dirty": False}

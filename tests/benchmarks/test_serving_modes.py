@@ -33,7 +33,7 @@ def plan(*arguments):
 
 
 def loads(plan, name="residual"):
-    """Body, rows and connections of each case."""
+    """Return body, rows and connections of each case."""
     return [(case["body"], case["rows"], case["concurrency"]) for case in plan.cases(name, "dense", 0)]
 
 

@@ -20,14 +20,14 @@ MODEL = "digits"
 
 
 def triton_input(samples, datatype="FP32", binary=True):
-    """The input tensor for tritonclient."""
+    """Return the input tensor for tritonclient."""
     given = triton.InferInput("samples", list(samples.shape), datatype)
     given.set_data_from_numpy(samples, binary_data=binary)
     return given
 
 
 def ask_triton(url, samples, images):
-    """Scores by tritonclient over HTTP, JSON and binary each way."""
+    """Return scores by tritonclient over HTTP, for JSON and binary requests and answers."""
     client = triton.InferenceServerClient(urlsplit(url).netloc)
     assert client.is_server_live()
     assert client.is_server_ready()
@@ -87,7 +87,7 @@ def check_refusals(client, samples):
 
 
 def refusal(attempt):
-    """The sentence of the client's exception; empty where there is none."""
+    """Return the sentence of the client's exception, empty if there is none."""
     try:
         attempt()
     except InferenceServerException as error:
@@ -96,7 +96,7 @@ def refusal(attempt):
 
 
 async def ask_triton_async(url, samples):
-    """The asynchronous client, which names its bodies octets."""
+    """Return scores by the asynchronous client, which sends bodies as octet-stream."""
     async with triton_aio.InferenceServerClient(urlsplit(url).netloc) as client:
         results = await asyncio.gather(
             *(client.infer(MODEL, [triton_input(samples, binary=binary)]) for binary in (True, False))
@@ -115,7 +115,7 @@ def kserve_request(samples, binary, outputs):
 
 
 async def ask_kserve(url, samples):
-    """KServe's client: V2 in JSON and binary, and V1."""
+    """Return scores by KServe's client, for V2 in JSON and binary, and for V1."""
     found = {}
     async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
         assert await client.is_server_ready(url)

@@ -22,7 +22,7 @@ ALPHAS = (0.001, 0.01, 0.05, 0.1, 0.18, 0.3, 0.5, 0.9, 0.999)
 
 
 def oracle_rank(n_calibration: int, alpha: float) -> int:
-    """The definition: the largest k with P(Binomial(n, alpha) <= k - 1) of at most 5 %."""
+    """Return the rank by definition: the largest k with P(Binomial(n, alpha) <= k - 1) of at most 5 %."""
     tail = binom.cdf(np.arange(n_calibration), n_calibration, alpha)
     return int(np.count_nonzero(tail <= 0.05))
 

@@ -60,7 +60,7 @@ def test_classifier_has_one_probability_for_each_class(tmp_path):
 
 
 def write_and_load(folder, classifier):
-    """The folder with another classifier in its manifest."""
+    """Write a folder with another classifier in its manifest, and load it."""
     from detector.manifest import read_manifest, write_manifest
 
     write_manifest(folder, dataclasses.replace(read_manifest(folder)[0], classifier=classifier))

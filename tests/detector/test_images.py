@@ -22,7 +22,7 @@ images = hnp.arrays(np.uint8, shapes)
 
 
 def image_file(pixels: np.ndarray, form: str = "PNG", mode: str | None = None, **options: object) -> bytes:
-    """A file of these pixels, in another mode where one is given."""
+    """Return a file of these pixels, in another mode where one is given."""
     image = Image.fromarray(pixels)
     buffer = io.BytesIO()
     (image.convert(mode) if mode else image).save(buffer, format=form, **options)
@@ -30,7 +30,7 @@ def image_file(pixels: np.ndarray, form: str = "PNG", mode: str | None = None, *
 
 
 def png_with_header(width: int, height: int, depth: int = 8, colour: int = 0, rows: bytes = b"\0") -> bytes:
-    """A PNG written by hand, whatever its header claims."""
+    """Return a PNG written by hand, whatever its header claims."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         check = zlib.crc32(name + content)
@@ -210,7 +210,7 @@ def test_read_image_survives_damaged_files(form, data):
 
 
 def colours(content: bytes) -> np.ndarray:
-    """The pixels of a PNG."""
+    """Return the pixels of a PNG."""
     return np.asarray(Image.open(io.BytesIO(content), formats=["PNG"]))
 
 

@@ -18,18 +18,18 @@ BATCHES = (1, 2, 7, 64, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, 1000)
 
 
 def load(folder, *, threads: int = 1, **changes: object) -> Detector:
-    """The hand-made model with other manifest fields."""
+    """Return the hand-made model with other manifest fields."""
     write_model_folder(folder, **changes)
     return Detector.load(folder, threads=threads)
 
 
 def load_shape(folder, shape: tuple[int, ...], threads: int = 1) -> Detector:
-    """The hand-made model for another shape, its features without names."""
+    """Return the hand-made model for another shape, its features without names."""
     return load(folder, threads=threads, sample_shape=shape, feature_names=None)
 
 
 def graph_of(*nodes: onnx.NodeProto, constants: dict[str, np.ndarray], n_features: int) -> dict[str, bytes]:
-    """A `model.onnx` for rows of `n_features`, without a latent."""
+    """Return a `model.onnx` for rows of `n_features`, without a latent."""
     row = ("batch", n_features)
     tensors = {"score": ("batch",), "reconstruction": row, "feature_error": row}
     graph = helper.make_graph(
@@ -44,7 +44,7 @@ def graph_of(*nodes: onnx.NodeProto, constants: dict[str, np.ndarray], n_feature
 
 
 def dense_autoencoder(n_features: int) -> dict[str, bytes]:
-    """A graph like a fitted one: two layers with random weights, a mean squared error as a product."""
+    """Return a graph like a fitted one: two layers with random weights, a mean squared error as a product."""
     rng = np.random.default_rng(0)
     n_hidden = 2 * n_features + 1
     constants = {
@@ -66,7 +66,7 @@ def dense_autoencoder(n_features: int) -> dict[str, bytes]:
 
 
 def square_root_model() -> dict[str, bytes]:
-    """A graph whose score is the root of a sample's first value plus 10: NaN for values below -10."""
+    """Return a graph whose score is the root of a sample's first value plus 10: NaN for values below -10."""
     constants = {"weights": np.array([1, 0, 0], np.float32), "ten": np.array(10, np.float32)}
     nodes = [
         helper.make_node("Identity", ["samples"], ["reconstruction"]),

@@ -42,7 +42,7 @@ def edit_graph(folder: Path, name: str, edit: Callable[[onnx.ModelProto], None])
 
 
 def refusal(folder: Path, kind: type[DetectorError]) -> str:
-    """The sentence with which a folder is refused."""
+    """Return the sentence with which a folder is refused."""
     with pytest.raises(kind) as caught:
         Detector.load(folder)
     return str(caught.value)

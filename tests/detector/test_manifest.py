@@ -62,7 +62,7 @@ def add_parts(document: dict[str, Any]) -> None:
 
 
 def refusal(document: Any) -> str:
-    """The sentence with which a document is refused."""
+    """Return the sentence with which a document is refused."""
     with pytest.raises(ManifestError) as caught:
         Manifest.from_json(json.dumps(document).encode())
     return str(caught.value)

@@ -20,7 +20,7 @@ MANUAL = (REPOSITORY / "docs" / "model-folder.md").read_text()
 
 
 def examples(language: str) -> list[str]:
-    """The manual's code blocks in one language."""
+    """Return the manual's code blocks in one language."""
     return re.findall(rf"```{language}\n(.*?)```", MANUAL, re.DOTALL)
 
 

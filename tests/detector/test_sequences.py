@@ -16,7 +16,7 @@ WINDOW, N_CHANNELS = 5, 3
 
 
 def load(folder, shape: tuple[int, int] = (WINDOW, N_CHANNELS), **changes: object) -> Detector:
-    """The hand-made sequence model."""
+    """Return the hand-made sequence model."""
     write_model_folder(folder, kind="sequence", sample_shape=shape, **changes)
     return Detector.load(folder)
 

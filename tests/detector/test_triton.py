@@ -19,7 +19,7 @@ READY_MADE = Path(__file__).parents[2] / "models" / "digits"
 
 
 def read_pbtxt(text):
-    """The fields of a message in the text form of protocol buffers, every one a list of its values."""
+    """Return the fields of a message in the text form of protocol buffers, every one a list of its values."""
     words = [word for word in WORDS.findall(text) if not word.startswith("#")]
 
     def message():
@@ -51,7 +51,7 @@ def read_pbtxt(text):
 
 
 def tensors(fields):
-    """Names and shapes of the tensors, the batch left out, as the graph has them."""
+    """Return names and shapes of the tensors, the batch left out, as the graph has them."""
     return {
         tensor["name"][0]: tuple(
             int(size) for size in (tensor["reshape"][0]["shape"] if "reshape" in tensor else tensor["dims"])

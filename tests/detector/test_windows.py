@@ -18,13 +18,13 @@ def cuts(draw) -> tuple[int, int, int]:
 
 
 def naive_starts(n_steps: int, window: int, stride: int) -> list[int]:
-    """Every stride steps while the window fits, then the one at the end if it is another."""
+    """Return a start every stride steps while the window fits, and the start of the last window."""
     starts = [start for start in range(0, n_steps, stride) if start + window <= n_steps]
     return starts if starts[-1] + window == n_steps else [*starts, n_steps - window]
 
 
 def naive_merge(values: np.ndarray, starts: np.ndarray, n_steps: int, rule: str) -> np.ndarray:
-    """The definition, one step after another."""
+    """Merge windows by definition, one step after another."""
     window, merged = values.shape[1], []
     for step in range(n_steps):
         covering = [row for row, start in enumerate(starts) if start <= step < start + window]

@@ -63,7 +63,7 @@ class Stack:
         self.prometheus = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}"
 
     def compose(self, *arguments: str, seconds: float = 600) -> str:
-        """Run docker compose; its standard output. What it says on failure is the failure."""
+        """Run docker compose and return its output; on failure fail with its error message."""
         command = ["docker", "compose", "-p", self.project, *arguments]
         result = subprocess.run(
             command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=seconds
@@ -76,18 +76,18 @@ class Stack:
         return self.compose("exec", "-T", "service", "python", "-c", code)
 
     def query(self, promql: str) -> list[dict]:
-        """Prometheus' answer to an instant query."""
+        """Return the answer of Prometheus to an instant query."""
         answer = requests.get(f"{self.prometheus}/api/v1/query", params={"query": promql}, timeout=10).json()
         assert answer["status"] == "success", answer
         return answer["data"]["result"]
 
     def score(self, path: str = "/score", **options: object) -> requests.Response:
-        """The answer to one blank image, through the proxy."""
+        """Return the answer to one blank image, through the proxy."""
         return requests.post(f"{self.url}{path}", json={"instances": [BLANK], **options}, timeout=30)
 
 
 def free_port() -> int:
-    """A port of loopback that was free a moment ago."""
+    """Return a port of loopback that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -31,7 +31,7 @@ def values():
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
-    """Every file of these tests comes in several chunks."""
+    """Make chunks small, so that every file of these tests takes several."""
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 64)
     monkeypatch.setattr(chunks, "CHUNK_IMAGES", 3)
 
@@ -65,7 +65,7 @@ def both(ways, tmp_path, capsys):
 
 
 def write_csv(path, values, delimiter=","):
-    """Columns in another order than the model's, and one that is no feature."""
+    """Write columns in another order than the model's, and one that is no feature."""
     rows = [[*row[[2, 0, 1]].tolist(), f"pump, {number}"] for number, row in enumerate(values)]
     quoted = [[*map(repr, row[:3]), f'"{row[3]}"'] for row in rows]
     lines = [delimiter.join(row) for row in [[*NAMES, "tag"], *quoted]]
@@ -74,19 +74,19 @@ def write_csv(path, values, delimiter=","):
 
 
 def write_lines(path, rows):
-    """One JSON value on each line."""
+    """Write one JSON value on each line."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 def write_parquet(path, columns):
-    """A table."""
+    """Write a table."""
     pyarrow.parquet.write_table(pa.table(columns), path)
     return path
 
 
 def scores_of(content):
-    """The column `score` of a CSV."""
+    """Return the column `score` of a CSV."""
     return [float(row["score"]) for row in csv.DictReader(content.decode().splitlines())]
 
 

@@ -130,7 +130,7 @@ def test_timeout_is_told_at_once(connect):
 
 
 def pauses_of(retries, *answers):
-    """The pauses between attempts that are answered so."""
+    """Return the pauses between attempts that are answered so."""
     steps, answers, pauses = retries.record(Request("POST", "/score")), list(answers), []
     step = next(steps)
     try:

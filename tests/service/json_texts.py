@@ -88,7 +88,7 @@ class _Draw:
         return f"{self.gap},{self.gap}".join(values)
 
     def value(self) -> str:
-        """A number, or text if allowed; sometimes an invalid value."""
+        """Return a number, or text if allowed; sometimes an invalid value."""
         if self.rng.random() < self.odd:
             return self.rng.choice(ODD_VALUES)
         if KINDS[self.kind].cells and self.rng.random() < 0.3:
@@ -98,7 +98,7 @@ class _Draw:
 
 
 def outcome(decode, content: bytes, expected: Expected, limits: Limits = LIMITS):
-    """The decoded content, comparable bit by bit, or the problem; None if `decode` returns None."""
+    """Return the decoded content, comparable bit by bit, or the problem; None if `decode` returns None."""
     try:
         decoded = decode(content, expected, limits, OPTIONS)
     except Problem as problem:
@@ -122,7 +122,7 @@ def _describe(decoded: Decoded) -> tuple:
 
 
 def is_same(one, other) -> bool:
-    """Whether two outcomes are equal."""
+    """Return whether two outcomes are equal."""
     if isinstance(one, Problem) and isinstance(other, Problem):
         return (one.type, one.detail, one.errors) == (other.type, other.detail, other.errors)
     return one == other

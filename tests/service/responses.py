@@ -10,7 +10,7 @@ from service.http.problems import TYPES
 
 
 def assert_problem(response: TestResponse, status: int, type: str) -> dict:  # noqa: A002
-    """The problem that a response is, its one shape checked."""
+    """Check the form of a problem response, and return the problem."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
     problem = response.json
@@ -26,19 +26,19 @@ def assert_problem(response: TestResponse, status: int, type: str) -> dict:  # n
 
 
 def to_npy(array: np.ndarray) -> bytes:
-    """An array as `.npy`."""
+    """Return an array as `.npy`."""
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
 
 
 def from_npy(content: bytes) -> np.ndarray:
-    """The array of a `.npy`."""
+    """Return the array of a `.npy`."""
     return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 def read_metrics(text: str) -> dict[tuple, float]:
-    """Every series of an exposition: (name, label values in the order of their names) to value."""
+    """Return every series of an exposition: (name, label values in the order of their names) to value."""
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)

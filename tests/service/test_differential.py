@@ -65,11 +65,11 @@ class Draw:
         self.rng = np.random.default_rng(seed)
 
     def one(self, *choices: object) -> object:
-        """Any of the choices."""
+        """Return any of the choices."""
         return self.random.choice(choices)
 
     def request(self, number: int) -> tuple[str, bytes]:
-        """Method and bytes."""
+        """Draw a request; return method and bytes."""
         method = self.random.choices(
             ["POST", "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"], [60, 5, 2, 1, 1, 1, 1]
         )[0]
@@ -118,11 +118,11 @@ class Draw:
         return requests
 
     def any(self) -> tuple[str, str | None, bytes]:
-        """A target and a body that hardly go together."""
+        """Return a target and a body that hardly go together."""
         return self.target(), *self.body()
 
     def fitting(self) -> tuple[str, str | None, bytes]:
-        """A target and a body that go together, until the body is damaged."""
+        """Return a target and a body that go together, until the body is damaged."""
         samples = self.rng.normal(size=(self.one(1, 1, 2, 5, 50), 3)) * self.one(1, 10, 1e4)
         bodies = list(self.bodies(samples))
         rows, tensor, tables = [bodies[0], bodies[1], *bodies[7:11]], bodies[5], bodies[9:11]
@@ -145,7 +145,7 @@ class Draw:
         return target, kind, self.damage(body) if self.random.random() < 0.3 else body
 
     def target(self) -> str:
-        """A path with a query."""
+        """Return a path with a query."""
         model = self.one("tiny", "tiny", "images", "flat", "none", "T%C3%A4", "..", "")
         prefix = self.one(
             "", f"/models/{model}", f"/models/{model}/versions/{self.one(1, 2, '01', 'x')}",
@@ -175,7 +175,7 @@ class Draw:
         )  # fmt: skip
 
     def body(self) -> tuple[str | None, bytes]:
-        """A content type and a body, in a third of all cases damaged."""
+        """Return a content type and a body, in a third of all cases damaged."""
         rows = self.one(0, 1, 1, 2, 3, 60)
         samples = self.rng.normal(size=(rows, 3)) * self.one(1, 10, 1e4)
         kind, body = self.one(*self.bodies(samples))
@@ -232,7 +232,7 @@ class Draw:
         yield b"0\r\n\r\n"
 
     def head(self) -> bytes:
-        """A request whose head is damaged, byte by byte or by a line that does not belong."""
+        """Return a request whose head is damaged, byte by byte or by a line that does not belong."""
         body = b'{"instances": [[1, 2, 3]]}'
         head = (
             b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nX-Request-Id: r\r\n"
@@ -267,7 +267,7 @@ class Asker:
         self._connection.send(sent)
 
     def answer(self, method: str = "POST") -> RawAnswer | None:
-        """The final answer."""
+        """Return the final answer."""
         answer = self._connection.answer(method)
         while answer and answer.status == 100:
             answer = self._connection.answer(method)

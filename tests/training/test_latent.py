@@ -31,7 +31,7 @@ def data(tmp_path):
 
 
 def draw(folder, data, out):
-    """Run the command; the figures."""
+    """Run the command and return its figures."""
     assert latent.main(["--model", str(folder), "--data", str(data), "--out", str(out)]) == 0
     return json.loads((out / "latent.json").read_text())
 

@@ -13,7 +13,7 @@ PLOTTING_AND_STATISTICS = {"matplotlib", "sklearn", "scipy"}
 
 
 def run(command, *arguments):
-    """Exit status of a command in a fresh interpreter, its stderr, and the modules that it loaded."""
+    """Run a command in a fresh interpreter; return status, stderr and loaded modules."""
     code = (
         f"import sys; from training import {command}\n"
         f"try: status = {command}.main({list(arguments)!r})\n"

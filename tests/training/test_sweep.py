@@ -32,7 +32,7 @@ CONFIG = FitConfig.from_preset("dense")
 
 
 def trials_of(*latent_dims):
-    """One trial for each latent size; None is one that cannot be."""
+    """Return one trial for each latent size; None makes an impossible one."""
     return [
         Trial("dense", size, None, dataclasses.replace(CONFIG, latent_dim=size))
         if size
@@ -42,7 +42,7 @@ def trials_of(*latent_dims):
 
 
 def run(trials, detections, seconds=60.0, fit_seconds=0.0):
-    """Trials whose detection is given by latent size, with a standard error of 0.1; the others fail."""
+    """Run trials with a given detection by latent size and a standard error of 0.1; others fail."""
 
     def train_one(config):
         return Fitted(config, History(fit_seconds))

@@ -124,7 +124,7 @@ class ClassifierNetwork:
         return logits
 
     def _standardise(self, samples: np.ndarray) -> None:
-        """Standardise by the mean of each feature, and its variance averaged with that of all features."""
+        """Standardise features by their means, and by the average of own and mean variance."""
         features = _in_chunks(lambda chunk: self._features(chunk, training=False), samples)
         variance = features.var(axis=0)
         spread = np.sqrt(0.5 * variance + 0.5 * variance.mean() + 1e-12)

@@ -105,7 +105,7 @@ def check_rebuilding(rebuilding: Rebuilding, *, is_trained: bool, was_learning: 
     """
     error, mean_error = rebuilding.error, rebuilding.mean_error
     follows, beats_mean = error < (1 - LEAST_GAIN) * rebuilding.foreign_error, error < mean_error
-    # NaN counts as an error worse than that of an untrained network.
+    # NaN counts as worse than the error of an untrained network.
     if is_trained and was_learning and error <= MOST_UNTRAINED * rebuilding.middle_error:
         if follows and beats_mean:
             return []

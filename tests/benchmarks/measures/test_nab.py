@@ -18,7 +18,7 @@ OFFICIAL = {
 
 
 def sigmoid(position):
-    """The published curve, 1 far before and -1 far behind the right edge of a window."""
+    """Return the published curve: 1 far before and -1 far after the right edge of a window."""
     return 2 / (1 + np.exp(5 * position)) - 1
 
 

@@ -10,7 +10,7 @@ from benchmarks.protocols.tabular import LabelledTable
 
 
 def table(n_normal, n_anomalies):
-    """Normal rows round 0 and anomalies round 4."""
+    """Return normal rows round 0 and anomalies round 4."""
     rng = np.random.default_rng(0)
     is_anomaly = np.arange(n_normal + n_anomalies) >= n_normal
     return LabelledTable("drawn", rng.normal(size=(is_anomaly.size, 3)) + 4 * is_anomaly[:, None], is_anomaly)

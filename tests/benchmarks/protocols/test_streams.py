@@ -19,7 +19,7 @@ def write_channels(path, **members):
 
 
 def channel(n_steps=300, n_columns=2, seed=0):
-    """Values and labels of one drawn series."""
+    """Return values and labels of one drawn series."""
     series = drawn_series(seed, n_columns, n_steps)
     return series.values, series.labels.astype(np.uint8)
 

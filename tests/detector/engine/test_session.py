@@ -16,7 +16,7 @@ OUTPUTS = {"score": (), "reconstruction": (3,), "feature_error": (3,), "latent":
 
 
 def in_fresh_interpreter(code: str, home: Path) -> str:
-    """Output of a program that starts with an empty home and one BLAS thread."""
+    """Return output of a program that starts with an empty home and one BLAS thread."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     finished = subprocess.run(
         [sys.executable, "-c", code],

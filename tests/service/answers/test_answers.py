@@ -30,20 +30,20 @@ SAMPLES = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
 
 
 def to_csv(samples: np.ndarray) -> bytes:
-    """Samples as a CSV with all digits."""
+    """Return samples as a CSV with all digits."""
     names = "abc" if samples.shape[1] == 3 else "01"
     rows = [",".join(map(repr, row)) for row in samples.astype(np.float64).tolist()]
     return "\n".join([",".join(names), *rows]).encode()
 
 
 def to_table(samples: np.ndarray) -> pa.Table:
-    """Samples as a table with named columns, or numbered ones for latents."""
+    """Return samples as a table with named columns, or numbered ones for latents."""
     names = "abc" if samples.shape[1] == 3 else "01"
     return pa.table(dict(zip(names, samples.T, strict=True)))
 
 
 def to_arrow(samples: np.ndarray) -> bytes:
-    """Samples as an Arrow stream."""
+    """Return samples as an Arrow stream."""
     sink, table = pa.BufferOutputStream(), to_table(samples)
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
@@ -51,14 +51,14 @@ def to_arrow(samples: np.ndarray) -> bytes:
 
 
 def to_parquet(samples: np.ndarray) -> bytes:
-    """Samples as a Parquet file."""
+    """Return samples as a Parquet file."""
     sink = io.BytesIO()
     pyarrow.parquet.write_table(to_table(samples), sink)
     return sink.getvalue()
 
 
 def read_tables(*responses: TestResponse) -> pa.Table:
-    """The table of an answer in Arrow, checked against the same answer in Parquet."""
+    """Return the table of an answer in Arrow, checked against the same answer in Parquet."""
     streamed, filed = (response.data for response in responses)
     table = pa.ipc.open_stream(streamed).read_all()
     assert table.equals(pyarrow.parquet.read_table(io.BytesIO(filed)), check_metadata=True)
@@ -66,21 +66,21 @@ def read_tables(*responses: TestResponse) -> pa.Table:
 
 
 def raw_array(response: TestResponse) -> np.ndarray:
-    """The array of a raw answer, as its media type says."""
+    """Return the array of a raw answer, as its media type says."""
     parameters = response.mimetype_params
     shape = tuple(map(int, parameters["shape"].split("x")))
     return np.frombuffer(response.data, parameters["dtype"]).reshape(shape)
 
 
 def read_csv(response: TestResponse) -> dict[str, list[str]]:
-    """The columns of a CSV answer, by name, in order."""
+    """Return the columns of a CSV answer, by name, in order."""
     assert response.content_type == "text/csv; charset=utf-8; header=present"
     names, *rows = csv.reader(io.StringIO(response.text), strict=True)
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def read_ndjson(response: TestResponse) -> list[dict]:
-    """The objects of an NDJSON answer."""
+    """Return the objects of an NDJSON answer."""
     assert response.data.endswith(b"\n")
     objects = [orjson.loads(line) for line in response.data.splitlines()]
     assert [document.pop("row") for document in objects] == list(range(len(objects)))
@@ -146,7 +146,7 @@ def test_same_latents_get_the_same_answer_in_every_form_of_body(client, form):
 
 
 def answer_floats(array: np.ndarray) -> list:
-    """An array as JSON writes it."""
+    """Return an array as JSON writes it."""
     return orjson.loads(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
 
 

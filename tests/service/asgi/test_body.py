@@ -17,7 +17,7 @@ def admission() -> Admission:
 
 
 def receiver(*parts: bytes, pause: float = 0.0):
-    """An ASGI `receive` that returns these parts, each after a pause, and then waits for ever."""
+    """Return an ASGI `receive` that returns these parts, each after a pause, and then waits for ever."""
     messages = iter(parts)
 
     async def receive():
@@ -30,7 +30,7 @@ def receiver(*parts: bytes, pause: float = 0.0):
 
 
 def read(receive, headers, *, max_seconds=60.0, ticket=None):
-    """The body, of at most 2,000 bytes and with pauses of at most a second."""
+    """Return the body, of at most 2,000 bytes and with pauses of at most a second."""
     reader = BodyReader(receive, headers, 2000, 1.0, max_seconds)
     return asyncio.run(reader.read(ticket))
 

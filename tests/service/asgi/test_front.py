@@ -24,7 +24,7 @@ NORMAL, ANOMALY = [1.0, 2.0, 0.5], [1.0, 2.0, 30.0]
 
 
 def post(front, *requests):
-    """Answers to requests of the same moment."""
+    """Return answers to requests of the same moment."""
 
     async def send():
         return await post_together(front, [AsgiRequest(*request) for request in requests])
@@ -33,12 +33,12 @@ def post(front, *requests):
 
 
 def score(*instances, **members):
-    """A request to `/score`."""
+    """Return a request to `/score`."""
     return "/score", json.dumps({"instances": list(instances), **members}).encode()
 
 
 def rows_of_runs(front):
-    """Runs so far and the rows of all."""
+    """Return the number of runs so far and their rows."""
     series = read_metrics(front.serving.metrics.exposition().decode())
     return series["residual_batch_rows_count", "tiny"], series["residual_batch_rows_sum", "tiny"]
 
@@ -243,7 +243,7 @@ LARGE = ("/score", to_npy(np.ones((10_000, 3))), {"content-type": "application/x
 
 
 def post_during(front, slow_runs):
-    """Answers to a large request that is at work, and to another one meanwhile."""
+    """Return answers to a large request that is at work, and to another one meanwhile."""
     release, begun = slow_runs
 
     async def run():

@@ -31,7 +31,7 @@ LIVE = b'{"status":"alive"}'
 
 
 def with_head(*lines: bytes) -> bytes:
-    """A POST of `BODY` with more lines in its head, its own Content-Length not among them."""
+    """Return a POST of `BODY` with more lines in its head, its own Content-Length not among them."""
     head = b"POST /score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + BODY
 

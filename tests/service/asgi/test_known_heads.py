@@ -37,7 +37,7 @@ JSON = ("Content-Type", "application/json")
 
 
 def score(row: list[float | str], *fields: tuple[str, str], path: str = "/score") -> bytes:
-    """A POST of one row, with more fields in its head."""
+    """Return a POST of one row, with more fields in its head."""
     return request(path, json.dumps({"instances": [row]}).encode(), headers=[JSON, *fields])
 
 
@@ -47,7 +47,7 @@ def head_of(sent: bytes) -> bytes:
 
 
 def large(*fields: tuple[str, str], path: str = "/score") -> bytes:
-    """A POST of as many rows as the loop does not read."""
+    """Return a POST of as many rows as the loop does not read."""
     rows = np.tile(np.float64(NORMAL), (LOOP_BYTES // 24 + 1, 1))
     return request(path, to_npy(rows), headers=[("Content-Type", "application/x-npy"), *fields])
 
@@ -115,7 +115,7 @@ class Client:
         return await self.answer()
 
     async def answer(self) -> Answer:
-        """The next answer."""
+        """Return the next answer."""
         async with asyncio.timeout(SECONDS):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             fields = dict(re.findall(r"^([a-z-]+): (.*)\r$", head, re.MULTILINE))
@@ -449,7 +449,7 @@ def test_answer_that_cannot_be_sent_closes_the_connection(front, monkeypatch, ta
 
 
 def infer(data: list, **tensor: Any) -> bytes:
-    """A POST of one tensor for `images`, padded to one length."""
+    """Return a POST of one tensor for `images`, padded to one length."""
     document = {"inputs": [{"name": "samples", **tensor, "data": data}]}
     return request("/v2/models/images/infer", json.dumps(document).encode().ljust(1000), headers=[JSON])
 

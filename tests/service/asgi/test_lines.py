@@ -57,14 +57,14 @@ class LiveConnection(Connection):
     """Reads an answer part by part."""
 
     def head(self) -> int:
-        """The status, the head read."""
+        """Read the head and return the status."""
         status = int(self._line().split()[1])
         while self._line().strip():
             pass
         return status
 
     def part(self) -> list[dict] | None:
-        """The lines of the next chunk; None at the end of the answer."""
+        """Return the lines of the next chunk, or None at the end of the answer."""
         size = int(self._line(), 16)
         content = self._reader.read(size)
         self._reader.read(2)
@@ -276,7 +276,7 @@ def test_front_and_flask_answer_the_same(store, tmp_path):
 
 
 def essence(address: tuple[str, int], sent: bytes) -> tuple[int, str, bytes]:
-    """Status, content type and body of an answer, without the id that is drawn for a problem."""
+    """Return status, content type and body of an answer, without the id that is drawn for a problem."""
     with Connection(address) as connection:
         sender = threading.Thread(target=connection.send, args=(sent,))
         sender.start()

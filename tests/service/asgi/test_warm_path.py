@@ -51,7 +51,7 @@ class CallRecorder:
             self.calls.append(PythonCall(code.co_filename, f"{code.co_name}:{code.co_firstlineno}", depth))
 
     def summary(self) -> dict[str, int]:
-        """The numbers of calls, functions and modules, and the largest depth."""
+        """Return the numbers of calls, functions and modules, and the largest depth."""
         return {
             "calls": len(self.calls),
             "functions": len({call[:2] for call in self.calls}),

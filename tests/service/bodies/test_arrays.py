@@ -20,7 +20,7 @@ def decode(content: bytes, parameters: str = "", expected: Expected = ROW) -> De
 
 
 def refusal(content: bytes, parameters: str = "", expected: Expected = ROW) -> Problem:
-    """The problem with which a raw tensor is refused."""
+    """Return the problem with which a raw tensor is refused."""
     with pytest.raises(Problem) as caught:
         decode(content, parameters, expected)
     return caught.value

@@ -35,7 +35,7 @@ def decode(content, expected=ROW, content_type=JSON, limits=LIMITS, options=SCOR
 
 
 def refusal(content, expected=ROW, content_type=JSON, **more) -> Problem:
-    """The problem with which a body is refused."""
+    """Return the problem with which a body is refused."""
     with pytest.raises(Problem) as caught:
         decode(content, expected, content_type, **more)
     return caught.value
@@ -183,7 +183,7 @@ def test_npy_of_format_2_is_read():
 
 
 def npy_with_header(header: str, data: bytes = b"", version: bytes = b"\1\0") -> bytes:
-    """A `.npy` with any header."""
+    """Return a `.npy` with any header."""
     return b"\x93NUMPY" + version + struct.pack("<H", len(header)) + header.encode() + data
 
 
@@ -261,12 +261,12 @@ def test_bodies_with_too_many_rows_are_refused(content, content_type):
 
 
 def image(value: int = 8) -> bytes:
-    """A PNG of 4 x 5 pixels of one raw value."""
+    """Return a PNG of 4 x 5 pixels of one raw value."""
     return encode_image(np.full((4, 5), value, dtype=np.float32), (0.0, 16.0))
 
 
 def multipart(*files: bytes, head: bytes = b'form-data; name="a"; filename="a.png"') -> tuple[bytes, str]:
-    """A multipart body and its content type."""
+    """Return a multipart body and its content type."""
     parts = b"".join(b"--XX\r\nContent-Disposition: " + head + b"\r\n\r\n" + file + b"\r\n" for file in files)
     return parts + b"--XX--\r\n", "multipart/form-data; boundary=XX"
 

@@ -14,7 +14,7 @@ TEXT = b'{"instances": [[1, 2, 3]]}'
 
 
 def refusal(content: bytes, encoding: str = "gzip", max_bytes: int = 1000) -> Problem:
-    """The problem with which an encoded body is refused."""
+    """Return the problem with which an encoded body is refused."""
     with pytest.raises(Problem) as caught:
         inflate(content, encoding, max_bytes)
     return caught.value

@@ -23,7 +23,7 @@ def decode(content: bytes | str, expected: Expected = ROW, parameters: str = "")
 
 
 def refusal(content: bytes | str, expected: Expected = ROW, parameters: str = "") -> Problem:
-    """The problem with which a CSV is refused."""
+    """Return the problem with which a CSV is refused."""
     with pytest.raises(Problem) as caught:
         decode(content, expected, parameters)
     return caught.value

@@ -49,7 +49,7 @@ def post(client):
 
 
 def cut(body: bytes, places: list[int], lines: Lines) -> list[bytes | int]:
-    """All lines of a body that comes in chunks, batches taken in between."""
+    """Feed a body in chunks, take batches in between, and return all lines."""
     taken = []
     for start, end in zip([0, *sorted(places)], [*sorted(places), len(body)], strict=True):
         lines.feed(body[start:end])

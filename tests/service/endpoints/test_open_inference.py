@@ -44,7 +44,7 @@ def small_manifest(tmp_path_factory):
 
 
 def document(shape=(2, 3), datatype="FP32", data=VALUES, **members):
-    """A request with one input."""
+    """Return a request with one input."""
     return {"inputs": [{"name": "samples", "shape": shape, "datatype": datatype, "data": data}], **members}
 
 
@@ -56,7 +56,7 @@ def decode(detector, request, binary=None, limits=LIMITS):
 
 
 def infer(detector, body):
-    """Body and headers of the answer."""
+    """Return body and headers of the answer."""
     request = verbs.InferRequest(
         detector, body.decoded.samples, open_inference.graph_outputs(body), **body.decoded.options
     )
@@ -67,7 +67,7 @@ def infer(detector, body):
 
 
 def answer(detector, request):
-    """The answer in JSON, its outputs by name."""
+    """Return the answer in JSON, its outputs by name."""
     content, headers = infer(detector, decode(detector, request))
     assert not headers
     read = json.loads(content)
@@ -201,7 +201,7 @@ def test_place_of_a_value_is_a_pointer(detector):
 
 
 def changed(**members):
-    """A request whose input has other members."""
+    """Return a request whose input has other members."""
     request = document()
     request["inputs"][0] |= members
     return request
@@ -396,7 +396,7 @@ LONG = np.random.default_rng(0).normal(size=(30_000, 3))  # 1.7 MB of JSON
 
 
 def long_request(data, datatype="FP32", before=b"", after=b""):
-    """A request with so much data, as text, and more members before and after it."""
+    """Return a request with so much data, as text, and more members before and after it."""
     given = b'"name": "samples", "shape": [%d, 3], "datatype": "%s"' % (len(LONG), datatype.encode())
     return b'{%b"inputs": [{%b, "data" : %b}]%b}' % (before, given, data, after)
 

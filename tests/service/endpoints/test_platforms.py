@@ -21,7 +21,7 @@ ROWS = np.array([[1, 2, 0.5], [1, 2, 30]])
 
 
 def infer_body(rows=ROWS, **members):
-    """A V2 request in JSON."""
+    """Return a V2 request in JSON."""
     samples = {"name": "samples", "shape": list(np.shape(rows)), "datatype": "FP32"}
     return {"inputs": [samples | {"data": np.asarray(rows).ravel().tolist()}], **members}
 
@@ -119,12 +119,12 @@ def test_store_decides_what_is_loaded(client, word):
 
 
 def scores_of(client):
-    """The answer of `/score` for the rows."""
+    """Return the answer of `/score` for the rows."""
     return client.post("/score", json={"instances": ROWS.tolist()}).json
 
 
 def outputs_of(answer):
-    """Data by name."""
+    """Return data by name."""
     return {output["name"]: output["data"] for output in answer["outputs"]}
 
 

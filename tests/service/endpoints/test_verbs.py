@@ -33,7 +33,7 @@ def samples() -> np.ndarray:
 
 
 def image() -> bytes:
-    """A PNG for `images`."""
+    """Return a PNG for `images`."""
     return encode_image(np.arange(20, dtype=np.float32).reshape(4, 5) % 17, (0.0, 16.0))
 
 

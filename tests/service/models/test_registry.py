@@ -72,7 +72,7 @@ def store(models) -> ModelStore:
 
 
 def served(models: ModelRegistry, **which: object) -> int:
-    """The version that answers for `tiny`."""
+    """Return the version that answers for `tiny`."""
     return models.entry("tiny", **which).detector.manifest.version
 
 

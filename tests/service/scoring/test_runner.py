@@ -52,11 +52,11 @@ class ScoreAsker:
         self.fails = fails
 
     def request(self, samples, options):
-        """A request for these samples."""
+        """Return a request for these samples."""
         return verbs.ScoreRequest(self.detector, samples, **options)
 
     def finish(self, call, result):
-        """The result itself."""
+        """Return the result itself."""
         if self.fails:
             raise ZeroDivisionError
         if isinstance(result, Exception):
@@ -64,12 +64,12 @@ class ScoreAsker:
         return result
 
     def finish_joined(self, result, lengths):
-        """Scores of each call."""
+        """Return scores of each call."""
         return result.split(lengths)
 
 
 def score(detector, *values, joins=False, fails=False, **options):
-    """A call to score rows of equal values."""
+    """Return a call to score rows of equal values."""
     samples = np.repeat(np.float64(values)[:, None], 3, axis=1)
     return Call((detector, *options), ScoreAsker(detector, fails), samples, options, None, None, joins)
 

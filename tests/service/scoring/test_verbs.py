@@ -35,7 +35,7 @@ def detectors(tmp_path) -> list[Detector]:
 
 
 def run_by_detector(verb, requests):
-    """Results of requests, the requests for one detector as one list."""
+    """Return results of requests, the requests for one detector as one list."""
     results = {}
     for detector in {request.detector for request in requests}:
         own = [number for number, request in enumerate(requests) if request.detector is detector]
@@ -44,7 +44,7 @@ def run_by_detector(verb, requests):
 
 
 def mixed_requests(detectors, make, n_requests=60):
-    """Requests for several detectors in turn, of several sizes and dtypes, every seventh one bad."""
+    """Return requests for several detectors in turn, of several sizes and dtypes, every seventh one bad."""
     rng = np.random.default_rng(RNG_SEED)
     requests = []
     for position in range(n_requests):

@@ -30,7 +30,7 @@ AMOUNTS = ("_bucket", "_sum", "_seconds_total", "_timestamp_seconds")  # not 1 f
 
 
 def increase(before, after):
-    """The series that moved, but for amounts."""
+    """Return the series that changed, without those that hold amounts."""
     return {
         key: after[key] - before.get(key, 0.0)
         for key in after

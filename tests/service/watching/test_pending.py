@@ -18,7 +18,7 @@ def metrics():
 
 
 def counted(metrics, name, *labels):
-    """One series."""
+    """Return the value of one series."""
     return read_metrics(metrics.exposition().decode()).get((name, *labels), 0)
 
 

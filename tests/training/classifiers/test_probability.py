@@ -15,7 +15,7 @@ from training.classifiers.probability import (
 
 
 def drawn(n_samples=20_000, temperature=1.0):
-    """Logits, and classes drawn from their probabilities at a temperature."""
+    """Return logits, and classes drawn from their probabilities at a temperature."""
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=2, size=(n_samples, 4))
     chances = softmax(logits / temperature, axis=1).cumsum(axis=1)

@@ -24,7 +24,7 @@ UNKNOWN = np.array([[1, 3, 2, 9], [1, 0, 4, NAN], [NAN] * 4], dtype=np.float32)
 
 
 def make_dataset(rows=ROWS, **changes) -> Dataset:
-    """Rows of these features."""
+    """Return rows of these features."""
     dataset = Dataset(
         samples=rows,
         is_anomaly=np.zeros(len(rows), dtype=bool),
@@ -42,7 +42,7 @@ def make_dataset(rows=ROWS, **changes) -> Dataset:
 
 
 def fitted(**changes) -> Scaling:
-    """The scaling of all rows."""
+    """Return the scaling of all rows."""
     dataset = make_dataset(**changes)
     return fit_scaling(dataset, np.arange(len(dataset.samples)))
 

@@ -13,7 +13,7 @@ TRAIN = np.arange(200)
 
 
 def with_columns(*columns):
-    """A data set of 200 rows with these columns."""
+    """Return a data set of 200 rows with these columns."""
     samples = np.column_stack(columns)
     return dataclasses.replace(
         make_dataset(200), samples=samples.astype(np.float32), feature_names=tuple("abcdef"[: len(columns)])

@@ -42,7 +42,7 @@ def make_series(lengths, anomalous=(), times=None):
 
 
 def steps_of(dataset, rows):
-    """Every step that a window of these rows covers, by window."""
+    """Return every step that a window of these rows covers, by window."""
     return dataset.samples[rows][:, :, 0].astype(int)
 
 

@@ -23,7 +23,7 @@ def dataset(tmp_path):
 
 
 def config(**options):
-    """The default for rows."""
+    """Return the default for rows."""
     return FitConfig.from_preset("memory", options).for_samples((4,))
 
 

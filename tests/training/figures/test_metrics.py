@@ -11,7 +11,7 @@ from training.figures.metrics import evaluate, promise_warnings
 
 
 def scores_of(values, threshold):
-    """Scores with the decisions of a threshold."""
+    """Return scores with the decisions of a threshold."""
     values = np.asarray(values, dtype=float)
     return Scores(values, values / threshold, values, values > threshold, threshold, 0.05, 0.04, "tiny", 1)
 

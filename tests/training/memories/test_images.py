@@ -41,7 +41,7 @@ def bars(n_images: int = 60, shape: tuple[int, ...] = (12, 16), seed: int = 0) -
 
 
 def answers_by_hand(memory: ImageMemory, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reconstruction and feature error as the module's words have them."""
+    """Compute reconstruction and feature error as the module documents them."""
     standard = standardise(images, memory.brightness, memory.contrast)
     weights = attention(look_from_afar(standard) - memory.centre, memory)
     recalled = np.tensordot(weights, memory.images, axes=1)
@@ -176,7 +176,7 @@ def test_a_usual_image_scores_about_one():
 
 
 def textures(n_images: int, shape: tuple[int, ...], contrast: float) -> np.ndarray:
-    """Bright surfaces with a grain and soft stains of so many grey levels, in whole levels up to 255."""
+    """Return bright surfaces with a grain and stains of this contrast, in whole grey levels to 255."""
     rng = np.random.default_rng(0)
     grain, stains = rng.normal(size=(2, n_images, *shape))
     sigma = shape[0] / 12

@@ -34,7 +34,7 @@ REFERENCES = {
 
 
 def build(preset, shape, **overrides):
-    """A network of a preset for samples of a shape."""
+    """Build the network of a preset for samples of a shape."""
     seed_everything(0)
     return build_autoencoder(FitConfig.from_preset(preset, overrides).for_samples(shape), shape)
 

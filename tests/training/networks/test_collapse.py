@@ -12,7 +12,7 @@ MEAN = np.zeros((2, 3))
 
 
 def check(reconstructions, samples=SAMPLES, *, is_trained=True, was_learning=False):
-    """The notes on these reconstructions."""
+    """Return the notes on these reconstructions."""
     rebuilding = measure_rebuilding(samples, reconstructions, MEAN, 0.0)
     return check_rebuilding(rebuilding, is_trained=is_trained, was_learning=was_learning)
 

@@ -29,7 +29,7 @@ def corruption(way, level=None, shape=IMAGES.shape[1:], **overrides):
 
 
 def corrupted(way, level=None, samples=IMAGES, **overrides):
-    """Samples as the network would see them in one step of a fit."""
+    """Return samples as the network would see them in one step of a fit."""
     return corruption(way, level, samples.shape[1:], **overrides)(samples, training=True).numpy()
 
 

@@ -16,7 +16,7 @@ SAMPLES = np.random.default_rng(0).normal(size=(256, 6)).astype(np.float32)
 
 
 def fit(callbacks=(), **overrides):
-    """A small network fitted to random rows: itself, and how it went."""
+    """Fit a small network to random rows; return the network and its history."""
     seed_everything(0)
     config = (
         FitConfig.from_preset("dense", {"epochs": 6, **overrides}).for_samples((6,)).for_training((6,), 100)

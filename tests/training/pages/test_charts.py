@@ -13,13 +13,13 @@ ODD_NAMES = ("price $", "a $\\frac$ b", "$x_$", "温度", "_under", "a\x01b", "n
 
 
 def svg_texts(chart):
-    """Every text of a chart; reading it shows that it is XML."""
+    """Return every text of a chart, which must be valid XML."""
     svg = ElementTree.fromstring(base64.b64decode(chart.removeprefix("data:image/svg+xml;base64,")))  # noqa: S314 our own
     return [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def texts(chart):
-    """The same, each once."""
+    """Return the set of texts of a chart."""
     return set(svg_texts(chart))
 
 

@@ -62,12 +62,12 @@ class Exported:
     smoothing: float
 
     def samples(self, n, seed=1):
-        """Random samples round the scaling's offset."""
+        """Return random samples round the scaling's offset."""
         drawn = np.random.default_rng(seed).normal(size=(n, *self.shape))
         return (self.scaling.offset + self.scaling.scale * drawn).astype(np.float32)
 
     def smooth(self, residual):
-        """A residual as the score smooths it."""
+        """Return a residual as the score smooths it."""
         if self.smoothing == 0:
             return residual
         sigmas = (0, self.smoothing, self.smoothing, 0)[: residual.ndim]

@@ -29,7 +29,7 @@ TABLE = pa.table({"c": [3.0, 6.0], "a": pa.array([1, 4], pa.int8()), "b": pa.arr
 
 
 def to_stream(table: pa.Table, compression: str | None = None, **options: object) -> bytes:
-    """A table as an Arrow stream."""
+    """Return a table as an Arrow stream."""
     sink = pa.BufferOutputStream()
     write = pa.ipc.IpcWriteOptions(compression=compression, **options)
     with pa.ipc.new_stream(sink, table.schema, options=write) as stream:
@@ -38,7 +38,7 @@ def to_stream(table: pa.Table, compression: str | None = None, **options: object
 
 
 def to_parquet(table: pa.Table, **options: object) -> bytes:
-    """A table as a Parquet file."""
+    """Return a table as a Parquet file."""
     sink = io.BytesIO()
     pyarrow.parquet.write_table(table, sink, **options)
     return sink.getvalue()
@@ -54,7 +54,7 @@ def decode(content: bytes, form: str, expected: Expected = ROW) -> Decoded:
 
 
 def refusal(content: bytes, form: str, expected: Expected = ROW) -> Problem:
-    """The problem with which a table is refused."""
+    """Return the problem with which a table is refused."""
     with pytest.raises(Problem) as caught:
         decode(content, form, expected)
     return caught.value

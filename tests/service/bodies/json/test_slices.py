@@ -21,7 +21,7 @@ from tests.service.json_texts import KINDS, OPTIONS, draw_body, is_same, outcome
 
 
 def in_slices(slice_bytes):
-    """A decoder with slices of that length."""
+    """Return a decoder with slices of that length."""
 
     def decode(content, expected, limits, options):
         return decode_slices(content, expected, limits, options, slice_bytes)
@@ -51,7 +51,7 @@ def is_as_good(sliced, whole, content: bytes, expected: Expected) -> bool:
 
 
 def is_json(content: bytes) -> bool:
-    """Whether a text is JSON."""
+    """Return whether a text is JSON."""
     try:
         msgspec.json.decode(content, type=msgspec.Raw)
     except ValueError:
