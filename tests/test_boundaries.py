@@ -237,7 +237,7 @@ def test_every_room_has_a_level():
 
 
 def test_no_module_imports_in_a_circle():
-    """Over all packages and the benchmarks, imports within functions included."""
+    """The check covers all packages and the benchmarks, and imports within functions."""
     graph = import_graph()
 
     assert len(graph) > 200

@@ -61,7 +61,7 @@ def post_array(server, path, array, accept="application/json"):
 
 
 def test_scores_over_http_are_those_of_the_detector_bit_for_bit(server, detector):
-    """All digits as one `.npy`, in and out."""
+    """All digits are one `.npy`, and so are their scores."""
     answer = post_array(server, "/models/digits/versions/1/score", DIGITS, accept="application/x-npy")
 
     np.testing.assert_array_equal(from_npy(answer.content), detector.score(DIGITS).score)
@@ -133,7 +133,7 @@ def test_explanation_names_the_damaged_pixels(server):
 
 
 def test_bad_images_are_refused_with_a_sentence(server):
-    """Another size, and no image at all."""
+    """Images of another size and other files are refused."""
     wrong = server.post("/score", data=encode_image(np.zeros((9, 8)), (0, 16)), headers=PNG)
     none = server.post("/score", data=b"hello", headers=PNG)
 

@@ -84,7 +84,7 @@ def test_clients_get_the_scores_of_the_service(clients_python, server, tmp_path)
 
 
 def test_statistics_are_those_of_all_workers(server):
-    """Whichever answers; each request comes on a connection of its own, and is counted a moment later."""
+    """Any worker may answer; a request on a new connection is counted a moment later."""
 
     def read():
         return server.get("/v2/models/digits/stats").json()["model_stats"][0]

@@ -84,7 +84,7 @@ def test_a_mosaic_goes_in_and_an_image_comes_out(client):
 
 @pytest.mark.slow
 def test_an_image_without_accept_is_answered_in_json(client):
-    """The same restoration, in numbers."""
+    """The restoration is the same, as numbers."""
     image = to_png(mosaic(DIGITS[:1])[0])
 
     numbers = client.post("/denoise", data=image, content_type=PNG).json["reconstruction"]

@@ -26,7 +26,7 @@ def test_cost_is_measured_and_kept(tmp_path, capsys):
 
 
 def test_the_page_of_quality_has_the_measured_cost():
-    """Every row, as it was measured."""
+    """Every row of the page has the measured figures."""
     page = (REPOSITORY / "docs" / "quality.md").read_text()
     rows = json.loads((REPOSITORY / "benchmarks" / "results" / "cost.json").read_text())["rows"]
 

@@ -253,7 +253,7 @@ def test_a_file_of_another_form_is_refused_by_name(tmp_path, arrays, sentence):
 
 @pytest.mark.parametrize("protocol", ["T2", "S1", "S3", "S4", "I1", "I5"])
 def test_a_folder_of_broken_files_is_reported_file_by_file(protocol, tmp_path, capsys):
-    """Whatever the protocol; nothing is measured."""
+    """No protocol measures anything."""
     (tmp_path / "bad.npz").write_bytes(b"no archive")
 
     assert (
@@ -396,7 +396,7 @@ def test_what_cannot_be_measured_does_not_stop_the_rest(tmp_path, monkeypatch, c
 
 
 def test_scores_that_are_not_finite_are_an_error(monkeypatch):
-    """Never 0, which would count as the most normal row."""
+    """They do not become 0, which would count as the most normal row."""
     monkeypatch.setitem(
         BASELINES, "knn5", lambda train, seed: lambda rows: np.log(rows[:, 0] * 0 - [1, 0, 0])
     )
@@ -470,7 +470,7 @@ def test_denoising_finds_images_and_holds_the_best_linear_filter_against_ours(tm
 
 @pytest.mark.slow
 def test_denoising_runs_through_the_service(tmp_path):
-    """A few epochs on digits of scikit-learn."""
+    """The run takes a few epochs on digits of scikit-learn."""
     out = tmp_path / "out.json"
 
     assert quality.main(["--protocol", "I4", "--quick", "--out", str(out)]) == 0

@@ -95,7 +95,7 @@ def test_linear_filter_is_the_best_affine_estimate():
 
 
 def test_noise_is_in_units_of_the_value_range_and_not_clipped():
-    """The same draws in every run."""
+    """Every run has the same draws."""
     images = np.full((50, 20, 20), 255, dtype=np.uint8)
 
     noisy = restoration.corrupt(images, CASES["noise-0.3"])

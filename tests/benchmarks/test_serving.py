@@ -132,7 +132,7 @@ def test_dirty_runs_are_repeated_and_the_cleanest_counts():
 
 
 def test_foreign_share_is_of_the_whole_machine():
-    """3 s of CPU in 1 s on 4 CPUs, 1 s of it ours."""
+    """Others used 2 s of the 4 s that 4 CPUs have in 1 s."""
     assert usage.foreign_share(3.0, 1.0, 1.0, 4) == 0.5
     assert usage.foreign_share(1.0, 1.2, 1.0, 4) == 0
 

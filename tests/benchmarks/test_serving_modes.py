@@ -46,7 +46,7 @@ def test_connections_are_those_of_single_rows_or_of_bulk():
 
 
 def test_the_engine_has_batches_and_processes():
-    """Whatever bodies and connections are asked for."""
+    """The requested bodies and connections do not matter."""
     assert loads(plan("--rows", "1"), "engine")[:3] == [("array", 1, 1), ("array", 1, 2), ("array", 32, 1)]
 
 
@@ -60,7 +60,7 @@ def test_mixed_runs_vary_the_connections_of_single_rows():
 
 
 def test_overload_is_of_the_slow_model_alone():
-    """One case a repeat."""
+    """Each repeat has one case."""
     overload = plan("--overload", "--repeats", "2")
 
     assert [(case["work"], case["body"], case["rows"]) for case in overload.all_cases()] == [
@@ -167,7 +167,7 @@ class _Probed(http.server.BaseHTTPRequestHandler):
 
 
 def test_probes_count_what_is_not_200():
-    """Each path by itself, with its headers."""
+    """Each path is counted by itself, with its headers."""
     with http.server.HTTPServer(("127.0.0.1", 0), _Probed) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -201,7 +201,7 @@ def test_the_cost_of_the_proxy_stands_beside_what_is_without():
 
 
 def test_mixed_runs_are_shown_as_medians():
-    """Bulk in rows a second."""
+    """Bulk requests are shown in rows per second."""
     rows = [row(rate=rate, mode="mixed", rows=10_000, bulk_requests_per_second=2.0) for rate in (10.0, 30.0)]
 
     header, line = mixed_table(rows)

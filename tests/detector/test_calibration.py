@@ -81,7 +81,7 @@ def test_promised_rank_survives_a_large_calibration_split():
     ],
 )
 def test_smallest_calibration_is_the_first_size_that_can_promise(alpha, confidence, n_calibration):
-    """One sample fewer cannot promise, this many can."""
+    """One sample fewer is not enough for the guarantee."""
     assert smallest_calibration(alpha, confidence) == n_calibration
     assert promised_rank(n_calibration - 1, alpha, confidence) == 0
     assert promised_rank(n_calibration, alpha, confidence) == 1

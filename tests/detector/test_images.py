@@ -102,7 +102,7 @@ def test_encode_image_clips_what_lies_beyond_the_range():
 
 @pytest.mark.parametrize(("shape", "mode"), [((4, 5), "L"), ((4, 5, 1), "L"), ((4, 5, 3), "RGB")])
 def test_encode_image_answers_png(shape, mode):
-    """Grey or RGB, of the sample's size."""
+    """The image is grey or RGB and has the size of the sample."""
     with Image.open(io.BytesIO(encode_image(np.zeros(shape, np.float32), (0.0, 1.0)))) as image:
         assert (image.format, image.mode, image.size) == ("PNG", mode, (5, 4))
 
@@ -197,7 +197,7 @@ def test_read_image_refuses_a_huge_header_before_decoding(side):
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 @given(data=st.data())
 def test_read_image_survives_damaged_files(form, data):
-    """Whatever a few wrong bytes do, the answer is pixels or one sentence."""
+    """A few wrong bytes give pixels or one sentence."""
     content = bytearray(image_file(noise(12, 9, 3), form))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))

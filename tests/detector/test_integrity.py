@@ -137,7 +137,7 @@ def test_file_that_no_manifest_lists_is_refused_by_name(model_dir, name):
 
 @pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx"])
 def test_file_of_another_model_is_refused_by_name(model_dir, tmp_path, name):
-    """Whole files, but not of this folder."""
+    """The file is whole, but belongs to another folder."""
     write_model_folder(tmp_path / "other", sample_shape=(4,))
     shutil.copy(tmp_path / "other" / name, model_dir / name)
 
@@ -291,7 +291,7 @@ def test_golden_samples_that_do_not_fit_are_refused(model_dir, changes, words):
     ],
 )
 def test_calibration_scores_that_do_not_fit_are_refused(model_dir, scores, words):
-    """Without them, sorted and of the stated number, no p-value is true."""
+    """P-values need scores that are sorted and of the stated number."""
     replace_arrays(model_dir, "calibration.npz", score=scores)
 
     assert refusal(model_dir, ManifestError).startswith(words)
@@ -356,7 +356,7 @@ def test_arrays_with_pickled_objects_are_refused_by_name(model_dir, name):
     "content", [b"", b"\0" * 100, b"PK\x03\x04", b"\x93NUMPY\x01\x00", b"cos\nsystem\n."]
 )
 def test_bytes_that_are_no_arrays_are_refused_by_name(model_dir, name, content):
-    """Whatever NumPy or zipfile raise, it is one sentence."""
+    """Every exception of NumPy and zipfile becomes one sentence."""
     replace_file(model_dir, name, content)
 
     assert refusal(model_dir, IntegrityError).startswith(f"{name} is not an .npz file without pickles")
@@ -365,7 +365,7 @@ def test_bytes_that_are_no_arrays_are_refused_by_name(model_dir, name, content):
 @pytest.mark.parametrize("name", ["model.onnx", "encoder.onnx", "decoder.onnx"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"not a graph", b"\xff" * 64], ids=range(4))
 def test_bytes_that_are_no_graph_are_refused_by_name(model_dir, name, content):
-    """Whatever ONNX Runtime raises, it is one sentence."""
+    """Every exception of ONNX Runtime becomes one sentence."""
     replace_file(model_dir, name, content)
 
     assert refusal(model_dir, ModelError).startswith(f"{name} is not a graph that ONNX Runtime loads")
@@ -474,7 +474,7 @@ def test_graph_with_external_weights_is_refused(model_dir):
 
 
 def test_one_folders_damage_leaves_others_alone(tmp_path):
-    """Beside a refused version another one still loads and answers."""
+    """Another version of the same model still loads and answers."""
     for version in ("1", "2"):
         write_model_folder(tmp_path / version)
     (tmp_path / "1" / "model.onnx").write_bytes(linear_graphs((3,))["decoder.onnx"])

@@ -28,7 +28,7 @@ def run(*arguments: str, store: ModelStore | None = None) -> int:
 
 
 def test_list_prints_models_versions_and_labels(filled, capsys):
-    """One line for each model, sorted."""
+    """Each model has one line, and the lines are sorted."""
     filled.set_label("tiny", "canary", 4)
 
     assert run("list", store=filled) == 0
@@ -70,7 +70,7 @@ def test_verify_names_the_damaged_file(filled, capsys):
 
 
 def test_label_points_at_a_version(filled):
-    """A new label, and one that moves."""
+    """A label can be created and moved."""
     assert run("label", "tiny", "canary", "4", store=filled) == 0
     assert run("label", "tiny", "stable", "3", store=filled) == 0
 

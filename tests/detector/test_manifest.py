@@ -171,7 +171,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
 
 @given(manifest=manifests())
 def test_manifest_survives_write_and_read(manifest):
-    """Whatever a manifest holds is read back equal, and written again as the same bytes."""
+    """A manifest is read back equal, and written again as the same bytes."""
     content = manifest.to_json()
 
     again = Manifest.from_json(content)
@@ -492,7 +492,7 @@ def test_manifest_must_list_every_required_file(document, name):
     ids=lambda value: str(value)[:24],
 )
 def test_manifest_that_is_no_json_object_is_refused(content, words):
-    """Whatever the bytes are, the answer is one sentence about manifest.json."""
+    """Any bytes lead to one sentence about manifest.json."""
     with pytest.raises(ManifestError, match=r"^manifest\.json ") as caught:
         Manifest.from_json(content)
 

@@ -85,13 +85,13 @@ def test_every_door_refuses_a_hostile_name(store, name):
 
 @pytest.mark.parametrize("name", ["a", "0", "a" * 64, "mnist-8.v2_x"])
 def test_plain_names_are_taken(name):
-    """Lower case, digits, dot, underscore and hyphen."""
+    """Names have lower case, digits, dot, underscore and hyphen."""
     assert check_name(name) == name
 
 
 @given(name=st.text(max_size=70))
 def test_checked_name_is_one_path_component(name):
-    """Whatever is let through stays within its folder."""
+    """A valid name cannot lead out of its folder."""
     try:
         check_name(name)
     except StoreError:
@@ -292,7 +292,7 @@ def test_staged_folder_is_no_version(store):
 
 
 def test_reader_never_sees_an_incomplete_version(store):
-    """Whatever appears while others publish is whole: it loads, self-test included."""
+    """A version that appears while others publish loads, self-test included."""
     loaded, done = set(), threading.Event()
 
     def read() -> None:

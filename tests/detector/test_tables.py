@@ -95,7 +95,7 @@ def test_a_missing_category_among_texts_is_missing(mixed):
 
 
 def test_to_cells_gives_words_back(mixed):
-    """The reconstruction as a client would write it."""
+    """The reconstruction has the form in which a client would write it."""
     cells = to_cells(mixed.reconstruct([[1.5, "run", 2.5]]), mixed.manifest)
 
     assert cells == [[1.5, "run", 0]]

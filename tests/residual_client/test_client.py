@@ -197,7 +197,7 @@ def test_series_stays_in_one_piece(connect, url, detectors):
 
 @pytest.mark.parametrize("max_rows", [10, 2])
 def test_images_are_sent_as_files(connect, url, detectors, tmp_path, max_rows):
-    """Paths and bytes, in order."""
+    """Paths and bytes are sent in order."""
     pixels = np.random.default_rng(2).integers(0, 256, (5, 4, 5), dtype=np.uint8)
     paths = [tmp_path / f"{number}.png" for number in range(5)]
     for path, image in zip(paths, pixels, strict=True):

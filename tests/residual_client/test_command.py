@@ -183,7 +183,7 @@ def test_other_answers_have_columns(both, values, tmp_path, verb, header):
 
 
 def test_words_and_gaps(both, detectors, tmp_path):
-    """Cells of a table as a fit reads them."""
+    """Cells of a table are read as in a fit."""
     rows = ["a,b,c", "1.5,idle,0", ",run,2.5", "NA,stop,7", "1e300,idle,0", "2,,"]
     path = tmp_path / "rows.csv"
     path.write_text("\n".join(rows[:4] + rows[5:]))
@@ -346,7 +346,7 @@ def test_fault_of_a_file_is_one_sentence(ways, tmp_path, capsys, way, fault):
 def test_usage_that_cannot_be_is_one_sentence(
     url, store, values, tmp_path, capsys, monkeypatch, options, status, sentence
 ):
-    """Exit status 2 where the arguments alone tell."""
+    """The exit status is 2 if the arguments alone are wrong."""
     monkeypatch.chdir(tmp_path)
     np.save("rows.npy", values)
     np.savez("two.npz", u=values, v=values)

@@ -22,7 +22,7 @@ def server(store, tmp_path_factory, arguments):
 
 
 def test_no_call_is_lost_while_workers_are_replaced(server, detectors):
-    """Nor changed, in one request and in several; the limit is found out on the way."""
+    """No score changes, and the client finds out the limit of bytes on the way."""
     samples = np.random.default_rng(8).normal(size=(50_000, 3))
     expected = detectors["tiny"].score(samples).score
 

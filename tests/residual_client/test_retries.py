@@ -93,7 +93,7 @@ def test_broken_connections_are_told(connect, script):
 
 
 def test_retry_after_is_honoured(connect, script):
-    """A second is a second."""
+    """The client waits for the given second."""
     server = script((503, {"Retry-After": "1"}, b""), OK)
     started = time.monotonic()
 

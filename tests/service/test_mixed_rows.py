@@ -71,7 +71,7 @@ def test_description_allows_words_and_gaps(app, path, form):
 
 
 def test_explanation_of_numbers_has_words_too(client):
-    """A `.npy` holds NaN and positions."""
+    """A `.npy` holds NaN and positions of categories."""
     answer = client.post("/score?explain=3", data=to_npy(np.array(NUMBERS[:2])), headers=NPY).json
 
     told = [{part["feature"]: part["actual"] for part in row} for row in answer["explanation"]]
@@ -90,7 +90,7 @@ def test_denoise_answers_what_could_be_sent(client):
 
 
 def test_decode_answers_words_and_encode_says_what_it_costs(client):
-    """The way through the latent."""
+    """Categories and missing values pass through the latent."""
     answer = client.post("/encode", json={"instances": [[None, "run", 7]]})
     decoded = client.post("/decode", json={"instances": answer.json["latent"]}).json
 
@@ -141,7 +141,7 @@ def test_a_model_of_numbers_names_the_option_that_takes_more(client, value, hint
 
 
 def test_a_model_of_numbers_refuses_nan_with_the_option(client):
-    """The same in a `.npy`."""
+    """The error is the same for a `.npy`."""
     body = to_npy(np.array([[1, np.nan, 0]]))
 
     problem = assert_problem(client.post("/models/tiny/score", data=body, headers=NPY), 422, "invalid-input")

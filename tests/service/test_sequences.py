@@ -103,7 +103,7 @@ def test_windows_of_one_channel_need_no_axis_for_it(client):
 
 @pytest.mark.parametrize("verb", ["score", "denoise"])
 def test_timestamps_come_back_with_the_steps(client, series, verb):
-    """Text and numbers, as they were sent."""
+    """Text and numbers come back unchanged."""
     timestamps = ["2026-11-21 04:00:00", 1_763_697_600, 1.5, "", *range(16)]
 
     answer = client.post(
@@ -126,7 +126,7 @@ def test_explanation_of_a_step_names_channels(client, plant, series):
 
 
 def test_error_map_of_a_series_has_its_shape(client, series):
-    """One error for each step and channel."""
+    """The map has one error for each step and channel."""
     answer = client.post("/models/plant/score?explain=map", json={"instances": series.tolist()}).json
 
     assert np.shape(answer["explanation"]) == series.shape
@@ -200,7 +200,7 @@ def test_steps_of_a_series_are_counted_as_rows(client, series):
     ],
 )
 def test_refusal_says_what_is_wrong_and_where(client, instances, detail, pointer):
-    """Steps and windows alike, to the value."""
+    """Steps and windows have the place of the value."""
     problem = assert_problem(
         client.post("/models/plant/score", json={"instances": instances}), 422, "invalid-input"
     )
@@ -231,7 +231,7 @@ def test_refusal_says_what_is_wrong_and_where(client, instances, detail, pointer
     ],
 )
 def test_refusal_of_one_channel_points_into_the_body(client, instances, detail, pointer):
-    """Whichever of its forms the body has."""
+    """The pointer is right in each form of the body."""
     problem = assert_problem(
         client.post("/models/pulse/score", json={"instances": instances}), 422, "invalid-input"
     )
@@ -265,7 +265,7 @@ def test_body_that_is_not_json_is_malformed(client):
     ],
 )
 def test_timestamps_that_do_not_fit_are_refused(client, series, timestamps, detail):
-    """One for each step, text or a number."""
+    """Each step needs one text or one number."""
     body = {"instances": series.tolist(), "timestamps": timestamps}
 
     problem = assert_problem(client.post("/models/plant/score", json=body), 422, "invalid-input")

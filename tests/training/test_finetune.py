@@ -200,7 +200,7 @@ def test_labels_that_cannot_be_learned_are_refused(tmp_path, capsys, labels, wor
 
 
 def test_command_line_prints_its_figures(classified, capsys):
-    """The figures of the manifest, on stdout."""
+    """The standard output has the figures of the manifest."""
     manifest = json.loads((classified / "rows" / "2" / "manifest.json").read_bytes())
 
     finetune._print_figures(manifest["classifier"]["evaluation"], 1.0)

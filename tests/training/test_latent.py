@@ -58,7 +58,7 @@ def test_channels_are_drawn_on_scales_of_their_own():
 
 
 def test_figures_are_those_of_the_detector(folder, data, tmp_path):
-    """Recomputed from the listed latents."""
+    """They are recomputed from the listed latents."""
     figures = draw(folder, data, tmp_path / "out")
     detector, arrays = Detector.load(folder), np.load(data)
     latents = detector.encode(arrays["X"])

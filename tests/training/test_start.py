@@ -28,7 +28,7 @@ def run(command, *arguments):
 
 @pytest.mark.parametrize("command", ["fit", "sweep", "finetune", "evaluate", "latent"])
 def test_help_needs_no_tensorflow(command):
-    """Nor, where nothing is drawn, SciPy, scikit-learn and Matplotlib."""
+    """Commands that draw nothing do not load SciPy, scikit-learn and Matplotlib either."""
     status, _, loaded = run(command, "--help")
 
     assert status == 0

@@ -60,7 +60,7 @@ def run(trials, detections, seconds=60.0, fit_seconds=0.0):
 
 @pytest.mark.parametrize("sizes", [(1, 2, 4, 8), (8, 4, 2, 1)])
 def test_the_smallest_latent_within_one_standard_error_is_published(sizes):
-    """Whatever the order of the trials; rows have the most detection first."""
+    """The order of trials does not matter; rows have the most detection first."""
     best, rows = run(trials_of(*sizes), {1: 0.7, 2: 0.85, 4: 0.9, 8: 0.8})
 
     assert best.config.latent_dim == 2

@@ -151,7 +151,7 @@ def answer_floats(array: np.ndarray) -> list:
 
 
 def test_every_form_of_a_score_says_the_same(post):
-    """Scores to the bit, decisions as words."""
+    """Scores are equal to the bit, and decisions are words."""
     path = "/score?fdr=0.2&explain=1"
     wanted = post(path, SAMPLES).json
     columns = ["score", "ratio", "p_value", "is_anomaly", "selected"]

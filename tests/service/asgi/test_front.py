@@ -203,7 +203,7 @@ def test_sandbox_without_niceness_has_a_pool_all_the_same(make_front, monkeypatc
 
 
 def test_pace_of_small_images_is_not_that_of_large_bodies(front):
-    """Else a few of them make a large body look like minutes of work, and all others are refused."""
+    """Otherwise a few images would make a large body look like minutes of work, and it would be refused."""
     rows = np.random.default_rng(0).normal(size=(45, 4, 5)).tolist()
     body = json.dumps({"instances": rows}).encode()
     image = encode_image(np.zeros((4, 5), np.float32), (0.0, 16.0))

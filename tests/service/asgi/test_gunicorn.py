@@ -77,7 +77,7 @@ def test_every_line_of_the_log_is_json(server):
 
 
 def test_model_published_while_serving_is_found_by_both_workers(server, store):
-    """Without a restart, and without a failed request."""
+    """No restart is needed, and no request fails."""
     publish_model(store, "second")
 
     wait_until(lambda: server.metrics().get(("residual_model_reloads_total", "second", "loaded")) == 2)

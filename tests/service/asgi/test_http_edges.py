@@ -111,7 +111,7 @@ def test_body_is_asked_for_when_a_client_waits_for_that(server):
 
 
 def test_body_that_is_refused_is_not_asked_for(server):
-    """One that is too large by its own word."""
+    """A body with too large a Content-Length gets no 100."""
     with Connection(server.address) as connection:
         connection.send(with_head(b"Content-Length: 1048577", b"Expect: 100-continue")[: -len(BODY)])
 
@@ -221,7 +221,7 @@ def test_ambiguous_requests_are_refused(server, shape):
 
 
 def test_refusal_waits_for_the_answers_before_it(server):
-    """Else it would be taken for one of them."""
+    """Otherwise it would be taken for one of them."""
     with Connection(server.address) as connection:
         connection.send(POST + b"nonsense\r\n\r\n")
         answers = connection.answers()
@@ -285,7 +285,7 @@ def test_path_decides_about_the_form_of_a_refusal(server):
 
 
 def test_half_a_head_is_answered_408(hasty):
-    """However slowly it goes on."""
+    """A head that arrives slowly is ended, too."""
     with Connection(hasty.address) as connection:
         started = time.monotonic()
         connection.send(b"POST /sc")

@@ -455,7 +455,7 @@ def infer(data: list, **tensor: Any) -> bytes:
 
 
 def test_images_under_a_known_head_are_read_in_the_pool(front, monkeypatch):
-    """Whatever came under it before, and however the datatype is written; numbers stay in the loop."""
+    """Earlier bodies and the spelling of the datatype do not matter; numbers stay in the loop."""
     threads = []
     decode = open_inference.decode
 

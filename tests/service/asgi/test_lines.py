@@ -110,7 +110,7 @@ def test_lines_before_a_pause_are_answered_and_the_pause_ends_the_body(server):
 
 
 def test_pause_before_the_first_line_has_its_status(server):
-    """Blank lines, and parts of one, are no line."""
+    """Blank lines and an incomplete line do not count as lines."""
     with LiveConnection(server.address) as connection:
         connection.send(HEAD + chunk(b"\n\n[1"))
 

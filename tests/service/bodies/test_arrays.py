@@ -27,7 +27,7 @@ def refusal(content: bytes, parameters: str = "", expected: Expected = ROW) -> P
 
 
 def test_raw_bytes_are_samples_of_float32():
-    """Without a parameter, as many as there are bytes for."""
+    """Without a parameter the number of bytes gives the number of samples."""
     samples = np.arange(6, dtype=np.float32).reshape(2, 3)
 
     decoded = decode(samples.tobytes())
@@ -48,7 +48,7 @@ def test_raw_bytes_of_every_dtype_are_read(name):
 
 
 def test_raw_windows_need_no_shape_and_a_series_does():
-    """The same bytes are one or the other."""
+    """The same bytes could be windows or a series."""
     values = np.arange(16, dtype=np.float32)
 
     assert decode(values.tobytes(), expected=WINDOW).samples.shape == (2, 4, 2)
@@ -98,7 +98,7 @@ def test_raw_bytes_of_another_length_are_malformed(content, parameters, words):
     ],
 )
 def test_raw_parameters_that_are_not_read_are_refused(parameters, words):
-    """A typing error shows."""
+    """A typing error is not ignored."""
     problem = refusal(bytes(24), parameters)
 
     assert problem.type == "unsupported-media-type"

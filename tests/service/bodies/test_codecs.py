@@ -54,7 +54,7 @@ def test_json_arrays_and_objects_are_the_same_samples():
 
 
 def test_json_options_stand_beside_instances():
-    """They come out as given."""
+    """Options come out as given."""
     body = b'{"instances": [[1, 2, 3]], "alpha": 0.1, "fdr": 0.2, "explain": "map"}'
 
     assert decode(body).options == {"alpha": 0.1, "fdr": 0.2, "explain": "map"}
@@ -101,7 +101,7 @@ def test_json_floats_survive_exactly(samples):
     ],
 )
 def test_json_faults_are_named_with_their_place(body, pointer, words):
-    """A client finds the value that is meant."""
+    """The place lets a client find the value."""
     problem = refusal(body)
 
     assert problem.type == "invalid-input"
@@ -124,7 +124,7 @@ def test_json_with_a_number_of_python_is_told_so(number):
 
 
 def test_json_of_any_depth_is_a_problem():
-    """Deep nesting ends in an answer."""
+    """Deep nesting leads to an answer, not to a crash."""
     assert refusal(b'{"instances": ' + b"[" * 100_000).type in ("malformed-body", "invalid-input")
 
 
@@ -164,7 +164,7 @@ def test_json_of_an_image_points_into_its_rows():
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", "<f2", "u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8"])
 def test_npy_is_read_as_numpy_wrote_it(dtype):
-    """Every real dtype, to the bit."""
+    """Arrays of every real dtype are equal to the bit."""
     samples = np.arange(6).reshape(2, 3).astype(dtype)
 
     decoded = decode(to_npy(samples), content_type=NPY)
@@ -227,7 +227,7 @@ def test_npy_of_another_kind_is_refused(array):
     ],
 )
 def test_npy_that_is_broken_is_malformed(content):
-    """Whatever the header says, nothing is allocated for it and nothing but a problem is raised."""
+    """No memory is allocated for a false header, and only problems are raised."""
     assert refusal(content, content_type=NPY).type == "malformed-body"
 
 
@@ -279,7 +279,7 @@ def test_image_is_one_sample_in_raw_units():
 
 
 def test_multipart_images_keep_their_order():
-    """One sample for each part, whatever its name."""
+    """Each part is one sample, whatever its name."""
     content, content_type = multipart(image(0), image(16), image(0))
 
     samples = decode(content, PNG_IMAGE, content_type).samples
@@ -340,7 +340,7 @@ def test_multipart_files_are_limited_while_they_are_found():
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_images_with_any_bytes_changed_are_read_or_refused(data):
-    """Alone and in parts: nothing but a problem is raised."""
+    """Single images and images in parts raise only problems."""
     content, content_type = data.draw(st.sampled_from([(image(), PNG), multipart(image(), image(0))]))
     changed = bytearray(content)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -381,7 +381,7 @@ def test_media_type_may_have_parameters():
     ],
 )
 def test_query_options_are_read(query, options):
-    """The same values as in JSON."""
+    """They have the same values as in JSON."""
     assert decode_query(query, options=SCORE_OPTIONS) == options
 
 
@@ -399,7 +399,7 @@ def test_query_options_are_read(query, options):
     ],
 )
 def test_query_options_are_refused_by_name(query, words):
-    """A typing error shows."""
+    """A typing error is not ignored."""
     with pytest.raises(Problem, match="option") as caught:
         decode_query(query, options=SCORE_OPTIONS)
 

@@ -53,7 +53,7 @@ def test_csv_of_any_dress_is_the_same_rows(text):
 
 
 def test_csv_of_many_rows_is_read_in_slices():
-    """Every number to the bit, quoted or not."""
+    """Every number is equal to the bit, quoted or not."""
     samples = np.random.default_rng(0).normal(size=(1000, 3)) * 10.0 ** np.arange(-150, 150, 100)
     lines = [",".join(map(repr, row)) for row in samples.tolist()]
 
@@ -77,7 +77,7 @@ def test_blank_lines_at_the_end_are_none(blank):
 
 
 def test_csv_of_a_series_has_channels_as_columns_and_may_have_time_stamps():
-    """They are not read, whatever they look like."""
+    """Time stamps are passed on as text of any form."""
     decoded = decode("timestamp,y,x\n10:15,2,1\n2026-01-01,4,3\n,6,5\n", SERIES)
 
     np.testing.assert_array_equal(decoded.samples, [[1, 2], [3, 4], [5, 6]])
@@ -93,7 +93,7 @@ def test_csv_of_a_mixed_table_has_words_and_gaps():
 
 
 def test_csv_without_rows_has_no_samples():
-    """The model says that it wants one."""
+    """The model refuses it later, because it needs one sample."""
     assert decode("a,b,c\n").samples.shape == (0, 3)
     assert decode("a,b,c", MIXED).samples.shape == (0, 3)
 
@@ -162,7 +162,7 @@ def test_csv_that_cannot_be_parsed_is_malformed(content, words):
 
 @pytest.mark.parametrize("parameters", ["; charset=latin-1", "; header=absent"])
 def test_csv_of_another_form_is_not_read(parameters):
-    """The two parameters of RFC 4180."""
+    """The two parameters of RFC 4180 are checked."""
     assert refusal("a,b,c\n1,2,3\n", parameters=parameters).type == "unsupported-media-type"
     assert decode("a,b,c\n1,2,3\n", parameters="; Charset=UTF-8; header=present").samples.size == 3
 

@@ -132,7 +132,7 @@ def test_every_line_has_its_answer_and_a_bad_one_its_problem(post, store):
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(places=st.lists(st.integers(0, len(BODY)), max_size=10))
 def test_answers_are_the_same_in_any_chunks(app, places):
-    """Byte for byte, batch for batch."""
+    """They are equal byte for byte and batch for batch."""
     serving = app.extensions[EXTENSION]
     reader = _reader(serving)
     whole, parts = reader.open(), reader.open()

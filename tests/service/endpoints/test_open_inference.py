@@ -111,7 +111,7 @@ def test_id_is_given_back_only_where_it_was_given(detector):
     ],
 )
 def test_every_form_of_the_data_is_the_same_samples(detector, datatype, form):
-    """Flat, nested, and as bytes."""
+    """Data may be flat, nested or bytes."""
     rows = np.array([[1, 2, 3], [4, 5, 60]]).astype(form)
     flat = decode(detector, document(datatype=datatype, data=rows.ravel().tolist())).decoded.samples
     nested = decode(detector, document(datatype=datatype, data=rows.tolist())).decoded.samples
@@ -157,7 +157,7 @@ def test_body_without_json_is_samples(detector):
 
 
 def test_fdr_adds_an_output(detector):
-    """Beside the others, and by name."""
+    """The output can be requested by name, too."""
     read = answer(detector, document(parameters={"fdr": 0.2, "alpha": 0.1, "priority": 3, "triton_x": 1}))
     named = answer(detector, document(parameters={"fdr": 0.2}, outputs=[{"name": "selected"}]))
 
@@ -282,7 +282,7 @@ def test_bad_parameter_is_an_option_that_is_none(detector, parameters, message):
 
 
 def test_limit_of_rows_holds_before_anything_is_read(detector):
-    """Whatever the shape declares."""
+    """The declared shape is enough to refuse a request."""
     for shape in ([51, 3], [2**70, 3]):
         with pytest.raises(Problem, match="a body may hold at most 50 samples"):
             decode(detector, document(shape))
@@ -365,7 +365,7 @@ PIECES = [*b'[]{},:"-.e0', b"null", b"1e400", b"NaN", b'"data"', b"9" * 30, b"\x
     st.none() | st.integers(0, 400).map(str),
 )
 def test_damaged_requests_are_read_or_refused(small_manifest, seed, damages, header):
-    """Never another exception, and never samples of another shape."""
+    """Only problems are raised, and samples never have another shape."""
     content, own_header = seed
     for start, length, piece in damages:
         insert = piece if isinstance(piece, bytes) else bytes([piece])
@@ -415,7 +415,7 @@ def test_long_request_is_read_as_a_short_one(small_manifest, nested):
 
 
 def test_long_request_of_integers(small_manifest):
-    """Each within its datatype."""
+    """Each value must lie within its datatype."""
     pixels = np.random.default_rng(0).integers(0, 256, LONG.shape)
     data = json.dumps(pixels.ravel().tolist()).encode()
     body = open_inference.decode(long_request(data, "UINT8"), None, small_manifest, MANY)

@@ -74,7 +74,7 @@ def test_index_says_what_its_body_must_be(client):
 
 
 def test_index_reads_no_more_than_it_needs(make_app, settings):
-    """However large the bodies of verbs may be, from either server."""
+    """The larger limit for bodies of verbs does not apply, in either server."""
     settings = dataclasses.replace(settings, max_body_bytes=2**24)
     path, body = "/v2/repository/index", b" " * (MAX_BODY_BYTES + 1)
     sentence = f"a body may have at most {MAX_BODY_BYTES} bytes, got "
@@ -151,7 +151,7 @@ def test_infer_takes_json_under_any_name_of_a_client(client, content_type):
 
 
 def test_infer_in_binary_both_ways(client):
-    """Gzip around it where the client wants it."""
+    """The bodies may be compressed with gzip."""
     body = {
         "inputs": [
             {
@@ -272,7 +272,7 @@ def test_predict_is_an_object_for_each_instance(client):
 
 
 def test_predict_has_the_options_of_score(client):
-    """Beside the instances; of versions and labels too."""
+    """Options are members next to the instances, on the path of a version, too."""
     body = {"instances": ROWS.tolist(), "explain": 1, "fdr": 0.2}
     predictions = client.post("/v1/models/tiny/versions/1:predict", json=body).json["predictions"]
     scores = client.post("/score", json=body).json

@@ -80,7 +80,7 @@ def test_score_of_a_row_is_the_same_alone(client, samples):
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", "u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8"])
 def test_score_explains_samples_of_every_dtype(client, dtype):
-    """The actual value is the one that came in."""
+    """The actual value is the value of the request."""
     samples = np.array([[1, 2, 30]], dtype=dtype)
 
     answer = client.post("/score?explain=1", data=to_npy(samples), content_type=NPY).json
@@ -186,7 +186,7 @@ def test_denoise_answers_the_reconstruction(client, detector, samples):
 
 
 def test_encode_and_decode_are_denoise_in_two_steps(client, samples):
-    """The latent goes out and comes back."""
+    """Decoding the encoded latent gives the reconstruction."""
     latent = client.post("/encode", json={"instances": samples.tolist()}).json["latent"]
 
     decoded = client.post("/decode", json={"instances": latent}).json["reconstruction"]
@@ -211,7 +211,7 @@ def test_decode_takes_no_images_and_no_names(client):
 
 
 def test_denoise_gives_an_image_for_an_image(client):
-    """When it is asked for, and there is exactly one."""
+    """The request must accept an image and have exactly one."""
     headers = {"Accept": "image/png"}
 
     response = client.post("/models/images/denoise", data=image(), content_type="image/png", headers=headers)
@@ -283,7 +283,7 @@ def test_what_is_no_version_is_no_path(client, version):
 
 
 def test_short_paths_need_a_default_model(settings, make_app):
-    """Three models and no name: none is meant."""
+    """With three models and no default the model is unclear."""
     client = make_app(dataclasses.replace(settings, default_model=None)).test_client()
 
     problem = assert_problem(client.post("/score", json={"instances": [NORMAL]}), 404, "no-default-model")
@@ -417,7 +417,7 @@ def test_encode_says_what_the_compression_costs(client, dtype, ratio):
 
 
 def test_decode_takes_the_array_that_encode_answered(client):
-    """8-bit integers as .npy, there and back."""
+    """8-bit integers are sent back unchanged as .npy."""
     headers = {"Accept": "application/x-npy"}
     packed = client.post("/encode?dtype=int8", json={"instances": [[1, 2, 3]]}, headers=headers).data
 
@@ -493,7 +493,7 @@ def test_classify_answers_labels_and_probabilities(client, prefix):
 
 
 def test_classify_answers_probabilities_as_npy(client):
-    """float32, one row for each sample."""
+    """The array is float32, with one row for each sample."""
     samples = np.random.default_rng(0).normal(size=(7, 3))
 
     answer = client.post(
@@ -506,7 +506,7 @@ def test_classify_answers_probabilities_as_npy(client):
 
 
 def test_classify_of_a_model_without_a_classifier_is_a_conflict(client):
-    """The path is right, the model cannot."""
+    """The path exists, but the model has no classifier."""
     body = {"instances": np.zeros((1, 4, 5)).tolist()}
 
     problem = assert_problem(client.post("/models/images/classify", json=body), 409, "no-classifier")

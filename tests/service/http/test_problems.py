@@ -54,7 +54,7 @@ def test_a_score_that_is_not_finite_is_a_fault_of_ours():
 
 
 def test_a_client_that_leaves_is_a_bad_request(client):
-    """Half a body is no body."""
+    """An incomplete body is refused."""
     response = client.post(
         "/score",
         data=b"{}",

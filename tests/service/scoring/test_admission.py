@@ -23,7 +23,7 @@ def admission(settings):
     ],
 )
 def test_work_beyond_a_limit_is_refused(admission, work, sentence):
-    """It is taken on again when the others are done."""
+    """The work is accepted when the other work is done."""
     with admission.ticket() as other:
         other.add(**work)
         with pytest.raises(Problem, match=sentence) as caught, admission.ticket() as ticket:

@@ -30,7 +30,7 @@ def test_work_that_gets_slower_is_noticed():
 
 
 def test_kinds_are_bounded():
-    """Versions come and go."""
+    """Old versions do not fill the memory."""
     pace = Pace(1.0)
     for kind in range(3 * MAX_KINDS):
         pace.learn(kind, 1, 1.0)

@@ -123,7 +123,7 @@ def test_joined_calls_are_one_request_or_run_alone(detectors, runner, runs, bad)
 
 
 def test_call_that_would_take_too_long_is_not_run(detectors, runner, runs):
-    """It is returned as it came; the others run."""
+    """It is returned unchanged; the others run."""
     calls = [score(detectors[0], *[1.0] * rows) for rows in (1, 100, 2)]
 
     outcomes = runner.run(calls, max_seconds=0.05)

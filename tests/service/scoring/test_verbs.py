@@ -92,7 +92,7 @@ def test_score_of_many_requests_equals_each_alone(detectors):
 
 
 def test_arrays_of_many_requests_equal_each_alone(detectors):
-    """The same for reconstructions."""
+    """A reconstruction does not depend on other requests."""
     requests = mixed_requests(detectors, lambda detector, samples, _: Request(detector, samples))
 
     together = run_by_detector(verbs.denoise, requests)

@@ -39,7 +39,7 @@ def increase(before, after):
 
 
 def test_one_score_request_moves_each_counter_by_one(client, scrape):
-    """Requests, durations, batch, rows and anomalies."""
+    """The counters are requests, durations, batches, rows and anomalies."""
     before = scrape()
 
     client.post("/score", json={"instances": [NORMAL, ANOMALY, NORMAL]})
@@ -94,7 +94,7 @@ def test_anomalies_are_those_of_the_models_own_threshold(client, scrape):
 def test_one_refused_request_is_counted_by_its_reason(
     client, scrape, path, body, code, reason, endpoint, model
 ):
-    """Under its route template; names that are not loaded and paths that do not exist make no series."""
+    """The label is the route template; unknown names and paths create no series."""
     before = scrape()
 
     client.post(path, json=body)

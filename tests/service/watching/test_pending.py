@@ -59,7 +59,7 @@ def test_runs_of_several_requests_are_counted_by_their_model(metrics, registry):
 
 
 def test_threads_lose_nothing(metrics):
-    """While one writes, others note."""
+    """Some threads note while another writes."""
     pending, stop = Pending(metrics), threading.Event()
 
     def note():

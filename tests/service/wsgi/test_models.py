@@ -148,5 +148,5 @@ def test_report_is_shown_under_a_policy_of_its_own(client):
     "path", ["/models/none", "/models/tiny/versions/2", "/models/tiny/versions/2/report"]
 )
 def test_unknown_models_are_not_found(client, path):
-    """Model and version alike."""
+    """Unknown models and versions are refused alike."""
     assert_problem(client.get(path), 404, "no-such-model")

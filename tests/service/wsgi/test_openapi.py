@@ -38,7 +38,7 @@ def test_description_is_served(client):
 
 
 def test_description_has_the_version_of_the_project():
-    """One release, one number."""
+    """The release has one number."""
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 
     assert describe(with_keys=False)["info"]["version"] == project["version"]

@@ -31,14 +31,14 @@ def test_fit_temperature_finds_the_one_that_was_drawn_from(temperature):
 
 
 def test_temperature_of_perfect_logits_is_bounded():
-    """Without a single mistake the likelihood knows no end, the temperature does."""
+    """Without mistakes the likelihood has no maximum, but the temperature is bounded."""
     logits = 10 * np.eye(3)[np.arange(30) % 3]
 
     assert 0.04 < fit_temperature(logits, np.arange(30) % 3) < 1
 
 
 def test_calibration_error_tells_right_probabilities_from_wrong_ones():
-    """Small at the temperature of the draws, large at a tenth of it."""
+    """The error is small at the temperature of the draws and large at a tenth of it."""
     logits, targets = drawn()
 
     assert expected_calibration_error(softmax(logits, axis=1), targets) < 0.02

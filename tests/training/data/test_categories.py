@@ -83,7 +83,7 @@ def test_what_cannot_be_a_category_or_a_gap_is_named(table, text, cells, sentenc
 
 
 def test_many_texts_are_not_offered_as_categories(table):
-    """Names are no categories."""
+    """A column of names does not hold categories."""
     rows = "".join(f"{n},name {n}\n" for n in range(100))
 
     with pytest.raises(DataError) as caught:
@@ -93,7 +93,7 @@ def test_many_texts_are_not_offered_as_categories(table):
 
 
 def test_a_series_is_told_of_no_option_that_it_has_not(table):
-    """Steps hold numbers alone."""
+    """Steps can only hold numbers."""
     with pytest.raises(DataError) as caught:
         load_dataset(str(table("a,b\n1,\n2,3\n")), kinds=["sequence"])
 

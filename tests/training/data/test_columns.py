@@ -107,7 +107,7 @@ def test_graph_scales_rows_of_one_sort(categories):
 
 
 def test_categories_that_are_as_likely_but_for_rounding_are_the_first():
-    """All machines answer the same."""
+    """All machines give the same answer."""
     scaling = fitted()
     even = scaling.apply(ROWS[[0, 1]]).mean(axis=0, keepdims=True)
 
@@ -152,7 +152,7 @@ def test_drawn_rows_are_rows():
 
 
 def test_pseudo_anomalies_have_categories_of_other_rows():
-    """An exaggerated category is none."""
+    """Exaggerating a category has no meaning."""
     pseudo = make_pseudo_anomalies(ROWS, "vector", np.nanmean(ROWS, axis=0), np.random.default_rng(0), [1, 2])
 
     for feature in (1, 2):

@@ -116,7 +116,7 @@ def test_values_beyond_the_range_are_read(tmp_path):
 
 
 def test_evaluate_prints_what_it_writes(store, tmp_path, capsys):
-    """The table, and the same figures as JSON."""
+    """The printed table and the JSON have the same figures."""
     arguments = [f"{store.root}/tiny", write_table(tmp_path / "june.csv"), "--label-column", "state"]
 
     assert evaluate.main([*arguments, "--json", str(tmp_path / "figures.json")]) == 0

@@ -54,7 +54,7 @@ def test_normal_label_makes_all_others_anomalies(archive):
 
 
 def test_labels_0_and_1_mean_normal_and_anomaly(archive):
-    """The convention of labelled anomaly data."""
+    """Labelled anomaly data have this convention."""
     dataset = load_dataset(archive(X=RNG.normal(size=(3, 2)), y=np.array([0, 1, 0])))
 
     assert dataset.is_anomaly.tolist() == [False, True, False]
@@ -93,7 +93,7 @@ def test_images_of_floats_take_their_range_from_what_is_not_held_out(archive):
 
 
 def test_folder_of_images_takes_sub_folders_as_labels(tmp_path):
-    """Grey PNG and JPEG, in the order of their paths."""
+    """Grey PNG and JPEG files are read in the order of their paths."""
     for label, name in (("good", "a.png"), ("good", "b.jpg"), ("scratch", "c.png")):
         (tmp_path / label).mkdir(exist_ok=True)
         Image.fromarray(np.full((4, 6), 100, dtype=np.uint8)).save(tmp_path / label / name)

@@ -21,7 +21,7 @@ def with_columns(*columns):
 
 
 def test_vectors_get_mean_0_and_standard_deviation_1():
-    """Over the training rows alone."""
+    """Only training rows count."""
     samples = np.random.default_rng(0).normal(50, 3, size=(200, 2))
     dataset = with_columns(*samples.T)
 

@@ -268,7 +268,7 @@ def test_entities_keep_their_order_of_time(write):
     ],
 )
 def test_bad_series_are_refused_with_the_place(write, lines, columns, message):
-    """Row and line, as for other tables."""
+    """The error has row and line, as for other tables."""
     with pytest.raises(DataError, match=message):
         load(write(*lines), **columns)
 
@@ -390,7 +390,7 @@ def test_published_model_is_evaluated_on_a_series(folder, table, tmp_path, capsy
 
 
 def test_parquet_times_of_any_unit_are_read(tmp_path):
-    """Nanoseconds, seconds with a zone, and dates."""
+    """Times may be nanoseconds, seconds with a zone, or dates."""
     kinds = (pa.timestamp("ns"), pa.timestamp("s", "Europe/Berlin"), pa.date32())
     for kind in kinds:
         times = pa.array([np.datetime64("2024-01-01", "s"), np.datetime64("2024-01-02", "s")]).cast(kind)

@@ -111,7 +111,7 @@ def test_read_table_refuses_a_label_that_is_no_number(tmp_path):
     ],
 )
 def test_read_table_names_what_is_not_utf_8(table, text, sentence):
-    """A table saved in Latin-1 is one sentence too."""
+    """A table saved in Latin-1 is refused in one sentence."""
     with pytest.raises(DataError, match=sentence):
         read_table(table(text.encode("latin-1")), label_column="state")
 

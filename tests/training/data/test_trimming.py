@@ -29,7 +29,7 @@ def config(**options):
 
 @pytest.mark.parametrize(("contamination", "place"), [(0.0, 5), (0.1, 9)])
 def test_loneliness_is_the_distance_to_a_neighbour_behind_all_anomalies(contamination, place):
-    """Against all distances, sorted; a sample is no company of its own."""
+    """The value equals a sort of all distances, without the sample itself."""
     samples = np.random.default_rng(1).normal(size=(60, 3)).astype(np.float32)
 
     lonely = loneliness(samples, contamination, seed=0)

@@ -14,7 +14,7 @@ PERFECT = IS_ANOMALY.astype(float)
 
 
 def test_neighbour_distance_is_that_to_the_fifth():
-    """Against all distances, sorted."""
+    """The value equals a sort of all distances."""
     score = BASELINES["nearest neighbours"](TRAIN, TEST, 0)
 
     distances = np.linalg.norm(TEST[:, None].astype(float) - TRAIN[None], axis=2)

@@ -155,7 +155,7 @@ def test_equal_images_are_one_prototype():
 
 @pytest.mark.parametrize("kind", ["flat", "copies"])
 def test_images_that_are_one_prototype_leave_finite_scores(kind):
-    """Without brightness flat images are all the same; whatever comes then has a finite score."""
+    """Without brightness flat images are equal, and any further image has a finite score."""
     levels = np.linspace(0.1, 0.9, 20, dtype=np.float32)[:, np.newaxis, np.newaxis]
     images = np.broadcast_to(levels, (20, 12, 12)) if kind == "flat" else np.repeat(bars(1), 20, axis=0)
     config = FitConfig.from_preset("memory-image", {"latent_dim": 0})

@@ -32,7 +32,7 @@ def test_a_small_spot_stands_out_of_its_image():
 
 
 def test_normal_images_have_a_mean_of_one():
-    """So the weight of details is their share of the score."""
+    """The weight of details is therefore their share of the score."""
     details = fit_details(surfaces(), seed=0)
 
     assert details_map(surfaces(40, seed=1), details).mean() == pytest.approx(1, rel=0.3)

@@ -95,7 +95,7 @@ def test_images_too_small_for_a_network_are_refused(preset, shape, sentence):
 @pytest.mark.parametrize("preset", ["dense", "conv1d", "lstm-plain", "lstm", "rowwise", "variational"])
 @pytest.mark.parametrize("shape", [(28, 1), (13, 5)])
 def test_every_sequence_preset_takes_windows_of_any_size(preset, shape):
-    """Odd lengths and single channels included."""
+    """Odd lengths and single channels work, too."""
     network = build(preset, shape, kind="sequence")
 
     windows = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)

@@ -18,7 +18,7 @@ def check(reconstructions, samples=SAMPLES, *, is_trained=True, was_learning=Fal
 
 
 def test_errors_are_those_of_a_naive_loop():
-    """Own, mean, and every foreign pair."""
+    """The loop computes the own error, the error of the mean, and every foreign pair."""
     samples, reconstructions = SAMPLES[:7], RNG.normal(size=(7, 2, 3))
 
     rebuilding = measure_rebuilding(samples, reconstructions, MEAN + 1, 0.5)
@@ -49,7 +49,7 @@ def test_errors_are_those_of_a_naive_loop():
 )
 @pytest.mark.parametrize("is_trained", [True, False])
 def test_what_does_not_follow_its_sample_has_collapsed(reconstructions, is_trained):
-    """Whatever it answers instead; a memory has no learning rate to be changed."""
+    """The kind of answer does not matter; a memory has no learning rate to change."""
     way_out = "a smaller --learning-rate" if is_trained else "another --preset, or publish"
     with pytest.raises(TrainingError, match=rf"has collapsed: .* try {way_out}"):
         check(reconstructions, is_trained=is_trained)
@@ -81,7 +81,7 @@ def test_a_single_huge_sample_does_not_decide():
 
 
 def test_a_network_that_was_still_learning_is_noted():
-    """After one epoch next to nothing is learned: a note says so, and goes on."""
+    """After one epoch little is learned, which gives a note and no error."""
     (note,) = check(np.full_like(SAMPLES, 0.1), was_learning=True)
 
     assert "fit for more --epochs" in note
@@ -101,6 +101,6 @@ def test_scores_that_are_all_the_same_are_refused(scores):
 
 
 def test_samples_that_are_all_the_same_may_have_one_score():
-    """Nothing can be told from them."""
+    """Equal samples cannot be distinguished."""
     check_spread(np.ones((9, 2)), np.full(9, 2.5))
     check_spread(np.arange(9.0)[:, None], np.linspace(1, 2, 9))

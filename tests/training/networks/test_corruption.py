@@ -57,7 +57,7 @@ def test_draws_are_fresh_for_every_sample_and_step_and_follow_the_seed(way):
 
 @pytest.mark.parametrize("way", ["gaussian", "gaussian-clipped"])
 def test_gaussian_noise_has_its_standard_deviation_and_may_leave_the_range(way):
-    """Unless it is clipped."""
+    """Clipping is an option."""
     noisy = corrupted(way, 0.3)
 
     if way == "gaussian":
@@ -68,7 +68,7 @@ def test_gaussian_noise_has_its_standard_deviation_and_may_leave_the_range(way):
 
 
 def test_salt_and_pepper_are_black_and_white_in_equal_shares():
-    """A fifth of the pixels, half of them each way."""
+    """A fifth of the pixels changes, half of them each way."""
     noisy = corrupted("salt-and-pepper", 0.2)
 
     assert np.mean(noisy == 0) == pytest.approx(0.1, rel=0.1)
@@ -78,7 +78,7 @@ def test_salt_and_pepper_are_black_and_white_in_equal_shares():
 
 
 def test_masked_pixels_are_as_dark_as_can_be():
-    """A quarter of them; the others stay."""
+    """A quarter of the pixels is masked; the others stay."""
     masked = corrupted("masking", 0.25, output_activation="tanh")
 
     assert np.mean(masked == -1) == pytest.approx(0.25, rel=0.05)

@@ -45,7 +45,7 @@ def test_a_fit_that_diverges_keeps_the_best_weights_before(capsys):
 
 
 def test_a_fit_that_diverges_at_once_names_the_way_out(capsys):
-    """Nothing on stdout: that is for results."""
+    """The standard output stays empty, because it is for results."""
     with pytest.raises(TrainingError, match="try a smaller --learning-rate"):
         fit(learning_rate=1e30)
 

@@ -30,7 +30,7 @@ def test_loaded_network_encodes_and_decodes_as_the_published_one(request, name):
 
 
 def test_weights_are_plain_float32(rows_folder):
-    """Numbered in Keras' order, without pickles."""
+    """Arrays are numbered in the order of Keras, without pickles."""
     with np.load(rows_folder / "weights.npz", allow_pickle=False) as weights:
         assert {array.dtype for array in weights.values()} == {np.dtype("float32")}
         assert "encoder_0" in weights

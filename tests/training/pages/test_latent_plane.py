@@ -25,7 +25,7 @@ def test_plane_of_two_dimensions_is_the_latent_itself():
 
 
 def test_plane_of_more_dimensions_keeps_the_most_variance():
-    """Against the singular values of the centred vectors."""
+    """The variance equals the singular values of the centred vectors."""
     latent = np.random.default_rng(0).normal(size=(50, 5)) * [1, 9, 2, 4, 1]
     plane = fit_plane(latent)
     singular = np.linalg.svd(latent - latent.mean(axis=0), compute_uv=False)
@@ -36,12 +36,12 @@ def test_plane_of_more_dimensions_keeps_the_most_variance():
 
 @pytest.mark.parametrize("latent", [np.ones((1, 7)), np.ones((4, 7))])
 def test_a_plane_is_found_where_nothing_varies(latent):
-    """One sample, or equal ones: a point."""
+    """One sample, or equal ones, give a point."""
     assert fit_plane(latent).project(latent).shape == (len(latent), 2)
 
 
 def test_hull_is_that_of_the_outermost_points():
-    """A square with points inside; a line has none."""
+    """Inner points of a square are left out, and a line has no hull."""
     corners = hull_corners(SQUARE)
 
     assert {tuple(corner) for corner in corners} == {(0, 0), (2, 0), (2, 2), (0, 2)}

@@ -38,7 +38,7 @@ def test_report_is_self_contained(folder):
 
 
 def test_report_and_card_state_the_threshold_and_its_promise(folder):
-    """The same figures in page, card and manifest."""
+    """Page, card and manifest have the same figures."""
     threshold = Detector.load(folder).manifest.threshold
     figures = json.loads((folder / "report.json").read_bytes())
 

@@ -146,7 +146,7 @@ def sessions(exported):
 
 
 def test_network_gives_back_the_shape_of_its_samples(exported):
-    """Odd sizes are halved and doubled back."""
+    """Odd sizes survive halving and doubling."""
     assert exported.network.decoder.output_shape == (None, *exported.shape)
 
 
@@ -165,7 +165,7 @@ def test_graphs_agree_with_the_network(exported):
 
 
 def test_score_is_the_mean_squared_error_of_scaled_values(exported, sessions):
-    """Against NumPy and SciPy on the reconstruction that the graph answers."""
+    """NumPy and SciPy give the same score for the graph's reconstruction."""
     samples = exported.samples(32)
     outputs = sessions[MODEL_FILE].run(samples, ["score", "reconstruction", "feature_error"])
 
@@ -213,7 +213,7 @@ def test_every_finite_input_has_a_finite_answer(exported, sessions, value):
 
 
 def test_tensors_have_one_free_batch_dimension(exported):
-    """Clients see that input and outputs agree."""
+    """Inputs and outputs have the same name for it."""
     model = onnx.load_from_string(exported.graphs[MODEL_FILE].onnx)
 
     for value in (*model.graph.input, *model.graph.output):

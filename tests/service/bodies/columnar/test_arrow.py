@@ -151,7 +151,7 @@ def test_columns_that_do_not_fit_are_named(form, changes, expected, words):
 
 @forms
 def test_time_stamps_that_are_missing_are_named(form):
-    """They come back one for each step."""
+    """Each step needs a time stamp, because the answer returns it."""
     table = pa.table({"timestamp": pa.array([1, None]), "y": [2, 4], "x": [1, 3]})
 
     assert refusal(FORMS[form](table), form, SERIES).errors[0] == {
@@ -290,7 +290,7 @@ def test_stream_with_something_behind_its_end_is_malformed():
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_bytes_changed_are_read_or_refused(form, data):
-    """Nothing but a problem is raised."""
+    """Only problems are raised."""
     options = {ARROW: {"compression": "lz4"}, PARQUET: {}}[form]
     content = bytearray(FORMS[form](TABLE, **options))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -317,7 +317,7 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch):
 
 
 def test_service_starts_without_pyarrow():
-    """It is imported where the first such body comes."""
+    """It is imported for the first body that needs it."""
     code = "import service.wsgi.app, service.asgi.front, sys; assert 'pyarrow' not in sys.modules"
 
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"})

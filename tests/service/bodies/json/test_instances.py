@@ -124,7 +124,7 @@ def test_fast_reader_outlives_what_it_cannot_read():
 
 
 def test_samples_stay_what_they_are_when_the_reader_reads_on():
-    """They are a copy, and may be written to."""
+    """They are a copy, which may be written to."""
     reader = NumberReader()
     samples, _ = reader.read(b'{"instances":[[1,2]]}', 1)
     for number in range(100):
