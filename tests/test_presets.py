@@ -12,12 +12,12 @@ from training.publishing.graphs import PARITY_TOLERANCE
 
 pytestmark = pytest.mark.slow
 
-N_SAMPLES = 160
+N_SAMPLES = 100
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Discs of 12 x 12 pixels, in colour and in grey, and noisy waves of two channels; as `.npz` by kind."""
+    """Discs of 12 x 12 grey or 8 x 8 coloured pixels, and noisy waves of two channels; as `.npz` by kind."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:12, :12]
     centres = rng.uniform(4, 8, size=(2, N_SAMPLES, 1, 1))
@@ -27,7 +27,8 @@ def data(tmp_path_factory):
     waves = np.sin(np.arange(16)[:, np.newaxis] / 2 + phase) + rng.normal(0, 0.1, size=(N_SAMPLES, 16, 2))
     folder = tmp_path_factory.mktemp("data")
     np.savez(folder / "image.npz", X=grey)
-    np.savez(folder / "colours.npz", X=np.stack([grey, grey // 2, 255 - grey], axis=-1))
+    middle = grey[:, 2:10, 2:10]  # the largest networks are for colours
+    np.savez(folder / "colours.npz", X=np.stack([middle, middle // 2, 255 - middle], axis=-1))
     np.savez(folder / "sequence.npz", X=waves.astype(np.float32))
     return folder
 
