@@ -415,7 +415,7 @@ def test_command_that_is_ended_leaves_nothing(store, values, tmp_path, kind):
             time.sleep(0.01)
         process.send_signal(kind)
         said = process.stderr.read()
-        assert process.wait(30) == 130
+        assert process.wait(30) == 130, said
     assert said == b"interrupted: nothing was written\n"
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
