@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 
-_access = logging.getLogger("service.http.access")
+_access = logging.getLogger("service.access")
 
 
 class JsonFormatter(logging.Formatter):

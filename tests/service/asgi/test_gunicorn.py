@@ -70,7 +70,7 @@ def test_every_line_of_the_log_is_json(server):
     lines = [json.loads(line) for line in server.lines().splitlines()]
 
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
-    assert {"gunicorn.error", "service.models.registry", "service.http.access"} <= {
+    assert {"gunicorn.error", "service.models.registry", "service.access"} <= {
         line["logger"] for line in lines
     }
     assert not any(line["logger"] == "gunicorn.access" or line.get("path") == "/livez" for line in lines)

@@ -549,13 +549,11 @@ def test_repeats_are_counted_and_logged_like_any_other(front, caplog):
         for _ in range(4):
             await client.ask(score(NORMAL))
 
-    with caplog.at_level("INFO", "service.http.access"):
+    with caplog.at_level("INFO", "service.access"):
         talk(front, conversation)
         series = read_metrics(front.serving.metrics.exposition().decode())
 
-    lines = [
-        line for record in caplog.records if record.name == "service.http.access" for line in record.fields
-    ]
+    lines = [line for record in caplog.records if record.name == "service.access" for line in record.fields]
     assert series["residual_requests_total", "200", "/score", "tiny", "1"] == 4
     assert series["residual_rows_total", "tiny", "1"] == 4
     told = ("path", "status", "method", "model", "version", "rows")
@@ -688,13 +686,11 @@ def test_refused_repeats_are_counted_and_logged_like_any_other(large_front, capl
             for _ in range(3):
                 await client.ask(large())
 
-    with caplog.at_level("INFO", "service.http.access"):
+    with caplog.at_level("INFO", "service.access"):
         talk(large_front, conversation)
         series = read_metrics(large_front.serving.metrics.exposition().decode())
 
-    lines = [
-        line for record in caplog.records if record.name == "service.http.access" for line in record.fields
-    ]
+    lines = [line for record in caplog.records if record.name == "service.access" for line in record.fields]
     assert series["residual_requests_total", "503", "/score", "tiny", "1"] == 3
     assert series["residual_rejected_total", "overloaded"] == 3
     told = ("path", "status", "problem", "model", "version", "rows")
@@ -727,13 +723,11 @@ def test_what_is_no_request_is_counted_and_logged(front, caplog):
         answer = await client.ask(b"POST /score HTTP/3.0\r\nHost: a\r\n\r\n")
         assert answer.status == 400
 
-    with caplog.at_level("INFO", "service.http.access"):
+    with caplog.at_level("INFO", "service.access"):
         talk(front, conversation)
         series = read_metrics(front.serving.metrics.exposition().decode())
 
-    (line,) = [
-        line for record in caplog.records if record.name == "service.http.access" for line in record.fields
-    ]
+    (line,) = [line for record in caplog.records if record.name == "service.access" for line in record.fields]
     assert series["residual_rejected_total", "bad-request"] == 1
     assert series["residual_requests_total", "400", "", "", ""] == 1
     assert (line["path"], line["status"]) == ("", 400)

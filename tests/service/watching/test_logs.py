@@ -17,9 +17,9 @@ def lines(client, caplog):
 
     def send(method, path, **arguments):
         caplog.clear()
-        with caplog.at_level(logging.INFO, logger="service.http.access"):
+        with caplog.at_level(logging.INFO, logger="service.access"):
             client.open(path, method=method, **arguments)
-        records = [record for record in caplog.records if record.name == "service.http.access"]
+        records = [record for record in caplog.records if record.name == "service.access"]
         return [json.loads(JsonFormatter().format(record)) for record in records]
 
     return send
@@ -33,7 +33,7 @@ def test_one_request_leaves_one_line(lines):
     assert 0 <= line.pop("duration_seconds") < 10
     assert line == {
         "level": "info",
-        "logger": "service.http.access",
+        "logger": "service.access",
         "message": "request",
         "request_id": "abc",
         "method": "POST",
