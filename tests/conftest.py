@@ -1,7 +1,6 @@
 """Shared by all tests: a repeatable Hypothesis profile, small real model folders, the order of the files."""
 
 import fcntl
-import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,8 +15,6 @@ from tests.model_folder import write_model_folder
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
-# A graph of TensorFlow is many small objects, and a fit takes a tenth longer if each 700 start a collection.
-gc.set_threshold(100_000)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
