@@ -4,17 +4,22 @@ Counting and logging one request takes as long as answering it; a hundred togeth
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from service.http.request_record import RequestRecord, Run
-from service.watching import logs
+from service.watching.logs import to_text
 from service.watching.metrics import Metrics
 
 # `write_soon` waits so long, or until so many requests have been answered.
 WRITE_SECONDS = 0.1
 WRITE_REQUESTS = 128
+QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+
+_access = logging.getLogger("service.access")
 
 
 class Pending:
@@ -58,7 +63,7 @@ class Pending:
             self._metrics.observe_runs(runs)
         if records:
             self._metrics.observe_requests(records)
-            logs.write_access(records)
+            _log(records)
 
 
 def _drain(notes: deque[Any]) -> list[Any]:
@@ -69,3 +74,33 @@ def _drain(notes: deque[Any]) -> list[Any]:
         except IndexError:  # another thread was faster
             break
     return drained
+
+
+def _log(records: Sequence[RequestRecord]) -> None:
+    """Log answered requests as one record for each level; leave out probes and scrapes.
+
+    The path is the template of the route, so that the log holds no names or values from clients.
+    """
+    logged = [record for record in records if record.template not in QUIET_PATHS]
+    for level, chosen in (
+        (logging.INFO, [record for record in logged if record.status < 500]),
+        (logging.ERROR, [record for record in logged if record.status >= 500]),
+    ):
+        if chosen and _access.isEnabledFor(level):
+            _access.log(level, "request", extra={"fields": list(map(_access_fields, chosen))})
+
+
+def _access_fields(record: RequestRecord) -> dict[str, Any]:
+    return {
+        "time": to_text(record.ended),
+        "path": record.template,
+        "status": record.status,
+        "problem": record.problem,
+        "request_id": record.request_id,
+        "method": record.method,
+        "duration_seconds": round(record.seconds, 6),
+        "model": record.model or None,
+        "version": record.version or None,
+        "rows": record.rows,
+        "client": record.client,
+    }

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from service.watching.pending import WRITE_SECONDS
 from tests.model_folder import publish_model
 from tests.raw_http import request
 from tests.service.asgi.test_known_heads import JSON, Client, talk
@@ -62,11 +63,7 @@ class CallRecorder:
 
 @pytest.mark.parametrize("n_values", [3, 784])
 def test_warm_request_can_be_followed(front, store, n_values):
-    """At most 70 calls in 16 modules lead from the bytes of the request to the bytes of the answer.
-
-    A long row is read by the fast reader of JSON, a short one by the strict reader, which has more modules.
-    Counting and logging come later and for many requests at once; they are not part of it.
-    """
+    """At most 70 calls in 16 modules lead from the bytes of the request to the answer, counted and logged."""
     publish_model(store, "wide", sample_shape=(784,), feature_names=None)
     front.serving.models.poll()
     body = json.dumps({"instances": [[0.123] * n_values]}).encode()
@@ -76,14 +73,16 @@ def test_warm_request_can_be_followed(front, store, n_values):
     async def conversation(client: Client) -> None:
         for _ in range(3):
             assert (await client.ask(sent)).status == 200
+            await asyncio.sleep(2 * WRITE_SECONDS)
         with recorder:
             assert (await client.ask(sent)).status == 200
-        await asyncio.sleep(0)
+            await asyncio.sleep(2 * WRITE_SECONDS)
 
     talk(front, conversation)
 
     summary = recorder.summary()
     sys.stdout.write(f"{n_values} values: {summary}\n")
+    assert any(call.function.startswith("observe_requests") for call in recorder.calls)
     assert summary["calls"] <= 70
     assert summary["modules"] <= 16
     assert summary["depth"] <= 13
