@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Sequence
 MOST_NAMES = 8  # in a sentence
 NAME_CHARACTERS = 80
 
-# Texts that count as a missing value in a column of numbers: the defaults of pyarrow and pandas.
-MISSING_TEXTS = (
-    *("", "#N/A", "#N/A N/A", "#NA", "N/A", "NA", "NULL", "null", "NaN", "nan", "n/a"),
+# Texts that count as a missing cell: the defaults of pandas.
+MISSING_VALUES = (
+    *("", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     *("-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "-NaN", "-nan"),
 )
 

@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 from detector import schema
 from detector.errors import IntegrityError, ManifestError
 from detector.files import DIGEST_FILE, MANIFEST_FILE, FileEntry, read_bytes, required_files
+from detector.reading import Reading
 from detector.schema import Check, must, one_of, or_null, since
 
 Form = TypeVar("Form")
@@ -170,6 +171,8 @@ class Manifest:
     unknown_category : str or None
         What happens to any other value of such a feature: `own`, it is one more category, or `refuse`. None
         without categories.
+    reading : Reading
+        How the source of the samples was read; its defaults for a folder of an earlier schema.
     schema_version : int
         Fields that a schema version does not have keep their defaults.
     """
@@ -207,6 +210,7 @@ class Manifest:
     unknown_category: str | None = field(
         default=None, metadata=since(3, or_null(one_of(*schema.UNKNOWN_RULES)))
     )
+    reading: Reading = field(default_factory=Reading, metadata=since(4, _part(Reading)))
     schema_version: int = field(default=schema.SCHEMA_VERSION, metadata=schema.COUNT)
 
     @classmethod

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-SCHEMA_VERSION = 3  # the version that this release writes
-READABLE_SCHEMAS = (1, 2, 3)
+SCHEMA_VERSION = 4  # the version that this release writes
+READABLE_SCHEMAS = (1, 2, 3, 4)
 KINDS = ("vector", "image", "sequence")
 LATENT_VERBS = ("encode", "decode")
 CLASSIFY_VERB = "classify"
@@ -141,6 +141,11 @@ SHAPE = must(
 RANGE = must(
     lambda value: _is_numbers(value) and len(value) == 2 and value[0] < value[1],
     "a list of two ascending numbers",
+    _to_tuple,
+)
+HEIGHT_AND_WIDTH = must(
+    lambda value: isinstance(value, list) and len(value) == 2 and all(_is_int(size, 1) for size in value),
+    "a list of two positive integers",
     _to_tuple,
 )
 STRINGS = must(_is_strings, "a list of texts", _to_tuple)

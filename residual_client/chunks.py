@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.columns import MISSING_TEXTS, MOST_NAMES, compare_columns, listed
+from detector.columns import MISSING_VALUES, MOST_NAMES, compare_columns, listed
 from residual_client.calls import ModelInfo
 from residual_client.errors import RequestError
 
@@ -302,7 +302,7 @@ def _numbers(cells: Sequence[str]) -> np.ndarray:
 def _number(cell: str) -> float | str | None:
     if _NUMBER.fullmatch(cell):
         return float(cell)
-    return None if cell.strip() in MISSING_TEXTS else cell
+    return None if cell.strip() in MISSING_VALUES else cell
 
 
 def _parquet(path: Path, model: ModelInfo, keep: Sequence[str]) -> Input:

@@ -19,7 +19,7 @@ SERVICE_ONLY = {"flask", "werkzeug", "gunicorn", "prometheus_client"}
 LEVELS = {
     "detector": [
         {"columns", "errors", "schema", "results"},
-        {"windows", "files", "images"},
+        {"windows", "files", "images", "reading"},
         {"manifest"},
         {"latents", "tables", "calibration"},
         {"engine"},
@@ -159,7 +159,8 @@ def test_client_loads_numpy_httpx_and_the_pure_modules_of_detector():
         TRAINING_ONLY | SERVICE_ONLY | {"PIL", "onnxruntime", "pyarrow", "training", "service"}
     )
     assert {name.partition(".")[2] for name in modules if name.startswith("detector.")} == {
-        *("calibration", "columns", "errors", "files", "manifest", "results", "schema", "tables", "windows")
+        *("calibration", "columns", "errors", "files", "manifest", "reading", "results", "schema"),
+        *("tables", "windows"),
     }
 
 

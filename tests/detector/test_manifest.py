@@ -20,12 +20,14 @@ from detector.manifest import (
     verbs_of,
     write_manifest,
 )
+from detector.reading import Reading
 from detector.schema import MERGE_RULES, MISSING_RULES, UNKNOWN_RULES
 from tests.model_folder import write_model_folder
 
 FIELDS = [field.name for field in dataclasses.fields(Manifest)]
 THRESHOLD_FIELDS = [field.name for field in dataclasses.fields(Threshold)]
 SINCE_SCHEMA_3 = ("reconstruction", "missing", "categories", "unknown_category")
+SINCE_SCHEMA_4 = ("reading",)
 MISSING = object()
 
 
@@ -123,6 +125,15 @@ def category_fields(draw: st.DrawFn, names: tuple[str, ...] | None) -> dict[str,
     return {"categories": categories, "unknown_category": draw(st.sampled_from(UNKNOWN_RULES))}
 
 
+readings = st.builds(
+    Reading,
+    missing_values=st.lists(texts, max_size=3).map(tuple),
+    delimiter=st.none() | texts,
+    skip_rows=st.integers(0, 9),
+    resize=st.none() | st.tuples(st.integers(1, 512), st.integers(1, 512)),
+)
+
+
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     kind, shape = draw(
@@ -164,6 +175,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         merge=draw(st.sampled_from(MERGE_RULES)) if kind == "sequence" else None,
         latent_int8=draw(st.none() | latent_int8s(latent_shape[-1])) if latent_shape else None,
         classifier=classifier,
+        reading=draw(readings),
         missing=draw(st.sampled_from(MISSING_RULES)) if kind == "vector" else "refuse",
         **draw(category_fields(names if kind == "vector" else None)),
     )
@@ -297,6 +309,18 @@ WRONG = [
     ("categories", {"a": [1, 1e300]}),
     ("categories", {"a": "xy"}),
     ("unknown_category", "new"),
+    ("reading", None),
+    ("reading/missing_values", "NA"),
+    ("reading/delimiter", 9),
+    ("reading/encoding", []),
+    ("reading/decimal", None),
+    ("reading/thousands", 0),
+    ("reading/skip_rows", -1),
+    ("reading/time_format", 1),
+    ("reading/time_zone", 9),
+    ("reading/ignored", [1]),
+    ("reading/resize", [96]),
+    ("reading/resize", [0, 96]),
     ("latent_int8", [0.1]),
     ("latent_int8/offset", 0.0),
     ("latent_int8/offset", [0.0, "1"]),
@@ -363,19 +387,23 @@ def test_manifest_names_an_unknown_field(document, field):
     assert refusal(document).endswith("colour")
 
 
-@pytest.mark.parametrize("schema", [0, 4, "1", None, [1], True, 1.0, 2.0])
+@pytest.mark.parametrize("schema", [0, 5, "1", None, [1], True, 1.0, 2.0])
 def test_manifest_of_another_schema_is_refused_by_its_number(document, schema):
     """The error has the given version and the versions that this release reads."""
     change(document, "schema_version", schema)
 
     assert refusal(document) == (
-        f"manifest.json has schema version {schema!r}, this release reads the versions 1, 2, 3"
+        f"manifest.json has schema version {schema!r}, this release reads the versions 1, 2, 3, 4"
     )
 
 
 @pytest.mark.parametrize(
     ("schema", "later"),
-    [(1, ("merge", "latent_int8", "classifier", *SINCE_SCHEMA_3)), (2, SINCE_SCHEMA_3)],
+    [
+        (1, ("merge", "latent_int8", "classifier", *SINCE_SCHEMA_3, *SINCE_SCHEMA_4)),
+        (2, (*SINCE_SCHEMA_3, *SINCE_SCHEMA_4)),
+        (3, SINCE_SCHEMA_4),
+    ],
 )
 def test_manifest_of_an_earlier_schema_is_read_and_written_as_it_was(document, schema, later):
     """Later fields have their defaults, and writing gives the same bytes."""
@@ -388,10 +416,11 @@ def test_manifest_of_an_earlier_schema_is_read_and_written_as_it_was(document, s
     assert (manifest.merge, manifest.latent_int8, manifest.classifier) == (None, None, None)
     assert (manifest.reconstruction, manifest.missing) == ("latent", "refuse")
     assert (manifest.categories, manifest.unknown_category) == (None, None)
+    assert manifest.reading == Reading()
     assert manifest.to_json() == content
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_manifest_of_an_earlier_schema_knows_no_later_field(document, schema):
     """A later field in it is one that its reader could not have known."""
     change(document, "schema_version", schema)

@@ -33,3 +33,15 @@ def test_folder_of_schema_2_loads_and_scores():
     np.testing.assert_allclose(result.score[:2], [8.60314292e-04, 9.97395754e-01], rtol=1e-4)
     assert detector.encode(np.zeros((1, 3)), dtype="int8").dtype == np.int8
     assert result.is_anomaly.tolist() == [False, False, True]
+
+
+def test_folder_of_schema_3_loads_and_scores():
+    """Written by `training.fit` when manifests were of schema 3: a memory of rows with words and gaps."""
+    detector = Detector.load(FIXTURES / "schema_3")
+
+    result = detector.score([[0, 0, "a"], [1, None, "b"], [9, -9, "c"]])
+
+    assert detector.manifest.schema_version == 3
+    assert detector.manifest.reconstruction == "memory"
+    np.testing.assert_allclose(result.score[:2], [0.415793091, 12.8549547], rtol=1e-4)
+    assert result.is_anomaly.tolist() == [False, False, True]

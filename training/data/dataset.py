@@ -6,6 +6,7 @@ import hashlib
 import numpy as np
 
 from detector.manifest import Categories
+from detector.reading import Reading
 from detector.schema import REFUSED
 from detector.windows import SeriesWindows
 from training.data.series import Timeline
@@ -47,6 +48,8 @@ class Dataset:
         Values of each categorical feature; the samples have them as numbers.
     unknown_category : str or None
         Rule for other categories: `own` or `refuse`.
+    reading : Reading
+        How the source was read.
     """
 
     samples: np.ndarray | SeriesWindows
@@ -65,6 +68,7 @@ class Dataset:
     missing: str = REFUSED
     categories: Categories | None = None
     unknown_category: str | None = None
+    reading: Reading = dataclasses.field(default_factory=Reading)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -100,6 +104,7 @@ class RawData:
     notes: tuple[str, ...] = ()
     timeline: Timeline | None = None
     categories: Categories | None = None
+    reading: Reading = dataclasses.field(default_factory=Reading)
 
 
 @dataclasses.dataclass(frozen=True)

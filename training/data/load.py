@@ -104,6 +104,7 @@ def load_dataset(
         missing=cells.missing,
         categories=categories or None,
         unknown_category=cells.unknown if categories else None,
+        reading=source.reading,
     )
 
 

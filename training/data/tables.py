@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from detector.columns import MISSING_TEXTS, compare_columns, listed, repeated_names
+from detector.columns import MISSING_VALUES, compare_columns, listed, repeated_names
 from detector.manifest import Categories
 from training.data.categories import Cells, is_measured, may_be_category, read_categories
 from training.errors import DataError
@@ -160,7 +160,7 @@ def _read_text(path: Path, texts: Sequence[str]) -> pa.Table:
         )
     options = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     types = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(texts, pa.string()), null_values=MISSING_TEXTS
+        column_types=dict.fromkeys(texts, pa.string()), null_values=MISSING_VALUES
     )
     try:
         return pyarrow.csv.read_csv(path, None, options, types)

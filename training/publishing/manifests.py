@@ -123,6 +123,7 @@ def draft_manifest(fitted: Fitted) -> Draft:
         missing=dataset.missing,
         categories=dataset.categories,
         unknown_category=dataset.unknown_category,
+        reading=dataset.reading,
         reconstruction=FROM_MEMORY if config.has_memory else FROM_LATENT,
         score=describe_score(config),
         architecture={"name": config.architecture, "parameters": autoencoder.n_parameters}

@@ -1,0 +1,47 @@
+"""How a file, a table or an image became samples: decided by the fit, repeated by every later reader.
+
+`training.evaluate`, `residual score`, the bodies that the service reads and data frames follow the `Reading`
+in the manifest, so that the same file gives the same samples everywhere.
+"""
+
+import dataclasses
+from dataclasses import field
+
+from detector import schema
+from detector.columns import MISSING_VALUES
+from detector.schema import or_null
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Decisions about the source of the samples.
+
+    Attributes
+    ----------
+    missing_values : tuple of str
+        Texts of a missing cell, without blanks at either end.
+    delimiter, encoding : str or None
+        Of a text file; None if the data came from elsewhere.
+    decimal, thousands : str or None
+        Marks in the numbers of a text file; `thousands` is None if there is none.
+    skip_rows : int
+        Lines of a text file above its header.
+    time_format, time_zone : str or None
+        Of a time column that is text: a format of `strptime`, and the name of a zone; None for ISO 8601
+        and UTC.
+    ignored : tuple of str
+        Columns that are neither feature, label, time nor entity; a table to score may lack them.
+    resize : tuple of int, or None
+        Height and width that images of any other size are brought to.
+    """
+
+    missing_values: tuple[str, ...] = field(default=MISSING_VALUES, metadata=schema.STRINGS)
+    delimiter: str | None = field(default=None, metadata=or_null(schema.TEXT))
+    encoding: str | None = field(default=None, metadata=or_null(schema.TEXT))
+    decimal: str = field(default=".", metadata=schema.TEXT)
+    thousands: str | None = field(default=None, metadata=or_null(schema.TEXT))
+    skip_rows: int = field(default=0, metadata=schema.SIZE)
+    time_format: str | None = field(default=None, metadata=or_null(schema.TEXT))
+    time_zone: str | None = field(default=None, metadata=or_null(schema.TEXT))
+    ignored: tuple[str, ...] = field(default=(), metadata=schema.STRINGS)
+    resize: tuple[int, int] | None = field(default=None, metadata=or_null(schema.HEIGHT_AND_WIDTH))
