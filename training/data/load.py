@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 
 from detector.columns import listed
-from detector.errors import InputError
-from detector.images import read_image
 from detector.schema import KINDS
-from training.data.built_in import BUILT_IN, train_and_test
+from training.data.arrays import ARRAY_SUFFIXES, read_arrays
+from training.data.built_in import BUILT_IN
 from training.data.categories import Cells, numeric_categories
 from training.data.dataset import Dataset, RawData
+from training.data.image_folders import read_image_folder
 from training.data.kinds import as_kind, assumed_range, check_kind, check_range, choose_kind
 from training.data.series import Timeline, time_text
-from training.data.tables import TABLE_SUFFIXES, Table, label_texts, missing_labels, read_table, row_words
+from training.data.tables import TABLE_SUFFIXES, Table, label_texts, read_table, row_words
 from training.errors import DataError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MOST_LABELS = 12  # named in a sentence
 NORMAL, ANOMALY = "0", "1"
 
@@ -138,7 +137,7 @@ def _read(
         table = read_table(path, **table_options, **series_options)
         return _series_of_table(table, path, **series_options)
     if path.is_dir():
-        return _read_images(path)
+        return read_image_folder(path)
     if path.is_file() and is_table:
         table = read_table(path, **table_options, cells=cells)
         return RawData(
@@ -148,10 +147,10 @@ def _read(
             notes=table.notes,
             categories=table.categories,
         )
-    if path.is_file() and suffix in (".npy", ".npz"):
-        return _read_arrays(path, is_series=is_series)
+    if path.is_file() and suffix in ARRAY_SUFFIXES:
+        return read_arrays(path, is_series=is_series)
     if path.is_file():
-        known = ", ".join((*TABLE_SUFFIXES, ".npy", ".npz"))
+        known = ", ".join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES))
         raise DataError(f"{path.name} must be one of {known} or a folder of images, got {path.suffix!r}")
     if data in BUILT_IN:
         return BUILT_IN[data]()
@@ -207,92 +206,6 @@ def _series_of_table(table: Table, path: Path, time_column: str | None, entity_c
         notes=table.notes,
         timeline=Timeline(entities, tuple(names.tolist()), times, time_column, entity_column),
     )
-
-
-def _read_arrays(path: Path, *, is_series: bool) -> RawData:
-    """Read the arrays of an .npz, or the one array of an .npy as `X`, told apart by the content."""
-    try:
-        arrays = np.load(path, allow_pickle=False)
-        if isinstance(arrays, np.ndarray):
-            arrays = {"X": arrays}
-        else:
-            with arrays as archive:
-                arrays = dict(archive)
-    except Exception as error:  # NumPy lets SyntaxError, TokenError and errors of zipfile through
-        raise DataError(f"{path.name} cannot be read as arrays without pickles: {error}") from error
-    if is_series and path.suffix.lower() == ".npy" and arrays["X"].ndim in (1, 2):
-        steps = arrays["X"].reshape(len(arrays["X"]), -1)
-        return RawData(
-            _real({"X": steps}, "X", path), timeline=Timeline(np.zeros(len(steps), dtype=np.int64))
-        )
-    if "X" in arrays:
-        return RawData(_real(arrays, "X", path), _labels(arrays, "y", "X", path))
-    if {"x_train", "x_test"} <= arrays.keys():
-        return train_and_test(
-            _real(arrays, "x_train", path),
-            _labels(arrays, "y_train", "x_train", path),
-            _real(arrays, "x_test", path),
-            _labels(arrays, "y_test", "x_test", path),
-        )
-    raise DataError(
-        f"{path.name} must hold X and optionally y, or x_train, y_train, x_test and y_test; "
-        f"got {sorted(arrays)}"
-    )
-
-
-def _real(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
-    samples = arrays[name]
-    if samples.dtype.kind not in "fiu":
-        raise DataError(f"{path.name}: {name} must be real numbers, got an array of {samples.dtype}")
-    if samples.ndim < 2 or 0 in samples.shape:
-        raise DataError(f"{path.name}: {name} must have shape (n, ...), got {samples.shape}")
-    return samples
-
-
-def _labels(arrays: Mapping[str, np.ndarray], name: str, samples_name: str, path: Path) -> np.ndarray | None:
-    """Labels, one for each sample; None if there are none."""
-    if name not in arrays:
-        return None
-    labels, n_samples = arrays[name].ravel(), len(arrays[samples_name])
-    if labels.size != n_samples:
-        raise DataError(f"{path.name}: {name} must have {n_samples} labels, got {labels.size}")
-    missing = missing_labels(label_texts(labels))
-    if missing.size:
-        raise DataError(
-            f"{path.name}: {name} must have a label for every sample, got {str(labels[missing[0]])!r} in row "
-            f"{missing[0]}"
-        )
-    return labels
-
-
-def _read_images(folder: Path) -> RawData:
-    """Read every PNG and JPEG below a folder, in order of their paths; the first sub-folder is the label."""
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
-    if not paths:
-        raise DataError(f"{folder.name} holds no {', '.join(IMAGE_SUFFIXES)} file")
-    inside = [path for path in paths if path.parent != folder]
-    outside = [path for path in paths if path.parent == folder]
-    if inside and outside:
-        raise DataError(
-            "either all images must be in sub-folders, whose names are their labels, or none: "
-            f"got {outside[0].name} and {inside[0].relative_to(folder)}"
-        )
-    labels = np.array([path.relative_to(folder).parts[0] for path in inside]) if inside else None
-    images = []
-    for path in paths:
-        try:
-            image = read_image(path.read_bytes())
-        except InputError as error:
-            raise DataError(f"{path.relative_to(folder)}: {error}") from error
-        if images and image.shape != images[0].shape:
-            raise DataError(
-                f"images must have one size and mode: {paths[0].relative_to(folder)} has shape "
-                f"{images[0].shape}, {path.relative_to(folder)} has {image.shape}"
-            )
-        images.append(image)
-    return RawData(np.stack(images), labels)
 
 
 def _anomalies(
