@@ -13,6 +13,7 @@ import pyarrow.parquet
 from detector.columns import MISSING_VALUES, compare_columns, listed, repeated_names
 from detector.manifest import Categories
 from training.data.categories import Cells, is_measured, may_be_category, read_categories
+from training.data.times import read_times
 from training.errors import DataError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -253,6 +254,14 @@ def _refuse_gaps(absent: np.ndarray, name: str, path: Path, cells: Cells | None)
         )
 
 
+def _times(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
+    what = f"{path.name}: time column {name!r}"
+    missing = np.flatnonzero(column.is_null().to_numpy())
+    if missing.size:
+        raise DataError(f"{what} is empty in {row_words(missing[0], path)}")
+    return read_times(column, what, lambda row: row_words(row, path))
+
+
 def _texts(column: pa.ChunkedArray, what: str, path: Path) -> np.ndarray:
     if pa.types.is_binary(column.type):
         try:
@@ -264,46 +273,6 @@ def _texts(column: pa.ChunkedArray, what: str, path: Path) -> np.ndarray:
     if missing.size:
         raise DataError(f"{path.name}: {what} is empty in {row_words(missing[0], path)}")
     return texts
-
-
-def _times(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
-    """Return numbers unchanged, and anything else as points in time."""
-    missing = np.flatnonzero(column.is_null().to_numpy())
-    if missing.size:
-        raise DataError(f"{path.name}: time column {name!r} is empty in {row_words(missing[0], path)}")
-    kind = column.type
-    if pa.types.is_integer(kind):
-        return column.cast(pa.int64(), safe=False).to_numpy()
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _numbers(column, name, path)
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_temporal(kind)):
-        raise DataError(f"{path.name}: time column {name!r} must hold times or numbers, got {kind}")
-    try:
-        return _points_in_time(column)
-    except pa.ArrowException as error:
-        raise DataError(
-            f"{path.name}: time column {name!r} must hold numbers or ISO 8601 times, got "
-            f"{_first_untimely(column, path)}"
-        ) from error
-
-
-def _points_in_time(column: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        try:
-            column = column.cast(pa.timestamp("us"))
-        except pa.ArrowInvalid:
-            column = column.cast(pa.timestamp("us", "UTC"))  # texts with a zone
-    return column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).to_numpy()
-
-
-def _first_untimely(column: pa.ChunkedArray, path: Path) -> str:
-    """Quote the first text that is no point in time, with its row."""
-    for index, text in enumerate(column.to_pylist()):
-        try:
-            _points_in_time(pa.chunked_array([[text]], column.type))
-        except pa.ArrowException:
-            return f"{str(text)[:40]!r} in {row_words(index, path)}"
-    return "times with a zone and without one"
 
 
 def row_words(index: int, path: Path) -> str:
