@@ -22,11 +22,10 @@ from collections.abc import Sequence
 
 from detector.store import ModelStore
 from training.cli.options import add_fit_flags, command_parser, configure, read_data, run_command
-from training.cli.printing import print_notes, print_published
-from training.config import FitConfig
+from training.cli.printing import print_columns, print_notes, print_published
 from training.data.columns import network_shape
-from training.data.dataset import Dataset
 from training.presets import DEFAULT_PRESETS, PRESETS
+from training.publishing.manifests import Prepared
 from training.quiet import import_tensorflow
 from training.stages import build, prepare, publish, train
 
@@ -48,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         help="network and training, one of the list below; chosen by kind if not given",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the network and stop: the data are read but not split"
+        "--dry-run",
+        action="store_true",
+        help="read and split the data, print their columns and the network, and stop before the fit",
     )
     add_fit_flags(parser)
     return parser
@@ -58,14 +59,20 @@ def _run(arguments: argparse.Namespace) -> None:
     kinds = PRESETS[arguments.preset].kinds if arguments.preset else tuple(DEFAULT_PRESETS)
     dataset = read_data(arguments, kinds)
     config = configure(arguments, arguments.preset or DEFAULT_PRESETS[dataset.kind], dataset)
+    print_columns(dataset.columns, sys.stdout if arguments.dry_run else sys.stderr)
+    prepared = prepare(dataset, config)
+    print_notes(prepared.notes)
     if arguments.dry_run:
-        _describe(dataset, config)
+        _describe(prepared)
     else:
-        _fit(arguments, dataset, config)
+        _fit(arguments, prepared)
 
 
-def _describe(dataset: Dataset, config: FitConfig) -> None:
-    """Print the network without fitting it."""
+def _describe(prepared: Prepared) -> None:
+    """Print the splits and the network without fitting it."""
+    sizes = ", ".join(f"{name} {n_samples}" for name, n_samples in prepared.splits.sizes().items())
+    print(f"samples: {sizes}")
+    dataset, config = prepared.dataset, prepared.config
     import_tensorflow()
     from training.networks.architectures import build_autoencoder
 
@@ -78,10 +85,8 @@ def _describe(dataset: Dataset, config: FitConfig) -> None:
     print(f"parameters: {autoencoder.n_parameters}")
 
 
-def _fit(arguments: argparse.Namespace, dataset: Dataset, config: FitConfig) -> None:
-    """Run the stages in order, and print the notes of each as it ends."""
-    prepared = prepare(dataset, config)
-    print_notes(prepared.notes)
+def _fit(arguments: argparse.Namespace, prepared: Prepared) -> None:
+    """Run the stages after the preparation in order, and print the notes of each as it ends."""
     store = ModelStore(arguments.store)
     with store.stage(arguments.name) as staged:  # before the fit, so that a read-only store shows at once
         built = build(prepared)

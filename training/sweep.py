@@ -39,7 +39,7 @@ from detector.errors import DetectorError
 from detector.store import ModelStore
 from training import flags
 from training.cli.options import add_fit_flags, command_parser, configure, read_data, run_command
-from training.cli.printing import print_notes, print_published, print_table
+from training.cli.printing import print_columns, print_notes, print_published, print_table
 from training.config import FitConfig
 from training.data.dataset import Dataset
 from training.data.scaling import fit_scaling
@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     dataset = read_data(arguments, _common_kinds(arguments.presets or ()))
+    print_columns(dataset.columns, sys.stderr)
     trials = list(_grid(arguments, dataset))
     possible = [trial for trial in trials if trial.config]
     if not possible:

@@ -3,11 +3,16 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from detector.columns import NAME_CHARACTERS, listed
 from detector.manifest import Manifest
+from training.data.summaries import ColumnSummary
 from training.figures.baselines import baseline_notes
 from training.figures.metrics import promise_warnings
+
+MOST_COLUMNS = 60  # in a table of columns
+MOST_VALUES = 6  # of a category
 
 
 def print_notes(notes: Sequence[str]) -> None:
@@ -16,14 +21,40 @@ def print_notes(notes: Sequence[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as their widest cell, numbers right-aligned; the first row is the heading."""
+def print_table(rows: Sequence[Sequence[str]], file: TextIO | None = None) -> None:
+    """Print columns as wide as their widest cell, numbers right-aligned; the first row is the heading.
+
+    Without a `file`, on stdout.
+    """
     columns = []
     for column in zip(*rows, strict=True):
         side = "<" if any(cell[:1].isalpha() for cell in column[1:]) else ">"
         columns.append([f"{cell:{side}{max(map(len, column))}}" for cell in column])
     for cells in zip(*columns, strict=True):
-        print("  ".join(cells).rstrip())
+        print("  ".join(cells).rstrip(), file=file)
+
+
+def print_columns(columns: Sequence[ColumnSummary], file: TextIO) -> None:
+    """Print what each column of the data is used as and what it holds, a line each."""
+    if not columns:
+        return
+    print_table([_COLUMN_HEAD, *map(_column_row, columns[:MOST_COLUMNS])], file)
+    if len(columns) > MOST_COLUMNS:
+        print(f"and {len(columns) - MOST_COLUMNS} more columns", file=file)
+
+
+_COLUMN_HEAD = ("column", "used as", "missing", "values")
+
+
+def _column_row(column: ColumnSummary) -> list[str]:
+    role = f"{column.role}: {column.reason}" if column.reason else column.role
+    missing = f"{column.n_missing / column.n_rows:.1%}" if column.n_missing else "-"
+    values = ""
+    if column.categories:
+        values = listed(column.categories, MOST_VALUES, quoted=False)
+    elif column.least is not None:
+        values = f"{column.least:g} .. {column.most:g}"
+    return [column.name[:NAME_CHARACTERS], role, missing, values]
 
 
 def print_published(published: Path, manifest: Manifest) -> None:

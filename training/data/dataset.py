@@ -10,6 +10,7 @@ from detector.reading import Reading
 from detector.schema import REFUSED
 from detector.windows import SeriesWindows
 from training.data.series import Timeline
+from training.data.summaries import ColumnSummary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Dataset:
         Rule for other categories: `own` or `refuse`.
     reading : Reading
         How the source was read.
+    columns : tuple of ColumnSummary
+        The columns of a table or series, or the features of rows and windows; none for images.
     """
 
     samples: np.ndarray | SeriesWindows
@@ -69,6 +72,7 @@ class Dataset:
     categories: Categories | None = None
     unknown_category: str | None = None
     reading: Reading = dataclasses.field(default_factory=Reading)
+    columns: tuple[ColumnSummary, ...] = ()
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -105,6 +109,7 @@ class RawData:
     timeline: Timeline | None = None
     categories: Categories | None = None
     reading: Reading = dataclasses.field(default_factory=Reading)
+    other_columns: tuple[ColumnSummary, ...] = ()  # of a table, which are no features
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from detector.columns import listed
+from detector.manifest import Categories
 from detector.schema import KINDS
 from training.data.arrays import ARRAY_SUFFIXES, read_arrays
 from training.data.built_in import BUILT_IN
@@ -15,6 +16,7 @@ from training.data.dataset import Dataset, RawData
 from training.data.image_folders import read_image_folder
 from training.data.kinds import as_kind, assumed_range, check_kind, check_range, choose_kind
 from training.data.series import Timeline, time_text
+from training.data.summaries import ColumnSummary, summarise_features
 from training.data.tables import TABLE_SUFFIXES, Table, label_texts, read_table, row_words
 from training.errors import DataError
 
@@ -104,7 +106,17 @@ def load_dataset(
         categories=categories or None,
         unknown_category=cells.unknown if categories else None,
         reading=source.reading,
+        columns=(*_feature_columns(source, names, kind, categories), *source.other_columns),
     )
+
+
+def _feature_columns(
+    source: RawData, names: Sequence[str] | None, kind: str, categories: Categories
+) -> tuple[ColumnSummary, ...]:
+    """Summarise the features in the numbers of the source, which float32 may not tell apart."""
+    if kind == "image" or names is None:
+        return ()
+    return summarise_features(source.samples.reshape(-1, len(names)), names, categories)
 
 
 def _refuse_cells(kind: str, cells: Cells) -> None:
@@ -146,6 +158,7 @@ def _read(
             feature_names=table.columns,
             notes=table.notes,
             categories=table.categories,
+            other_columns=table.other_columns,
         )
     if path.is_file() and suffix in ARRAY_SUFFIXES:
         return read_arrays(path, is_series=is_series)
@@ -205,6 +218,7 @@ def _series_of_table(table: Table, path: Path, time_column: str | None, entity_c
         feature_names=table.columns,
         notes=table.notes,
         timeline=Timeline(entities, tuple(names.tolist()), times, time_column, entity_column),
+        other_columns=table.other_columns,
     )
 
 

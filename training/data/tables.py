@@ -13,6 +13,7 @@ import pyarrow.parquet
 from detector.columns import MISSING_VALUES, compare_columns, listed, repeated_names
 from detector.manifest import Categories
 from training.data.categories import Cells, is_measured, may_be_category, read_categories
+from training.data.summaries import ENTITY, LABEL, TIME, ColumnSummary, summarise_texts
 from training.data.times import read_times
 from training.errors import DataError
 
@@ -39,6 +40,8 @@ class Table:
         Assumptions, a sentence each.
     categories : mapping of str to tuple, or None
         Values of each column that is a category.
+    other_columns : tuple of ColumnSummary
+        The columns that are no features.
     """
 
     values: np.ndarray
@@ -48,6 +51,7 @@ class Table:
     entities: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     categories: Categories | None = None
+    other_columns: tuple[ColumnSummary, ...] = ()
 
 
 def read_table(
@@ -107,12 +111,22 @@ def read_table(
         else:
             column = _numbers(table[name], name, path, cells)
         values.append(column)
+    labels = _texts(table[label_column], f"label column {label_column!r}", path) if label_column else None
+    entities = _texts(table[entity_column], f"column {entity_column!r}", path) if entity_column else None
+    other_columns = [
+        summarise_texts(name, texts, role)
+        for name, texts, role in ((label_column, labels, LABEL), (entity_column, entities, ENTITY))
+        if name
+    ]
+    if time_column:
+        other_columns.append(ColumnSummary(time_column, TIME, n_rows=table.num_rows))
     return Table(
         values=np.column_stack(values),
         columns=tuple(chosen),
-        labels=_texts(table[label_column], f"label column {label_column!r}", path) if label_column else None,
+        labels=labels,
         times=_times(table[time_column], time_column, path) if time_column else None,
-        entities=_texts(table[entity_column], f"column {entity_column!r}", path) if entity_column else None,
+        entities=entities,
+        other_columns=tuple(other_columns),
         notes=() if columns else tuple(_notes(features, chosen, path)),
         categories=categories or None,
     )

@@ -149,6 +149,7 @@ def _figures(manifest: Manifest, fitted: Fitted, calibrated: Calibrated, test: T
         "threshold": dataclasses.asdict(manifest.threshold),
         "evaluation": dict(manifest.evaluation),
         "data": dict(manifest.data),
+        "columns": [dataclasses.asdict(column) for column in fitted.dataset.columns],
         "missing": manifest.missing,
         "categories": manifest.categories or {},
         "unknown_category": manifest.unknown_category,
