@@ -214,6 +214,7 @@ class FitConfig:
     promise: bool = True
     samples: bool = True
     collapse_check: bool = True
+    strict: bool = False
     window: int | None = _option(
         None,
         int,

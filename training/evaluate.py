@@ -30,8 +30,10 @@ from training.cli.options import (
     command_parser,
     run_command,
 )
-from training.cli.printing import print_notes, print_table
+from training.cli.printing import print_notes, print_table, print_warnings
 from training.data.for_model import Labelled, describe_run, load_for
+from training.errors import TrainingError
+from training.figures.findings import found_words, promise_warnings
 from training.figures.metrics import evaluate, evaluate_steps, rate
 from training.figures.stepwise import flagged_stretches, run_steps
 from training.pages.render import to_json
@@ -58,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--alpha", type=float, help="false-alarm rate to decide by instead of the model's own"
     )
+    parser.add_argument(
+        "--strict", action="store_true", help="fail if the data break the promise of the threshold"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     return parser
 
@@ -69,7 +74,10 @@ def _run(arguments: argparse.Namespace) -> None:
     figures = evaluate_published(detector, data, arguments.alpha)
     if arguments.json:
         arguments.json.write_bytes(to_json(figures))
+    print_warnings(figures["warnings"])
     _print_figures(figures)
+    if arguments.strict and figures["warnings"]:
+        raise TrainingError(f"{data.source} breaks the promise of the threshold, see the warning above")
 
 
 def evaluate_published(detector: Detector, data: Labelled, alpha: float | None = None) -> dict[str, Any]:
@@ -85,8 +93,10 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
     Returns
     -------
     dict
-        `model`, `data`, `threshold` and `notes` describe the run. `evaluation` is the result of `evaluate`,
-        or None if nothing tells which samples are normal. `groups` has, for all samples and for each kind and
+        `model`, `data`, `threshold` and `notes` describe the run; `warnings` say that the data break the
+        promise of the threshold. `evaluation` is the result of `evaluate`,
+        and `found` says how many anomalies were found; both are None if nothing tells which samples are
+        normal. `groups` has, for all samples and for each kind and
         label, how many were flagged and the quantiles of their scores. The samples of a series are windows
         that do not overlap; `steps` are the figures of its steps, from `evaluate_steps` with the share that
         was `flagged`, and `flagged` its flagged stretches; both are None for other data.
@@ -96,8 +106,9 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
     DetectorError
         If the samples do not fit the model, or the model cannot decide at this `alpha`.
     """
-    scores = detector.score(data.samples, alpha=alpha)
+    scores, rule = detector.score(data.samples, alpha=alpha), detector.engine.threshold(alpha)
     known = data.is_anomaly is not None
+    evaluation = evaluate(scores, data.is_anomaly, SEED) if known else None
     steps = flagged = None
     if data.cut is not None:
         run = run_steps(detector, data.cut.series, data.cut.test_parts, alpha)
@@ -106,8 +117,10 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
         flagged = flagged_stretches(run, data.cut.series)
     return {
         **describe_run(detector, data),
-        "threshold": dataclasses.asdict(detector.engine.threshold(alpha)),
-        "evaluation": evaluate(scores, data.is_anomaly, SEED) if known else None,
+        "threshold": dataclasses.asdict(rule),
+        "warnings": promise_warnings(rule, evaluation, data.source) if known else [],
+        "evaluation": evaluation,
+        "found": found_words(evaluation | {"steps": steps}, detector.manifest.kind) if known else None,
         "groups": [
             {
                 "name": name,
@@ -145,6 +158,8 @@ def _print_figures(figures: dict[str, Any]) -> None:
         f"threshold: {rule['value']:.6g}, alpha {rule['alpha']:g}: {rule['expected_rate']:.4f} of normal "
         "samples are flagged on average"
     )
+    if figures["found"]:
+        print(figures["found"])
     for name, figure in (figures["evaluation"] or {}).items():
         if isinstance(figure, dict):
             low, high = figure["interval"]

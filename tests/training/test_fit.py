@@ -19,7 +19,7 @@ from training import fit, stages
 from training.cli import options
 from training.config import FitConfig
 from training.data.load import load_dataset
-from training.data.splits import Splits
+from training.data.splits import Splits, split_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -118,7 +118,10 @@ def test_fit_reads_a_csv_and_prints_what_to_do_next(rows_csv, tmp_path, capsys):
 
 
 def test_a_promise_that_does_not_hold_is_said_first(tmp_path, capsys):
-    """Where the test samples have drifted: in the output, the report and the card."""
+    """Where the test samples have drifted: in the output, the manifest, the report and the card.
+
+    With --strict nothing is published.
+    """
     rows = np.random.default_rng(0).normal(size=(400, 3))
     np.savez(tmp_path / "drift.npz", x_train=rows[:350], x_test=rows[350:] + 3)
     arguments = ["--data", str(tmp_path / "drift.npz"), "--name", "drift", "--store", str(tmp_path)]
@@ -130,9 +133,36 @@ def test_a_promise_that_does_not_hold_is_said_first(tmp_path, capsys):
     assert published == f"published: {folder}"
     words = warning.removeprefix("warning: ")
     assert words.startswith("the promise does not hold on the test split: ")
-    assert json.loads((folder / "report.json").read_bytes())["warnings"] == [words]
+    assert json.loads((folder / "manifest.json").read_bytes())["evaluation"]["warnings"] == [words]
+    assert json.loads((folder / "report.json").read_bytes())["evaluation"]["warnings"] == [words]
     assert f"<b>Warning:</b> {words}." in (folder / "report.html").read_text()
     assert f"**Warning:** {words}." in (folder / "README.md").read_text()
+
+    assert fit.main([*arguments, "--latent-dim", "0", "--strict"]) == 1
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"error: {words}; --strict publishes no such model" in printed.err
+    assert [path.name for path in folder.parent.glob("*/")] == ["1"]
+
+
+def test_one_row_that_makes_the_threshold_is_named(tmp_path, capsys):
+    """A normal row far from all others, which chance put into the calibration split."""
+    rows = np.random.default_rng(0).normal(size=(300, 3))
+    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",", header="a,b,c", comments="")
+    arguments = ["--name", "rows", "--store", str(tmp_path), "--latent-dim", "0"]
+    assert fit.main(["--data", str(tmp_path / "rows.csv"), *arguments]) == 0
+    assert "makes the threshold" not in capsys.readouterr().err
+    dealt = split_dataset(load_dataset(str(tmp_path / "rows.csv")), FitConfig.from_preset("memory"))
+    far = dealt.calibration[-1]
+    rows[far] = 50
+    np.savetxt(tmp_path / "far.csv", rows, delimiter=",", header="a,b,c", comments="")
+
+    assert fit.main(["--data", str(tmp_path / "far.csv"), *arguments]) == 0
+
+    (note,) = (line for line in capsys.readouterr().err.splitlines() if "makes the threshold" in line)
+    assert f"row {far + 1} has the score" in note
+    assert note.removeprefix("note: ") in (tmp_path / "rows" / "2" / "report.html").read_text()
 
 
 def test_same_seed_same_model_and_the_next_version(tmp_path):

@@ -110,6 +110,9 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
         "--no-promise", action="store_true", help="fit even with too few samples for a promise"
     )
     parser.add_argument(
+        "--strict", action="store_true", help="publish nothing if the test split gives a warning"
+    )
+    parser.add_argument(
         "--no-collapse-check", action="store_true", help="publish the network even if it learned nothing"
     )
     parser.add_argument(

@@ -8,8 +8,7 @@ from typing import Any, TextIO
 from detector.columns import NAME_CHARACTERS, listed
 from detector.manifest import Manifest
 from training.data.summaries import ColumnSummary
-from training.figures.baselines import baseline_notes
-from training.figures.metrics import promise_warnings
+from training.figures.findings import found_words
 
 MOST_COLUMNS = 60  # in a table of columns
 MOST_VALUES = 6  # of a category
@@ -19,6 +18,12 @@ def print_notes(notes: Sequence[str]) -> None:
     """Print notes on stderr."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Print warnings on stdout, since they belong to the result."""
+    for warning in warnings:
+        print(f"warning: {warning}")
 
 
 def print_table(rows: Sequence[Sequence[str]], file: TextIO | None = None) -> None:
@@ -58,11 +63,10 @@ def _column_row(column: ColumnSummary) -> list[str]:
 
 
 def print_published(published: Path, manifest: Manifest) -> None:
-    """Print notes and warnings of the test; the folder, its promise, its test figures, the next command."""
+    """Print warnings and notes of the test; the folder, its promise, its test figures, the next command."""
     threshold, evaluation = manifest.threshold, manifest.evaluation
-    print_notes(baseline_notes(evaluation["baselines"]))
-    for warning in promise_warnings(threshold, evaluation):
-        print(f"warning: {warning}")
+    print_warnings(evaluation["warnings"])
+    print_notes(evaluation["notes"])
     print(f"published: {published}")
     if threshold.confidence is None:
         promise = f"no promise, {threshold.expected_rate:.4f} of normal samples flagged on average"
@@ -79,7 +83,8 @@ def print_published(published: Path, manifest: Manifest) -> None:
         if figure is not None:
             low, high = figure["interval"]
             print(f"test {name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
-    print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies")
+    found = found_words(evaluation, manifest.kind)
+    print(f"test samples: {evaluation['n_normal']} normal, {evaluation['n_anomalies']} anomalies; {found}")
     if evaluation.get("baselines"):
         methods, own = evaluation["baselines"]["methods"], evaluation["baselines"]["own"]
         words = ", ".join(f"{name} {figure['roc_auc']['value']:.4f}" for name, figure in methods.items())

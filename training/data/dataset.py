@@ -79,6 +79,16 @@ class Dataset:
         """Shape of one sample."""
         return self.samples.shape[1:]
 
+    def place(self, row: int) -> str:
+        """Name a sample as a reader of the data finds it: its row, or the times of its window."""
+        if self.cut is None:
+            return f"{'image' if self.kind == 'image' else 'row'} {row + 1}"
+        timeline, first = self.timeline, int(self.samples.starts[row])
+        last = first + self.sample_shape[0] - 1
+        ends = [timeline.time_text(step) or f"step {step + 1}" for step in (first, last)]
+        entity = timeline.names[timeline.entities[first]]
+        return f"the window from {ends[0]} to {ends[1]}" + (f" of {entity}" if entity else "")
+
     def fingerprint(self) -> str:
         """SHA-256 of shape, dtype, samples and anomalies, 64 hex digits; for windows of their series."""
         if self.cut is not None:

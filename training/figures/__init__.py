@@ -2,6 +2,7 @@
 
 - `metrics`: rates and rankings with confidence intervals
 - `baselines`: simple detectors on the same splits
+- `findings`: what the figures say, in sentences
 - `pseudo`: pseudo-anomalies, by which a sweep ranks its trials
 - `stepwise`: the steps of a series, scored as served
 """

@@ -1,7 +1,7 @@
 """Simple detectors on the same splits, to show whether the model is better than they are."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,20 +64,6 @@ def compare_baselines(
         "methods": methods,
         "better": better,
     }
-
-
-def baseline_notes(comparison: Mapping[str, Any] | None) -> list[str]:
-    """Say which baselines rank the test split clearly better than the model, if any do."""
-    if not comparison or not comparison["better"]:
-        return []
-    own, methods = comparison["own"]["roc_auc"]["value"], comparison["methods"]
-    better = [f"{name} ({methods[name]['roc_auc']['value']:.4f})" for name in comparison["better"]]
-    words = " and ".join(filter(None, [", ".join(better[:-1]), better[-1]]))
-    return [
-        f"{words} ranked the test split clearly better than this model ({own:.4f} ROC AUC): try another "
-        "preset, more samples or a longer fit, or --contamination if some of the training samples may be "
-        "anomalies"
-    ]
 
 
 def _draw(rows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,11 +1,9 @@
 """Metrics of scores and decisions by labels: rates and rankings, with confidence intervals."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from detector.manifest import Threshold
 from detector.results import Scores
 
 CONFIDENCE = 0.95
@@ -43,24 +41,6 @@ def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any
     if normal.any() and is_anomaly.any():
         figures |= with_intervals(*ranking_draws(is_anomaly, scores.score, seed))
     return figures
-
-
-def promise_warnings(threshold: Threshold, evaluation: Mapping[str, Any]) -> list[str]:
-    """Warn if the test split breaks the promise of the threshold, with 95 % confidence.
-
-    `evaluation` is the result of `evaluate`; without a promise the list is empty.
-    """
-    flagged = evaluation["false_alarm_rate"]
-    if threshold.confidence is None or flagged is None:
-        return []
-    low, high = flagged["interval"]
-    if low <= threshold.alpha:
-        return []
-    return [
-        f"the promise does not hold on the test split: {flagged['value']:.3g} of its normal samples are "
-        f"flagged ({low:.3g} to {high:.3g}), at most {threshold.alpha:g} was promised; the test samples "
-        "differ from the calibration samples"
-    ]
 
 
 def evaluate_steps(

@@ -1,6 +1,7 @@
 """Writes a model folder in three steps: calibrate the graphs, evaluate them, write every file."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from detector.files import CALIBRATION_FILE, GOLDEN_FILE, WEIGHTS_FILE
 from detector.inference import Detector
 from detector.latents import fit_int8
 from detector.manifest import Manifest
-from training.figures.baselines import baseline_notes
-from training.figures.metrics import promise_warnings
+from training.data.columns import network_shape
+from training.errors import TrainingError
+from training.figures.findings import baseline_notes, found_words, promise_warnings, threshold_notes
 from training.figures.stepwise import flagged_stretches
 from training.networks.weights import weight_arrays
 from training.pages.report import TestRun, write_report
@@ -64,7 +66,8 @@ def write_folder(folder: Path, fitted: Fitted) -> Manifest:
     Raises
     ------
     TrainingError
-        If the graphs differ from the network, int8 changes decisions, or the calibration scores are useless.
+        If the graphs differ from the network, int8 changes decisions, the calibration scores are useless, or
+        there is a warning under `strict`.
     DetectorError
         If the finished folder does not load as it would be served.
     """
@@ -83,7 +86,11 @@ def write_folder(folder: Path, fitted: Fitted) -> Manifest:
     sessions = open_sessions(calibrated.files, manifest)
     detector = Detector(manifest, "", calibration.arrays["score"], sessions)
     test = run_test(detector, fitted)
-    manifest = dataclasses.replace(manifest, evaluation=evaluate_test(detector, fitted, test))
+    evaluation = evaluate_test(detector, fitted, test)
+    evaluation |= _findings(fitted, calibration, evaluation)
+    if fitted.config.strict and evaluation["warnings"]:
+        raise TrainingError(f"{evaluation['warnings'][0]}; --strict publishes no such model")
+    manifest = dataclasses.replace(manifest, evaluation=evaluation)
     return _write(folder, fitted, calibrated, detector, test, manifest)
 
 
@@ -103,6 +110,20 @@ def calibrate_graphs(fitted: Fitted, draft: Draft) -> Calibrated:
     splits = (fitted.dataset.samples[fitted.splits.train], samples)
     files, calibration, figures = quantize(files, calibration, draft, fitted.autoencoder, splits, config)
     return Calibrated(files, calibration, parity, figures)
+
+
+def _findings(fitted: Fitted, calibration: Calibration, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Warnings and notes on the threshold and the figures of the test split."""
+    dataset, threshold, scores = fitted.dataset, calibration.threshold, calibration.sample_scores
+    n_values = math.prod(network_shape(dataset))
+    deciding = fitted.splits.calibration[int(np.argmax(scores == threshold.value))]
+    return {
+        "warnings": promise_warnings(threshold, evaluation),
+        "notes": [
+            *threshold_notes(threshold, np.sort(scores), dataset.place(deciding)),
+            *baseline_notes(evaluation["baselines"], dataset.kind, fitted.config.preset, n_values),
+        ],
+    }
 
 
 def _write(
@@ -153,8 +174,8 @@ def _figures(manifest: Manifest, fitted: Fitted, calibrated: Calibrated, test: T
         "missing": manifest.missing,
         "categories": manifest.categories or {},
         "unknown_category": manifest.unknown_category,
-        "warnings": promise_warnings(manifest.threshold, manifest.evaluation),
-        "notes": [*notes, *baseline_notes(manifest.evaluation["baselines"])],
+        "found": found_words(manifest.evaluation, manifest.kind),
+        "notes": [*manifest.evaluation["notes"], *notes],
         "configuration": dataclasses.asdict(fitted.config),
         "fit": {"parameters": fitted.autoencoder.n_parameters}
         | ({} if history is None else {"epochs": len(history.train_loss)} | dataclasses.asdict(history)),

@@ -137,6 +137,25 @@ def test_evaluate_prints_what_it_writes(store, tmp_path, capsys):
     assert figures["groups"][0]["score_quantiles"]["0.5"] == np.median(scores.score)
     assert f"{np.median(scores.score):.4g}" in printed.out
     assert "label ok is the normal one" in printed.err
+    assert "of 1 anomalies 1 was found" in printed.out
+    (warning,) = figures["warnings"]
+    assert "2 of its 2 normal samples are flagged (1, interval 0.158 to 1)" in warning
+
+
+def test_evaluate_warns_first_if_the_data_break_the_promise(store, tmp_path, capsys):
+    """With --strict it also fails, after it printed the figures."""
+    rows = "\n".join(f"{n},{n},99,ok" for n in range(40))
+    (tmp_path / "july.csv").write_text(f"a,b,c,state\n{rows}\n")
+    arguments = [f"{store.root}/tiny", str(tmp_path / "july.csv"), "--label-column", "state"]
+
+    assert evaluate.main(arguments) == 0
+
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("warning: the promise does not hold on july.csv: 40 of its 40 normal samples are")
+    assert evaluate.main([*arguments, "--strict"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith(first)
+    assert "error: july.csv breaks the promise" in printed.err
 
 
 def test_evaluate_without_labels_says_the_share_flagged(store, tmp_path, capsys):

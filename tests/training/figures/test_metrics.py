@@ -5,9 +5,8 @@ import pytest
 from scipy.stats import beta
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from detector.manifest import Threshold
 from detector.results import Scores
-from training.figures.metrics import evaluate, promise_warnings
+from training.figures.metrics import evaluate
 
 
 def scores_of(values, threshold):
@@ -97,30 +96,3 @@ def test_intervals_are_quantiles_of_resampled_figures():
         ("roc_auc", "average_precision"), np.quantile(draws, [0.025, 0.975], axis=0).T, strict=True
     ):
         np.testing.assert_allclose(figures[name]["interval"], expected)
-
-
-@pytest.mark.parametrize(
-    ("n_flagged", "n_normal", "confidence", "words"),
-    [
-        (19, 24, 0.95, "0.792 of its normal samples are flagged (0.578 to 0.929), at most 0.05 was promised"),
-        (9, 100, 0.95, None),  # 0.042 to 0.164: chance may do that
-        (13, 100, 0.95, "0.13 of its normal samples are flagged (0.0711 to 0.212), at most 0.05"),
-        (0, 5624, 0.95, None),
-        (19, 24, None, None),
-        (0, 0, 0.95, None),
-    ],
-)
-def test_a_promise_that_the_test_split_breaks_gives_a_warning(n_flagged, n_normal, confidence, words):
-    """The warning appears if the interval of the false-alarm rate lies above the guaranteed rate."""
-    normal = scores_of([2] * n_flagged + [0.1] * (n_normal - n_flagged), 1.0)
-    evaluation = evaluate(normal, np.zeros(n_normal, dtype=bool), seed=0)
-    promise = "none" if confidence is None else "calibration-conditional"
-
-    warnings = promise_warnings(Threshold(1.0, 0.05, promise, confidence, 3, 100, 0.03), evaluation)
-
-    if words is None:
-        assert warnings == []
-    else:
-        (warning,) = warnings
-        assert warning.startswith("the promise does not hold on the test split: ")
-        assert words in warning
