@@ -26,8 +26,8 @@ def model_config(manifest: Manifest) -> dict[str, Any]:
         "backend": "onnxruntime",
         "version_policy": {"latest": {"num_versions": 1}},
         "max_batch_size": max(1, min(CHUNK_ROWS, CHUNK_VALUES // n_values)),
-        "input": [_tensor(INPUT, manifest.sample_shape)],
-        "output": [_tensor(name, shape) for name, shape in outputs.items()],
+        "input": [config_tensor(INPUT, manifest.sample_shape)],
+        "output": [config_tensor(name, shape) for name, shape in outputs.items()],
         "instance_group": [{"kind": "KIND_CPU", "count": 1}],
         "dynamic_batching": {},
         # One thread, as in the service: then a row has the same bits alone and in any batch.
@@ -38,9 +38,9 @@ def model_config(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _tensor(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Describe one float32 tensor without the batch; Triton wants a dimension even for a single value."""
-    tensor: dict[str, Any] = {"name": name, "data_type": "TYPE_FP32", "dims": list(shape) or [1]}
+def config_tensor(name: str, shape: tuple[int, ...], datatype: str = "FP32") -> dict[str, Any]:
+    """Describe one tensor without the batch; Triton wants a dimension even for a single value."""
+    tensor: dict[str, Any] = {"name": name, "data_type": f"TYPE_{datatype}", "dims": list(shape) or [1]}
     return tensor if shape else tensor | {"reshape": {"shape": []}}
 
 

@@ -1,10 +1,9 @@
 """The clients of Triton and of KServe, as their users install them, against the real gunicorn."""
 
 import json
-import shutil
+import os
+import re
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,38 +12,38 @@ from sklearn.datasets import load_digits
 from detector import Detector, ModelStore
 from detector.images import encode_image
 from detector.triton import model_config
+from tests.environments import ROOT, SECONDS, make_environment
 from tests.gunicorn_server import GunicornServer, wait_until
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
 CLIENTS = ROOT / "tests" / "clients"
-LOCK = ROOT / "requirements" / "clients.txt"
-SECONDS = 300
 
 
 @pytest.fixture(scope="module")
 def clients_python():
-    """The Python of an environment with both clients, made once for each lock; skips without a registry."""
-    folder = ROOT / ".make" / "clients"
-    python, made_of = folder / "bin" / "python", folder / ".lock"
-    if made_of.exists() and made_of.read_text() == LOCK.read_text():
-        return python
-    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv, which makes the environment of the clients, is not installed")
-    for command in (
-        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-        [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(LOCK)],
-    ):
-        try:
-            subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"the environment of the clients was not made within {SECONDS} seconds")
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"the environment of the clients cannot be made: {error.stderr.strip()[-300:]}")
-    made_of.write_text(LOCK.read_text())
-    return python
+    """The Python of an environment with both clients."""
+    return make_environment("clients") / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def perf_analyzer():
+    """A function that runs Triton's load generator and returns its report."""
+    folder = make_environment("perf-analyzer")
+    (cuda,) = folder.glob("lib/python*/site-packages/nvidia/cuda_runtime/lib")
+
+    def run(*arguments):
+        return subprocess.run(
+            [folder / "bin" / "perf_analyzer", *arguments],
+            env={**os.environ, "LD_LIBRARY_PATH": str(cuda)},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+
+    if run("--version").returncode:
+        pytest.skip(f"perf_analyzer cannot start, it needs libb64: {run('--version').stderr.strip()[-300:]}")
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +114,36 @@ def test_tritons_own_schema_reads_the_configuration(clients_python):
             tensor["dims"] for tensor in written[role]
         ]
     assert read["parameters"] == written["parameters"]
+
+
+def test_tritons_own_schema_reads_the_configuration_of_the_service(clients_python, server, tmp_path):
+    """The route has every output of `infer`, with the names of Triton's datatypes."""
+    (tmp_path / "config.json").write_text(server.get("/v2/models/digits/config").text)
+
+    read = run(clients_python, "read_config.py", str(tmp_path / "config.json"))
+
+    assert (read["name"], read["max_batch_size"]) == ("digits", 100_000)
+    assert read["version_policy"] == {"specific": {"versions": ["1"]}}
+    metadata = server.get("/v2/models/digits").json()
+    assert {tensor["name"]: tensor["data_type"] for tensor in read["output"]} == {
+        tensor["name"]: f"TYPE_{tensor['datatype']}" for tensor in metadata["outputs"]
+    }
+    assert read["input"][0]["dims"] == ["8", "8"]
+
+
+@pytest.mark.parametrize("more", [(), ("-x", "1", "-b", "3", "--concurrency-range", "4")])
+def test_perf_analyzer_reports(perf_analyzer, server, more):
+    """Triton's load generator counts as many requests as the service, with any batch, and for one version."""
+    quick = ("--measurement-mode", "count_windows", "--measurement-request-count", "30", "-s", "900")
+
+    finished = perf_analyzer("-m", "digits", "-u", server.url.removeprefix("http://"), *more, *quick)
+
+    report = finished.stdout
+    assert finished.returncode == 0, report + finished.stderr
+    rows, requests = (
+        int(re.search(rf"{words} count: (\d+)", report)[1]) for words in ("Inference", "Successful request")
+    )
+    assert requests >= 90
+    assert rows == requests * (3 if more else 1)
+    assert re.search(r"compute infer [1-9]\d* usec", report)
+    assert re.search(r"throughput: [1-9]", report)

@@ -7,6 +7,7 @@
 | `verbs` | `/score`, `/denoise`, `/encode`, `/decode`, `/classify` |
 | `lines` | bodies of lines for the same verbs |
 | `platforms` | `infer` of the protocol V2 and `predict` of V1, with `open_inference` and `tensors` |
+| `model_metadata` | metadata and configuration of a model in V2 |
 
 An endpoint opens a reader for a head; the reader turns each body with this head into a `scoring.calls.Call`.
 This folder may import `bodies`, `answers`, `models`, `scoring` and `http`. It may not know Flask, ASGI or a

@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from detector import Manifest
-from detector.engine.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION, SCORE
+from detector.engine.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION
 from service import answers, bodies
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows, codecs
 from service.bodies.images import decode_images
@@ -28,16 +28,14 @@ from service.bodies.json.cuts import BLANKS, guess_end
 from service.bodies.json.members import check_members, to_pointer
 from service.bodies.json.slices import SLICE_BYTES
 from service.endpoints import tensors
+from service.endpoints.model_metadata import IS_ANOMALY, P_VALUE, RATIO, output_tensors
 from service.endpoints.tensors import misplaced
 from service.http.messages import Body
 from service.http.problems import Problem
 from service.scoring.verbs import Inference
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-PLATFORM = "onnx_onnxv1"
-EXTENSIONS = ("binary_tensor_data", "model_repository", "statistics", "parameters")
-
-RATIO, P_VALUE, IS_ANOMALY, SELECTED = "ratio", "p_value", "is_anomaly", "selected"
+SELECTED = "selected"
 # Parameters of a request that are options here.
 PARAMETERS = ("alpha", "fdr")
 # Parameters of Triton and of MLServer's clients that affect no value here.
@@ -73,37 +71,6 @@ class InferBody:
     id: str | None
     decoded: Decoded
     outputs: tuple[Output, ...]
-
-
-def output_tensors(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return datatype and shape without the batch axis of every output of a model, by name."""
-    shape = manifest.sample_shape
-    outputs: dict[str, tuple[str, tuple[int, ...]]] = {
-        SCORE: ("FP32", ()),
-        RATIO: ("FP64", ()),
-        P_VALUE: ("FP64", ()),
-        IS_ANOMALY: ("BOOL", ()),
-        RECONSTRUCTION: ("FP32", shape),
-        FEATURE_ERROR: ("FP32", shape),
-    }
-    if manifest.latent_shape is not None:
-        outputs[LATENT] = ("FP32", manifest.latent_shape)
-    return outputs
-
-
-def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any]:
-    """Return the metadata of a model: the versions that serve, and the tensors with -1 for the batch axis."""
-    outputs = output_tensors(manifest)
-    return {
-        "name": manifest.name,
-        "versions": [str(version) for version in versions],
-        "platform": PLATFORM,
-        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, *manifest.sample_shape]}],
-        "outputs": [
-            {"name": name, "datatype": datatype, "shape": [-1, *shape]}
-            for name, (datatype, shape) in outputs.items()
-        ],
-    }
 
 
 # --- requests -----------------------------------------------------------------------------------------------

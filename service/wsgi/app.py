@@ -37,7 +37,7 @@ def build_app(serving: Serving) -> Flask:
     routes.register(app, serving)
     app.register_blueprint(routes.blueprint(serving))
     app.register_blueprint(models.blueprint(serving.models, serving.default_model, serving.needed_models))
-    app.register_blueprint(platform_routes.blueprint(serving.models, serving.metrics, serving.needed_models))
+    app.register_blueprint(platform_routes.blueprint(serving))
     app.register_blueprint(metrics.blueprint(serving.metrics))
     app.register_blueprint(openapi.blueprint(with_keys=bool(settings.api_keys_sha256)))
     return app

@@ -109,6 +109,13 @@ def _platform_routes() -> Iterator[Operation]:
     for path in _V2:
         yield Operation(path, "get", "Tensors of a model.", statuses=(404,), schema="ModelMetadata")
         yield Operation(
+            f"{path}/config",
+            "get",
+            "Configuration of a model in the form of Triton.",
+            statuses=(404,),
+            schema="ModelConfig",
+        )
+        yield Operation(
             f"{path}/ready", "get", "Whether a model serves.", statuses=(404, 503), schema="ModelReady"
         )
         yield Operation(

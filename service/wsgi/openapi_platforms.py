@@ -29,6 +29,13 @@ _STRING, _FLAG = {"type": "string"}, {"type": "boolean"}
 _TENSOR = _object(
     ("name", "datatype", "shape"), name=_STRING, datatype=_STRING, shape=array({"type": "integer"})
 )
+_CONFIG_TENSOR = _object(
+    ("name", "data_type", "dims"),
+    name=_STRING,
+    data_type=_STRING,
+    dims=array({"type": "integer"}),
+    reshape=_object(("shape",), shape=array({"type": "integer"})),
+)
 _DURATION = _object(("count", "ns"), count={"type": "integer"}, ns={"type": "integer"})
 _STATISTICS = _object(
     (
@@ -67,6 +74,16 @@ SCHEMAS: dict[str, Any] = {
         platform=_STRING,
         inputs=array(_TENSOR),
         outputs=array(_TENSOR),
+    ),
+    "ModelConfig": _object(
+        ("name", "platform", "version_policy", "max_batch_size", "input", "output", "dynamic_batching"),
+        name=_STRING,
+        platform=_STRING,
+        version_policy=_object(("specific",), specific=_object(("versions",), versions=_NAMES)),
+        max_batch_size={"type": "integer"},
+        input=array(_CONFIG_TENSOR),
+        output=array(_CONFIG_TENSOR),
+        dynamic_batching={"type": "object"},
     ),
     "ModelStatus": _object(
         ("name", "ready", "model_version_status"),

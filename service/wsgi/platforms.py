@@ -6,12 +6,14 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response
 
+from detector import Manifest
 from service.bodies.json.members import check_members
-from service.endpoints.open_inference import EXTENSIONS, describe_model
+from service.endpoints.model_metadata import EXTENSIONS, configure_model, describe_model
 from service.endpoints.tensors import decode_json
 from service.http.messages import MAX_BODY_BYTES
 from service.http.problems import Problem
 from service.models.registry import Loaded, Model, ModelRegistry, check_ready
+from service.serving import Serving
 from service.version import VERSION
 from service.watching.metrics import Metrics
 from service.wsgi.routes import json_response, read_body
@@ -20,13 +22,13 @@ from service.wsgi.statistics import describe_statistics
 VERSIONS = ("", "/versions/<version:version>")
 
 
-def blueprint(models: ModelRegistry, metrics: Metrics, needed: Sequence[str]) -> Blueprint:
-    """Return the routes of both protocols that are not endpoints; `needed` are the models of readiness."""
-    routes = Blueprint("platforms", __name__)
-    _add_server_routes(routes, models, needed)
-    _add_model_routes(routes, models)
+def blueprint(serving: Serving) -> Blueprint:
+    """Return the routes of both protocols that are not endpoints."""
+    routes, models = Blueprint("platforms", __name__), serving.models
+    _add_server_routes(routes, models, serving.needed_models)
+    _add_model_routes(routes, models, serving.settings.max_rows)
     _add_repository_routes(routes, models)
-    _add_statistics(routes, models, metrics)
+    _add_statistics(routes, models, serving.metrics)
     _add_v1_routes(routes, models)
     return routes
 
@@ -47,22 +49,27 @@ def _add_server_routes(routes: Blueprint, models: ModelRegistry, needed: Sequenc
         return json_response({"ready": True, "live": True})
 
 
-def _add_model_routes(routes: Blueprint, models: ModelRegistry) -> None:
+def _add_model_routes(routes: Blueprint, models: ModelRegistry, max_rows: int) -> None:
     @routes.get("/v1/models")
     @routes.get("/v2/models")
     def names() -> Response:
         return json_response({"models": [name for name in models.models if models.serves(name)]})
 
-    def metadata(name: str, version: int | None = None) -> Response:
+    def find(name: str, version: int | None) -> tuple[Manifest, list[int]]:
         manifest = models.entry(name, version=version).detector.manifest
-        versions = list(models.model(name).loaded) if version is None else [version]
-        return json_response(describe_model(manifest, versions))
+        return manifest, list(models.model(name).loaded) if version is None else [version]
+
+    def metadata(name: str, version: int | None = None) -> Response:
+        return json_response(describe_model(*find(name, version)))
+
+    def config(name: str, version: int | None = None) -> Response:
+        return json_response(configure_model(*find(name, version), max_rows))
 
     def ready(name: str, version: int | None = None) -> Response:
         _check_ready(models, name, version)
         return json_response({"name": name, "ready": True})
 
-    for view, path in ((metadata, ""), (ready, "/ready")):
+    for view, path in ((metadata, ""), (config, "/config"), (ready, "/ready")):
         for position, version in enumerate(VERSIONS):
             routes.add_url_rule(f"/v2/models/<name>{version}{path}", f"{view.__name__}-{position}", view)
 

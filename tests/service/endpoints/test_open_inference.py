@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from detector import Detector
 from detector.images import encode_image
 from service.bodies import Limits
-from service.endpoints import open_inference
+from service.endpoints import model_metadata, open_inference
 from service.endpoints.tensors import numbers_from_json
 from service.http.problems import Problem
 from service.scoring import verbs
@@ -78,7 +78,7 @@ def test_unnamed_outputs_are_all_of_the_model(detector):
     """They have the order, datatypes and shapes of the metadata, row by row."""
     read = answer(detector, document(id="42"))
 
-    metadata = open_inference.describe_model(detector.manifest, [1])
+    metadata = model_metadata.describe_model(detector.manifest, [1])
     assert list(read["outputs"]) == NAMES == [output["name"] for output in metadata["outputs"]]
     for described in metadata["outputs"]:
         output = read["outputs"][described["name"]]
