@@ -27,8 +27,8 @@ class Reading:
     skip_rows : int
         Lines of a text file above its header.
     time_format, time_zone : str or None
-        Of a time column that is text: a format of `strptime`, and the name of a zone; None for ISO 8601
-        and UTC.
+        Of a time column: a format of `strptime`, or one of `s`, `ms`, `us` and `ns` since 1970, and the name
+        of the zone of times that have none; None if no format is needed, and for UTC.
     ignored : tuple of str
         Columns that are neither feature, label, time nor entity; a table to score may lack them.
     resize : tuple of int, or None

@@ -28,6 +28,7 @@ from training.cli.options import (
     add_series_flags,
     column_options,
     command_parser,
+    reading_options,
     run_command,
 )
 from training.cli.printing import print_notes, print_table, print_warnings
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     detector = Detector.load(find_folder(arguments.model))
-    data = load_for(detector, arguments.data, **column_options(arguments))
+    data = load_for(detector, arguments.data, reading_options(arguments), **column_options(arguments))
     print_notes(data.notes)
     figures = evaluate_published(detector, data, arguments.alpha)
     if arguments.json:

@@ -29,7 +29,13 @@ import numpy as np
 from detector.inference import Detector
 from detector.store import ModelStore, find_folder
 from training import flags
-from training.cli.options import add_series_flags, column_options, command_parser, run_command
+from training.cli.options import (
+    add_series_flags,
+    column_options,
+    command_parser,
+    reading_options,
+    run_command,
+)
 from training.cli.printing import print_notes
 from training.data.dataset import Dataset
 from training.data.for_model import read_for
@@ -66,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     folder = find_folder(arguments.model)
     detector = Detector.load(folder)
-    dataset = read_for(detector, arguments.data, **column_options(arguments))
+    dataset = read_for(detector, arguments.data, reading_options(arguments), **column_options(arguments))
     classes, targets = _classes(dataset)
     manifest = detector.manifest
     store = ModelStore(folder.resolve().parents[1])

@@ -35,6 +35,7 @@ from training.cli.options import (
     add_series_flags,
     column_options,
     command_parser,
+    reading_options,
     run_command,
 )
 from training.cli.printing import print_notes
@@ -157,7 +158,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--out must be a folder, got the file {arguments.out}")
     detector = Detector.load(find_folder(arguments.model))
     detector.engine.require_latent()
-    data = load_for(detector, arguments.data, **column_options(arguments))
+    data = load_for(detector, arguments.data, reading_options(arguments), **column_options(arguments))
     print_notes(data.notes)
     files = draw_latent_space(detector, data, np.random.default_rng(arguments.seed))
     arguments.out.mkdir(parents=True, exist_ok=True)

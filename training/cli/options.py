@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.errors import DetectorError
+from detector.reading import Reading
 from detector.schema import MISSING_RULES, OWN_CATEGORY, REFUSED, UNKNOWN_RULES
 from detector.store import check_name
 from training import flags
@@ -74,11 +75,30 @@ def add_cell_flags(parser: argparse.ArgumentParser) -> None:
 def add_series_flags(parser: argparse.ArgumentParser) -> None:
     """Add flags for the columns of time and entity of a series."""
     parser.add_argument(
-        "--time-column", metavar="COLUMN", help="column of the times of a series, which must not go back"
+        "--time-column",
+        metavar="COLUMN",
+        help="column of the times of a series; date,time names two columns, of dates and of times of day",
+    )
+    parser.add_argument(
+        "--time-format",
+        metavar="FORMAT",
+        help="format of the times as of strptime, such as '%%d.%%m.%%Y %%H:%%M', or s, ms, us or ns since "
+        "1970, for times that are neither numbers nor texts whose year comes first",
+    )
+    parser.add_argument(
+        "--time-zone",
+        metavar="ZONE",
+        help="zone of times that name none, such as Europe/Berlin; tells the hour that clocks repeat apart",
     )
     parser.add_argument(
         "--entity-column", metavar="COLUMN", help="column that tells several series in one table apart"
     )
+
+
+def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Collect what the flags say about how the data are written: fields of `Reading`."""
+    names = ("time_format", "time_zone")
+    return {name: value for name, value in vars(arguments).items() if name in names and value is not None}
 
 
 def column_options(arguments: argparse.Namespace) -> dict[str, str | None]:
@@ -139,6 +159,7 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
         value_range=arguments.value_range,
         **column_options(arguments),
         cells=Cells(arguments.missing, tuple(arguments.categorical), arguments.unknown_category),
+        reading=Reading(**reading_options(arguments)),
     )
     if dataset.timeline is None:
         return dataset

@@ -1,6 +1,7 @@
 """Read data the way a published model takes them."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from training.data.load import ANOMALY, MOST_LABELS, NORMAL, load_dataset
 from training.data.tables import TABLE_SUFFIXES, column_names
 from training.data.windowing import whole_windows
 from training.errors import DataError
+from training.flags import names
 
 # Values outside a model's range are scored too, so they must be readable; float32 tells these ends apart.
 ANY_RANGE = (-1e38, 1e38)
@@ -57,7 +59,9 @@ def describe_run(detector: Detector, data: Labelled) -> dict[str, Any]:
     }
 
 
-def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
+def load_for(
+    detector: Detector, data: str, reading: Mapping[str, Any] | None = None, **columns: str | None
+) -> Labelled:
     """Read data with the kind and the columns of a model; of data with a test split only that is kept.
 
     Columns of a table are found by the model's feature names, in any order; other columns are ignored.
@@ -68,6 +72,8 @@ def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
     ----------
     detector : Detector
     data : str
+    reading : mapping of str to value, optional
+        Fields of `Reading` that differ from those of the model.
     **columns : str, optional
         `label_column`, `normal_label`, `time_column` and `entity_column`, as for `load_dataset`; the last two
         default to the columns of the model, if the table has them.
@@ -80,7 +86,7 @@ def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
         If the samples do not fit the model.
     """
     manifest = detector.manifest
-    dataset = _read(manifest, data, **columns)
+    dataset = _read(manifest, data, reading or {}, **columns)
     is_anomaly, notes = _anomalies(dataset, manifest)
     dataset = _as_samples(detector, dataset, is_anomaly)
     fingerprint = dataset.fingerprint()
@@ -104,26 +110,33 @@ def load_for(detector: Detector, data: str, **columns: str | None) -> Labelled:
     )
 
 
-def read_for(detector: Detector, data: str, **columns: str | None) -> Dataset:
+def read_for(
+    detector: Detector, data: str, reading: Mapping[str, Any] | None = None, **columns: str | None
+) -> Dataset:
     """Read data with the kind, the columns and the units of a model; arguments and errors as `load_for`."""
-    dataset = _read(detector.manifest, data, **columns)
+    dataset = _read(detector.manifest, data, reading or {}, **columns)
     is_anomaly = _anomalies(dataset, detector.manifest)[0] if dataset.timeline else None
     return _as_samples(detector, dataset, is_anomaly)
 
 
-def _read(manifest: Manifest, data: str, **columns: str | None) -> Dataset:
+def _read(manifest: Manifest, data: str, reading: Mapping[str, Any], **columns: str | None) -> Dataset:
     is_table = Path(data).suffix.lower() in TABLE_SUFFIXES and Path(data).is_file()
     series = manifest.data.get("series")
     if is_table and series:
         present = column_names(Path(data))
-        own = {name: series[name] for name in ("time_column", "entity_column") if series[name] in present}
-        columns = own | {name: column for name, column in columns.items() if column}
+        own = {
+            name: series[name]
+            for name in ("time_column", "entity_column")
+            if series[name] is not None and set(names(series[name])) <= set(present)
+        }
+        columns = own | {name: column for name, column in columns.items() if column is not None}
     dataset = load_dataset(
         data,
         kinds=[manifest.kind],
         columns=manifest.feature_names if is_table else None,
         value_range=ANY_RANGE if manifest.kind == "image" else None,
         cells=Cells.of(manifest),
+        reading=dataclasses.replace(manifest.reading, **reading),
         **columns,
     )
     if Path(data).is_dir() and manifest.kind == "image" and tuple(manifest.value_range) != (0, 255):

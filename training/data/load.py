@@ -8,6 +8,7 @@ import numpy as np
 
 from detector.columns import listed
 from detector.manifest import Categories
+from detector.reading import Reading
 from detector.schema import KINDS
 from training.data.arrays import ARRAY_SUFFIXES, read_arrays
 from training.data.built_in import BUILT_IN
@@ -18,6 +19,7 @@ from training.data.kinds import as_kind, assumed_range, check_kind, check_range,
 from training.data.series import Timeline, time_text
 from training.data.summaries import ColumnSummary, summarise_features
 from training.data.tables import TABLE_SUFFIXES, Table, label_texts, read_table, row_words
+from training.data.times import order_times, why_back
 from training.errors import DataError
 
 MOST_LABELS = 12  # named in a sentence
@@ -35,6 +37,7 @@ def load_dataset(
     time_column: str | None = None,
     entity_column: str | None = None,
     cells: Cells | None = None,
+    reading: Reading | None = None,
 ) -> Dataset:
     """Load a file, a folder of images or a built-in data set.
 
@@ -59,9 +62,11 @@ def load_dataset(
         Raw values of black and white. If not given, 0 and 255 for 8-bit images; for others the lowest and the
         highest value of the samples that are not held out, with a note.
     time_column, entity_column : optional
-        Columns of a table that is a series.
+        Columns of a table that is a series; `date,time` names two columns.
     cells : Cells, optional
         Missing values and categories that rows may hold.
+    reading : Reading, optional
+        How the source is written.
 
     Raises
     ------
@@ -72,7 +77,7 @@ def load_dataset(
     is_series = "sequence" in kinds and "vector" not in kinds
     table_options = {"columns": columns, "label_column": label_column}
     series_options = {"time_column": time_column, "entity_column": entity_column}
-    source = _read(data, is_series, table_options, series_options, cells)
+    source = _read(data, is_series, table_options, series_options, cells, reading or Reading())
     labels = None if source.labels is None else label_texts(source.labels)
     samples = _as_float32(source.samples, Path(data).name, cells)
     samples, kind, value_range, form_notes = _take_as(samples, source, kinds, value_range)
@@ -132,6 +137,7 @@ def _read(
     table_options: Mapping[str, Any],
     series_options: Mapping[str, str | None],
     cells: Cells,
+    reading: Reading,
 ) -> RawData:
     """Read data by their type; refuse options for other types."""
     path, suffix = Path(data), Path(data).suffix.lower()
@@ -140,14 +146,14 @@ def _read(
         raise DataError(
             f"--columns and --label-column are only for tables ({', '.join(TABLE_SUFFIXES)}), got {data}"
         )
-    if any(series_options.values()) and not (is_series and is_table):
+    if any(value is not None for value in series_options.values()) and not (is_series and is_table):
         raise DataError(
             "--time-column and --entity-column are only for a series in a table: also give --kind sequence"
         )
     if is_series and is_table and path.is_file():
         _refuse_cells("sequence", cells)
-        table = read_table(path, **table_options, **series_options)
-        return _series_of_table(table, path, **series_options)
+        table = read_table(path, **table_options, **series_options, reading=reading)
+        return _series_of_table(table, path, **series_options, reading=reading)
     if path.is_dir():
         return read_image_folder(path)
     if path.is_file() and is_table:
@@ -192,33 +198,39 @@ def _take_as(
     return samples, kind, value_range, notes
 
 
-def _series_of_table(table: Table, path: Path, time_column: str | None, entity_column: str | None) -> RawData:
-    """Take the rows as steps, entity by entity in order of first appearance."""
+def _series_of_table(
+    table: Table, path: Path, time_column: str | None, entity_column: str | None, reading: Reading
+) -> RawData:
+    """Take the rows as steps, entity by entity in order of first appearance, and in order of time."""
     n_steps = len(table.values)
     names, entities = np.array([""]), np.zeros(n_steps, dtype=np.int64)
     if table.entities is not None:
         sorted_names, first, inverse = np.unique(table.entities, return_index=True, return_inverse=True)
         names, entities = sorted_names[np.argsort(first)], np.argsort(np.argsort(first))[inverse]
-    order = np.argsort(entities, kind="stable")
-    times = None if table.times is None else table.times[order]
+    order, times, notes = np.argsort(entities, kind="stable"), None, ()
+    if table.times is not None:
+        what = f"{path.name}: time column {time_column!r}"
+        order, times, notes = order_times(table.times, entities, reading.time_zone, what)
     entities = entities[order]
     if times is not None:
         back = np.flatnonzero((times[1:] < times[:-1]) & (entities[1:] == entities[:-1])) + 1
         if back.size:
             here = back[0]
             of_entity = f" within {str(names[entities[here]])!r}" if entity_column else ""
+            is_local = table.times.is_local and reading.time_zone is None
             raise DataError(
                 f"{path.name}: time column {time_column!r} must not go back{of_entity}, got "
                 f"{time_text(times[here])} after {time_text(times[here - 1])} in "
-                f"{row_words(order[here], path)}; sort the rows, or name the series with --entity-column"
+                f"{row_words(order[here], path)}; {why_back(times[here - 1], times[here], is_local=is_local)}"
             )
     return RawData(
         table.values[order],
         None if table.labels is None else table.labels[order],
         feature_names=table.columns,
-        notes=table.notes,
+        notes=(*table.notes, *notes),
         timeline=Timeline(entities, tuple(names.tolist()), times, time_column, entity_column),
         other_columns=table.other_columns,
+        reading=reading,
     )
 
 

@@ -22,7 +22,7 @@ class Timeline:
     times : ndarray of shape (n_steps,), datetime64[us] in UTC, int64 or float64; or None
         Never decreasing within an entity.
     time_column, entity_column : str or None
-        Columns of the table that they came from.
+        Columns of the table that they came from; times of two columns are `date,time`.
     """
 
     entities: np.ndarray
@@ -33,9 +33,13 @@ class Timeline:
 
     @property
     def usual_step(self) -> float | None:
-        """Median time between steps, in seconds or the time column's unit; None without times."""
+        """Median of the times between steps that differ, in seconds or the time column's unit.
+
+        None without times, or if all are the same.
+        """
         within = self._intervals()[np.diff(self.entities) == 0]
-        return float(np.median(within)) if self.times is not None and within.size else None
+        positive = within[within > 0]
+        return float(np.median(positive)) if positive.size else None
 
     def gaps(self) -> np.ndarray:
         """Times between steps of an entity that are longer than `GAP` usual ones."""
@@ -82,7 +86,7 @@ class Timeline:
     def gap_after(self) -> np.ndarray:
         """Whether a gap follows each step but the last."""
         usual, within = self.usual_step, np.diff(self.entities) == 0
-        if not usual:  # no times, or most steps at one time
+        if usual is None:
             return np.zeros_like(within)
         return within & (self._intervals() > GAP * usual)
 

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from detector.columns import MISSING_VALUES, compare_columns, listed, repeated_names
 from detector.manifest import Categories
+from detector.reading import Reading
 from training.data.categories import Cells, is_measured, may_be_category, read_categories
 from training.data.summaries import ENTITY, LABEL, TIME, ColumnSummary, summarise_texts
-from training.data.times import read_times
+from training.data.times import Times, read_times
 from training.errors import DataError
+from training.flags import names
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 # Column of an index that pandas saved: without a name in a text file, named like this in Parquet.
@@ -34,7 +37,7 @@ class Table:
         Finite, or NaN for a missing value if values may be missing; categories as numbers.
     columns : tuple of str
     labels : ndarray of shape (n_rows,), str, or None
-    times : ndarray of shape (n_rows,), datetime64[us] in UTC, int64 or float64; or None
+    times : Times, or None
     entities : ndarray of shape (n_rows,), str, or None
     notes : tuple of str
         Assumptions, a sentence each.
@@ -47,7 +50,7 @@ class Table:
     values: np.ndarray
     columns: tuple[str, ...]
     labels: np.ndarray | None
-    times: np.ndarray | None = None
+    times: Times | None = None
     entities: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     categories: Categories | None = None
@@ -62,6 +65,7 @@ def read_table(
     time_column: str | None = None,
     entity_column: str | None = None,
     cells: Cells | None = None,
+    reading: Reading | None = None,
 ) -> Table:
     """Read a table whose columns, or the chosen ones, are numbers or categories.
 
@@ -73,11 +77,13 @@ def read_table(
         Features, in this order; by default all columns but the ones named below and a saved index.
     label_column : str, optional
     time_column : str, optional
-        Dates, timestamps, numbers, or texts in ISO 8601.
+        Times, see `training.data.times.read_times`; `date,time` names two columns.
     entity_column : str, optional
         The series that each row belongs to.
     cells : Cells, optional
         Missing values and categories that rows may hold; not given for a series, which has neither.
+    reading : Reading, optional
+        How the times are written.
 
     Raises
     ------
@@ -85,15 +91,17 @@ def read_table(
         If the file cannot be read or has no rows; a column is absent, holds text that is no category, an
         infinite value, or a missing value that is not allowed; or a label, time or entity is missing.
     """
-    table = _read(path, cells.texts_of() if cells else ())
+    times = () if time_column is None else tuple(names(time_column))
+    table = _read(path, (*(cells.texts_of() if cells else ()), *times))
     _refuse_repeated(columns or (), "--columns")
-    special = [name for name in (label_column, time_column, entity_column) if name]
+    special = [name for name in (label_column, *times, entity_column) if name is not None]
     features = [name for name in table.column_names if name not in special]
     chosen = list(columns or (name for name in features if not _INDEX.fullmatch(name)))
     missing = compare_columns(table.column_names, [*chosen, *special]).missing
     if missing:
         raise DataError(f"{path.name} has no column {missing[0]!r}, only {listed(table.column_names)}")
-    for name, what in ((label_column, "label"), (time_column, "time"), (entity_column, "entity")):
+    roles = [(label_column, "label"), *((name, "time") for name in times), (entity_column, "entity")]
+    for name, what in roles:
         if name in chosen:
             raise DataError(f"column {name!r} cannot be a feature and the {what}")
     if not chosen:
@@ -118,13 +126,13 @@ def read_table(
         for name, texts, role in ((label_column, labels, LABEL), (entity_column, entities, ENTITY))
         if name
     ]
-    if time_column:
+    if time_column is not None:
         other_columns.append(ColumnSummary(time_column, TIME, n_rows=table.num_rows))
     return Table(
         values=np.column_stack(values),
         columns=tuple(chosen),
         labels=labels,
-        times=_times(table[time_column], time_column, path) if time_column else None,
+        times=_times(table, times, path, reading or Reading()) if times else None,
         entities=entities,
         other_columns=tuple(other_columns),
         notes=() if columns else tuple(_notes(features, chosen, path)),
@@ -268,12 +276,16 @@ def _refuse_gaps(absent: np.ndarray, name: str, path: Path, cells: Cells | None)
         )
 
 
-def _times(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
-    what = f"{path.name}: time column {name!r}"
-    missing = np.flatnonzero(column.is_null().to_numpy())
-    if missing.size:
-        raise DataError(f"{what} is empty in {row_words(missing[0], path)}")
-    return read_times(column, what, lambda row: row_words(row, path))
+def _times(table: pa.Table, columns: Sequence[str], path: Path, reading: Reading) -> Times:
+    for name in columns:
+        absent = table[name].is_null().to_numpy()
+        if pa.types.is_string(table[name].type):  # texts are not missing by themselves
+            absent |= pc.is_in(table[name], pa.array(reading.missing_values)).to_numpy()
+        missing = np.flatnonzero(absent)
+        if missing.size:
+            raise DataError(f"{path.name}: time column {name!r} is empty in {row_words(missing[0], path)}")
+    what = f"{path.name}: time column {listed(columns)}"
+    return read_times([table[name] for name in columns], what, lambda row: row_words(row, path), reading)
 
 
 def _texts(column: pa.ChunkedArray, what: str, path: Path) -> np.ndarray:
