@@ -7,6 +7,7 @@ A version is the folder `<root>/<name>/<version>`. The folder of a model also ho
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from detector.errors import StoreError
+from detector.errors import DetectorError, StoreError
 from detector.files import MANIFEST_FILE
 from detector.manifest import Manifest, read_manifest, write_manifest
 from detector.schema import NAME_PATTERN
@@ -23,7 +24,10 @@ from detector.triton import CONFIG_FILE, config_text
 
 LABELS_FILE = "labels.json"
 STABLE = "stable"
+_STAGED = ".staged-"
 _VERSION_PATTERN = re.compile(r"[1-9][0-9]{0,9}")
+
+logger = logging.getLogger(__name__)
 
 
 class ModelStore:
@@ -100,23 +104,38 @@ class ModelStore:
     def stage(self, name: str) -> Iterator[Path]:
         """Make a temporary folder next to the versions of a model; remove it at the end unless published.
 
+        Folders that killed processes left there are removed first. An exception that ends the block after the
+        folder was published gets a note that says so.
+
         Raise `StoreError` if the store cannot be written.
         """
         check_name(name)
-        try:
-            (self.root / name).mkdir(parents=True, exist_ok=True)
-            staged = Path(tempfile.mkdtemp(prefix=".staged-", dir=self.root / name))
-        except OSError as error:
-            raise StoreError(f"{self.root / name} cannot be written: {error.strerror}") from error
-        try:
-            yield staged
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-            with contextlib.suppress(OSError):  # not empty: the model has versions
-                staged.parent.rmdir()
+        folder = self.root / name
+        with contextlib.ExitStack() as held:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with _locked(folder):  # a new folder is locked before another process can see it
+                    _sweep(folder)
+                    staged = Path(tempfile.mkdtemp(prefix=_STAGED, dir=folder))
+                    held.enter_context(_locked(staged))
+            except OSError as error:
+                raise StoreError(f"{folder} cannot be written: {error.strerror}") from error
+            try:
+                yield staged
+            except BaseException as error:
+                if not staged.exists():
+                    error.add_note(f"the new version of {name} was published before this")
+                raise
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+                with contextlib.suppress(OSError):  # not empty: the model has versions
+                    folder.rmdir()
 
     def publish(self, staged: Path, manifest: Manifest) -> tuple[Path, Manifest]:
         """Make a staged folder the next version of its model: complete and on disk before it appears.
+
+        Once the version has appeared, nothing is raised: if `config.pbtxt` cannot be written, a warning is
+        logged.
 
         Parameters
         ----------
@@ -147,8 +166,11 @@ class ModelStore:
                 if final.is_dir():  # another process published this version meanwhile
                     continue
                 raise StoreError(f"{staged} cannot become {final}: {error.strerror}") from error
-            _sync_path(final.parent)
-            self.write_config(manifest.name)
+            try:
+                _sync_path(final.parent)
+                self.write_config(manifest.name)
+            except (OSError, DetectorError) as error:
+                logger.warning("%s is published, but %s is not up to date: %s", final, CONFIG_FILE, error)
             return final, manifest
 
     def write_config(self, name: str) -> Path:
@@ -199,8 +221,12 @@ class ModelStore:
             raise StoreError(f"there is no model {name!r}")
         removed = [version for version in versions[:-keep] if version not in labelled]
         for version in removed:
+            folder = self.folder(name, version)
             with self.stage(name) as trash:  # renamed first, so that no reader sees half a version
-                self.folder(name, version).rename(trash / str(version))
+                try:
+                    folder.rename(trash / str(version))
+                except OSError as error:
+                    raise StoreError(f"{folder} cannot be removed: {error.strerror}") from error
         return removed
 
 
@@ -270,13 +296,45 @@ def _entries(folder: Path) -> list[str]:
 def _replace(path: Path, text: str) -> None:
     """Replace a file atomically: a reader sees all of the old content or all of the new."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        os.fchmod(file.fileno(), 0o644)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(temporary).replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
     _sync_path(path.parent)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the staged folders of processes that have ended: nobody holds their locks."""
+    for staged in folder.glob(f"{_STAGED}*"):
+        with contextlib.suppress(OSError), _locked(staged, wait=False):
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a folder, which ends with the process at the latest.
+
+    Raise `BlockingIOError` if another process holds it and `wait` is false. On a file system without locks,
+    to wait for one does nothing, and not to wait raises `OSError`.
+    """
+    import fcntl  # not at the top: reading a store also works on Windows
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if wait:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync(folder: Path) -> None:

@@ -30,10 +30,12 @@ from detector.inference import Detector
 from detector.store import ModelStore, find_folder
 from training import flags
 from training.cli.options import (
+    add_keep_flag,
     add_series_flags,
     column_options,
     command_parser,
     reading_options,
+    remove_old_versions,
     run_command,
 )
 from training.cli.printing import print_notes
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="labelled samples")
     parser.add_argument("--label-column", metavar="COLUMN", help="column of the labels in a table")
     add_series_flags(parser)
+    add_keep_flag(parser)
     parser.add_argument(
         "--epochs",
         type=flags.count,
@@ -90,9 +93,10 @@ def _run(arguments: argparse.Namespace) -> None:
         print_notes(fitted.notes)
         manifest = write_classified_folder(staged, folder, detector, dataset, fitted)
         published, manifest = store.publish(staged, manifest)
-    print(f"published: {published}")
-    _print_figures(manifest.classifier.evaluation, manifest.classifier.temperature)
-    print(f"next: POST /models/{manifest.name}/versions/{manifest.version}/classify")
+        print(f"published: {published}")
+        _print_figures(manifest.classifier.evaluation, manifest.classifier.temperature)
+        print(f"next: POST /models/{manifest.name}/versions/{manifest.version}/classify")
+        remove_old_versions(store, manifest.name, arguments.keep)
 
 
 def _classes(dataset: Dataset) -> tuple[tuple[str, ...], np.ndarray]:

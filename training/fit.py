@@ -21,7 +21,14 @@ import sys
 from collections.abc import Sequence
 
 from detector.store import ModelStore
-from training.cli.options import add_fit_flags, command_parser, configure, read_data, run_command
+from training.cli.options import (
+    add_fit_flags,
+    command_parser,
+    configure,
+    read_data,
+    remove_old_versions,
+    run_command,
+)
 from training.cli.printing import print_columns, print_notes, print_published
 from training.data.columns import network_shape
 from training.presets import DEFAULT_PRESETS, PRESETS
@@ -94,7 +101,8 @@ def _fit(arguments: argparse.Namespace, prepared: Prepared) -> None:
         fitted = train(built, arguments.name)
         print_notes(fitted.notes)
         published, manifest = publish(store, staged, fitted)
-    print_published(published, manifest)
+        print_published(published, manifest)
+        remove_old_versions(store, arguments.name, arguments.keep)
 
 
 if __name__ == "__main__":

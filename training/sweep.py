@@ -38,7 +38,14 @@ from detector.engine.graphs import RECONSTRUCTION, SCORE
 from detector.errors import DetectorError
 from detector.store import ModelStore
 from training import flags
-from training.cli.options import add_fit_flags, command_parser, configure, read_data, run_command
+from training.cli.options import (
+    add_fit_flags,
+    command_parser,
+    configure,
+    read_data,
+    remove_old_versions,
+    run_command,
+)
 from training.cli.printing import print_columns, print_notes, print_published, print_table
 from training.config import FitConfig
 from training.data.dataset import Dataset
@@ -130,8 +137,9 @@ def _run(arguments: argparse.Namespace) -> None:
             raise TrainingError(f"no trial was finished: {rows[0]['outcome']}")
         best = dataclasses.replace(best, sweep={"minutes": arguments.max_minutes, "trials": rows})
         published, manifest = publish(store, staged, best)
-    print("published: the smallest latent whose detection is within one standard error of the best")
-    print_published(published, manifest)
+        print("published: the smallest latent whose detection is within one standard error of the best")
+        print_published(published, manifest)
+        remove_old_versions(store, arguments.name, arguments.keep)
 
 
 def _common_kinds(presets: Sequence[str]) -> tuple[str, ...]:

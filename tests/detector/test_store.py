@@ -1,7 +1,10 @@
 """The model store: finding, publishing and removing versions, and refusing names."""
 
+import errno
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -327,6 +330,57 @@ def test_publishers_at_the_same_time_get_different_versions(store):
     assert {Detector.load(folder).manifest.version for folder in folders} == set(range(1, 16))
 
 
+def test_stage_sweeps_what_killed_processes_left(store):
+    """A folder whose process has ended is removed; one that is being written by another process stays."""
+    (store.root / "tiny" / ".staged-killed").mkdir(parents=True)
+    (store.root / "tiny" / ".staged-killed" / "model.onnx").write_bytes(b"half")
+    (store.root / "other" / ".staged-killed").mkdir(parents=True)
+    stage = "import sys; from detector import ModelStore; stage = ModelStore(sys.argv[1]).stage('tiny'); "
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{stage}print(stage.__enter__(), flush=True); sys.stdin.read()", store.root],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        other = Path(process.stdout.readline().strip())
+        publish_model(store)
+
+        assert sorted(path.name for path in other.parent.iterdir()) == [other.name, "1", "config.pbtxt"]
+        process.kill()
+    publish_model(store)
+
+    assert sorted(path.name for path in other.parent.iterdir()) == ["1", "2", "config.pbtxt"]
+    assert (store.root / "other" / ".staged-killed").exists()  # swept when that model is published
+
+
+def test_publish_that_is_live_does_not_fail(store, caplog):
+    """The version serves although Triton's file cannot be written: a warning says so."""
+    (store.root / "tiny" / "config.pbtxt").mkdir(parents=True)
+
+    folder = publish_model(store)
+
+    assert Detector.load(folder).manifest.version == 1
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{folder} is published, but config.pbtxt is not up to date: ")
+    assert sorted(path.name for path in (store.root / "tiny").iterdir()) == ["1", "config.pbtxt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_exception_after_publishing_says_that_the_version_is_live(store, error):
+    """Whoever reports the exception can tell the truth."""
+
+    def fail_late() -> None:
+        with store.stage("tiny") as staged:
+            store.publish(staged, write_model_folder(staged))
+            raise error
+
+    with pytest.raises(error) as caught:
+        fail_late()
+
+    assert caught.value.__notes__ == ["the new version of tiny was published before this"]
+    assert store.versions("tiny") == [1]
+
+
 # --- retaining ----------------------------------------------------------------------------------------------
 
 
@@ -375,6 +429,20 @@ def test_retain_removes_nothing_while_labels_cannot_be_read(store):
         store.retain("tiny", 1)
 
     assert store.versions("tiny") == [1, 2, 3]
+
+
+def test_retain_names_a_version_that_cannot_be_removed(store, monkeypatch):
+    """A sentence of the package, as for every other fault of the store."""
+    publish_model(store)
+    publish_model(store)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+
+    with pytest.raises(StoreError, match=r"tiny/1 cannot be removed: Permission denied"):
+        store.retain("tiny", 1)
 
 
 def test_root_may_be_text(tmp_path):

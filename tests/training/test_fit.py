@@ -337,13 +337,20 @@ def test_samples_that_hardly_ever_differ_are_no_collapse(tmp_path):
 
 
 def test_a_collapsed_network_that_is_wanted_is_published_with_a_note(tmp_path, capsys):
-    """The distance from one point is a detector, too, if not much of one."""
+    """The distance from one point is a detector, too, if not much of one; `--keep` removes older versions."""
     wanted = ["--rows", "500", "--no-collapse-check", "--store", str(tmp_path)]
 
-    assert fit.main([*COLLAPSED, *wanted]) == 0
+    for version in (1, 2, 3):
+        (tmp_path / "dead" / str(version)).mkdir(parents=True)
+    ModelStore(tmp_path).set_label("dead", "stable", 2)
 
-    assert "note: published all the same: the network has collapsed" in capsys.readouterr().err
-    figures = json.loads((tmp_path / "dead" / "1" / "report.json").read_bytes())
+    assert fit.main([*COLLAPSED, *wanted, "--keep", "1"]) == 0
+
+    printed = capsys.readouterr()
+    assert "note: published all the same: the network has collapsed" in printed.err
+    assert printed.out.splitlines()[-1] == "removed versions: 1, 3"
+    assert ModelStore(tmp_path).versions("dead") == [2, 4]
+    figures = json.loads((tmp_path / "dead" / "4" / "report.json").read_bytes())
     assert "published all the same" in " ".join(figures["notes"])
 
 

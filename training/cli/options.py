@@ -11,9 +11,10 @@ from typing import Any
 from detector.errors import DetectorError
 from detector.reading import Reading
 from detector.schema import MISSING_RULES, OWN_CATEGORY, REFUSED, UNKNOWN_RULES
-from detector.store import check_name
+from detector.store import ModelStore, check_name
 from training import flags
 from training.cli.interrupts import terminable
+from training.cli.printing import print_notes
 from training.config import FitConfig
 from training.data.categories import Cells
 from training.data.dataset import Dataset
@@ -114,6 +115,7 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
     parser.add_argument(
         "--store", default="models", help="folder that models are published to (default: models)"
     )
+    add_keep_flag(parser)
     parser.add_argument(
         "--kind", choices=sorted(DEFAULT_PRESETS), help="kind of the samples, if the data do not tell"
     )
@@ -208,18 +210,43 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     return given | {name: not getattr(arguments, f"no_{name}") for name in switches}
 
 
+def add_keep_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that limits the versions in the store."""
+    parser.add_argument(
+        "--keep",
+        type=flags.count,
+        metavar="K",
+        help="then remove all versions of the model but the newest K and those with a label (default: none)",
+    )
+
+
+def remove_old_versions(store: ModelStore, name: str, keep: int | None) -> None:
+    """Do what `--keep` asks for after publishing, and print what was removed."""
+    if keep is not None:
+        removed = store.retain(name, keep)
+        print(f"removed versions: {', '.join(map(str, removed)) or 'none'}")
+
+
 def run_command(action: Callable[[], None], interrupted: str = "nothing was written") -> int:
-    """Run an action; return 0 if done, 1 if failed, with one sentence on stderr, 130 if interrupted."""
+    """Run an action; return 0 if done, 1 if failed, with one sentence on stderr, 130 if interrupted.
+
+    The notes of an exception are printed after it, or instead of `interrupted`.
+    """
     try:
         with terminable():
             action()
     except (TrainingError, DetectorError, OSError) as error:  # OSError: for example a full disk
         print(f"error: {error}", file=sys.stderr)
+        print_notes(_notes_of(error))
         return 1
-    except KeyboardInterrupt:
-        print(f"interrupted: {interrupted}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"interrupted: {', '.join(_notes_of(error)) or interrupted}", file=sys.stderr)
         return 130
     return 0
+
+
+def _notes_of(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 def add_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
