@@ -4,10 +4,10 @@ A request whose head has come before, byte for byte, is answered without parsing
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.asgi.body import HEAD
@@ -17,13 +17,12 @@ from service.http.problems import Problem
 TARGET_BYTES = 8190
 FIELD_BYTES = 8190
 MAX_FIELDS = 100
-HEAD_BYTES = 64 * 2**10  # of an incomplete head, chunk header or trailer
+HEAD_BYTES = 64 * 2**10  # of a head, chunk header or trailer
 LINGER_SECONDS = 1  # before closing: a client that is still writing gets to read the answer
 
 CLOSE = (b"connection", b"close")
 _END = b"\r\n\r\n"
 _INTERIM = b"HTTP/1.1 1"
-_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -85,18 +84,42 @@ class HttpProtocol(HttpToolsProtocol):
         if begins and self._ask_again(data):
             return
         self._unread += len(data)
-        super().data_received(data if self._in_message else _without_upgrade(data))
+        self._parse(data)
         if begins:
             self._tell_head(data)
         if self._unread > HEAD_BYTES:
-            sentence = (
-                f"the head of a request may have at most {HEAD_BYTES} bytes, got at least {self._unread}"
-            )
-            self._refuse(Problem("header-too-large", sentence))
+            self._refuse(Problem("header-too-large", _too_large(self._unread)))
         if self._is_answering():
             self._stop_watching()
         elif self._deadline is None:
             self._watch()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse bytes, wherever the network has cut them.
+
+        httptools drops the body of a request that asks for another protocol, so such a request is parsed once
+        more, by a new parser, as one that does not ask for it.
+        """
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                try:
+                    self.parser.feed_data(data)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    data = self._plain_head() + data[upgrade.args[0] :]
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as in uvicorn
+        except (httptools.HttpParserError, Problem):
+            self.send_400_response("")
+
+    def _plain_head(self) -> bytes:
+        """Return the head that was just parsed, without its field `Upgrade`."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._fail("bad-request", "a request must not ask for a tunnel, got CONNECT")
+        fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"%s %s HTTP/%s\r\n%s\r\n" % (method, self.url, version, b"".join(fields))
 
     def _ask_again(self, data: bytes) -> bool:
         """Answer the request in `data` if its head is known; return whether it was."""
@@ -187,9 +210,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Refuse a head that is too large or ambiguous, else begin to answer."""
-        self._check_size()
+        if self.parser.should_upgrade():  # see `_parse`
+            return
+        self._check_target()
+        self._check_fields()
         self._check_framing()
         self._unread = 0
+        if not self.url.startswith(b"/"):
+            self.url = _to_path(self.url)
         super().on_headers_complete()
         self.headers = []  # the fields of a trailer go here, not into the head
         if self.scope["method"] == "POST":  # an answer to HEAD has no body to write with its head
@@ -197,30 +225,31 @@ class HttpProtocol(HttpToolsProtocol):
         if self.server_state.ending:
             self.cycle.keep_alive = False
 
-    def _check_size(self) -> None:
+    def _check_target(self) -> None:
         if len(self.url) > TARGET_BYTES:
             self._fail(
                 "uri-too-long", f"a request target may have at most {TARGET_BYTES} bytes, got {len(self.url)}"
             )
+
+    def _check_fields(self) -> None:
+        """Refuse too many or too large fields of a head or of a trailer."""
         if len(self.headers) > MAX_FIELDS:
             got = len(self.headers)
             self._fail(
                 "header-too-large", f"a request may have at most {MAX_FIELDS} header fields, got {got}"
             )
-        if self._unread <= FIELD_BYTES:
-            return
-        longest = max((len(name) + len(value) for name, value in self.headers), default=0)
-        if longest > FIELD_BYTES:
+        sizes = [len(name) + len(value) for name, value in self.headers]
+        if max(sizes, default=0) > FIELD_BYTES:
             self._fail(
-                "header-too-large", f"a header field may have at most {FIELD_BYTES} bytes, got {longest}"
+                "header-too-large", f"a header field may have at most {FIELD_BYTES} bytes, got {max(sizes)}"
             )
+        if sum(sizes) > HEAD_BYTES:
+            self._fail("header-too-large", _too_large(sum(sizes)))
 
     def _check_framing(self) -> None:
         version, fields = self.parser.get_http_version(), dict(self.headers)
         if version not in ("1.0", "1.1"):
             self._fail("bad-request", f"the protocol must be HTTP/1.1 or HTTP/1.0, got {version}")
-        if self.parser.should_upgrade():
-            self._fail("bad-request", "a request must not ask for another protocol, got Upgrade")
         if len(fields) < len(self.headers):
             names = [name for name, _ in self.headers]
             for name in (b"host", b"content-type", b"transfer-encoding"):
@@ -237,6 +266,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that a request has arrived as a whole."""
+        if self.parser.should_upgrade():  # see `_parse`
+            return
+        self._check_fields()
         self._in_message, self._unread = False, 0
         super().on_message_complete()
 
@@ -387,9 +419,11 @@ def to_bytes(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) ->
     return b"".join(parts)
 
 
-def _without_upgrade(data: bytes) -> bytes:
-    """Rename the field `Upgrade` in a complete head."""
-    end = data.find(_END)
-    if end < 0 or b"\nupgrade" not in data[:end].lower():
-        return data
-    return _UPGRADE.sub(b"\r\nx-upgrade:", data[:end]) + data[end:]
+def _too_large(n_bytes: int) -> str:
+    return f"the head of a request may have at most {HEAD_BYTES} bytes, got at least {n_bytes}"
+
+
+def _to_path(target: bytes) -> bytes:
+    """Return a target in absolute form as path and query; the path of `http://host` is `/`."""
+    url = httptools.parse_url(target)
+    return (url.path or b"/") + (b"?" + url.query if url.query else b"")
