@@ -205,7 +205,7 @@ class ModelStore:
         if version is not None:
             labels[label] = self.resolve(name, version=version)
         elif labels.pop(label, None) is None:
-            raise StoreError(f"model {name!r} has no label {label!r}, only {sorted(labels)}")
+            raise StoreError(f"model {name[:80]!r} has no label {label[:80]!r}, only {sorted(labels)}")
         path = self.root / name / LABELS_FILE
         _replace(path, json.dumps(labels, indent=2, sort_keys=True) + "\n")
 
@@ -218,7 +218,7 @@ class ModelStore:
             raise StoreError(f"keep must be at least 1, got {keep}")
         versions, labelled = self.versions(name), set(self.labels(name).values())
         if not versions:
-            raise StoreError(f"there is no model {name!r}")
+            raise StoreError(f"there is no model {name[:80]!r}")
         removed = [version for version in versions[:-keep] if version not in labelled]
         for version in removed:
             folder = self.folder(name, version)
@@ -240,12 +240,12 @@ def choose_version(
 ) -> int:
     """Apply the rule of `ModelStore.resolve`, with its errors, to any versions, such as those loaded."""
     if not versions:
-        raise StoreError(f"there is no model {name!r}")
+        raise StoreError(f"there is no model {name[:80]!r}")
     if label is None and version is None:
         label = STABLE if STABLE in labels else None
     if label is not None:
         if label not in labels:
-            raise StoreError(f"model {name!r} has no label {label!r}, only {sorted(labels)}")
+            raise StoreError(f"model {name[:80]!r} has no label {label[:80]!r}, only {sorted(labels)}")
         version = labels[label]
     if version is None:
         return max(versions)

@@ -93,7 +93,7 @@ class Front:
         elif scope["type"] == "http":
             route = self._route(scope["path"]) if scope["method"] == "POST" else None
             if route is None:
-                await self._flask(scope, receive, send)
+                await self._answer_by_flask(scope, receive, send)
             else:
                 await self._serve(route, scope, receive, send)
 
@@ -178,11 +178,16 @@ class Front:
             self.known_heads.keep(sent_head, Known(reader, record, body.length), models)
         return answer
 
+    async def _answer_by_flask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Leave out fields such as `X_API_Key`, which WSGI cannot tell from `X-API-Key`."""
+        fields = [field for field in scope["headers"] if b"_" not in field[0]]
+        await self._flask({**scope, "headers": fields}, receive, send)
+
     async def _pass_on(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
         """Give a request with its whole body to Flask, whose few threads must not wait for a client."""
         with self.serving.admission.ticket() as ticket:
             content = await self._open_body(headers, receive, MAX_BODY_BYTES).read(ticket)
-            await self._flask(scope, _replay(content, receive), send)
+            await self._answer_by_flask(scope, _replay(content, receive), send)
 
     def _open_body(
         self, headers: Mapping[str, str], receive: Receive, max_bytes: int | None = None

@@ -5,7 +5,7 @@ import functools
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,21 +19,24 @@ from service.http.problems import Problem
 _MAGIC = b"\x93NUMPY"
 _HEADER_BYTES = 1024  # limits the time to parse it; NumPy writes 118 bytes
 _DTYPES = ("<f4", "<f8", "<f2", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8")
+_BIG_ENDIAN = tuple(descr.replace("<", ">") for descr in _DTYPES if descr.startswith("<"))
 _HEADER_MEMBERS = {"descr", "fortran_order", "shape"}
 _MAX_AXES = 5
 
 
 def decode_npy(content: Body, limits: Limits) -> np.ndarray:
-    """Return the array of a `.npy` body: format 1 or 2, little-endian real numbers, C order, exact size.
+    """Return the array of a `.npy` body, in C order: format 1 or 2, real numbers, exact size.
+
+    NumPy writes a transposed array, such as that of a data frame, in Fortran order.
 
     Raise `Problem` if the body is not such a file, or has too many rows.
     """
     header, start = _npy_header(content)
     descr, shape = header["descr"], header["shape"]
-    if descr not in _DTYPES:
+    if descr not in (*_DTYPES, *_BIG_ENDIAN):
         raise Problem("invalid-input", f"the .npy dtype must be one of {', '.join(_DTYPES)}, got {descr!r}")
-    if header["fortran_order"] is not False:
-        raise Problem("invalid-input", "the .npy array must be in C order, got Fortran order")
+    if type(header["fortran_order"]) is not bool:
+        raise Problem("malformed-body", f"fortran_order must be a bool, got {header['fortran_order']!r:.80}")
     well_formed = type(shape) is tuple and all(type(size) is int and size >= 0 for size in shape)
     if not well_formed or not 1 <= len(shape) <= _MAX_AXES:
         raise Problem("malformed-body", f"the .npy shape must be 1 to 5 sizes, got {str(shape)[:80]}")
@@ -42,7 +45,9 @@ def decode_npy(content: Body, limits: Limits) -> np.ndarray:
     if wanted != got:
         raise Problem("malformed-body", f"the .npy shape {shape} needs {wanted} bytes of data, got {got}")
     check_rows(shape[0], limits)
-    return np.require(np.frombuffer(content, dtype, offset=start).reshape(shape), requirements="A")
+    order: Literal["F", "C"] = "F" if header["fortran_order"] else "C"
+    array = np.frombuffer(content, dtype, offset=start).reshape(shape, order=order)
+    return np.require(array, dtype.newbyteorder("="), requirements=["A", "C"])
 
 
 def _npy_header(content: Body) -> tuple[Mapping[str, Any], int]:

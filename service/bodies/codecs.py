@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import functools
+import urllib.request
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import msgspec
 import orjson
-from werkzeug.http import parse_accept_header, parse_options_header
+from werkzeug.http import parse_options_header
 
 from service.bodies import (
     ARROW,
@@ -115,13 +116,22 @@ def media_type_of(headers: Mapping[str, str]) -> str:
     return parse_options_header(headers.get("content-type", ""))[0].lower()
 
 
+FORM = "application/x-www-form-urlencoded"
+_FORM_HINT = (
+    ", which curl sends with -d: name the type of the body with -H 'Content-Type: ...', and send a file with "
+    "--data-binary @FILE, since -d removes its line ends"
+)
+
+
 def _unread(media_type: str, expected: Expected) -> Problem:
-    hint = "; it needs the extra arrow, which is not installed here"
+    hint = "; it needs the extra arrow, which is not installed here" * lacks_pyarrow(media_type)
+    if media_type == FORM:
+        hint = _FORM_HINT
     forms = (*expected.media_types(), NDJSON)  # lines are read without a decoder
     return Problem(
         "unsupported-media-type",
         f"the Content-Type must be one of {', '.join(forms)} here, "
-        f"got {repr(media_type[:80]) if media_type else 'none'}{hint * lacks_pyarrow(media_type)}",
+        f"got {repr(media_type[:80]) if media_type else 'none'}{hint}",
     )
 
 
@@ -186,7 +196,7 @@ def negotiate(accept: str, offers: tuple[str, ...]) -> str:
     ----------
     RFC 9110, section 12.5.1: the most specific range that matches an offer decides its quality.
     """
-    ranges = {value.partition(";")[0].strip(): quality for value, quality in parse_accept_header(accept)}
+    ranges = dict(map(_media_range, urllib.request.parse_http_list(accept)))
     if not ranges:
         return offers[0]
 
@@ -203,6 +213,20 @@ def negotiate(accept: str, offers: tuple[str, ...]) -> str:
             f"the response can be one of {', '.join(offers)}, the Accept header is {accept[:200]!r}",
         )
     return best
+
+
+def _media_range(text: str) -> tuple[str, float]:
+    """Return a media range in lower case, with its quality; 1 if that is not a number.
+
+    Werkzeug would drop a range with the quality `.2`, and take `*` for a type: older JDKs send both.
+    """
+    media_range, parameters = parse_options_header(text)
+    media_range = media_range.lower()
+    try:
+        quality = float(parameters.get("q", "1"))
+    except ValueError:
+        quality = 1.0
+    return "*/*" if media_range == "*" else media_range, quality
 
 
 def to_json(document: Any) -> bytes:

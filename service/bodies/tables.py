@@ -1,6 +1,5 @@
 """Read CSV, and match the columns of every kind of table by name: any order, none missing, none unknown."""
 
-import codecs
 import csv
 import dataclasses
 import io
@@ -12,10 +11,13 @@ import numpy as np
 from detector.columns import compare_columns, listed
 from detector.tables import MISSING_HINT, NUMBER
 from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows, misplaced
+from service.bodies.encodings import mark_bytes
 from service.bodies.json.numbers import NumberReader
 from service.http.messages import Body
 from service.http.problems import Problem
 
+# The index in a CSV of pandas, when that is read and written again, after `reset_index`, and in Arrow.
+_INDEX_NAMES = frozenset({"", "Unnamed: 0", "index", "__index_level_0__"})
 _SLICE_BYTES = 2**18  # takes under a millisecond, so that other threads of the process get their turn
 _BLOCK_ROWS = 1024
 _MOST_HEADER_LINES = 1000
@@ -45,8 +47,10 @@ def match_columns(found: Sequence[str], expected: Expected, hint: str = "") -> L
     Raise `Problem`, whose sentence ends with the hint, if a column is missing, unknown or repeated.
     """
     wanted = expected.columns()
-    faults = str(compare_columns(found, wanted, (TIMESTAMP,) if expected.timestamps else ()))
-    if faults:
+    faults = compare_columns(found, wanted, (TIMESTAMP,) if expected.timestamps else ())
+    if str(faults):
+        if _INDEX_NAMES.intersection(faults.unknown):
+            hint = "; pandas writes its index as a column unless it is told index=False"
         sentence = f"a table must have exactly the columns {listed(wanted)}: it {faults}{hint}"
         raise Problem("invalid-input", sentence)
     positions = {name: position for position, name in enumerate(found)}
@@ -80,7 +84,7 @@ def decode_csv(content: Body, parameters: Mapping[str, str], expected: Expected,
     _check_parameters(parameters)
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    begin, stop = len(codecs.BOM_UTF8) * content.startswith(codecs.BOM_UTF8), _end_of_lines(content)
+    begin, stop = mark_bytes(content), _end_of_lines(content)
     end = _end_of_header(content, begin, stop)
     max_commas = _MOST_COMMAS * len(expected.columns())
     header = next(_records(content, begin, end, max_commas), [])

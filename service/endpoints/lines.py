@@ -18,6 +18,7 @@ from detector import Detector, DetectorError, InputError
 from service import answers
 from service.answers.replies import reply_to
 from service.bodies import INSTANCES, Expected, Limits
+from service.bodies.encodings import mark_bytes
 from service.bodies.json.members import OPENING
 from service.bodies.json.numbers import NumberReader
 from service.bodies.json.strict import order_names, ragged, read_array, to_array
@@ -69,6 +70,7 @@ class Lines:
         self._begun = bytearray()
         self._lost = 0  # bytes of the incomplete line, if it is too long
         self._ready: deque[bytes | int] = deque()
+        self._any_ended = False
         self.rows = 0  # taken
         self.n_bytes = 0  # of the lines that are ready
 
@@ -83,7 +85,10 @@ class Lines:
         return self.n_bytes >= BATCH_BYTES or len(self._ready) >= self._max_rows
 
     def feed(self, data: bytes) -> bool:
-        """Add bytes of the body; return whether a line ended."""
+        """Add bytes of the body; return whether a line ended.
+
+        Raise `Problem` if the body is in another encoding than UTF-8.
+        """
         first, *others = data.split(b"\n")
         self._extend(first)
         for part in others:
@@ -117,6 +122,9 @@ class Lines:
             self._begun = bytearray()
 
     def _end_line(self) -> None:
+        if not self._any_ended:
+            self._any_ended = True
+            del self._begun[: mark_bytes(self._begun)]
         line = self._lost or bytes(self._begun.strip(_BLANKS))
         self._begun, self._lost = bytearray(), 0
         if line:

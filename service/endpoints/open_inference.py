@@ -23,6 +23,7 @@ from detector import Manifest
 from detector.engine.graphs import FEATURE_ERROR, INPUT, LATENT, RECONSTRUCTION
 from service import answers, bodies
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows, codecs
+from service.bodies.encodings import mark_bytes
 from service.bodies.images import decode_images
 from service.bodies.json.cuts import BLANKS, guess_end
 from service.bodies.json.members import check_members, to_pointer
@@ -121,7 +122,7 @@ def decode(content: Body, header_length: str | None, manifest: Manifest, limits:
     n_json = _json_bytes(header_length, len(content))
     if n_json == 0:
         return _decode_raw(content, manifest, limits)
-    body = _read_json(memoryview(content)[:n_json])
+    body = _read_json(memoryview(content)[mark_bytes(content) : n_json])
     options = _options(body.parameters or {})
     outputs = _outputs(body, manifest, options)
     data = None if header_length is None else memoryview(content)[n_json:]

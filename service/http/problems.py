@@ -13,6 +13,7 @@ from service.http.request_record import RequestRecord
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
+MOST_CHARACTERS = 1000  # of a sentence: a request must not choose the size of its refusal
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Problem(Exception):
     type : str
         A key of `TYPES`.
     detail : str
-        One sentence: the thing, the expected and the received value.
+        One sentence: the thing, the expected and the received value; a long one is cut in its middle.
     errors : sequence of mapping
         The places of the error: `detail` with `pointer`, `row`, `column` or `parameter`.
     headers : mapping
@@ -91,11 +92,18 @@ class Problem(Exception):
     ) -> None:
         super().__init__(detail)
         self.type = type
-        self.detail = detail
-        self.errors = list(errors)
+        self.detail = _shorten(detail)
+        self.errors = [place | {"detail": _shorten(place["detail"])} for place in map(dict, errors)]
         self.headers = dict(headers or {})
         if TYPES[type].status == 503:
             self.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+
+
+def _shorten(sentence: str) -> str:
+    """Keep the beginning of a sentence, and its end, which may be a hint; names in it may be long."""
+    if len(sentence) <= MOST_CHARACTERS:
+        return sentence
+    return f"{sentence[: MOST_CHARACTERS - 300]} ... {sentence[-290:]}"
 
 
 def answer(error: Exception, record: RequestRecord) -> Answer:

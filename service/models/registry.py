@@ -155,7 +155,7 @@ class ModelRegistry:
         Raise `StoreError` if the store has no such model.
         """
         if name not in self.models:
-            raise StoreError(f"there is no model {name!r}")
+            raise StoreError(f"there is no model {name[:80]!r}")
         return self.models[name]
 
     def serves(self, name: str) -> bool:

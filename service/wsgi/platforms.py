@@ -7,6 +7,7 @@ import msgspec
 from flask import Blueprint, Response
 
 from detector import Manifest
+from service.bodies.encodings import mark_bytes
 from service.bodies.json.members import check_members
 from service.endpoints.model_metadata import EXTENSIONS, configure_model, describe_model
 from service.endpoints.tensors import decode_json
@@ -87,7 +88,8 @@ def _check_ready(models: ModelRegistry, name: str, version: int | None = None) -
 def _add_repository_routes(routes: Blueprint, models: ModelRegistry) -> None:
     @routes.post("/v2/repository/index")
     def index() -> Response:
-        content = read_body(MAX_BODY_BYTES) or b"{}"
+        content = read_body(MAX_BODY_BYTES)
+        content = content[mark_bytes(content) :] or b"{}"
         only_ready = decode_json(content, _IndexBody).ready
         check_members(content, int(only_ready))
         entries = [entry for model in models.models.values() for entry in _index(model)]

@@ -6,6 +6,7 @@ import re
 import msgspec
 
 from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Limits, check_rows
+from service.bodies.encodings import mark_bytes
 from service.bodies.json.cuts import BLANKS
 from service.bodies.json.members import opening_of, point
 from service.bodies.json.numbers import NumberReader
@@ -14,6 +15,7 @@ from service.bodies.json.strict import order_names, read_body, read_options, to_
 from service.http.messages import Body
 from service.http.problems import Problem
 
+_USUAL_STARTS = b'{"', b"{ ", b"{\n"
 WORTH_BYTES = 1000  # smaller bodies of several rows save no time by trying the fast reader first
 
 
@@ -24,6 +26,8 @@ def decode_json(content: Body, expected: Expected, limits: Limits, options: tupl
     """
     if not content:
         raise Problem("malformed-body", "the body is empty")
+    if not content.startswith(_USUAL_STARTS):
+        content = content[mark_bytes(content) :]
     if len(content) > SLICE_BYTES:
         return decode_slices(content, expected, limits, options)
     plain = decode_row(content, expected)

@@ -147,9 +147,28 @@ def _mistyped(
         detail = f"{pointer} must be {OPTIONS[steps[0]][1]}{_got_option(content, steps[0])}"
         return Problem("invalid-option", detail, [{"detail": detail, "pointer": pointer}])
     detail = f"{pointer or 'the body'}: {reworded(sentence, members)}"
+    if not steps and sentence.endswith("got `array`"):
+        detail += '; put the array into an object: {"instances": [...]}'
+    elif not steps and sentence.startswith("Object contains unknown"):
+        detail += _wrapping_hint(content, expected)
     if expected.rows and not expected.cells and steps[:1] == [INSTANCES] and len(steps) > 2:
         detail += next((hint for end, hint in _HINTS.items() if sentence.endswith(end)), "")
     return misplaced(detail, pointer=pointer, **({"row": steps[1]} if len(steps) > 1 else {}))
+
+
+def _wrapping_hint(content: Body, expected: Expected) -> str:
+    """Say how to send what is a row, or a data frame as pandas writes it, instead of a body."""
+    try:
+        members = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return ""
+    if members.keys() == {"columns", "index", "data"} or (
+        members and all(bytes(memoryview(value)[:1]) == b"{" for value in members.values())
+    ):
+        return '; send a data frame as {"instances": frame.to_dict("records")}, or as CSV'
+    if expected.feature_names and members.keys() & set(expected.feature_names):
+        return '; put the row into an array: {"instances": [{...}]}'
+    return ""
 
 
 _PATH_STEP = re.compile(r"\[(\d+)\]|(\.\.\.|\w+)")

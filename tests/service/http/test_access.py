@@ -1,5 +1,6 @@
 """API keys."""
 
+import asyncio
 import dataclasses
 import hashlib
 
@@ -7,6 +8,7 @@ import pytest
 
 from service.http.access import is_known
 from service.wsgi.openapi import ROUTES
+from tests.asgi_client import AsgiRequest
 from tests.service.responses import assert_problem
 
 DIGESTS = tuple(hashlib.sha256(key).digest() for key in (b"first", b"second"))
@@ -68,3 +70,16 @@ def test_is_known_compares_bytes():
     assert is_known("ключ".encode().decode("latin-1"), [digest])
     assert not is_known("ключ", [digest])
     assert not is_known("", [digest])
+
+
+@pytest.mark.parametrize("name", ["x_api_key", "X_API_Key", "x-api_key"])
+def test_field_with_an_underscore_is_no_key(make_front, name):
+    """WSGI would take it for `X-API-Key`, which a proxy may have checked or removed."""
+    front = make_front(api_keys_sha256=DIGESTS)
+
+    async def ask(path: str, **headers: str) -> int:
+        return (await AsgiRequest(path, b"{}", headers).send_to(front)).status
+
+    for path in ("/v2/repository/index", "/score"):
+        assert asyncio.run(ask(path, **{name: "first"})) == 401
+    assert asyncio.run(ask("/v2/repository/index", **{"x-api-key": "first", name: "other"})) == 200

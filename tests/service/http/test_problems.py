@@ -33,6 +33,37 @@ def test_other_methods_are_problems(client, method, path, allowed):
     assert response.headers["Allow"] == allowed
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/models/{}", {}),
+        ("GET", "/{}", {}),
+        ("GET", "/v2/models/{}", {}),
+        ("POST", "/models/{}/score", {"json": {"instances": [[1, 2, 3]]}}),
+        ("POST", "/models/tiny/labels/{}/score", {"json": {"instances": [[1, 2, 3]]}}),
+        ("POST", "/score", {"json": {"instances": [{name * 2000: 1 for name in "abcde"}]}}),
+        ("POST", "/score", {"data": b"x,y\n".replace(b"x", b"x" * 5000), "content_type": "text/csv"}),
+    ],
+)
+def test_refusal_does_not_repeat_long_names(client, method, path, body):
+    """Neither of models and labels, nor of members and columns."""
+    response = client.open(path.format("n" * 5000), method=method, **body)
+
+    assert 400 <= response.status_code < 500
+    assert len(response.json["detail"]) <= 1000
+    assert len(response.data) < 2500
+
+
+def test_long_sentence_keeps_its_end():
+    """A hint at the end is not lost."""
+    problem = Problem("invalid-input", "begin " + "a" * 5000 + "; hint", [{"detail": "b" * 5000, "row": 1}])
+
+    assert problem.detail.startswith("begin aaa")
+    assert problem.detail.endswith("aaa; hint")
+    assert len(problem.detail) < 1000
+    assert len(problem.errors[0]["detail"]) < 1000
+
+
 def test_faults_of_ours_are_logged_and_not_shown(client, registry, monkeypatch, caplog):
     """No exception's text and no traceback reaches a client."""
 
