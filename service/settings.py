@@ -131,6 +131,22 @@ def _digests(text: str) -> tuple[bytes, ...]:
     return tuple(map(bytes.fromhex, digests))
 
 
+_USUAL_PORT = r"http://.*:80|https://.*:443"
+_ORIGIN = re.compile(
+    rf"(?!(?:{_USUAL_PORT})$)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?"
+)
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(_split(text.lower()))
+    if origins != ("*",) and not all(map(_ORIGIN.fullmatch, origins)):
+        raise ValueError(
+            "origins as browsers send them, comma separated, such as https://app.example.com or "
+            "http://localhost:3000, without a path or the usual port; or * alone"
+        )
+    return origins
+
+
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -213,6 +229,12 @@ class Settings:
     )
     api_keys_sha256: tuple[bytes, ...] = _setting(
         _digests, "", "SHA-256 digests of the keys that clients may send, hex, comma separated."
+    )
+    cors_origins: tuple[str, ...] = _setting(
+        _origins,
+        "",
+        "Origins of the pages whose browsers may read answers, comma separated, such as "
+        "`https://app.example.com`; `*` for all.",
     )
 
     @classmethod

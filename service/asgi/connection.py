@@ -321,6 +321,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._problem = problem
         self.send_400_response("")
 
+    def _sent_origin(self) -> str | None:
+        """Return the Origin of the head that was parsed last, if it has come so far."""
+        fields = dict(self.scope["headers"]) if self.scope else {}
+        return fields[b"origin"].decode("latin-1") if b"origin" in fields else None
+
     def send_400_response(self, msg: str) -> None:
         """Answer with the problem after all earlier requests, and close."""
         if self._refused or self.transport.is_closing():
@@ -331,7 +336,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._refused = True
         if not self._is_amid_answer():
-            status, fields, body = self.app.refuse(self._problem, self.url.decode("latin-1"), self.client)
+            target, origin = self.url.decode("latin-1"), self._sent_origin()
+            status, fields, body = self.app.refuse(self._problem, target, self.client, origin)
             self.transport.write(to_bytes(status, [*fields, CLOSE], body))
         if self.cycle is not None:  # its body will never be complete
             self.cycle.disconnected = True

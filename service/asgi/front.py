@@ -27,6 +27,7 @@ from service.endpoints.base import Endpoint, Reader
 from service.endpoints.lines import HEADERS, LineReader, check_protocol
 from service.http import problems
 from service.http.access import check_host, check_key
+from service.http.cors import allow_origin
 from service.http.messages import MAX_BODY_BYTES, Answer, Body, Head, to_template
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord, open_record
@@ -79,6 +80,7 @@ class Front:
     def __init__(self, serving: Serving, app: Flask) -> None:
         self.serving = serving
         self._digests = serving.settings.api_keys_sha256
+        self._origins = serving.settings.cors_origins
         self._flask = WSGIMiddleware(_with_ended_input(app), workers=FLASK_THREADS)
         self._rules = app.url_map.bind("")
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
@@ -126,6 +128,7 @@ class Front:
         record = open_record(
             "POST", scope["path"], headers.get("x-request-id"), client and client[0], route.template
         )
+        record.cors = allow_origin(self._origins, headers.get("origin"))
         answering = self._check_and_answer(route, scope, headers, record, receive, send)
         answer = await self._settled(answering, record)
         if answer is not None:
@@ -238,9 +241,12 @@ class Front:
 
         return await self._settled(run(), record)
 
-    def refuse(self, problem: Problem, target: str, client: tuple[str, int] | None) -> Refusal:
+    def refuse(
+        self, problem: Problem, target: str, client: tuple[str, int] | None, origin: str | None
+    ) -> Refusal:
         """Answer bytes that are not a valid request; return status, fields and body. Count and log it."""
         record = open_record("", target, None, client and client[0])
+        record.cors = allow_origin(self._origins, origin)
         answer = problems.answer(problem, record)
         self._close(record, answer.status)
         return answer.status, record.fields(answer), answer.body

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detector import Manifest
+from service.http.cors import Fields
 from service.http.messages import Answer
 
 REQUEST_ID = b"x-request-id"
@@ -45,6 +46,8 @@ class RequestRecord:
         From the head of the request to its answer.
     ended : float
         Time of the answer, in seconds since 1970.
+    cors : tuple of (bytes, bytes)
+        Header fields of the answer for the browser of a page of another origin.
     """
 
     request_id: str
@@ -60,6 +63,7 @@ class RequestRecord:
     status: int = dataclasses.field(default=0, init=False)
     seconds: float = dataclasses.field(default=0.0, init=False)
     ended: float = dataclasses.field(default=0.0, init=False)
+    cors: Fields = dataclasses.field(default=(), init=False)
 
     def tell_model(self, name: str, version: int) -> None:
         """Note the model that answers."""
@@ -68,12 +72,12 @@ class RequestRecord:
     def again(self, request_id: str | None, client: str | None) -> "RequestRecord":
         """Return the record of another request with the same head, which has just arrived."""
         record = RequestRecord(request_id or make_id(), self.method, self.path, client, self.template)
-        record.model, record.version = self.model, self.version
+        record.model, record.version, record.cors = self.model, self.version, self.cors
         return record
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the header fields of every answer, names in lower case."""
-        headers = [(REQUEST_ID, self.request_id.encode()), NO_SNIFF]
+        headers = [(REQUEST_ID, self.request_id.encode()), NO_SNIFF, *self.cors]
         if self.version:
             headers.append((MODEL_VERSION, self.version.encode()))
         return headers

@@ -16,6 +16,7 @@ from service.endpoints.base import Endpoint
 from service.endpoints.lines import HEADERS, LineReader, check_protocol
 from service.http import problems
 from service.http.access import check_host, check_key
+from service.http.cors import allow_origin, answer_preflight
 from service.http.messages import Answer, Head, to_template
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord, open_record
@@ -50,15 +51,21 @@ class PlainNameConverter(BaseConverter):
 
 def register(app: Flask, serving: Serving) -> None:
     """Open a record before every request, close it after the answer, and turn errors into problems."""
-    digests = serving.settings.api_keys_sha256
+    digests, origins = serving.settings.api_keys_sha256, serving.settings.cors_origins
 
     @app.before_request
-    def begin() -> None:
+    def begin() -> Response | None:
         template = to_template(request.url_rule.rule) if request.url_rule else ""
         sent_id = request.headers.get("X-Request-Id", "")
         g.record = open_record(request.method, request.path, sent_id, request.remote_addr, template)
-        check_host(_headers(), request.environ.get("SERVER_PROTOCOL", ""))
-        check_key(request.path, _headers(), digests)
+        headers = _headers()
+        g.record.cors = allow_origin(origins, headers.get("origin"))
+        check_host(headers, request.environ.get("SERVER_PROTOCOL", ""))
+        allowed = answer_preflight(request.method, headers, origins)
+        if allowed is not None:
+            return Response(status=204, headers=allowed)
+        check_key(request.path, headers, digests)
+        return None
 
     @app.after_request
     def end(response: Response) -> Response:
