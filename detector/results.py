@@ -1,7 +1,7 @@
 """What a detector answers: decisions with their explanation, classes, packed latents."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -68,27 +68,6 @@ class Scores:
     version: int
     selected: np.ndarray | None = None
     explanation: list[list[Contribution]] | np.ndarray | None = None
-
-    def split(self, lengths: Iterable[int]) -> list[Self]:
-        """Split the batch into consecutive parts of these lengths; they have no selection or explanation."""
-        parts, start = [], 0
-        for length in lengths:
-            rows = slice(start, start + length)
-            parts.append(
-                type(self)(
-                    score=self.score[rows],
-                    ratio=self.ratio[rows],
-                    p_value=self.p_value[rows],
-                    is_anomaly=self.is_anomaly[rows],
-                    threshold=self.threshold,
-                    alpha=self.alpha,
-                    expected_rate=self.expected_rate,
-                    model=self.model,
-                    version=self.version,
-                )
-            )
-            start += length
-        return parts
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -252,6 +253,8 @@ def convert(
         function, input_signature=[tf.TensorSpec((None, *shape), tf.float32, name=input_name)]
     )
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    # Any value makes a failing optimisation an error; otherwise tf2onnx copies the graph before each one.
+    os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
     model, _ = tf2onnx.convert.from_function(traced, input_signature=traced.input_signature, opset=OPSET)
     shapes = {input_name: shape} | {
         name: output.shape[1:] for name, output in traced.get_concrete_function().structured_outputs.items()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import platform
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions, version
@@ -102,7 +103,7 @@ class Draft(SimpleNamespace):
 def draft_manifest(fitted: Fitted) -> Draft:
     """Draft the manifest of a fitted network."""
     dataset, config, autoencoder = fitted.dataset, fitted.config, fitted.autoencoder
-    is_sequence, distributions = dataset.kind == "sequence", packages_distributions()
+    is_sequence = dataset.kind == "sequence"
     return Draft(
         name=fitted.name,
         version=1,
@@ -135,9 +136,17 @@ def draft_manifest(fitted: Fitted) -> Draft:
         training={"configuration": dataclasses.asdict(config)} | _describe_history(fitted.history),
         data=_describe_data(fitted),
         self_test_tolerance=SELF_TEST_TOLERANCES[config.quantize],
-        tools={"python": platform.python_version()}
-        | {module: version(distributions[module][0]) for module in _TOOLS},
+        tools=_tools(),
     )
+
+
+@functools.cache  # it reads the metadata of every installed package
+def _tools() -> dict[str, str]:
+    """Versions of Python and of the packages that made the graphs."""
+    distributions = packages_distributions()
+    return {"python": platform.python_version()} | {
+        module: version(distributions[module][0]) for module in _TOOLS
+    }
 
 
 def timestamp() -> str:
