@@ -4,6 +4,7 @@ import ast
 import functools
 import math
 import struct
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ import numpy as np
 from service.bodies import Expected, Limits, check_rows
 from service.http.messages import Body
 from service.http.problems import Problem
+
+Order = Literal["C", "F"]
 
 # --- .npy ---------------------------------------------------------------------------------------------------
 
@@ -45,9 +48,18 @@ def decode_npy(content: Body, limits: Limits) -> np.ndarray:
     if wanted != got:
         raise Problem("malformed-body", f"the .npy shape {shape} needs {wanted} bytes of data, got {got}")
     check_rows(shape[0], limits)
-    order: Literal["F", "C"] = "F" if header["fortran_order"] else "C"
-    array = np.frombuffer(content, dtype, offset=start).reshape(shape, order=order)
+    order: Order = "F" if header["fortran_order"] else "C"
+    array = _shaped(np.frombuffer(content, dtype, offset=start), shape, order)
     return np.require(array, dtype.newbyteorder("="), requirements=["A", "C"])
+
+
+def _shaped(values: np.ndarray, shape: tuple[int, ...], order: Order = "C") -> np.ndarray:
+    """Give values a shape of as many; NumPy refuses sizes beyond its memory, even if one of them is 0."""
+    try:
+        return values.reshape(shape, order=order)
+    except ValueError as error:
+        words = f"an array of shape {shape} cannot exist, even without values"
+        raise Problem("malformed-body", words[:200]) from error
 
 
 def _npy_header(content: Body) -> tuple[Mapping[str, Any], int]:
@@ -70,7 +82,9 @@ def _npy_header(content: Body) -> tuple[Mapping[str, Any], int]:
 def _parse_npy_header(text: bytes) -> Mapping[str, Any]:
     """Return the members of the header; cached, since parsing takes longer than a row."""
     try:
-        header = ast.literal_eval(text.decode("latin-1").strip())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's compiler warns of odd literals
+            header = ast.literal_eval(text.decode("latin-1").strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise Problem("malformed-body", "the .npy header is not a Python literal") from error
     if not isinstance(header, dict) or header.keys() != _HEADER_MEMBERS:
@@ -119,7 +133,7 @@ def decode_raw(content: Body, content_type: str, expected: Expected, limits: Lim
         sentence = f"{dtype.name} values of shape {words} have {wanted} bytes, got {len(content)}"
         raise Problem("malformed-body", sentence)
     check_rows(shape[0], limits)
-    return np.frombuffer(content, dtype).reshape(shape)
+    return _shaped(np.frombuffer(content, dtype), shape)
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,7 +3,9 @@
 The inflated size of a body is known and limited before any of it is inflated (docs/decisions/0023).
 """
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -199,12 +201,30 @@ def _objects(chunk: pa.Array, limits: Limits) -> np.ndarray:
 def _timestamps(column: pa.ChunkedArray, limits: Limits) -> list[Timestamp]:
     """Return numbers and texts unchanged, and times as text."""
     if pa.types.is_temporal(column.type):
-        column = column.cast(pa.string())
+        column = _as_texts(column)
     values = _values(column, limits).tolist()
-    is_absent = (value is None or value != value or value in (np.inf, -np.inf) for value in values)
-    row = next((row for row, absent in enumerate(is_absent) if absent), None)
+    row = next((row for row, value in enumerate(values) if not _is_timestamp(value)), None)
     if row is not None:
+        got = f" of at most 63 bits, got {values[row]}" if isinstance(values[row], int) else ""
         raise misplaced(
-            f"{TIMESTAMP!r} must be a time, a text or a number in row {row}", row=row, column=TIMESTAMP
+            f"{TIMESTAMP!r} must be a time, a text or a number{got} in row {row}", row=row, column=TIMESTAMP
         )
     return values
+
+
+def _as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Write times as text; Arrow cannot if it does not know their time zone, for example."""
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowException as error:
+        sentence = (
+            f"{TIMESTAMP!r} of type {str(column.type)[:80]} cannot be written as text: {_one_line(error)}"
+        )
+        raise misplaced(sentence, column=TIMESTAMP) from error
+
+
+def _is_timestamp(value: Any) -> bool:
+    """Whether JSON may hold this time stamp: see `service.bodies.Timestamp`."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, str) or (value is not None and math.isfinite(value))

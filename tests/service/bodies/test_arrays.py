@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.bodies import Decoded, Expected, Limits
-from service.bodies.arrays import RAW_DTYPES, raw_type
+from service.bodies.arrays import RAW_DTYPES, decode_raw, raw_type
 from service.bodies.codecs import decoder
 from service.http.problems import Problem
 
@@ -53,6 +53,16 @@ def test_raw_windows_need_no_shape_and_a_series_does():
 
     assert decode(values.tobytes(), expected=WINDOW).samples.shape == (2, 4, 2)
     assert decode(values.tobytes(), "; shape=8x2", WINDOW).samples.shape == (8, 2)
+
+
+def test_raw_tensor_too_large_for_an_array_is_malformed():
+    """Although it has no values, NumPy could not number them."""
+    content_type = "application/octet-stream; shape=0x999999999999x999999999999"
+
+    with pytest.raises(Problem, match="cannot exist, even without values") as caught:
+        decode_raw(b"", content_type, ROW, LIMITS)
+
+    assert caught.value.type == "malformed-body"
 
 
 def test_raw_type_is_what_reads_the_array():

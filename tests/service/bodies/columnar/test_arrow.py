@@ -161,6 +161,25 @@ def test_time_stamps_that_are_missing_are_named(form):
     }
 
 
+@pytest.mark.parametrize(
+    ("stamps", "words"),
+    [
+        (pa.array([0, 1], pa.timestamp("s", "Bogus/Zone")), "timestamp[s, tz=Bogus/Zone] cannot be written"),
+        (pa.array([0, 1], pa.timestamp("ns", "+99:99:99")), "cannot be written as text"),
+        (pa.array([(1, 2, 3), (4, 5, 6)], pa.month_day_nano_interval()), "cannot be written as text"),
+        (pa.array([1, 2**64 - 1], pa.uint64()), "at most 63 bits, got 18446744073709551615 in row 1"),
+        (pa.array([1, 2**63], pa.uint64()), "at most 63 bits, got 9223372036854775808 in row 1"),
+    ],
+    ids=["zone", "offset", "interval", "largest", "least"],
+)
+def test_time_stamps_that_json_cannot_hold_are_refused(stamps, words):
+    """A fault of the client, not of the service."""
+    problem = refusal(to_stream(pa.table({"timestamp": stamps, "y": [2, 4], "x": [1, 3]})), ARROW, SERIES)
+
+    assert problem.type == "invalid-input"
+    assert words in problem.detail
+
+
 @forms
 def test_rows_are_limited_before_they_are_read(form):
     """The declared number is checked first."""
