@@ -31,6 +31,7 @@ from service.http.cors import allow_origin
 from service.http.messages import MAX_BODY_BYTES, Answer, Body, Head, to_template
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord, open_record
+from service.scoring.admission import Admission
 from service.scoring.calls import Call
 from service.serving import Serving, open_store
 from service.settings import Settings
@@ -86,7 +87,8 @@ class Front:
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
         self._rounds = Rounds(serving)
         self.known_heads = KnownHeads(serving, self._rounds, self._run_late)
-        self.pool = Pool(serving)
+        self.pool = Pool(serving, serving.admission, "large")
+        self.small_pool = Pool(serving, Admission(serving.settings, serving.settings.pool_threads), "small")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the life of the process."""
@@ -114,6 +116,7 @@ class Front:
         self.serving.models.stop()
         self.serving.pending.write()
         self.pool.close()
+        self.small_pool.close()
 
     def _find(self, path: str) -> Route | None:
         try:
@@ -172,10 +175,12 @@ class Front:
             return None
         body = self._open_body(headers, receive)
         sent_head = scope.get("extensions", {}).get(HEAD)
-        if not body.is_small(LOOP_BYTES) or may_inflate(headers):
-            if sent_head and body.length and body.length > LOOP_BYTES:
+        if not body.is_small(LOOP_BYTES):
+            if sent_head and body.length:
                 self.known_heads.keep(sent_head, Known(reader, record, body.length), models)
             return self._closed(await self.pool.read_and_run(reader, record, body), record)
+        if may_inflate(headers):
+            return self._closed(await self.small_pool.read_and_run(reader, record, body), record)
         answer = await self._answer_small(reader, record, body)
         if sent_head:
             self.known_heads.keep(sent_head, Known(reader, record, body.length), models)
@@ -211,12 +216,12 @@ class Front:
         """Answer a small request in the next round, or in the pool if it takes long."""
         content, settled = await body.read(), asyncio.get_running_loop().create_future()
         if reader.is_slow and reader.is_slow(content):
-            return self._closed(await self.pool.read_and_run(reader, record, body, content), record)
+            return self._closed(await self.small_pool.read_and_run(reader, record, body, content), record)
         self._rounds.join(reader, content, record, functools.partial(_settle, settled))
         outcome = await settled
         if isinstance(outcome, Answer):
             return outcome
-        return self._closed(await self.pool.run(outcome, record, body), record)
+        return self._closed(await self.small_pool.run(outcome, record, body), record)
 
     async def _answer_lines(
         self, reader: LineReader, record: RequestRecord, receive: Receive, send: Send
@@ -237,7 +242,7 @@ class Front:
         """Run a call that takes too long for a round; see `KnownHeads`."""
 
         async def run() -> Answer:
-            return self._closed(await self.pool.run(call, record, client), record)
+            return self._closed(await self.small_pool.run(call, record, client), record)
 
         return await self._settled(run(), record)
 

@@ -15,7 +15,7 @@ from service.asgi.body import BodyReader, ClientGone, ignore_result
 from service.endpoints.base import Reader
 from service.http.messages import Answer, Body
 from service.http.request_record import RequestRecord
-from service.scoring.admission import Ticket
+from service.scoring.admission import Admission, Ticket
 from service.scoring.calls import Call
 from service.scoring.runner import Pace
 from service.serving import Serving
@@ -34,6 +34,14 @@ class Client(Protocol):
 class Pool:
     """Threads for requests that would hold the loop for too long.
 
+    Parameters
+    ----------
+    serving : Serving
+    admission : Admission
+        The work in progress in these threads.
+    name : str
+        Of the threads.
+
     Attributes
     ----------
     executor : ThreadPoolExecutor
@@ -41,10 +49,11 @@ class Pool:
         How long a byte of a body takes, by the kind of request.
     """
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, admission: Admission, name: str) -> None:
         self._serving = serving
+        self._admission = admission
         self.executor = ThreadPoolExecutor(
-            serving.settings.pool_threads, "verbs", initializer=_let_others_go_first
+            serving.settings.pool_threads, name, initializer=_let_others_go_first
         )
         self.byte_pace = Pace(BYTE_SECONDS)
 
@@ -61,7 +70,7 @@ class Pool:
             `overloaded`, `deadline-exceeded`, and the problems of the call itself.
         ClientGone
         """
-        with self._serving.admission.ticket() as ticket:
+        with self._admission.ticket() as ticket:
             ticket.add(seconds=self._serving.runner.estimate([call]))
             work = functools.partial(self._serving.answer, call, ticket, started=record.started)
             return await self._watched(work, record, client)
@@ -70,7 +79,7 @@ class Pool:
         self, reader: Reader, record: RequestRecord, body: BodyReader, content: Body | None = None
     ) -> Answer:
         """Return the answer to a request; read its body unless `content` is given. Raise as `run` does."""
-        with self._serving.admission.ticket() as ticket:
+        with self._admission.ticket() as ticket:
             if content is None:
                 ticket.check_wait()  # refuse before the body is received
                 content = await body.read(ticket)

@@ -6,7 +6,6 @@ No request waits in order to be batched: requests that arrive while a round is a
 import asyncio
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from service.endpoints.base import Reader
@@ -19,7 +18,7 @@ from service.serving import Serving
 
 # Larger bodies are decoded and run in the pool, since all other requests wait for the loop meanwhile.
 LOOP_BYTES = 64 * 2**10
-# The longest time that one request, and one round, may hold the loop.
+# The most CPU time that one request, and one round, may take in the loop.
 REQUEST_SECONDS = 0.004
 ROUND_SECONDS = 0.01
 FIRST_GUESS = 1e-4  # seconds of a request, until a round has been measured
@@ -79,7 +78,7 @@ class Rounds:
 
     def _answer(self) -> None:
         """Answer as many waiting requests as `ROUND_SECONDS` allow; leave the others to the next round."""
-        started = time.perf_counter()
+        begun = self._pace.begin(None)
         n_now = max(1, int(ROUND_SECONDS / self._pace.estimate(None, 1)))
         waiting, self._waiting = self._waiting[:n_now], self._waiting[n_now:]
         if self._waiting:
@@ -90,7 +89,7 @@ class Rounds:
             logger.exception("a round failed")
             for each in waiting:
                 self._settle(each, error)
-        self._pace.learn(None, len(waiting), time.perf_counter() - started)
+        self._pace.end(None, len(waiting), begun)
         self._n_last = len(waiting)
         self._pending.write_soon()
 

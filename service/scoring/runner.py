@@ -19,12 +19,18 @@ from service.watching.pending import Pending
 
 ROW_SECONDS = 1e-3  # a guess, used until a run has been measured
 OVERHEAD_SECONDS = 2e-4  # of every piece of work, whatever its size
+SHORT_SECONDS = 1e-3  # work that is timed by the wall clock alone
 MEMORY = 0.9  # weight that the past keeps at each new observation
 MAX_KINDS = 4096  # model versions come and go; beyond this number everything is learned anew
 
 
 class Pace:
     """Learns the seconds for a unit of work of each kind: a mean of recent work, weighted by size.
+
+    `begin` and `end` learn the CPU seconds of their thread: on a busy machine the time on the wall says more
+    about other work. The clock of a thread costs as much as a tenth of a small request, so short work is
+    timed by the wall clock, which never shows less. A piece of work that took long is not learned; the next
+    one of its kind is timed by both clocks.
 
     If two threads learn at once, one of the two observations is lost, which does no harm.
 
@@ -37,6 +43,24 @@ class Pace:
     def __init__(self, guess: float) -> None:
         self._guess = guess
         self._known: dict[Hashable, tuple[float, float]] = {}
+        self._long: set[Hashable] = set()  # kinds whose last work was long
+
+    def begin(self, kind: Hashable) -> tuple[float, float | None]:
+        """Return the readings of both clocks before a piece of work, for `end`; None for one not read."""
+        return time.perf_counter(), time.thread_time() if kind in self._long else None
+
+    def end(self, kind: Hashable, units: int, begun: tuple[float, float | None]) -> None:
+        """Learn from a piece of work that ends now, in the thread in which it began."""
+        started, cpu_started = begun
+        seconds = time.perf_counter() - started
+        if seconds <= SHORT_SECONDS:
+            self._long.discard(kind)
+        elif cpu_started is None:
+            self._long.add(kind)
+            return
+        else:
+            seconds = time.thread_time() - cpu_started
+        self.learn(kind, units, seconds)
 
     def estimate(self, kind: Hashable, units: int) -> float:
         """Return the seconds that a piece of work will take."""
@@ -51,8 +75,8 @@ class Pace:
             MEMORY * old_seconds + (rest if rest > 0 else 0.0),
             MEMORY * old_units + units,
         )
-        if len(self._known) > MAX_KINDS:
-            self._known = {}
+        if len(self._known) + len(self._long) > MAX_KINDS:
+            self._known, self._long = {}, set()
 
 
 class Runner:
@@ -144,7 +168,9 @@ class Runner:
 
     def _run_batch(self, calls: Sequence[Call]) -> list[Answer | Exception]:
         """Run calls with equal keys together; if that raises, each alone."""
-        started, first = time.perf_counter(), calls[0]
+        first = calls[0]
+        kind = _kind(first)
+        begun = self._pace.begin(kind)
         try:
             if first.joins and len(calls) > 1:
                 samples = np.concatenate([call.samples for call in calls])
@@ -162,8 +188,8 @@ class Runner:
         if good:
             rows = sum([len(requests[n].samples) for n in good])
             scores = [results[n].score for n in good if isinstance(results[n], Scores)]
-            self._pace.learn(_kind(first), rows, time.perf_counter() - started)
-            self._pending.note_run(Run(first.asker.detector.manifest, rows, ran - started, scores))
+            self._pace.end(kind, rows, begun)
+            self._pending.note_run(Run(first.asker.detector.manifest, rows, ran - begun[0], scores))
         return outcomes
 
 

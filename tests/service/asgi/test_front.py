@@ -208,7 +208,7 @@ def test_pace_of_small_images_is_not_that_of_large_bodies(front):
     body = json.dumps({"instances": rows}).encode()
     image = encode_image(np.zeros((4, 5), np.float32), (0.0, 16.0))
     learned = []
-    front.pool.byte_pace.learn = lambda kind, *_: learned.append(kind)
+    front.small_pool.byte_pace.learn = lambda kind, *_: learned.append(kind)
 
     answers = post(
         front,
@@ -343,5 +343,5 @@ def test_slow_kinds_of_small_requests_leave_the_loop(front, monkeypatch):
 
     second = post(front, score(NORMAL))[0]
 
-    assert [name.partition("_")[0] for name in threads] == ["verbs"]
+    assert [name.partition("_")[0] for name in threads] == ["small"]
     assert first.json() == second.json()

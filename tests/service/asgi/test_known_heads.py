@@ -402,7 +402,7 @@ def test_connection_at_work_is_not_idle(front, monkeypatch):
         client.protocol.timeout_keep_alive = 0.1
         await client.ask(score(NORMAL))
         monkeypatch.setattr(front.serving.runner, "estimate", lambda calls: 1.0)
-        monkeypatch.setattr(front.pool, "_watched", slowly)
+        monkeypatch.setattr(front.small_pool, "_watched", slowly)
         answer = await client.ask(score(ANOMALY))
 
         assert len(client.parsed) == 1
@@ -419,7 +419,7 @@ def test_lost_connection_leaves_no_timer(front, monkeypatch):
     async def conversation(client: Client) -> None:
         await client.ask(score(NORMAL))
         monkeypatch.setattr(front.serving.runner, "estimate", lambda calls: 1.0)
-        monkeypatch.setattr(front.pool, "_watched", lambda work, record, who: asyncio.sleep(0.1))
+        monkeypatch.setattr(front.small_pool, "_watched", lambda work, record, who: asyncio.sleep(0.1))
         client.protocol.data_received(score(ANOMALY))
         assert client.protocol.timeout_keep_alive_task is not None
         client.protocol.connection_lost(ConnectionResetError())
@@ -477,7 +477,7 @@ def test_images_under_a_known_head_are_read_in_the_pool(front, monkeypatch):
         assert len(client.parsed) == 3  # without the numbers, whose head was known by then
 
     talk(front, conversation)
-    assert threads == ["verbs", "MainThread", "MainThread", "verbs", "verbs"]
+    assert threads == ["small", "MainThread", "MainThread", "small", "small"]
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -490,7 +490,7 @@ def test_client_that_goes_ends_its_long_call(front, monkeypatch, is_known, n_wai
         if is_known:
             await client.ask(score(NORMAL))
         monkeypatch.setattr(front.serving.runner, "estimate", lambda calls: 1.0)
-        monkeypatch.setattr(front.pool, "_watched", lambda work, record, who: gone(who))
+        monkeypatch.setattr(front.small_pool, "_watched", lambda work, record, who: gone(who))
         client.writer.write(score(ANOMALY))
         await asyncio.sleep(0.05)
         for _ in range(n_waiting):

@@ -1,8 +1,10 @@
 """The estimate of how long work takes."""
 
+import time
+
 import pytest
 
-from service.scoring.runner import MAX_KINDS, OVERHEAD_SECONDS, Pace
+from service.scoring.runner import MAX_KINDS, OVERHEAD_SECONDS, SHORT_SECONDS, Pace
 
 
 def test_unknown_work_takes_what_is_guessed():
@@ -36,3 +38,32 @@ def test_kinds_are_bounded():
         pace.learn(kind, 1, 1.0)
 
     assert len(pace._known) <= MAX_KINDS
+
+
+def compute(seconds: float) -> None:
+    """Take this much CPU time of the thread."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def observe(pace: Pace, work: object, n_pieces: int) -> float:
+    """Do pieces of work of one unit; return what the next one is expected to take."""
+    for _ in range(n_pieces):
+        begun = pace.begin("a")
+        work()
+        pace.end("a", 1, begun)
+    return pace.estimate("a", 1)
+
+
+def test_time_in_which_others_had_the_processor_is_not_learned():
+    """Small requests would leave the loop because large ones fill the machine."""
+    assert observe(Pace(1e-4), lambda: time.sleep(5 * SHORT_SECONDS), 3) < SHORT_SECONDS
+
+
+def test_long_work_is_learned_from_the_second_piece_on():
+    """The first one tells that the clock of the thread is worth its time."""
+    pace = Pace(1e-4)
+
+    assert observe(pace, lambda: compute(0.01), 1) == pytest.approx(1e-4 + OVERHEAD_SECONDS)
+    assert observe(pace, lambda: compute(0.01), 1) == pytest.approx(0.01, rel=0.2)
