@@ -6,8 +6,8 @@
 | `readers` | cache readers by the parts of a head that they depend on |
 | `verbs` | `/score`, `/denoise`, `/encode`, `/decode`, `/classify` |
 | `lines` | bodies of lines for the same verbs |
-| `platforms` | `infer` of the protocol V2 and `predict` of V1, with `open_inference` and `tensors` |
-| `model_metadata` | metadata and configuration of a model in V2 |
+| `platforms` | `infer` of V2, `predict` and `explain` of V1, with `open_inference` and `tensors` |
+| `model_metadata` | the tensors of a model in the forms of V2, Triton and TensorFlow Serving |
 
 An endpoint opens a reader for a head; the reader turns each body with this head into a `scoring.calls.Call`.
 This folder may import `bodies`, `answers`, `models`, `scoring` and `http`. It may not know Flask, ASGI or a

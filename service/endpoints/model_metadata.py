@@ -1,8 +1,9 @@
-"""Metadata and configuration of a model in the Open Inference Protocol V2: its tensors, versions and batches.
+"""What a model takes and returns, in the forms of V2, of Triton and of TensorFlow Serving.
 
 References
 ----------
-`inference_rest.md` of the protocol; Triton's model configuration extension, and its `model_config.proto`.
+`inference_rest.md` of the Open Inference Protocol; Triton's model configuration extension, and its
+`model_config.proto`; "Model Metadata API" in the RESTful API of TensorFlow Serving.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from detector.triton import config_tensor
 
 PLATFORM = "onnx_onnxv1"
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics", "parameters")
+SIGNATURE = "serving_default"
 RATIO, P_VALUE, IS_ANOMALY = "ratio", "p_value", "is_anomaly"
 
 
@@ -72,4 +74,30 @@ def configure_model(manifest: Manifest, versions: Sequence[int], max_rows: int) 
             for name, (datatype, shape) in output_tensors(manifest).items()
         ],
         "dynamic_batching": {},  # requests that arrive together run together, and none waits for others
+    }
+
+
+_TENSORFLOW_TYPES = {"FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BOOL": "DT_BOOL"}
+
+
+def describe_signature(manifest: Manifest) -> dict[str, Any]:
+    """Return the metadata of one version as TensorFlow Serving does, with `predict` as the only signature."""
+    shapes = output_tensors(manifest)
+    signature = {
+        "inputs": {INPUT: _tensor_info(INPUT, "FP32", manifest.sample_shape)},
+        "outputs": {name: _tensor_info(name, *shapes[name]) for name in (SCORE, RATIO, P_VALUE, IS_ANOMALY)},
+        "method_name": "tensorflow/serving/predict",
+    }
+    return {
+        "model_spec": {"name": manifest.name, "signature_name": "", "version": str(manifest.version)},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
+    }
+
+
+def _tensor_info(name: str, datatype: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    dimensions = [{"size": str(size), "name": ""} for size in (-1, *shape)]
+    return {
+        "dtype": _TENSORFLOW_TYPES[datatype],
+        "tensor_shape": {"dim": dimensions, "unknown_rank": False},
+        "name": f"{name}:0",
     }

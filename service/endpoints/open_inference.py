@@ -28,9 +28,9 @@ from service.bodies.images import decode_images
 from service.bodies.json.cuts import BLANKS, guess_end
 from service.bodies.json.members import check_members, to_pointer
 from service.bodies.json.slices import SLICE_BYTES
+from service.bodies.json.typed import decode_typed, misplaced
 from service.endpoints import tensors
 from service.endpoints.model_metadata import IS_ANOMALY, P_VALUE, RATIO, output_tensors
-from service.endpoints.tensors import misplaced
 from service.http.messages import Body
 from service.http.problems import Problem
 from service.scoring.verbs import Inference
@@ -205,7 +205,7 @@ def _cut(content: memoryview) -> tuple[bytes, memoryview, bytes] | None:
 
 
 def _decode_json(content: memoryview | bytes) -> _InferJson:
-    body = tensors.decode_json(content, _InferJson)
+    body = decode_typed(content, _InferJson)
     check_members(bytes(content), _count_members(body))
     return body
 

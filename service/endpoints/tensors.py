@@ -1,10 +1,7 @@
 """Tensors of the Open Inference Protocol: convert data, as JSON or as bytes, to arrays and back."""
 
-import base64
-import binascii
 import functools
 import math
-import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from service import bodies
 from service.bodies import INSTANCES
 from service.bodies.json.numbers import NumberReader
 from service.bodies.json.slices import SLICE_BYTES, decode_numbers
-from service.bodies.json.strict import reworded
+from service.bodies.json.typed import decode_base64, decode_typed, misplaced
 from service.http.problems import Problem
 
 BYTES = "BYTES"
@@ -122,7 +118,7 @@ def numbers_from_json(
     is_float, nested = datatype.startswith("FP"), depth == len(shape)
     wanted = shape if nested else (math.prod(shape),)
     if datatype in ("INT64", "UINT64"):  # float64 cannot represent all of them
-        values = decode_json(raw, _nested_type(depth, int, False), pointer)
+        values = decode_typed(raw, _nested_type(depth, int, False), pointer)
         array = _to_array(values, wanted, object, pointer)
     else:
         array = _read_floats(raw, wanted, pointer, gaps=gaps and is_float)
@@ -145,7 +141,7 @@ def _read_floats(raw: Text, wanted: tuple[int, ...], pointer: str, *, gaps: bool
     read = NumberReader().read(b'{"%b":%b}' % (INSTANCES.encode(), raw), len(wanted) - 1)
     if read is not None and read[0].shape == wanted:
         return read[0]
-    values = decode_json(raw, _nested_type(len(wanted), float, gaps), pointer)
+    values = decode_typed(raw, _nested_type(len(wanted), float, gaps), pointer)
     return _to_array(values, wanted, np.float64, pointer)
 
 
@@ -183,15 +179,9 @@ def elements_from_json(raw: Text, n_elements: int, pointer: str) -> list[bytes]:
 
     Raise `Problem`, naming the first element that is not base64, or if the number of elements differs.
     """
-    texts = decode_json(raw, list[str], pointer)
+    texts = decode_typed(raw, list[str], pointer)
     _check_lengths(texts, (n_elements,), pointer)
-    elements = []
-    for position, text in enumerate(texts):
-        try:
-            elements.append(base64.b64decode(text, validate=True))
-        except (binascii.Error, ValueError) as error:
-            raise misplaced(f"{pointer}/{position}", "must be base64 text") from error
-    return elements
+    return [decode_base64(text, f"{pointer}/{position}") for position, text in enumerate(texts)]
 
 
 def _depth(raw: Text) -> int:
@@ -213,30 +203,9 @@ def _nested_type(depth: int, value: type, gaps: bool) -> Any:
     return form
 
 
-def decode_json(raw: Text, form: Any, pointer: str = "") -> Any:
-    """Read the JSON at a place of the body, by default the whole body, as a type of msgspec.
-
-    Raise `Problem` if the text is not JSON, or a value has another type, naming the first.
-    """
-    try:
-        return msgspec.json.decode(raw, type=form)
-    except msgspec.ValidationError as error:
-        sentence, _, path = str(error).partition(" - at `$")
-        place = pointer + re.sub(r"[.\[]", "/", path.rstrip("`")).replace("]", "")
-        raise misplaced(place, reworded(sentence)) from error
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Problem("malformed-body", f"{pointer or 'the body'} is not JSON: {error}") from error
-
-
 def _check_lengths(values: Any, shape: Sequence[int], pointer: str) -> None:
     """Check that nested lists have exactly this shape."""
     if len(values) != shape[0]:
         raise misplaced(pointer, f"must have {shape[0]} elements, got {len(values)}")
     for position, value in enumerate(values if len(shape) > 1 else ()):
         _check_lengths(value, shape[1:], f"{pointer}/{position}")
-
-
-def misplaced(pointer: str, sentence: str) -> Problem:
-    """Return the problem of one place in the JSON."""
-    detail = f"{pointer or 'the body'}: {sentence}"
-    return bodies.misplaced(detail, pointer=pointer)

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from detector.engine.graphs import INPUT
 from detector.latents import DTYPES
 from service import answers, bodies
 from service.bodies import codecs
@@ -151,6 +152,21 @@ def _platform_routes() -> Iterator[Operation]:
             statuses=_PLATFORM_STATUSES,
             request="PredictRequest",
             schema="Predictions",
+        )
+        yield Operation(
+            f"{path}:explain",
+            "post",
+            "A prediction and an explanation for each instance.",
+            statuses=_PLATFORM_STATUSES,
+            request="PredictRequest",
+            schema="Explanations",
+        )
+        yield Operation(
+            f"{path}/metadata",
+            "get",
+            "Signature of a model in the form of TensorFlow Serving.",
+            statuses=(404,),
+            schema="Signature",
         )
 
 
@@ -352,10 +368,29 @@ _PREDICTION = _object(
     },
     _DECISIONS,
 )
+_OUTPUTS = {
+    **{name: _SCORES[name] for name in _DECISIONS},
+    "selected": array({"type": "boolean"}),
+    "explanation": _reference("Explanation"),
+}
 _EXPLANATION = {"anyOf": [array(array(_CONTRIBUTION)), {"$ref": "#/components/schemas/Tensor"}]}
+
+_COLUMN = _object({"outputs": _object(_OUTPUTS, _DECISIONS)}, ("outputs",))
+_PREDICT_REQUEST = _object(
+    {
+        "instances": _INSTANCES,
+        "inputs": {
+            "description": "The samples as a column, instead of instances; the answer has outputs.",
+            "anyOf": [_INSTANCES, _object({INPUT: _INSTANCES}, (INPUT,))],
+        },
+        **{name: _OPTIONS[name][1] for name in (*VERBS["score"].options, "signature_name")},
+    },
+    (),
+)
 
 _SCHEMAS: dict[str, Any] = {
     "Tensor": _TENSOR,
+    "Explanation": _EXPLANATION,
     "Request": _request(()),
     "ScoreRequest": _request(VERBS["score"].options, timestamps=True),
     "DenoiseRequest": _request((), timestamps=True),
@@ -365,7 +400,7 @@ _SCHEMAS: dict[str, Any] = {
             **_SCORES,
             "timestamp": array(_TIMESTAMP),
             "selected": array({"type": "boolean"}),
-            "explanation": _EXPLANATION,
+            "explanation": _reference("Explanation"),
         },
         tuple(_SCORES),
     ),
@@ -375,8 +410,12 @@ _SCHEMAS: dict[str, Any] = {
     ),
     "Latent": _object({**_MODEL, "latent": _TENSOR}, (*_MODEL, "latent")),
     "Classes": _object(_CLASSES, tuple(_CLASSES)),
-    "PredictRequest": _request((*VERBS["score"].options, "signature_name")),
-    "Predictions": _object({"predictions": array(_PREDICTION)}, ("predictions",)),
+    "PredictRequest": _PREDICT_REQUEST,
+    "Predictions": {"anyOf": [_object({"predictions": array(_PREDICTION)}, ("predictions",)), _COLUMN]},
+    "Explanations": _object(
+        {"predictions": array(_PREDICTION), "explanations": _reference("Explanation")},
+        ("predictions", "explanations"),
+    ),
     **platform_schemas.SCHEMAS,
     "Problem": _object(
         {

@@ -85,6 +85,13 @@ SCHEMAS: dict[str, Any] = {
         output=array(_CONFIG_TENSOR),
         dynamic_batching={"type": "object"},
     ),
+    "Signature": _object(
+        ("model_spec", "metadata"),
+        model_spec=_object(
+            ("name", "signature_name", "version"), name=_STRING, signature_name=_STRING, version=_STRING
+        ),
+        metadata=_object(("signature_def",), signature_def={"type": "object"}),
+    ),
     "ModelStatus": _object(
         ("name", "ready", "model_version_status"),
         name=_STRING,

@@ -9,8 +9,13 @@ from flask import Blueprint, Response
 from detector import Manifest
 from service.bodies.encodings import mark_bytes
 from service.bodies.json.members import check_members
-from service.endpoints.model_metadata import EXTENSIONS, configure_model, describe_model
-from service.endpoints.tensors import decode_json
+from service.bodies.json.typed import decode_typed
+from service.endpoints.model_metadata import (
+    EXTENSIONS,
+    configure_model,
+    describe_model,
+    describe_signature,
+)
 from service.http.messages import MAX_BODY_BYTES
 from service.http.problems import Problem
 from service.models.registry import Loaded, Model, ModelRegistry, check_ready
@@ -90,7 +95,7 @@ def _add_repository_routes(routes: Blueprint, models: ModelRegistry) -> None:
     def index() -> Response:
         content = read_body(MAX_BODY_BYTES)
         content = content[mark_bytes(content) :] or b"{}"
-        only_ready = decode_json(content, _IndexBody).ready
+        only_ready = decode_typed(content, _IndexBody).ready
         check_members(content, int(only_ready))
         entries = [entry for model in models.models.values() for entry in _index(model)]
         return json_response([entry for entry in entries if entry["state"] == "READY" or not only_ready])
@@ -147,8 +152,15 @@ def _add_v1_routes(routes: Blueprint, models: ModelRegistry) -> None:
             }
         )
 
+    def metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
+        entry = models.entry(name, version=version, label=label)
+        return json_response(describe_signature(entry.detector.manifest))
+
     for position, version in enumerate(VERSIONS):
         routes.add_url_rule(f"/v1/models/<plain:name>{version}", f"status-{position}", status)
+    for position, version in enumerate((*VERSIONS, "/labels/<label>")):
+        path = f"/v1/models/<plain:name>{version}/metadata"
+        routes.add_url_rule(path, f"signature-{position}", metadata)
 
 
 def _version_status(version: int, loaded: bool) -> dict[str, Any]:

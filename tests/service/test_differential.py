@@ -138,11 +138,28 @@ class Draw:
             (self.one("/v2/models/tiny/infer", "/v2/models/tiny/versions/1/infer"), tensor),
             ("/v1/models/tiny:predict", bodies[0]),
             (
+                self.one("/v1/models/tiny:predict", "/v1/models/tiny:explain"),
+                ("application/json", self.one(*self.predict_bodies(samples.tolist()))),
+            ),
+            (
                 self.one("/models/images/score", "/models/images/denoise"),
                 self.one(bodies[3], *bodies[11:]),
             ),
         )
         return target, kind, self.damage(body) if self.random.random() < 0.3 else body
+
+    def predict_bodies(self, rows: list[list[float]]) -> Iterator[bytes]:
+        """The same samples in the forms of TensorFlow Serving, and base64 that this model does not take."""
+        named = [{"samples": row} for row in rows]
+        for body in (
+            {"inputs": rows},
+            {"inputs": {"samples": rows}},
+            {"instances": named, "signature_name": ""},
+            {"explain": 2, "inputs": named},
+            {"instances": [*named, *rows]},
+            {"instances": [{"b64": "AAAA"}]},
+        ):
+            yield json.dumps(body).encode()
 
     def target(self) -> str:
         """Return a path with a query."""

@@ -121,10 +121,10 @@ def test_index_reads_no_more_than_it_needs(make_app, settings):
 @pytest.mark.parametrize(
     ("method", "path", "status", "type_"),
     [
-        ("POST", "tiny:explain", 404, "not-found"),
-        ("POST", "none:explain", 404, "not-found"),
-        ("GET", "tiny:explain", 404, "not-found"),
-        ("POST", "tiny/versions/1:explain", 404, "not-found"),
+        ("POST", "tiny:classify", 404, "not-found"),
+        ("POST", "none:classify", 404, "not-found"),
+        ("GET", "tiny:classify", 404, "not-found"),
+        ("POST", "tiny/versions/1:classify", 404, "not-found"),
         ("GET", "tiny:predict", 405, "method-not-allowed"),
         ("POST", "tiny", 405, "method-not-allowed"),
         ("POST", "none:predict", 404, "no-such-model"),
@@ -244,7 +244,8 @@ def test_infer_without_json(client):
             "must be at least",
         ),
         ("/v1/models/none:predict", {"instances": []}, 404, "no-such-model", "'none'"),
-        ("/v1/models/tiny:predict", {"inputs": []}, 422, "invalid-input", "instances"),
+        ("/v1/models/tiny:predict", {"inputs": []}, 422, "invalid-input", "at least one sample"),
+        ("/v1/models/tiny:predict", {"samples": []}, 422, "invalid-input", "instances"),
         ("/v1/models/tiny:predict", {"instances": [[1, 2]]}, 422, "invalid-input", "(n, 3)"),
         ("/v1/models/tiny:predict", {"instances": [[1, 2, 3]], "alpha": 7}, 422, "invalid-option", "alpha"),
         (
@@ -438,7 +439,7 @@ def requests_of_both():
         "/v1/models/tiny/versions/1:predict",
         "/v1/models/tiny/versions/2:predict",
         "/v1/models/tiny/labels/x:predict",
-        "/v1/models/tiny:explain",
+        "/v1/models/tiny:classify",
         "/v2/models/tiny/versions/01/infer",
         "/v2/models/tiny/infer/",
         "/v2/models/ti%6Ey/infer",
