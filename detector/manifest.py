@@ -164,7 +164,9 @@ class Manifest:
         `latent`: the reconstruction is the decoded latent. `memory`: `model.onnx` rebuilds a sample from
         samples that it remembers, and the latent, if any, belongs to a separate autoencoder.
     missing : str
-        `refuse`, or `median`: values of a row may be missing, NaN in the graph's input.
+        `refuse`, or `median`: values of a row may be missing, NaN in the graph's input. For series `gaps`: a
+        step whose window holds a missing value has no score; or `interpolate`: as `gaps`, after runs of at
+        most `reading.max_gap` missing values were filled.
     categories : mapping of str to tuple of str or of float, or None
         For each feature of a vector model that is a category, its values: texts, which the graph takes as
         their positions, or numbers. None where all features are measured.
@@ -384,8 +386,11 @@ def _cell_rules(manifest: Manifest) -> Rules:
     kind, categories, missing = manifest.kind, manifest.categories, manifest.missing
     is_vector, named = kind == "vector", (categories or {}).keys() <= set(manifest.feature_names or ())
     both = (categories is None) == (manifest.unknown_category is None)
+    allowed = schema.MISSING_RULES_OF[kind]
+    filled = (missing == schema.INTERPOLATED) == (manifest.reading.max_gap is not None)
     return {
-        f"missing must be {schema.REFUSED} for kind {kind}": is_vector or missing == schema.REFUSED,
+        f"missing must be {' or '.join(allowed)} for kind {kind}": missing in allowed,
+        "reading.max_gap must be given with missing interpolate, and only with it": filled,
         f"categories are for vectors, not for kind {kind}": is_vector or categories is None,
         "categories must be features that feature_names lists": named,
         "unknown_category must be given with categories, and only with them": both,

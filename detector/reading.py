@@ -31,6 +31,8 @@ class Reading:
         of the zone of times that have none; None if no format is needed, and for UTC.
     ignored : tuple of str
         Columns that are neither feature, label, time nor entity; a table to score may lack them.
+    max_gap : int or None
+        Missing values in a row that are interpolated in a channel of a series; None if none are.
     resize : tuple of int, or None
         Height and width that images of any other size are brought to.
     """
@@ -44,4 +46,5 @@ class Reading:
     time_format: str | None = field(default=None, metadata=or_null(schema.TEXT))
     time_zone: str | None = field(default=None, metadata=or_null(schema.TEXT))
     ignored: tuple[str, ...] = field(default=(), metadata=schema.STRINGS)
+    max_gap: int | None = field(default=None, metadata=or_null(schema.COUNT))
     resize: tuple[int, int] | None = field(default=None, metadata=or_null(schema.HEIGHT_AND_WIDTH))

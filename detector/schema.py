@@ -27,7 +27,15 @@ FROM_LATENT = "latent"
 FROM_MEMORY = "memory"
 REFUSED = "refuse"
 MISSING_AS_MEDIAN = "median"
-MISSING_RULES = (REFUSED, MISSING_AS_MEDIAN)
+LEFT_OUT = "gaps"
+INTERPOLATED = "interpolate"
+MISSING_RULES = (REFUSED, MISSING_AS_MEDIAN, LEFT_OUT, INTERPOLATED)
+# Rules that a kind of samples may have.
+MISSING_RULES_OF = {
+    "vector": (REFUSED, MISSING_AS_MEDIAN),
+    "image": (REFUSED,),
+    "sequence": (REFUSED, LEFT_OUT, INTERPOLATED),
+}
 OWN_CATEGORY = "own"
 UNKNOWN_RULES = (OWN_CATEGORY, REFUSED)
 

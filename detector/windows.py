@@ -48,6 +48,32 @@ def cut_windows(series: np.ndarray, window: int, starts: np.ndarray) -> np.ndarr
     return np.ascontiguousarray(views[starts].swapaxes(1, 2))
 
 
+def fill_gaps(series: np.ndarray, most: int) -> np.ndarray:
+    """Interpolate runs of at most `most` missing values between two present values of a channel.
+
+    Parameters
+    ----------
+    series : ndarray of shape (n_steps, n_channels), float
+        NaN is a missing value.
+    most : int
+
+    Returns
+    -------
+    ndarray of shape (n_steps, n_channels)
+        A copy of the same dtype; longer runs, and runs at either end, are still NaN.
+    """
+    filled = series.copy()
+    steps = np.arange(len(series))
+    for channel in filled.T:  # views
+        present = np.flatnonzero(~np.isnan(channel))
+        after = np.searchsorted(present, steps)
+        inside = np.isnan(channel) & (after > 0) & (after < present.size)
+        ends = present[after[inside]], present[after[inside] - 1]
+        short = steps[inside][ends[0] - ends[1] - 1 <= most]
+        channel[short] = np.interp(short, present, channel[present])
+    return filled
+
+
 class SeriesWindows:
     """Windows of a series that are cut on access, with the length, shape, dtype and indexing of their array.
 

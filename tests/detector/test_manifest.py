@@ -21,7 +21,7 @@ from detector.manifest import (
     write_manifest,
 )
 from detector.reading import Reading
-from detector.schema import MERGE_RULES, MISSING_RULES, UNKNOWN_RULES
+from detector.schema import MERGE_RULES, MISSING_RULES_OF, UNKNOWN_RULES
 from tests.model_folder import write_model_folder
 
 FIELDS = [field.name for field in dataclasses.fields(Manifest)]
@@ -148,6 +148,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     latent_shape = draw(st.none() | st.tuples(st.integers(1, 16)))
     classifier = draw(st.none() | classifiers())
     parts = {"latent": latent_shape is not None, "classifier": classifier is not None}
+    missing = draw(st.sampled_from(MISSING_RULES_OF[kind]))
     entries = st.builds(FileEntry, sha256=digests, size=st.integers(0, 2**40))
     return Manifest(
         name=draw(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)),
@@ -175,8 +176,8 @@ def manifests(draw: st.DrawFn) -> Manifest:
         merge=draw(st.sampled_from(MERGE_RULES)) if kind == "sequence" else None,
         latent_int8=draw(st.none() | latent_int8s(latent_shape[-1])) if latent_shape else None,
         classifier=classifier,
-        reading=draw(readings),
-        missing=draw(st.sampled_from(MISSING_RULES)) if kind == "vector" else "refuse",
+        reading=dataclasses.replace(draw(readings), max_gap=3 if missing == "interpolate" else None),
+        missing=missing,
         **draw(category_fields(names if kind == "vector" else None)),
     )
 
@@ -319,6 +320,7 @@ WRONG = [
     ("reading/time_format", 1),
     ("reading/time_zone", 9),
     ("reading/ignored", [1]),
+    ("reading/max_gap", 0),
     ("reading/resize", [96]),
     ("reading/resize", [0, 96]),
     ("latent_int8", [0.1]),
@@ -448,7 +450,8 @@ CONTRADICTIONS = [
     (SEQUENCE | {"stride": 5}, "stride must be at most window, so that no step is left out"),
     (SEQUENCE | {"merge": None}, "a sequence model needs a merge rule, last or mean"),
     (SEQUENCE | {"value_range": [0, 1]}, "a sequence has no value_range"),
-    (SEQUENCE | {"missing": "median"}, "missing must be refuse for kind sequence"),
+    (SEQUENCE | {"missing": "median"}, "missing must be refuse or gaps or interpolate for kind sequence"),
+    (SEQUENCE | {"missing": "interpolate"}, "reading.max_gap must be given with missing interpolate"),
     (SEQUENCE | CATEGORIES, "categories are for vectors, not for kind sequence"),
     (
         CATEGORIES | {"unknown_category": None},

@@ -10,7 +10,7 @@ from typing import Any
 
 from detector.errors import DetectorError
 from detector.reading import Reading
-from detector.schema import MISSING_RULES, OWN_CATEGORY, REFUSED, UNKNOWN_RULES
+from detector.schema import INTERPOLATED, MISSING_RULES, OWN_CATEGORY, UNKNOWN_RULES
 from detector.store import ModelStore, check_name
 from training import flags
 from training.cli.interrupts import terminable
@@ -23,6 +23,7 @@ from training.data.windowing import cut_series
 from training.errors import ConfigError, TrainingError
 from training.presets import DEFAULT_PRESETS
 
+MAX_GAP = 3
 # Hyperparameters that decide how a series is cut into windows.
 CUTTING_OPTIONS = (
     *("window", "stride", "rows", "alpha", "promise"),
@@ -53,9 +54,16 @@ def add_cell_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--missing",
         choices=MISSING_RULES,
-        default=REFUSED,
-        help="missing values of rows, in training and serving: median replaces them by the median or most "
-        "frequent category of the training split and tells the network that they were (default: refuse)",
+        help="missing values, in training and serving. Rows: median replaces them by the median or most "
+        "frequent category of the training split and tells the network that they were. Series: gaps leaves "
+        "out windows that hold one, and interpolate fills runs of at most --max-gap steps before that. "
+        "(default: gaps for a series that has missing values, else refuse)",
+    )
+    parser.add_argument(
+        "--max-gap",
+        type=flags.count,
+        metavar="STEPS",
+        help=f"longest run of missing values that --missing interpolate fills (default: {MAX_GAP})",
     )
     parser.add_argument(
         "--categorical",
@@ -98,7 +106,7 @@ def add_series_flags(parser: argparse.ArgumentParser) -> None:
 
 def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Collect what the flags say about how the data are written: fields of `Reading`."""
-    names = ("time_format", "time_zone")
+    names = ("time_format", "time_zone", "max_gap")
     return {name: value for name, value in vars(arguments).items() if name in names and value is not None}
 
 
@@ -154,6 +162,10 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
         If nothing can be made of name or data.
     """
     arguments.name = check_name(arguments.name or _name_after(arguments.data))
+    if arguments.missing == INTERPOLATED:
+        arguments.max_gap = arguments.max_gap or MAX_GAP
+    elif arguments.max_gap is not None:
+        raise ConfigError("--max-gap needs --missing interpolate")
     dataset = load_dataset(
         arguments.data,
         kinds=[arguments.kind] if arguments.kind else kinds,

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from detector.columns import compare_columns, listed
 from detector.manifest import Categories, Manifest
-from detector.schema import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED
+from detector.schema import MISSING_RULES_OF, OWN_CATEGORY, REFUSED
 from detector.tables import MOST_NAMED, UNKNOWN_HINT, category_values
 from training.errors import DataError
 
@@ -23,8 +23,8 @@ class Cells:
 
     Attributes
     ----------
-    missing : str
-        `refuse` or `median`.
+    missing : str or None
+        One of `detector.schema.MISSING_RULES`; None for `gaps` if a series has missing values, else `refuse`.
     categorical : tuple of str
         Features that are categories.
     unknown : str
@@ -33,7 +33,7 @@ class Cells:
         Categories of a model, by feature; None if the data decide.
     """
 
-    missing: str = REFUSED
+    missing: str | None = REFUSED
     categorical: tuple[str, ...] = ()
     unknown: str = OWN_CATEGORY
     known: Categories | None = None
@@ -47,7 +47,15 @@ class Cells:
     @property
     def may_miss(self) -> bool:
         """Whether a value may be missing."""
-        return self.missing == MISSING_AS_MEDIAN
+        return self.missing not in (None, REFUSED)
+
+    def check_kind(self, kind: str) -> None:
+        """Raise `DataError` if samples of this kind cannot have these cells."""
+        if self.missing not in MISSING_RULES_OF[kind]:
+            allowed = " or ".join(MISSING_RULES_OF[kind])
+            raise DataError(f"--missing must be {allowed} for kind {kind}, got {self.missing}")
+        if self.categorical and kind != "vector":
+            raise DataError(f"--categorical is only for rows (--kind vector), got kind {kind}")
 
     def refuse_names(self, features: Sequence[str]) -> None:
         """Raise `DataError` if the data lack one of the features that are categories."""

@@ -1,5 +1,6 @@
 """Load a file, a folder of images or a built-in data set as a `Dataset`."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from detector.columns import listed
 from detector.manifest import Categories
 from detector.reading import Reading
-from detector.schema import KINDS
+from detector.schema import KINDS, LEFT_OUT, REFUSED
 from training.data.arrays import ARRAY_SUFFIXES, read_arrays
 from training.data.built_in import BUILT_IN
 from training.data.categories import Cells, numeric_categories
@@ -73,20 +74,28 @@ def load_dataset(
     DataError
         If the data cannot be read or trained on as they are.
     """
-    cells = cells or Cells()
     is_series = "sequence" in kinds and "vector" not in kinds
+    cells, reading = cells or Cells(), reading or Reading()
+    decided = cells.missing is not None
+    if not decided:
+        cells = dataclasses.replace(cells, missing=LEFT_OUT if is_series else REFUSED)
     table_options = {"columns": columns, "label_column": label_column}
     series_options = {"time_column": time_column, "entity_column": entity_column}
-    source = _read(data, is_series, table_options, series_options, cells, reading or Reading())
+    source = _read(data, is_series, table_options, series_options, cells, reading)
     labels = None if source.labels is None else label_texts(source.labels)
-    samples = _as_float32(source.samples, Path(data).name, cells)
+    samples = _as_float32(source.samples, Path(data).name, cells, is_series=is_series)
     samples, kind, value_range, form_notes = _take_as(samples, source, kinds, value_range)
     normal_label = normal_label or source.normal_label
     is_anomaly, label_notes = _anomalies(labels, len(samples), normal_label)
     names = source.feature_names
     if names is None and kind != "image":
         names = tuple(f"x{column}" for column in range(samples.shape[-1]))
-    _refuse_cells(kind, cells)
+    cells.check_kind(kind)
+    timeline, missing = source.timeline, cells.missing
+    if timeline is not None:
+        samples, timeline, gap_notes = timeline.with_missing(samples, names, reading.max_gap)
+        form_notes += gap_notes
+        missing = missing if decided or gap_notes else REFUSED
     categories = source.categories or cells.known
     if categories is None:  # an array, which holds categories as numbers
         cells.refuse_names(names or ())
@@ -106,8 +115,8 @@ def load_dataset(
         normal_label=normal_label,
         provenance=source.provenance,
         notes=(*source.notes, *form_notes, *label_notes),
-        timeline=source.timeline,
-        missing=cells.missing,
+        timeline=timeline,
+        missing=missing,
         categories=categories or None,
         unknown_category=cells.unknown if categories else None,
         reading=source.reading,
@@ -122,13 +131,6 @@ def _feature_columns(
     if kind == "image" or names is None:
         return ()
     return summarise_features(source.samples.reshape(-1, len(names)), names, categories)
-
-
-def _refuse_cells(kind: str, cells: Cells) -> None:
-    if kind != "vector" and (cells.may_miss or cells.categorical):
-        raise DataError(
-            f"--missing median and --categorical are only for rows (--kind vector), got kind {kind}"
-        )
 
 
 def _read(
@@ -151,8 +153,9 @@ def _read(
             "--time-column and --entity-column are only for a series in a table: also give --kind sequence"
         )
     if is_series and is_table and path.is_file():
-        _refuse_cells("sequence", cells)
-        table = read_table(path, **table_options, **series_options, reading=reading)
+        cells.check_kind("sequence")
+        allowed = cells if cells.may_miss else None
+        table = read_table(path, **table_options, **series_options, cells=allowed, reading=reading)
         return _series_of_table(table, path, **series_options, reading=reading)
     if path.is_dir():
         return read_image_folder(path)
@@ -167,7 +170,7 @@ def _read(
             other_columns=table.other_columns,
         )
     if path.is_file() and suffix in ARRAY_SUFFIXES:
-        return read_arrays(path, is_series=is_series)
+        return dataclasses.replace(read_arrays(path, is_series=is_series), reading=reading)
     if path.is_file():
         known = ", ".join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES))
         raise DataError(f"{path.name} must be one of {known} or a folder of images, got {path.suffix!r}")
@@ -256,7 +259,7 @@ def _anomalies(
     return np.zeros(n_samples, dtype=bool), (note,)
 
 
-def _as_float32(samples: np.ndarray, source: str, cells: Cells) -> np.ndarray:
+def _as_float32(samples: np.ndarray, source: str, cells: Cells, *, is_series: bool) -> np.ndarray:
     """Convert samples to the graph's float32; 8-bit images stay as they are, in a quarter of the memory."""
     if samples.dtype == np.uint8:
         return samples
@@ -266,7 +269,8 @@ def _as_float32(samples: np.ndarray, source: str, cells: Cells) -> np.ndarray:
     faulty = np.argwhere(~np.isfinite(converted) & ~(cells.may_miss & absent))
     if faulty.size:
         index = tuple(map(int, faulty[0]))
-        hint = "; for missing values of rows give --missing median" if np.isnan(samples[index]) else ""
+        option = "series give --missing gaps" if is_series else "rows give --missing median"
+        hint = f"; for missing values of {option}" if np.isnan(samples[index]) else ""
         raise DataError(
             f"{source}: samples must be finite float32 values, got {samples[index]} in row {index[0]}, "
             f"position {list(index[1:])}{hint}"

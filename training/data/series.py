@@ -2,9 +2,12 @@
 
 import dataclasses
 import itertools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
+
+from detector.windows import fill_gaps
 
 GAP = 10  # times the usual time between steps; a longer one begins a new stretch
 
@@ -21,6 +24,8 @@ class Timeline:
         Names of the entities; one empty name if there is only one series.
     times : ndarray of shape (n_steps,), datetime64[us] in UTC, int64 or float64; or None
         Never decreasing within an entity.
+    is_missing : ndarray of shape (n_steps,), bool, or None
+        Steps with a missing value; None if there are none.
     time_column, entity_column : str or None
         Columns of the table that they came from; times of two columns are `date,time`.
     """
@@ -30,6 +35,7 @@ class Timeline:
     times: np.ndarray | None = None
     time_column: str | None = None
     entity_column: str | None = None
+    is_missing: np.ndarray | None = None
 
     @property
     def usual_step(self) -> float | None:
@@ -50,6 +56,44 @@ class Timeline:
         if self.times is None:
             return 0
         return int(((np.diff(self.entities) == 0) & (self._intervals() == 0)).sum())
+
+    def with_missing(
+        self, samples: np.ndarray, names: Sequence[str], max_gap: int | None
+    ) -> tuple[np.ndarray, Self, tuple[str, ...]]:
+        """Fill short runs of missing values, and mark the steps that still lack one.
+
+        Parameters
+        ----------
+        samples : ndarray of shape (n_steps, n_channels), float32
+            NaN is a missing value.
+        names : sequence of str
+            Names of the channels.
+        max_gap : int or None
+            The longest run that is filled; None to fill none. No run is filled across a gap or an entity.
+
+        Returns
+        -------
+        tuple of ndarray, Timeline and tuple of str
+            The filled samples, and notes.
+        """
+        absent = np.isnan(samples)
+        if not absent.any():
+            return samples, self, ()
+        if max_gap is not None:
+            samples = np.concatenate([fill_gaps(samples[part], max_gap) for part in self.stretches()])
+        left = np.isnan(samples)
+        counts = [f"{name} {count}" for name, count in zip(names, left.sum(axis=0), strict=True) if count]
+        notes = []
+        if max_gap is not None:
+            n_filled = int((absent & ~left).sum())
+            notes.append(f"{n_filled} missing values were interpolated, in runs of at most {max_gap} steps")
+        if counts:
+            n_steps = int(left.any(axis=1).sum())
+            notes.append(
+                f"{n_steps} of {len(samples)} steps have a missing value ({', '.join(counts)}): every window "
+                "that holds one was left out; when served, its steps have no score"
+            )
+        return samples, dataclasses.replace(self, is_missing=left.any(axis=1)), tuple(notes)
 
     def stretches(self) -> list[slice]:
         """Stretches of steps without a gap or a change of entity."""
@@ -75,6 +119,7 @@ class Timeline:
             "usual_step": self.usual_step,
             "n_gaps": gaps.size,
             "largest_gap": float(gaps.max()) if gaps.size else None,
+            "n_missing_steps": 0 if self.is_missing is None else int(self.is_missing.sum()),
         }
 
     def _intervals(self) -> np.ndarray:

@@ -14,6 +14,7 @@ import pyarrow.parquet
 from detector.columns import MISSING_VALUES, compare_columns, listed, repeated_names
 from detector.manifest import Categories
 from detector.reading import Reading
+from detector.schema import MISSING_RULES_OF
 from training.data.categories import Cells, is_measured, may_be_category, read_categories
 from training.data.summaries import ENTITY, LABEL, TIME, ColumnSummary, summarise_texts
 from training.data.times import Times, read_times
@@ -81,7 +82,7 @@ def read_table(
     entity_column : str, optional
         The series that each row belongs to.
     cells : Cells, optional
-        Missing values and categories that rows may hold; not given for a series, which has neither.
+        Missing values and categories that rows may hold; not given for a series without missing values.
     reading : Reading, optional
         How the times are written.
 
@@ -237,7 +238,7 @@ def _refuse_text(table: pa.Table, path: Path, names: Sequence[str], cells: Cells
         example = f", {named[0]!r} for example {cell[:40]!r} in {row_words(row, path)}"
     hints = ""
     few = [name for name in texts if may_be_category(table[name]) and "," not in name]
-    if cells is not None and few:
+    if cells is not None and cells.missing in MISSING_RULES_OF["vector"] and few:
         hints += f"; for columns that are categories give --categorical {','.join(few)}"
     times = [name for name, kind in texts.items() if pa.types.is_temporal(kind)]
     if times:
@@ -268,7 +269,7 @@ def _refuse_gaps(absent: np.ndarray, name: str, path: Path, cells: Cells | None)
     """Refuse missing values, unless they are allowed."""
     missing = np.flatnonzero(absent)
     if missing.size and not (cells is not None and cells.may_miss):
-        option = "" if cells is None else "give --missing median, "
+        option = "give --missing gaps, " if cells is None else "give --missing median, "
         raise DataError(
             f"{path.name}: column {name!r} has {missing.size} missing value{'s' * (missing.size > 1)}, "
             f"the first in {row_words(missing[0], path)}; {option}fill them, remove their rows, or name the "

@@ -31,10 +31,14 @@ TRAIN, VALIDATION, CALIBRATION, TEST = range(4)
 
 @dataclasses.dataclass(frozen=True)
 class _Starts:
-    """First steps of the windows of each split, with the split of each step."""
+    """First steps of the windows of each split, with the split of each step.
+
+    `parts` are stretches of usable steps of each split: normal before the test split, and without a gap.
+    """
 
     window: int
     split_of_step: np.ndarray
+    parts: tuple[list[slice], ...]
     starts: tuple[np.ndarray, ...]
     stride: int
 
@@ -72,12 +76,8 @@ def cut_series(series: Dataset, config: FitConfig) -> Dataset:
     chosen = _choose(series, config)
     split_of = np.repeat(np.arange(len(chosen.starts)), [part.size for part in chosen.starts])
     starts = np.concatenate(chosen.starts)
-    parts = tuple(
-        part
-        for part in runs(_keys(series.timeline, chosen.split_of_step))
-        if chosen.split_of_step[part.start] == TEST and part.stop - part.start >= chosen.window
-    )
-    windows = _as_windows(series, chosen.window, starts, Cut(series, split_of, parts, chosen.stride))
+    cut = Cut(series, split_of, tuple(chosen.parts[TEST]), chosen.stride)
+    windows = _as_windows(series, chosen.window, starts, cut)
     return dataclasses.replace(windows, notes=(*series.notes, *_notes(series, chosen, config)))
 
 
@@ -89,13 +89,14 @@ def whole_windows(series: Dataset, window: int) -> Dataset:
     DataError
         If no stretch of the series is as long as a window.
     """
-    stretches = series.timeline.stretches()
+    timeline = series.timeline
+    stretches = _usable_parts(timeline, np.zeros(len(timeline.entities), dtype=np.int64))
     starts = _cut(stretches, window, window)
     if not starts.size:
-        longest = max(part.stop - part.start for part in stretches)
+        longest = max((part.stop - part.start for part in stretches), default=0)
         raise DataError(
             f"{series.source}: a series must have at least the {window} steps of one window, got {longest} "
-            "without a gap"
+            "without a gap or a missing value"
         )
     cut = Cut(series, np.full(starts.size, TEST), tuple(stretches), window)
     windows = _as_windows(series, window, starts, cut)
@@ -164,11 +165,11 @@ def _starts(series: Dataset, window: int, share: float, config: FitConfig) -> _S
     split_of_step = _split_steps(series, window, fractions)
     # Windows before the test split must not touch an anomalous step.
     usable = np.where(series.is_anomaly & (split_of_step != TEST), -1, split_of_step)
-    keys = _keys(series.timeline, usable)
-    pieces = [
-        [part for part in runs(keys) if usable[part.start] == split and part.stop - part.start >= window]
+    usable_parts = _usable_parts(series.timeline, usable)
+    pieces = tuple(
+        [part for part in usable_parts if usable[part.start] == split and part.stop - part.start >= window]
         for split in range(len(fractions))
-    ]
+    )
     most = max(1, min(MOST_TRAINING_WINDOWS, MOST_TRAINING_VALUES // (window * series.samples.shape[1])))
     most = min(most, config.rows or most)
     n_windows = sum(part.stop - part.start - window + 1 for part in pieces[TRAIN])
@@ -176,7 +177,7 @@ def _starts(series: Dataset, window: int, share: float, config: FitConfig) -> _S
     strides = (stride, stride, window, window)
     starts = [_cut(parts, window, step) for parts, step in zip(pieces, strides, strict=True)]
     starts[TRAIN] = starts[TRAIN][spread(starts[TRAIN].size, most)]
-    return _Starts(window, split_of_step, tuple(starts), stride)
+    return _Starts(window, split_of_step, pieces, tuple(starts), stride)
 
 
 def _split_steps(series: Dataset, window: int, fractions: Sequence[float]) -> np.ndarray:
@@ -198,10 +199,13 @@ def _split_steps(series: Dataset, window: int, fractions: Sequence[float]) -> np
     return split_of_step
 
 
-def _keys(timeline: Timeline, codes: np.ndarray) -> np.ndarray:
-    """Number the steps so that the number changes where a stretch ends or the code of a step changes."""
+def _usable_parts(timeline: Timeline, codes: np.ndarray) -> list[slice]:
+    """Parts of stretches whose steps have one code of at least 0 and no missing value."""
+    if timeline.is_missing is not None:
+        codes = np.where(timeline.is_missing, -1, codes)
     lengths = [part.stop - part.start for part in timeline.stretches()]
-    return np.repeat(np.arange(len(lengths)), lengths) * (TEST + 2) + codes  # -1 is a code, too
+    keys = np.repeat(np.arange(len(lengths)), lengths) * (TEST + 2) + codes  # -1 is a code, too
+    return [part for part in runs(keys) if codes[part.start] >= 0]
 
 
 def _cut(parts: Sequence[slice], window: int, stride: int) -> np.ndarray:
@@ -210,14 +214,28 @@ def _cut(parts: Sequence[slice], window: int, stride: int) -> np.ndarray:
     return np.concatenate([*starts, np.empty(0, dtype=np.int64)]).astype(np.int64)
 
 
+def _shortened(series: Dataset, window: int, longest: int, config: FitConfig) -> str:
+    """Say why windows are shorter than what suits the preset."""
+    share = max(config.calibration_fraction, LARGEST_CALIBRATION_SHARE)
+    needed = smallest_calibration(config.alpha)
+    if not config.promise or not _starts(series, longest, share, config).enough(1):
+        return (
+            f"windows have {window} steps, since the series is too short for {longest}: choose another "
+            "length with --window"
+        )
+    return (
+        f"windows have {window} steps, and not {longest} as suits the preset, for the sake of the promise: "
+        f"alpha {config.alpha:g} needs {needed} calibration windows that do not overlap, with windows of "
+        f"{longest} so about {math.ceil(needed * longest / share)} normal steps; choose a larger --alpha, or "
+        f"--window {longest} with --no-promise"
+    )
+
+
 def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]:
     timeline, window = series.timeline, chosen.window
     longest = _lengths(config)[0]
     if config.window is None and window != longest:
-        yield (
-            f"windows have {window} steps, since the series is too short for {longest}: choose another "
-            "length with --window"
-        )
+        yield _shortened(series, window, longest, config)
     repeated = timeline.n_repeated_times()
     if repeated:
         advice = "" if timeline.entity_column else "; --entity-column tells several series in one table apart"
@@ -233,7 +251,7 @@ def _notes(series: Dataset, chosen: _Starts, config: FitConfig) -> Iterator[str]
             f"{gaps.size} gap{'s' * (gaps.size > 1)} in time, the largest of {gaps.max():g}{unit} after "
             f"{time_text(timeline.times[gap])} where {timeline.usual_step:g} is usual: no window crosses one"
         )
-    stretches = timeline.stretches()
+    stretches = _usable_parts(timeline, np.zeros(len(timeline.entities), dtype=np.int64))
     short = sum(part.stop - part.start < window for part in stretches)
     if short:
         yield f"{short} of {len(stretches)} stretches are shorter than a window and were left out"

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from detector.reading import Reading
 from training.data.categories import Cells
 from training.data.load import load_dataset
 from training.data.tables import read_table
@@ -98,9 +99,32 @@ def test_a_series_is_told_of_no_option_that_it_has_not(table):
         load_dataset(str(table("a,b\n1,\n2,3\n")), kinds=["sequence"])
 
     assert "missing value" in str(caught.value)
-    assert "--missing" not in str(caught.value)
-    with pytest.raises(DataError, match=r"are only for rows \(--kind vector\), got kind sequence"):
+    assert "give --missing gaps, fill them" in str(caught.value)
+    with pytest.raises(DataError, match="refuse or gaps or interpolate for kind sequence, got median"):
         load_dataset(str(table(MIXED)), kinds=["sequence"], cells=CELLS)
+    with pytest.raises(DataError, match=r"--categorical is only for rows .*, got kind sequence"):
+        load_dataset(str(table(MIXED)), kinds=["sequence"], cells=Cells(categorical=("state",)))
+    with pytest.raises(DataError, match="must be refuse or median for kind vector, got gaps"):
+        load_dataset(str(table("a,b\n1,\n2,3\n")), kinds=["vector"], cells=Cells("gaps"))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.npy"])
+def test_a_series_may_have_gaps(table, tmp_path, name):
+    """By default if it has missing values; interpolation only on demand."""
+    path = table("a,b\n1,5\n,6\n3,7\n", name)
+    if name == "a.npy":
+        np.save(path, np.array([[1, 5], [np.nan, 6], [3, 7]]))
+    free = Cells(None)
+    gaps = load_dataset(str(path), kinds=["sequence"], cells=free)
+    filled = load_dataset(
+        str(path), kinds=["sequence"], cells=Cells("interpolate"), reading=Reading(max_gap=1)
+    )
+
+    assert (gaps.missing, gaps.timeline.is_missing.tolist()) == ("gaps", [False, True, False])
+    assert (filled.missing, filled.samples[:, 0].tolist()) == ("interpolate", [1, 2, 3])
+    assert filled.reading.max_gap == 1
+    assert load_dataset(str(table("a\n1\n2\n")), kinds=["sequence"], cells=free).missing == "refuse"
+    assert load_dataset(str(table("a\n1\n2\n")), kinds=["vector"], cells=free).missing == "refuse"
 
 
 def test_arrays_have_codes_and_gaps_too(tmp_path):
@@ -125,5 +149,5 @@ def test_gaps_in_arrays_need_the_option(tmp_path):
 
     with pytest.raises(DataError, match="for missing values of rows give --missing median"):
         load_dataset(str(tmp_path / "rows.npy"))
-    with pytest.raises(DataError, match=r"are only for rows \(--kind vector\), got kind sequence"):
+    with pytest.raises(DataError, match="refuse or gaps or interpolate for kind sequence, got median"):
         load_dataset(str(tmp_path / "windows.npz"), kinds=["sequence"], cells=Cells("median"))

@@ -93,6 +93,39 @@ def test_no_window_goes_across_a_gap():
     assert note.startswith("1 gap in time, the largest of 11 after 2008 where 1 is usual")
 
 
+@pytest.mark.parametrize("n_missing", [1, 3])
+def test_no_window_holds_a_missing_value(n_missing):
+    """In no split; a note counts the steps, and the windows begin anew behind them."""
+    series = make_series([3000])
+    series.samples[[500, 2000, 2700]] = np.nan
+    series.samples[2000 : 2000 + n_missing] = np.nan
+    samples, timeline, notes = series.timeline.with_missing(series.samples, ("x",), None)
+    dataset = cut_series(dataclasses.replace(series, samples=samples, timeline=timeline), CONFIG)
+
+    n_steps = 2 + n_missing
+    assert notes[0].startswith(f"{n_steps} of 3000 steps have a missing value (x {n_steps}): every window")
+    assert np.isfinite(dataset.samples[:]).all()
+    assert set(dataset.samples[:][:, 0, 0]) >= {501.0, 2000.0 + n_missing, 2701.0}
+    assert not any(timeline.is_missing[part].any() for part in dataset.cut.test_parts)
+    assert timeline.describe()["n_missing_steps"] == 2 + n_missing
+    assert len(whole_windows(dataclasses.replace(series, timeline=timeline), 100).samples) == 4 + 15 + 6 + 2
+
+
+def test_short_runs_of_missing_values_are_interpolated():
+    """Not across an entity or a gap in time, and not at an end."""
+    nan = np.nan
+    values = [nan, 1, nan, nan, 4, nan, nan, nan, 8, nan, nan, 2, nan, 4, nan, 6]
+    times = np.array([*range(10), *range(4), 104, 105])
+    timeline = Timeline(np.repeat([0, 1], [10, 6]), ("a", "b"), times)
+    samples, timeline, notes = timeline.with_missing(np.array(values, np.float32)[:, None], ("x",), 2)
+
+    left = [nan, 1, 2, 3, 4, nan, nan, nan, 8, nan, nan, 2, 3, 4, nan, 6]
+    np.testing.assert_array_equal(samples[:, 0], np.array(left, np.float32))
+    assert timeline.is_missing.tolist() == np.isnan(left).tolist()
+    assert notes[0] == "3 missing values were interpolated, in runs of at most 2 steps"
+    assert notes[1].startswith("7 of 16 steps have a missing value (x 7)")
+
+
 def test_series_that_share_their_times_are_noted():
     """Several machines in one table, and no column named that tells them apart."""
     dataset = cut_series(make_series([9000], times=np.repeat(np.arange(3000), 3)), CONFIG)
@@ -109,7 +142,14 @@ def test_windows_are_as_long_as_the_promise_leaves():
     short = cut_series(make_series([3000]), CONFIG)
 
     assert short.sample_shape == (16, 1)
-    assert "windows have 16 steps, since the series is too short for 64" in short.notes[0]
+    assert short.notes[0] == (
+        "windows have 16 steps, and not 64 as suits the preset, for the sake of the promise: alpha 0.05 "
+        "needs 59 calibration windows that do not overlap, with windows of 64 so about 9440 normal steps; "
+        "choose a larger --alpha, or --window 64 with --no-promise"
+    )
+    free = cut_series(make_series([3000]), dataclasses.replace(CONFIG, promise=False))
+    assert free.notes[0].startswith("windows have 32 steps, since the series is too short for 64")
+    assert cut_series(make_series([3000]), dataclasses.replace(CONFIG, alpha=0.2)).sample_shape == (64, 1)
 
 
 @pytest.mark.parametrize(("preset", "window"), [("memory-window", 128), ("memory-stream", 8)])
