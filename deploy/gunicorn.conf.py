@@ -17,7 +17,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from detector import ModelStore, StoreError
 from service.settings import Settings, SettingsError
-from service.watching.logs import logging_config
+from service.watching import stdout
+from service.watching.logs import log_faults, logging_config
 
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -39,6 +40,11 @@ def pin_default_model(settings: Settings) -> None:
         os.environ["RESIDUAL_DEFAULT_MODEL"] = names[0]
 
 
+def on_starting(server: Any) -> None:
+    """Log warnings and unhandled exceptions like everything else."""
+    log_faults()
+
+
 def when_ready(server: Any) -> None:
     """Give the workers' metrics an empty folder.
 
@@ -49,6 +55,11 @@ def when_ready(server: Any) -> None:
             left_over.unlink()
     else:
         server.own_metrics_dir = os.environ[METRICS_DIR] = tempfile.mkdtemp(prefix="residual-metrics-")
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Log in a thread: a worker does not fork, and must not wait for the reader of its log."""
+    stdout.writer.start()
 
 
 def on_exit(server: Any) -> None:

@@ -10,6 +10,7 @@ from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from service.asgi.connection import HttpProtocol
+from service.watching import stdout
 
 
 class Worker(UvicornWorker):
@@ -43,4 +44,9 @@ class EndingServer(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close each connection when its requests are answered."""
         self.server_state.ending = True
-        await super().shutdown(sockets)
+        await super().shutdown()  # the event loop closes the sockets, so they must not be closed again
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until the end, and write the rest of the log: the signal is raised again behind this."""
+        await super()._serve(sockets)
+        stdout.writer.flush()

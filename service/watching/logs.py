@@ -3,9 +3,15 @@
 import datetime
 import functools
 import logging
+import sys
+import threading
 from typing import Any
 
 import orjson
+
+from service.watching import stdout
+
+_faults = logging.getLogger("service.faults")
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,6 +32,40 @@ class JsonFormatter(logging.Formatter):
             line["traceback"] = self.formatException(record.exc_info)
         fields = getattr(record, "fields", {})
         return "\n".join(_dump(line | each) for each in (fields if isinstance(fields, list) else [fields]))
+
+
+class StdoutHandler(logging.Handler):
+    """Writes records to stdout, and never waits for its reader."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            stdout.writer.write(self.format(record).encode() + b"\n")
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait a moment for everything to be written."""
+        stdout.writer.flush()
+
+
+def log_faults() -> None:
+    """Log what Python itself would print to stderr, between the lines of the log.
+
+    That is warnings, and exceptions that nobody handles: in threads, and in destructors.
+    """
+    logging.captureWarnings(capture=True)
+    threading.excepthook = _log_thread_fault
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_thread_fault(fault: threading.ExceptHookArgs) -> None:
+    name = fault.thread.name if fault.thread else "unknown"
+    _faults.error("thread %s failed", name, exc_info=fault.exc_value)
+
+
+def _log_unraisable(fault: "sys.UnraisableHookArgs") -> None:
+    _faults.error("%s: %r", fault.err_msg or "exception ignored in", fault.object, exc_info=fault.exc_value)
 
 
 def to_text(moment: float) -> str:
@@ -49,9 +89,7 @@ def logging_config() -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": JsonFormatter}},
-        "handlers": {
-            "stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}
-        },
+        "handlers": {"stdout": {"()": StdoutHandler, "formatter": "json"}},
         "root": {"level": "INFO", "handlers": ["stdout"]},
         "loggers": {
             "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},

@@ -138,6 +138,9 @@ class Metrics:
             "Attempts of a worker to load a version: loaded or failed.",
             ["model", "result"],
         )
+        self._dropped_lines = self._counter(
+            "residual_log_lines_dropped", "Lines of the log that nobody read in time.", []
+        )
         self._request_seconds = self._histogram(
             "residual_request_duration_seconds",
             "From the head of a request to its answer.",
@@ -228,6 +231,10 @@ class Metrics:
     def count_reload(self, model: str, result: str) -> None:
         """Count one attempt to load a version; `result` is `loaded` or `failed`."""
         self._reloads.labels(model, result).inc()
+
+    def count_dropped_lines(self, n_lines: int) -> None:
+        """Count lines of the log that were not written."""
+        self._dropped_lines.inc(n_lines)
 
     def exposition(self) -> bytes:
         """Return all metrics in the text format, for all workers."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.http.request_record import RequestRecord, Run
+from service.watching import stdout
 from service.watching.logs import to_text
 from service.watching.metrics import Metrics
 
@@ -56,8 +57,11 @@ class Pending:
             self._writing = asyncio.get_running_loop().call_soon(self.write)
 
     def write(self) -> None:
-        """Count and log the notes."""
+        """Count and log the notes, and count lines that could not be logged."""
         self._writing = None
+        n_dropped = stdout.writer.take_dropped()
+        if n_dropped:
+            self._metrics.count_dropped_lines(n_dropped)
         records, runs = _drain(self._records), _drain(self._runs)
         if runs:
             self._metrics.observe_runs(runs)

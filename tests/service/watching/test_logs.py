@@ -99,3 +99,33 @@ logging.getLogger("service.models.registry").info("loaded", extra={"fields": {"m
     ]
     assert written[1]["model"] == "tiny"
     assert result.stderr == ""
+
+
+def test_what_python_prints_is_logged():
+    """Warnings, and exceptions of threads and destructors, would stand between the lines as text."""
+    code = """
+import logging.config, threading, warnings
+from service.watching.logs import log_faults, logging_config
+logging.config.dictConfig(logging_config())
+log_faults()
+warnings.warn("overflow", RuntimeWarning)
+thread = threading.Thread(target=lambda: 1 / 0, name="poll")
+thread.start()
+thread.join()
+
+class Broken:
+    def __del__(self):
+        raise ValueError("late")
+
+Broken()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    warning, thread, destructor = (json.loads(line) for line in result.stdout.splitlines())
+    assert (warning["logger"], warning["level"]) == ("py.warnings", "warning")
+    assert "RuntimeWarning: overflow" in warning["message"]
+    assert thread["message"] == "thread poll failed"
+    assert "ZeroDivisionError" in thread["traceback"]
+    assert "Broken.__del__" in destructor["message"]
+    assert "ValueError: late" in destructor["traceback"]
+    assert result.stderr == ""

@@ -1,13 +1,16 @@
 """Each noted request is counted and logged once."""
 
+import os
 import threading
 
 import numpy as np
 import pytest
 
 from service.http.request_record import Run, open_record
+from service.watching import stdout
 from service.watching.metrics import Metrics
 from service.watching.pending import Pending
+from service.watching.stdout import LineWriter
 from tests.service.responses import read_metrics
 
 
@@ -81,3 +84,18 @@ def test_threads_lose_nothing(metrics):
     pending.write()
 
     assert counted(metrics, "residual_requests_total", "200", "/score", "", "") == 1500
+
+
+def test_lines_that_nobody_read_are_counted(metrics, monkeypatch):
+    """The log cannot say itself that it lacks lines."""
+    reader, end = os.pipe()
+    monkeypatch.setattr(stdout, "writer", LineWriter(end))
+    for _ in range(1000):
+        stdout.writer.write(b"x" * 99 + b"\n")
+
+    Pending(metrics).write()
+
+    n_written = len(os.read(reader, 2**20)) // 100
+    os.close(reader)
+    os.close(end)
+    assert counted(metrics, "residual_log_lines_dropped_total") == 1000 - n_written > 100
