@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from detector.errors import StoreError
 from detector.store import check_name
+from service.http.forwarding import UNIX, Network
 
 PREFIX = "RESIDUAL_"
 # Kubernetes sets these in every container of a namespace that has a Service named `residual`.
@@ -147,6 +148,13 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _proxies(text: str) -> tuple[Network | str, ...]:
+    try:
+        return tuple(part if part == UNIX else ipaddress.ip_network(part) for part in _split(text))
+    except ValueError as error:
+        raise ValueError(f"addresses, networks such as 10.0.0.0/8, or {UNIX} ({error})") from error
+
+
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -235,6 +243,13 @@ class Settings:
         "",
         "Origins of the pages whose browsers may read answers, comma separated, such as "
         "`https://app.example.com`; `*` for all.",
+    )
+
+    trusted_proxies: tuple[Network | str, ...] = _setting(
+        _proxies,
+        "",
+        "Addresses and networks of proxies, comma separated, whose `X-Forwarded-For` names the client in the "
+        "log; `unix` for those at a Unix socket.",
     )
 
     @classmethod

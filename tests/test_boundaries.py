@@ -38,8 +38,8 @@ LEVELS = {
         {"evaluate", "finetune", "fit", "latent", "sweep"},
     ],
     "service": [
-        {"__init__", "http", "settings", "version"},
-        {"bodies", "models"},
+        {"__init__", "http", "version"},
+        {"bodies", "models", "settings"},
         {"answers", "watching"},
         {"scoring"},
         {"endpoints"},

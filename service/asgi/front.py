@@ -28,6 +28,7 @@ from service.endpoints.lines import HEADERS, LineReader, check_protocol
 from service.http import problems
 from service.http.access import check_host, check_key
 from service.http.cors import allow_origin
+from service.http.forwarding import FORWARDED, find_client
 from service.http.messages import MAX_BODY_BYTES, Answer, Body, Head, to_template
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord, open_record
@@ -127,10 +128,11 @@ class Front:
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _read_headers(scope["headers"])
-        client = scope.get("client")
-        record = open_record(
-            "POST", scope["path"], headers.get("x-request-id"), client and client[0], route.template
-        )
+        client, proxies = scope.get("client"), self.serving.settings.trusted_proxies
+        address = client and client[0]
+        if proxies:
+            address = find_client(address, headers.get(FORWARDED, ""), proxies)
+        record = open_record("POST", scope["path"], headers.get("x-request-id"), address, route.template)
         record.cors = allow_origin(self._origins, headers.get("origin"))
         answering = self._check_and_answer(route, scope, headers, record, receive, send)
         answer = await self._settled(answering, record)
@@ -177,13 +179,17 @@ class Front:
         sent_head = scope.get("extensions", {}).get(HEAD)
         if not body.is_small(LOOP_BYTES):
             if sent_head and body.length:
-                self.known_heads.keep(sent_head, Known(reader, record, body.length), models)
+                self.known_heads.keep(
+                    sent_head, Known(reader, record, body.length, headers.get(FORWARDED)), models
+                )
             return self._closed(await self.pool.read_and_run(reader, record, body), record)
         if may_inflate(headers):
             return self._closed(await self.small_pool.read_and_run(reader, record, body), record)
         answer = await self._answer_small(reader, record, body)
         if sent_head:
-            self.known_heads.keep(sent_head, Known(reader, record, body.length), models)
+            self.known_heads.keep(
+                sent_head, Known(reader, record, body.length, headers.get(FORWARDED)), models
+            )
         return answer
 
     async def _answer_by_flask(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,6 +14,7 @@ from service.asgi.pool import Client
 from service.asgi.rounds import LOOP_BYTES, Rounds
 from service.endpoints.base import Reader
 from service.http import problems
+from service.http.forwarding import find_client
 from service.http.messages import Answer
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord, is_id
@@ -33,11 +34,23 @@ _ID, _TRACE = _ID_NAME + b" ", b"\r\ntraceparent: "
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """The outcome of parsing a head: the reader, the record of its first request, the bytes of its body."""
+    """The outcome of parsing a head.
+
+    Attributes
+    ----------
+    reader : Reader
+    record : RequestRecord
+        The record of its first request.
+    n_bytes : int
+        The bytes of its body.
+    forwarded : str or None
+        Its `X-Forwarded-For`.
+    """
 
     reader: Reader
     record: RequestRecord
     n_bytes: int
+    forwarded: str | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -139,7 +152,10 @@ class KnownHeads:
     def ask(self, repeat: Repeat, client: tuple[str, int] | None, connection: Connection) -> None:
         """Answer a request that `find` returned."""
         known = repeat.known
-        record = known.record.again(repeat.request_id, client and client[0])
+        address, proxies = client and client[0], self._serving.settings.trusted_proxies
+        if proxies and known.forwarded:
+            address = find_client(address, known.forwarded, proxies)
+        record = known.record.again(repeat.request_id, address)
         if repeat.refusal:
             self._refuse(repeat.refusal, record, connection)
         else:

@@ -18,6 +18,7 @@ from service.watching.metrics import Metrics
 # `write_soon` waits so long, or until so many requests have been answered.
 WRITE_SECONDS = 0.1
 WRITE_REQUESTS = 128
+PATH_CHARACTERS = 200
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 
 _access = logging.getLogger("service.access")
@@ -59,9 +60,8 @@ class Pending:
     def write(self) -> None:
         """Count and log the notes, and count lines that could not be logged."""
         self._writing = None
-        n_dropped = stdout.writer.take_dropped()
-        if n_dropped:
-            self._metrics.count_dropped_lines(n_dropped)
+        if stdout.writer.n_dropped:
+            self._metrics.count_dropped_lines(stdout.writer.take_dropped())
         records, runs = _drain(self._records), _drain(self._runs)
         if runs:
             self._metrics.observe_runs(runs)
@@ -83,7 +83,8 @@ def _drain(notes: deque[Any]) -> list[Any]:
 def _log(records: Sequence[RequestRecord]) -> None:
     """Log answered requests as one record for each level; leave out probes and scrapes.
 
-    The path is the template of the route, so that the log holds no names or values from clients.
+    The path is the template of the route, so that the log holds no names or values from clients; only if no
+    route matches, it is the start of the path that was asked for.
     """
     logged = [record for record in records if record.template not in QUIET_PATHS]
     for level, chosen in (
@@ -94,10 +95,15 @@ def _log(records: Sequence[RequestRecord]) -> None:
             _access.log(level, "request", extra={"fields": list(map(_access_fields, chosen))})
 
 
+def _shown(path: str) -> str:
+    """Return a path for the log: cut, without a query, and with everything but ASCII escaped."""
+    return path.partition("?")[0][:PATH_CHARACTERS].encode("unicode_escape").decode("ascii")
+
+
 def _access_fields(record: RequestRecord) -> dict[str, Any]:
     return {
         "time": to_text(record.ended),
-        "path": record.template,
+        "path": record.template or _shown(record.path),
         "status": record.status,
         "problem": record.problem,
         "request_id": record.request_id,

@@ -21,6 +21,11 @@ class LineWriter:
     In gunicorn's master, which forks and so must have no thread, a line is written if it need not wait. In a
     worker, after `start`, a thread writes, and lines wait in a queue of `QUEUE_BYTES`. Safe to use from
     several threads.
+
+    Attributes
+    ----------
+    n_dropped : int
+        Lines that were dropped since they were last taken.
     """
 
     def __init__(self, descriptor: int = STDOUT) -> None:
@@ -28,7 +33,7 @@ class LineWriter:
         self._changed = threading.Condition()
         self._queue: list[bytes] = []
         self._n_bytes = 0  # in the queue, and on their way out
-        self._n_dropped = 0
+        self.n_dropped = 0
         self._rest = b""  # of a line that the pipe took in part
         self._has_thread = False
 
@@ -45,7 +50,7 @@ class LineWriter:
                 self._n_bytes += len(lines)
                 self._changed.notify_all()
             elif self._has_thread or not self._write_if_ready(lines):
-                self._n_dropped += lines.count(b"\n")
+                self.n_dropped += lines.count(b"\n")
 
     def flush(self) -> None:
         """Wait until everything is written, at most `FLUSH_SECONDS`."""
@@ -55,7 +60,7 @@ class LineWriter:
     def take_dropped(self) -> int:
         """Return the number of lines that were dropped since the last call."""
         with self._changed:
-            n_dropped, self._n_dropped = self._n_dropped, 0
+            n_dropped, self.n_dropped = self.n_dropped, 0
         return n_dropped
 
     def _write_queue(self) -> None:
@@ -66,7 +71,7 @@ class LineWriter:
             n_lost = self._write_all(content)
             with self._changed:
                 self._n_bytes -= len(content)
-                self._n_dropped += n_lost
+                self.n_dropped += n_lost
                 self._changed.notify_all()
 
     def _write_all(self, content: bytes) -> int:

@@ -17,6 +17,7 @@ from service.endpoints.lines import HEADERS, LineReader, check_protocol
 from service.http import problems
 from service.http.access import check_host, check_key
 from service.http.cors import allow_origin, answer_preflight
+from service.http.forwarding import FORWARDED, find_client
 from service.http.messages import Answer, Head, to_template
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord, open_record
@@ -51,14 +52,18 @@ class PlainNameConverter(BaseConverter):
 
 def register(app: Flask, serving: Serving) -> None:
     """Open a record before every request, close it after the answer, and turn errors into problems."""
-    digests, origins = serving.settings.api_keys_sha256, serving.settings.cors_origins
+    settings = serving.settings
+    digests, origins, proxies = settings.api_keys_sha256, settings.cors_origins, settings.trusted_proxies
 
     @app.before_request
     def begin() -> Response | None:
         template = to_template(request.url_rule.rule) if request.url_rule else ""
         sent_id = request.headers.get("X-Request-Id", "")
-        g.record = open_record(request.method, request.path, sent_id, request.remote_addr, template)
         headers = _headers()
+        client = request.remote_addr or None  # gunicorn has an empty one for a Unix socket
+        if proxies:
+            client = find_client(client, headers.get(FORWARDED, ""), proxies)
+        g.record = open_record(request.method, request.path, sent_id, client, template)
         g.record.cors = allow_origin(origins, headers.get("origin"))
         check_host(headers, request.environ.get("SERVER_PROTOCOL", ""))
         allowed = answer_preflight(request.method, headers, origins)

@@ -55,6 +55,23 @@ def test_a_refused_request_leaves_its_template(lines):
     assert line["problem"] == "no-such-model"
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/nowhere", "/nowhere"),
+        ("/a?key=secret", "/a"),
+        ("/" + "a" * 5000, "/" + "a" * 199),
+        ("/a%0A%22%1B%5B31m", '/a\\n"\\x1b[31m'),
+        ("/caf%C3%A9%E2%80%AE", "/caf\\xe9\\u202e"),
+    ],
+)
+def test_path_without_a_route_is_cut_and_escaped(lines, path, shown):
+    """Otherwise nobody could tell what was asked for; a query may hold secrets."""
+    (line,) = lines("GET", path)
+
+    assert (line["path"], line["status"]) == (shown, 404)
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
 def test_probes_and_scrapes_leave_none(lines, path):
     """They would drown the others."""
