@@ -43,4 +43,4 @@ def test_page_lists_every_metric(client):
 
     for family in families:
         name = family.name.removeprefix("residual_") + ("_total" if family.type == "counter" else "")
-        assert f"`{name}{{" in PAGE
+        assert f"`{name}{{" in PAGE or f"`{name}`" in PAGE
