@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -13,7 +13,7 @@ from detector.calibration import promised_rank
 from detector.engine.engine import Engine
 from detector.engine.graphs import FEATURE_ERROR, RECONSTRUCTION, SCORE, open_sessions
 from detector.engine.session import Session
-from detector.errors import IntegrityError, ManifestError
+from detector.errors import InputError, IntegrityError, ManifestError
 from detector.files import read_file
 from detector.latents import FLOAT32
 from detector.manifest import Manifest, read_manifest
@@ -83,6 +83,40 @@ class Detector:
         detector = cls(manifest, digest, scores, sessions, _usual_error(calibration, manifest))
         detector.engine.self_test(_read_arrays(contents[files.GOLDEN_FILE], files.GOLDEN_FILE))
         return detector
+
+    def read_images(self, images: Sequence[str | Path | bytes]) -> np.ndarray:
+        """Decode images to samples, as the service does with images that are posted to it.
+
+        Parameters
+        ----------
+        images : sequence of path or bytes
+            PNG, JPEG, BMP, TIFF or WebP files, or their content. Images of any size if the manifest's
+            `reading.resize` is set, else of the size of a sample.
+
+        Returns
+        -------
+        ndarray of shape (n_images, *sample_shape), float32, raw units
+
+        Raises
+        ------
+        InputError
+            If the model takes no images, or an image does not fit it; `index` has the number of the image.
+        """
+        from detector.images import decode_image  # late: only models of images need Pillow
+
+        manifest, value_range = self.manifest, self.manifest.value_range
+        if value_range is None:
+            raise InputError(f"images are for models of images, got one of kind {manifest.kind}")
+        samples = np.empty((len(images), *manifest.sample_shape), dtype=np.float32)
+        for row, image in enumerate(images):
+            content = image if isinstance(image, bytes) else Path(image).read_bytes()
+            try:
+                samples[row] = decode_image(
+                    content, manifest.sample_shape, value_range, manifest.reading.resize
+                )
+            except InputError as error:
+                raise InputError(f"image {row}: {error}", (row,)) from error
+        return samples
 
     def score(
         self,

@@ -9,8 +9,8 @@
   residual encode digits.npy --model models/digits --out latents.npy
 
 FILE is a table with a header (.csv, .tsv, .parquet), lines of JSON (.ndjson, .jsonl), an array (.npy, .npz),
-a folder of PNG and JPEG images, or several such images. It is read in chunks and may have any size; only a
-series for a sequence model is read, and scored, in one piece.
+a folder of PNG, JPEG, BMP, TIFF and WebP images, or several such images. It is read in chunks and may have
+any size; only a series for a sequence model is read, and scored, in one piece.
 
 With --url, --model is the name of a model of that service: NAME, NAME@LABEL or NAME/VERSION; without it, the
 default model. Without --url, --model is a path: a version folder, STORE/NAME, STORE/NAME@LABEL or

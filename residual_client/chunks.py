@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from detector.columns import MISSING_VALUES, MOST_NAMES, compare_columns, listed
+from detector.sources.image_files import IMAGE_SUFFIXES, find_images
 from residual_client.calls import ModelInfo
 from residual_client.errors import RequestError
 
 TEXT_TABLES = (".csv", ".tsv")
 LINES = (".ndjson", ".jsonl")
-IMAGES = (".png", ".jpg", ".jpeg")
-READ = (*TEXT_TABLES, ".parquet", *LINES, ".npy", ".npz", *IMAGES)
+READ = (*TEXT_TABLES, ".parquet", *LINES, ".npy", ".npz", *IMAGE_SUFFIXES)
 
 CHUNK_VALUES = 2**20  # 8 MiB of float64
 CHUNK_ROWS = 20_000  # of a narrow table, so that the progress bar moves
@@ -125,18 +125,18 @@ def _refuse_options(keep: Sequence[str], array: str | None, name: str) -> None:
 
 
 def _images(paths: Sequence[str]) -> list[Path] | None:
-    """List the named images, or the images of a folder in order of their names; None for other files."""
+    """List the named images, or the images of a folder without its masks; None for other files."""
     if len(paths) == 1 and Path(paths[0]).is_dir():
-        found = sorted(path for path in Path(paths[0]).rglob("*") if path.suffix.lower() in IMAGES)
+        found = [Path(paths[0]) / path for path in find_images(Path(paths[0])).images]
         if not found:
-            raise RequestError(f"{paths[0]} must hold images ({', '.join(IMAGES)}), got none")
+            raise RequestError(f"{paths[0]} must hold images ({', '.join(IMAGE_SUFFIXES)}), got none")
         return found
     missing = next((path for path in paths if not Path(path).is_file()), None)
     if missing is not None:
         raise RequestError(f"there is no file {missing!r}")
-    others = [path for path in paths if Path(path).suffix.lower() not in IMAGES]
+    others = [path for path in paths if Path(path).suffix.lower() not in IMAGE_SUFFIXES]
     if others and len(paths) > 1:
-        raise RequestError(f"several files must all be images ({', '.join(IMAGES)}), got {others[0]}")
+        raise RequestError(f"several files must all be images ({', '.join(IMAGE_SUFFIXES)}), got {others[0]}")
     return None if others else [Path(path) for path in paths]
 
 

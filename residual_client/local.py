@@ -75,15 +75,6 @@ class LocalModel:
 
     def _read(self, images: Sequence[Path]) -> np.ndarray:
         try:
-            from detector.images import decode_image
+            return self._detector.read_images(images)
         except ImportError as error:
             raise RequestError("images need Pillow, which is not installed: pip install pillow") from error
-        manifest, samples = self._detector.manifest, []
-        if manifest.value_range is None:
-            raise RequestError(f"images are for models of images, got one of kind {manifest.kind}")
-        for row, path in enumerate(images):
-            try:
-                samples.append(decode_image(path.read_bytes(), manifest.sample_shape, manifest.value_range))
-            except InputError as error:
-                raise InputError(str(error), (row,)) from error
-        return np.stack(samples)

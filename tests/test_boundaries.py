@@ -19,7 +19,7 @@ SERVICE_ONLY = {"flask", "werkzeug", "gunicorn", "prometheus_client"}
 LEVELS = {
     "detector": [
         {"columns", "errors", "schema", "results"},
-        {"windows", "files", "images", "reading"},
+        {"windows", "files", "images", "reading", "sources"},
         {"manifest"},
         {"latents", "tables", "calibration"},
         {"engine"},
@@ -160,7 +160,7 @@ def test_client_loads_numpy_httpx_and_the_pure_modules_of_detector():
     )
     assert {name.partition(".")[2] for name in modules if name.startswith("detector.")} == {
         *("calibration", "columns", "errors", "files", "manifest", "reading", "results", "schema"),
-        *("tables", "windows"),
+        *("sources", "sources.image_files", "tables", "windows"),
     }
 
 

@@ -31,11 +31,12 @@ from training.cli.options import (
     reading_options,
     run_command,
 )
-from training.cli.printing import print_notes, print_table, print_warnings
+from training.cli.printing import pixel_words, print_notes, print_table, print_warnings
 from training.data.for_model import Labelled, describe_run, load_for
 from training.errors import TrainingError
 from training.figures.findings import found_words, promise_warnings
 from training.figures.metrics import evaluate, evaluate_steps, rate
+from training.figures.pixels import evaluate_pixels
 from training.figures.stepwise import flagged_stretches, run_steps
 from training.pages.render import to_json
 
@@ -100,7 +101,8 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
         normal. `groups` has, for all samples and for each kind and
         label, how many were flagged and the quantiles of their scores. The samples of a series are windows
         that do not overlap; `steps` are the figures of its steps, from `evaluate_steps` with the share that
-        was `flagged`, and `flagged` its flagged stretches; both are None for other data.
+        was `flagged`, and `flagged` its flagged stretches; both are None for other data. `pixels` is the
+        result of `evaluate_pixels`, or None if no image has a mask.
 
     Raises
     ------
@@ -135,7 +137,15 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
         ],
         "steps": steps,
         "flagged": flagged,
+        "pixels": _evaluate_pixels(detector, data) if data.masks and known else None,
     }
+
+
+def _evaluate_pixels(detector: Detector, data: Labelled) -> dict[str, Any] | None:
+    if detector.manifest.kind != "image":
+        return None
+    errors = detector.score(data.samples, explain="map").explanation
+    return evaluate_pixels(np.asarray(errors), data.is_anomaly, data.masks)
 
 
 def _groups(data: Labelled) -> Iterator[tuple[str, np.ndarray]]:
@@ -165,6 +175,8 @@ def _print_figures(figures: dict[str, Any]) -> None:
         if isinstance(figure, dict):
             low, high = figure["interval"]
             print(f"{name}: {figure['value']:.4f} ({low:.4f} to {high:.4f})")
+    if figures["pixels"]:
+        print(f"pixel_roc_auc: {pixel_words(figures['pixels'])}")
     print()
     print_table([_HEAD, *(_row(group) for group in figures["groups"])])
     if figures["steps"]:

@@ -7,7 +7,8 @@
   python -m training.fit --data june.csv --name line --kind sequence --time-column when
 
 Data are a CSV, TSV or Parquet table, `.npy`, `.npz` (X and y, or x_train, y_train, x_test, y_test), a folder
-of PNG or JPEG images, or a built-in name: digits, breast-cancer, mnist, fashion-mnist, cifar10.
+of PNG, JPEG, BMP, TIFF or WebP images (sub-folders are labels, or splits that hold labels), or a built-in
+name: digits, breast-cancer, mnist, fashion-mnist, cifar10.
 Only normal samples are fitted on; labelled anomalies are used only for the test figures.
 With --kind sequence a table or an `.npy` of one or two dimensions is a series, one row a step; it is split in
 order of time and cut into windows.

@@ -39,6 +39,17 @@ def value_range(text: str) -> tuple[float, float]:
         raise argparse.ArgumentTypeError(f"must be LOW,HIGH, two numbers, got {text!r}") from error
 
 
+def height_and_width(text: str) -> tuple[int, int]:
+    """`H,W` as two positive integers."""
+    try:
+        height, width = map(int, text.split(","))
+    except ValueError:
+        height = width = 0
+    if min(height, width) < 1:
+        raise argparse.ArgumentTypeError(f"must be H,W, two positive integers, got {text!r}")
+    return height, width
+
+
 def positive(text: str) -> float:
     """A finite number above 0."""
     try:

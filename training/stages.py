@@ -55,7 +55,7 @@ def prepare(dataset: Dataset, config: FitConfig, splits: Splits | None = None) -
         splits = deal_splits(dataset, config)
     config = config.for_training(dataset.sample_shape, splits.train.size)
     scaling = fit_scaling(dataset, splits.train, config.scaled_range)
-    notes = (*dataset.notes, *_data_notes(dataset, splits, scaling.constant, config))
+    notes = (*dataset.notes, *dataset.label_notes, *_data_notes(dataset, splits, scaling.constant, config))
     return Prepared(dataset, splits, scaling, config, notes)
 
 

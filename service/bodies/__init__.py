@@ -23,8 +23,12 @@ ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
 JPEG = "image/jpeg"
+BMP = "image/bmp"
+TIFF = "image/tiff"
+WEBP = "image/webp"
 MULTIPART = "multipart/form-data"
-IMAGES = (PNG, JPEG, MULTIPART)
+ONE_IMAGE = (PNG, JPEG, BMP, TIFF, WEBP)
+IMAGES = (*ONE_IMAGE, MULTIPART)
 
 # Only searched for: importing pyarrow takes time and memory, and many services never need it.
 HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None
@@ -59,6 +63,8 @@ class Expected:
         Member names of a row, or of a step of a sequence, that comes as an object.
     value_range : tuple of float, or None
         Raw values of black and white; None if images are not accepted.
+    resize : tuple of int, or None
+        Height and width that images of any other size are brought to; None if such images are refused.
     series : bool
         Whether the instances may be the steps of a series instead of windows of `shape`.
     timestamps : bool
@@ -74,6 +80,7 @@ class Expected:
     shape: tuple[int, ...]
     feature_names: tuple[str, ...] | None = None
     value_range: tuple[float, float] | None = None
+    resize: tuple[int, int] | None = None
     series: bool = False
     timestamps: bool = False
     rows: bool = False
@@ -88,6 +95,7 @@ class Expected:
             manifest.sample_shape,
             manifest.feature_names,
             manifest.value_range if manifest.kind == "image" else None,
+            manifest.reading.resize,
             series,
             series and timestamps,
             rows=manifest.kind == "vector",

@@ -15,14 +15,13 @@ from werkzeug.http import parse_options_header
 from service.bodies import (
     ARROW,
     CSV,
-    JPEG,
     JSON,
     MULTIPART,
     NDJSON,
     NPY,
+    ONE_IMAGE,
     OPTIONS,
     PARQUET,
-    PNG,
     RAW,
     Decoded,
     Expected,
@@ -69,8 +68,7 @@ DECODERS: Mapping[str, Callable[[Body, BodyFormat], Decoded]] = {
     RAW: lambda content, form: Decoded(decode_raw(content, form.content_type, form.expected, form.limits)),
     ARROW: lambda content, form: _columnar().decode_arrow(content, form.expected, form.limits),
     PARQUET: lambda content, form: _columnar().decode_parquet(content, form.expected, form.limits),
-    PNG: _one_image,
-    JPEG: _one_image,
+    **dict.fromkeys(ONE_IMAGE, _one_image),
     MULTIPART: _many_images,
 }
 

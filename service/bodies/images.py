@@ -1,17 +1,19 @@
 """Images as samples: a single image, or the files of a multipart body."""
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from detector import InputError
-from detector.images import decode_image
+from detector.images import count_pixels, decode_image
 from service.bodies import Expected, Limits, check_rows, misplaced
 from service.http.messages import Body
 from service.http.problems import Problem
+
+Read = TypeVar("Read")
 
 
 def decode_images(images: Sequence[Body], expected: Expected, limits: Limits) -> np.ndarray:
@@ -20,20 +22,31 @@ def decode_images(images: Sequence[Body], expected: Expected, limits: Limits) ->
     Raise `Problem` if there are too many images, or one does not fit the model, naming the first.
     """
     check_rows(len(images), limits)
-    pixel_bytes = len(images) * math.prod(expected.shape)
+    _check_pixels(len(images) * math.prod(expected.shape), limits)
+    if expected.resize is not None:
+        sent = sum(_at(row, count_pixels, image) for row, image in enumerate(images))
+        _check_pixels(sent * math.prod(expected.shape[2:]), limits)
+    value_range = cast(tuple[float, float], expected.value_range)  # it is known if images are accepted
+    samples = np.empty((len(images), *expected.shape), dtype=np.float32)
+    for row, image in enumerate(images):
+        samples[row] = _at(row, decode_image, image, expected.shape, value_range, expected.resize)
+    return samples
+
+
+def _check_pixels(pixel_bytes: int, limits: Limits) -> None:
     if pixel_bytes > limits.max_bytes:
         raise Problem(
             "body-too-large",
             f"the images of a body may have at most {limits.max_bytes} bytes of pixels, got {pixel_bytes}",
         )
-    value_range = cast(tuple[float, float], expected.value_range)  # it is known if images are accepted
-    samples = np.empty((len(images), *expected.shape), dtype=np.float32)
-    for row, image in enumerate(images):
-        try:
-            samples[row] = decode_image(image, expected.shape, value_range)
-        except InputError as error:
-            raise misplaced(f"image {row}: {error}", row=row) from error
-    return samples
+
+
+def _at(row: int, read: Callable[..., Read], image: Body, *arguments: Any) -> Read:
+    """Read an image; a fault names its row."""
+    try:
+        return read(image, *arguments)
+    except InputError as error:
+        raise misplaced(f"image {row}: {error}", row=row) from error
 
 
 def split_parts(content: Body, boundary: str, limits: Limits) -> list[bytes]:

@@ -9,6 +9,7 @@ import pytest
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from detector import Detector, ModelStore
+from detector.reading import Reading
 from residual_client import AsyncClient, Client
 from service.settings import Settings
 from service.wsgi.app import EXTENSION, create_app
@@ -29,13 +30,14 @@ class KeepAlive(WSGIRequestHandler):
 
 @pytest.fixture(scope="package")
 def store(tmp_path_factory):
-    """`tiny`: three named features, 8-bit latents, classes; `images`, `mixed`, and windows of `pulse`."""
+    """`tiny`: 8-bit latents, classes; `images`, `photos` of any size, `mixed`, windows of `pulse`."""
     store = ModelStore(tmp_path_factory.mktemp("client") / "models")
     publish_model(store, "tiny", latent_int8=LATENT_INT8, classifier=CLASSIFIER)
     publish_model(store, "tiny")
     store.set_label("tiny", "stable", 1)
     store.set_label("tiny", "canary", 2)
     publish_model(store, "images", sample_shape=(4, 5))
+    publish_model(store, "photos", sample_shape=(4, 5, 3), reading=Reading(resize=(4, 5)))
     publish_model(store, "mixed", **MIXED)
     publish_model(store, "pulse", sample_shape=(4, 1), kind="sequence")
     return store

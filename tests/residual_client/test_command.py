@@ -237,6 +237,26 @@ def test_images_are_named(both, tmp_path):
     assert np.load(tmp_path / "url-out.npy").shape == (7, 4, 5)
 
 
+def test_images_of_any_size_and_format_are_resized_alike(both, detectors, tmp_path):
+    """Masks and hidden files are left out; the service, the folder and `read_images` agree."""
+    rng = np.random.default_rng(8)
+    sizes = {"a.png": (40, 30), "b.jpg": (9, 9), "c.bmp": (4, 5), "d.tif": (3, 2), "e.webp": (64, 64)}
+    paths = [tmp_path / "in" / name for name in sizes]
+    (tmp_path / "in" / "masks").mkdir(parents=True)
+    for path, size in zip(paths, sizes.values(), strict=True):
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
+        Image.fromarray(np.zeros(size, np.uint8)).save(tmp_path / "in" / "masks" / f"{path.stem}.png")
+    (tmp_path / "in" / "._a.png").write_bytes(b"of a Mac")
+
+    lines = both("score", tmp_path / "in", "photos").decode().splitlines()[1:]
+
+    assert [line.split(",")[0] for line in lines] == list(map(str, paths))
+    samples = detectors["photos"].read_images(paths)
+    np.testing.assert_array_equal(samples, detectors["photos"].read_images([p.read_bytes() for p in paths]))
+    expected = detectors["photos"].score(samples).score
+    np.testing.assert_allclose([float(line.split(",")[1]) for line in lines], expected, rtol=1e-12)
+
+
 def test_stdout_holds_answers_and_stderr_the_rest(ways, values, tmp_path, capsys):
     """The standard output holds only answers, so that it can be piped."""
     path = tmp_path / "rows.npy"

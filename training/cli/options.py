@@ -106,7 +106,7 @@ def add_series_flags(parser: argparse.ArgumentParser) -> None:
 
 def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Collect what the flags say about how the data are written: fields of `Reading`."""
-    names = ("time_format", "time_zone", "max_gap")
+    names = ("time_format", "time_zone", "max_gap", "resize")
     return {name: value for name, value in vars(arguments).items() if name in names and value is not None}
 
 
@@ -129,6 +129,13 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
     )
     parser.add_argument(
         "--columns", type=flags.names, metavar="A,B,C", help="features of a table, in this order"
+    )
+    parser.add_argument(
+        "--resize",
+        type=flags.height_and_width,
+        metavar="H,W",
+        help="bring images of a folder to this height and width, in training and serving; another aspect is "
+        "stretched (default: all must have one size)",
     )
     add_label_flags(parser)
     add_cell_flags(parser)

@@ -89,6 +89,8 @@ def print_published(published: Path, manifest: Manifest) -> None:
         methods, own = evaluation["baselines"]["methods"], evaluation["baselines"]["own"]
         words = ", ".join(f"{name} {figure['roc_auc']['value']:.4f}" for name, figure in methods.items())
         print(f"baselines, ROC AUC: {words}; this model {own['roc_auc']['value']:.4f}")
+    if evaluation.get("pixels"):
+        print(f"test pixel_roc_auc: {pixel_words(evaluation['pixels'])}")
     if evaluation.get("steps"):
         print(f"test steps, scored as a whole series: {_step_words(evaluation['steps'])}")
     print(f"report: {published / 'report.html'}")
@@ -107,6 +109,14 @@ def _quantization_words(figures: Mapping[str, Any]) -> str:
         f"{figures['agreement']:.4f} of {figures['decisions']} decisions on the calibration split agree with "
         f"float; speed relative to float {speed.replace(' 1 rows', ' 1 row')}"
     )
+
+
+def pixel_words(pixels: Mapping[str, Any]) -> str:
+    """Write the ROC AUC of pixels, and which images it is of."""
+    value = "none" if pixels["roc_auc"] is None else f"{pixels['roc_auc']:.4f}"
+    n_lacking = pixels["n_without_mask"]
+    lacking = f"; {n_lacking} anomalies without a mask are left out" if n_lacking else ""
+    return f"{value} (all pixels of {pixels['n_images']} images, {pixels['n_masks']} with a mask{lacking})"
 
 
 def _step_words(steps: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from detector.schema import REFUSED
 from detector.windows import SeriesWindows
 from training.data.series import Timeline
 from training.data.summaries import ColumnSummary
+
+UNLABELLED = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,9 @@ class Dataset:
     provenance : str or None
         Origin and licence of a built-in data set.
     notes : tuple of str
-        Assumptions, a sentence each.
+        Assumptions about the samples, a sentence each.
+    label_notes : tuple of str
+        Assumptions about what is normal.
     timeline : Timeline, or None
         Times, entities and gaps of a series.
     cut : Cut, or None
@@ -53,6 +58,10 @@ class Dataset:
         How the source was read.
     columns : tuple of ColumnSummary
         The columns of a table or series, or the features of rows and windows; none for images.
+    masks : mapping of int to ndarray, or None
+        Anomalous pixels of some samples of the test split, by row: bool of shape (height, width).
+    files : tuple of str, or None
+        The file of each sample, relative to the folder that they were read from.
     """
 
     samples: np.ndarray | SeriesWindows
@@ -66,6 +75,7 @@ class Dataset:
     normal_label: str | None = None
     provenance: str | None = None
     notes: tuple[str, ...] = ()
+    label_notes: tuple[str, ...] = ()
     timeline: Timeline | None = None
     cut: "Cut | None" = None
     missing: str = REFUSED
@@ -73,6 +83,8 @@ class Dataset:
     unknown_category: str | None = None
     reading: Reading = dataclasses.field(default_factory=Reading)
     columns: tuple[ColumnSummary, ...] = ()
+    masks: Mapping[int, np.ndarray] | None = None
+    files: tuple[str, ...] | None = None
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -80,7 +92,9 @@ class Dataset:
         return self.samples.shape[1:]
 
     def place(self, row: int) -> str:
-        """Name a sample as a reader of the data finds it: its row, or the times of its window."""
+        """Name a sample as a reader of the data finds it: its file or row, or the times of its window."""
+        if self.files is not None:
+            return self.files[row]
         if self.cut is None:
             return f"{'image' if self.kind == 'image' else 'row'} {row + 1}"
         timeline, first = self.timeline, int(self.samples.starts[row])
@@ -88,6 +102,11 @@ class Dataset:
         ends = [timeline.time_text(step) or f"step {step + 1}" for step in (first, last)]
         entity = timeline.names[timeline.entities[first]]
         return f"the window from {ends[0]} to {ends[1]}" + (f" of {entity}" if entity else "")
+
+    def masks_of(self, rows: np.ndarray) -> dict[int, np.ndarray]:
+        """Return the masks of some samples, by their number among these; none if the data have none."""
+        masks = self.masks or {}
+        return {number: masks[row] for number, row in enumerate(rows.tolist()) if row in masks}
 
     def fingerprint(self) -> str:
         """SHA-256 of shape, dtype, samples and anomalies, 64 hex digits; for windows of their series."""
@@ -106,7 +125,10 @@ def spread(n_samples: int, most: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class RawData:
-    """Samples and labels as they were read; which of them are normal is decided later."""
+    """Samples and labels as they were read; which of them are normal is decided later.
+
+    A training sample without a label, `UNLABELLED`, is normal.
+    """
 
     samples: np.ndarray
     labels: np.ndarray | None = None
@@ -120,6 +142,8 @@ class RawData:
     categories: Categories | None = None
     reading: Reading = dataclasses.field(default_factory=Reading)
     other_columns: tuple[ColumnSummary, ...] = ()  # of a table, which are no features
+    masks: Mapping[int, np.ndarray] | None = None
+    files: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from detector.columns import listed
+from detector.images import pixel_shape_of
 from detector.inference import Detector
 from detector.manifest import Manifest
 from training.data.categories import Cells
@@ -38,6 +39,8 @@ class Labelled:
         Assumptions, a sentence each.
     cut : Cut, or None
         How the samples were cut, if they are windows of a series; they do not overlap.
+    masks : mapping of int to ndarray
+        Anomalous pixels of some samples, by row: bool of shape (height, width).
     """
 
     samples: np.ndarray
@@ -47,6 +50,7 @@ class Labelled:
     fingerprint: str
     notes: tuple[str, ...]
     cut: Cut | None = None
+    masks: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def describe_run(detector: Detector, data: Labelled) -> dict[str, Any]:
@@ -89,6 +93,8 @@ def load_for(
     dataset = _read(manifest, data, reading or {}, **columns)
     is_anomaly, notes = _anomalies(dataset, manifest)
     dataset = _as_samples(detector, dataset, is_anomaly)
+    if Path(data).suffix.lower() not in TABLE_SUFFIXES:  # the notes of a table are for those who fit
+        notes = (*dataset.notes, *notes)
     fingerprint = dataset.fingerprint()
     if fingerprint == manifest.data.get("fingerprint") and not dataset.held_out.any():
         notes += (
@@ -107,6 +113,7 @@ def load_for(
         fingerprint,
         notes,
         dataset.cut,
+        dataset.masks_of(np.arange(len(dataset.samples))[kept]),
     )
 
 
@@ -121,6 +128,7 @@ def read_for(
 
 def _read(manifest: Manifest, data: str, reading: Mapping[str, Any], **columns: str | None) -> Dataset:
     is_table = Path(data).suffix.lower() in TABLE_SUFFIXES and Path(data).is_file()
+    is_folder = Path(data).is_dir()
     series = manifest.data.get("series")
     if is_table and series:
         present = column_names(Path(data))
@@ -134,15 +142,18 @@ def _read(manifest: Manifest, data: str, reading: Mapping[str, Any], **columns: 
         data,
         kinds=[manifest.kind],
         columns=manifest.feature_names if is_table else None,
-        value_range=ANY_RANGE if manifest.kind == "image" else None,
+        value_range=ANY_RANGE if manifest.kind == "image" and not is_folder else None,
         cells=Cells.of(manifest),
-        reading=dataclasses.replace(manifest.reading, **reading),
+        reading=dataclasses.replace(manifest.reading, **({} if is_folder else {"resize": None}), **reading),
+        pixel_shape=pixel_shape_of(manifest.sample_shape) if is_folder and manifest.kind == "image" else None,
         **columns,
     )
-    if Path(data).is_dir() and manifest.kind == "image" and tuple(manifest.value_range) != (0, 255):
-        # In the model's units, as in the service; models of other kinds take pixels unchanged.
-        low, high = manifest.value_range
-        images = (low + dataset.samples.astype(np.float64) * ((high - low) / 255)).astype(np.float32)
+    if is_folder and manifest.kind == "image":
+        images = dataset.samples.reshape(-1, *manifest.sample_shape)
+        if dataset.value_range != tuple(manifest.value_range):
+            # In the model's units, as in the service; models of other kinds take pixels unchanged.
+            (low, high), white = manifest.value_range, dataset.value_range[1]
+            images = (low + images.astype(np.float64) * ((high - low) / white)).astype(np.float32)
         dataset = dataclasses.replace(dataset, samples=images)
     return dataset
 

@@ -14,7 +14,7 @@ from detector.schema import KINDS, LEFT_OUT, REFUSED
 from training.data.arrays import ARRAY_SUFFIXES, read_arrays
 from training.data.built_in import BUILT_IN
 from training.data.categories import Cells, numeric_categories
-from training.data.dataset import Dataset, RawData
+from training.data.dataset import UNLABELLED, Dataset, RawData
 from training.data.image_folders import read_image_folder
 from training.data.kinds import as_kind, assumed_range, check_kind, check_range, choose_kind
 from training.data.series import Timeline, time_text
@@ -39,6 +39,7 @@ def load_dataset(
     entity_column: str | None = None,
     cells: Cells | None = None,
     reading: Reading | None = None,
+    pixel_shape: tuple[int, ...] | None = None,
 ) -> Dataset:
     """Load a file, a folder of images or a built-in data set.
 
@@ -48,7 +49,7 @@ def load_dataset(
     Parameters
     ----------
     data : str
-        A path to `.csv`, `.tsv`, `.parquet`, `.npy`, `.npz` or a folder of PNG and JPEG, or one of
+        A path to `.csv`, `.tsv`, `.parquet`, `.npy`, `.npz` or a folder of images, or one of
         `BUILT_IN`.
     kinds : sequence of str
         Kinds that the samples may have, the preferred kind first. The data's own kind is taken if it is among
@@ -67,7 +68,9 @@ def load_dataset(
     cells : Cells, optional
         Missing values and categories that rows may hold.
     reading : Reading, optional
-        How the source is written.
+        How the source is written, or to be read.
+    pixel_shape : tuple of int, optional
+        Shape of the images of a folder, (height, width) or (height, width, 3), that a model takes.
 
     Raises
     ------
@@ -81,12 +84,14 @@ def load_dataset(
         cells = dataclasses.replace(cells, missing=LEFT_OUT if is_series else REFUSED)
     table_options = {"columns": columns, "label_column": label_column}
     series_options = {"time_column": time_column, "entity_column": entity_column}
-    source = _read(data, is_series, table_options, series_options, cells, reading)
+    source = _read(data, is_series, table_options, series_options, cells, reading, pixel_shape)
     labels = None if source.labels is None else label_texts(source.labels)
     samples = _as_float32(source.samples, Path(data).name, cells, is_series=is_series)
     samples, kind, value_range, form_notes = _take_as(samples, source, kinds, value_range)
     normal_label = normal_label or source.normal_label
     is_anomaly, label_notes = _anomalies(labels, len(samples), normal_label)
+    if labels is not None:
+        labels = np.where(labels == UNLABELLED, normal_label or _unlabelled(labels), labels)
     names = source.feature_names
     if names is None and kind != "image":
         names = tuple(f"x{column}" for column in range(samples.shape[-1]))
@@ -114,13 +119,16 @@ def load_dataset(
         source=Path(data).name,
         normal_label=normal_label,
         provenance=source.provenance,
-        notes=(*source.notes, *form_notes, *label_notes),
+        notes=(*source.notes, *form_notes),
+        label_notes=label_notes,
         timeline=timeline,
         missing=missing,
         categories=categories or None,
         unknown_category=cells.unknown if categories else None,
         reading=source.reading,
         columns=(*_feature_columns(source, names, kind, categories), *source.other_columns),
+        masks=source.masks,
+        files=source.files,
     )
 
 
@@ -140,6 +148,7 @@ def _read(
     series_options: Mapping[str, str | None],
     cells: Cells,
     reading: Reading,
+    pixel_shape: tuple[int, ...] | None,
 ) -> RawData:
     """Read data by their type; refuse options for other types."""
     path, suffix = Path(data), Path(data).suffix.lower()
@@ -152,13 +161,15 @@ def _read(
         raise DataError(
             "--time-column and --entity-column are only for a series in a table: also give --kind sequence"
         )
+    if reading.resize is not None and not path.is_dir():
+        raise DataError(f"--resize is only for a folder of images, got {data}")
     if is_series and is_table and path.is_file():
         cells.check_kind("sequence")
         allowed = cells if cells.may_miss else None
         table = read_table(path, **table_options, **series_options, cells=allowed, reading=reading)
         return _series_of_table(table, path, **series_options, reading=reading)
     if path.is_dir():
-        return read_image_folder(path)
+        return read_image_folder(path, pixel_shape, reading.resize)
     if path.is_file() and is_table:
         table = read_table(path, **table_options, cells=cells)
         return RawData(
@@ -245,18 +256,23 @@ def _anomalies(
         if normal_label is not None:
             raise DataError(f"--normal-label {normal_label} needs labels, and the data have none")
         return np.zeros(n_samples, dtype=bool), ()
-    present = sorted(set(labels))
+    present = sorted(set(labels) - {UNLABELLED})
+    has_label = labels != UNLABELLED
     names = listed(present, MOST_LABELS, quoted=False)
     if normal_label is not None:
         if normal_label not in present:  # a column of true and false has the labels 1 and 0
             normal_label = {"false": "0", "true": "1"}.get(normal_label.lower(), normal_label)
         if normal_label not in present:
             raise DataError(f"--normal-label {normal_label} is not among the labels {names}")
-        return labels != normal_label, ()
+        return has_label & (labels != normal_label), ()
     if set(present) <= {NORMAL, ANOMALY}:
         return labels == ANOMALY, ()
     note = f"labels are {names}: every sample counts as normal; name the normal label with --normal-label"
     return np.zeros(n_samples, dtype=bool), (note,)
+
+
+def _unlabelled(labels: np.ndarray) -> str:
+    return NORMAL if set(labels) <= {NORMAL, ANOMALY, UNLABELLED} else "unlabelled"
 
 
 def _as_float32(samples: np.ndarray, source: str, cells: Cells, *, is_series: bool) -> np.ndarray:

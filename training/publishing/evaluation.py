@@ -9,6 +9,7 @@ from detector.inference import Detector
 from detector.latents import DTYPES
 from training.figures.baselines import compare_baselines
 from training.figures.metrics import evaluate, evaluate_steps
+from training.figures.pixels import evaluate_pixels
 from training.figures.stepwise import run_steps
 from training.networks.corruption import corrupted_copy
 from training.pages.report import TestRun
@@ -51,4 +52,13 @@ def evaluate_test(detector: Detector, fitted: Fitted, test: TestRun) -> dict[str
         "baselines": compare_baselines(train, samples, test.is_anomaly, scores.score, seed),
         "compression": compression,
         "steps": evaluate_steps(*test.steps.judged()) if test.steps else None,
+        "pixels": _evaluate_pixels(fitted, test),
     }
+
+
+def _evaluate_pixels(fitted: Fitted, test: TestRun) -> dict[str, Any] | None:
+    """Compute the figures of pixels if the images have masks."""
+    masks = fitted.dataset.masks_of(fitted.splits.test)
+    if not masks or fitted.dataset.kind != "image":
+        return None
+    return evaluate_pixels(test.outputs[FEATURE_ERROR], test.is_anomaly, masks)

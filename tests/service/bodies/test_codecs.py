@@ -1,5 +1,6 @@
 """Bodies to arrays and back."""
 
+import dataclasses
 import io
 import struct
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from PIL import Image
 
 from detector.images import encode_image
 from service import bodies
@@ -331,8 +333,42 @@ def test_image_of_another_size_is_refused_by_its_row():
 
     problem = refusal(content, PNG_IMAGE, content_type)
 
-    assert "image 1: the image must be 5 pixels wide, 4 high and grey" in problem.detail
+    assert "image 1: the image must be 5 pixels wide and 4 high, got 5 wide and 5 high" in problem.detail
     assert problem.errors[0]["row"] == 1
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+def test_every_format_of_images_is_read(form):
+    """A bitmap of a microscope is as good as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 5), 255, dtype=np.uint8)).save(buffer, form)
+
+    samples = decode(buffer.getvalue(), PNG_IMAGE, f"image/{form.lower()}").samples
+
+    np.testing.assert_allclose(samples, np.full((1, 4, 5), 16), atol=0.1)
+
+
+def test_images_of_other_sizes_are_resized_if_the_model_does():
+    """One body may hold several sizes."""
+    resized = dataclasses.replace(PNG_IMAGE, resize=(4, 5))
+    large = encode_image(np.full((8, 4), 4, dtype=np.float32), (0.0, 16.0))
+    content, content_type = multipart(large, image(12))
+
+    samples = decode(content, resized, content_type).samples
+
+    np.testing.assert_allclose(samples, [np.full((4, 5), 4), np.full((4, 5), 12)], atol=0.05)
+
+
+def test_images_that_are_resized_are_counted_at_their_own_size():
+    """Ten large images may cost as much as a thousand small ones."""
+    resized = dataclasses.replace(PNG_IMAGE, resize=(4, 5))
+    large = encode_image(np.full((8, 7), 4, dtype=np.float32), (0.0, 16.0))
+    content, content_type = multipart(large, large)
+
+    problem = refusal(content, resized, content_type)
+
+    assert problem.type == "body-too-large"
+    assert problem.detail == "the images of a body may have at most 100 bytes of pixels, got 112"
 
 
 def test_images_above_the_pixel_limit_are_refused_before_they_are_decoded():

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from training.data.load import load_dataset
 from training.errors import DataError
@@ -31,7 +30,7 @@ def test_digits_are_images_of_values_0_to_16():
     assert dataset.value_range == (0.0, 16.0)
     assert not dataset.is_anomaly.any()
     assert "CC BY" in dataset.provenance
-    assert "name the normal label with --normal-label" in dataset.notes[0]
+    assert "name the normal label with --normal-label" in dataset.label_notes[0]
 
 
 def test_breast_cancer_takes_benign_as_normal():
@@ -90,64 +89,6 @@ def test_images_of_floats_take_their_range_from_what_is_not_held_out(archive):
 
     assert dataset.value_range == (0.0, 16.0)
     assert "name others with --value-range" in dataset.notes[0]
-
-
-def test_folder_of_images_takes_sub_folders_as_labels(tmp_path):
-    """Grey PNG and JPEG files are read in the order of their paths."""
-    for label, name in (("good", "a.png"), ("good", "b.jpg"), ("scratch", "c.png")):
-        (tmp_path / label).mkdir(exist_ok=True)
-        Image.fromarray(np.full((4, 6), 100, dtype=np.uint8)).save(tmp_path / label / name)
-
-    dataset = load_dataset(str(tmp_path), normal_label="good")
-
-    assert dataset.sample_shape == (4, 6)
-    assert dataset.is_anomaly.tolist() == [False, False, True]
-
-
-def test_folder_without_sub_folders_has_no_labels(tmp_path):
-    """A folder of good parts is a data set."""
-    for number in range(3):
-        Image.fromarray(np.zeros((4, 4, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
-
-    dataset = load_dataset(str(tmp_path))
-
-    assert dataset.sample_shape == (4, 4, 3)
-    assert dataset.labels is None
-
-
-def test_folder_with_images_beside_sub_folders_is_refused(tmp_path):
-    """Images without a label would all count as normal."""
-    (tmp_path / "scratch").mkdir()
-    for name in ("top.png", "scratch/a.png"):
-        Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / name)
-
-    with pytest.raises(DataError, match=r"got top\.png and scratch/a\.png"):
-        load_dataset(str(tmp_path))
-
-
-def test_folder_takes_files_only(tmp_path):
-    """A folder that is called like an image is not one."""
-    (tmp_path / "folder.png").mkdir()
-    Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / "a.png")
-
-    assert load_dataset(str(tmp_path)).samples.shape == (1, 4, 4)
-
-
-def test_folder_names_the_image_of_another_size(tmp_path):
-    """Nothing is resized silently."""
-    Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / "a.png")
-    Image.fromarray(np.zeros((4, 5), dtype=np.uint8)).save(tmp_path / "b.png")
-
-    with pytest.raises(DataError, match=r"a\.png has shape \(4, 4\), b\.png has \(4, 5\)"):
-        load_dataset(str(tmp_path))
-
-
-def test_folder_names_the_broken_image(tmp_path):
-    """The error has the file and its fault."""
-    (tmp_path / "broken.png").write_bytes(b"not an image")
-
-    with pytest.raises(DataError, match=r"broken\.png: the image is neither PNG nor JPEG"):
-        load_dataset(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -306,13 +247,13 @@ def test_normal_label_of_a_boolean_column_may_be_a_word(tmp_path):
 
 
 def test_notes_of_a_table_are_those_of_the_data(tmp_path):
-    """Notes about reading and about labels are in one list."""
+    """Notes about reading and about labels are told apart."""
     (tmp_path / "data.csv").write_text(",a,state\n0,1,ok\n1,2,bad\n")
 
-    notes = load_dataset(str(tmp_path / "data.csv"), label_column="state").notes
+    dataset = load_dataset(str(tmp_path / "data.csv"), label_column="state")
 
-    assert "saved index" in notes[0]
-    assert "every sample counts as normal" in notes[1]
+    assert "saved index" in dataset.notes[0]
+    assert "every sample counts as normal" in dataset.label_notes[0]
 
 
 def test_fingerprint_follows_the_data(archive):
