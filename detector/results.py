@@ -19,17 +19,16 @@ class Contribution:
         Position within the sample; (step, channel) in a window, (channel,) at a step of a series.
     contribution : float
         Share of the score, in [0, 1].
-    actual, expected : number, str or None
-        The input and its reconstruction, in raw units: NumPy scalars from a `Detector` (the input in its own
-        dtype, the reconstruction float32), floats from a service. The text of a category; None for a missing
-        value.
+    actual, expected : float, int, str or None
+        The input and its reconstruction, in raw units, as numbers of Python with the digits of their dtype.
+        The text of a category; None for a missing value.
     """
 
     feature: str
     index: tuple[int, ...]
     contribution: float
-    actual: np.number | str | float | None
-    expected: np.number | str | float | None
+    actual: float | int | str | None
+    expected: float | int | str | None
 
 
 @dataclasses.dataclass

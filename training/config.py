@@ -55,6 +55,10 @@ ARCHITECTURES = {
     "bilstm": Architecture(("sequence",), ("latent_dim", "decoder_widths", "dropout"), needs_widths=False),
 }
 MEMORIES = ("memory", "memory-image", "memory-window")
+ONLY_FOR_KIND = {
+    "residual_smoothing": "image",
+    **dict.fromkeys(("window", "stride", "merge", "scored_steps"), "sequence"),
+}
 QUANTIZATIONS = ("none", "int8")
 NETWORK_OPTIONS = tuple(sorted({name for family in ARCHITECTURES.values() for name in family.options}))
 # Default level (None: chosen by the data), lowest level, highest level.
@@ -367,6 +371,17 @@ class FitConfig:
         scored = self.scored_steps
         most = "at least 1" if window is None else f"between 1 and the window, {window}"
         _require(scored is None or 1 <= scored <= (window or scored), "scored_steps", most, scored)
+
+    def described(self) -> dict[str, Any]:
+        """Return the options that concern this kind and architecture and are set, for the report."""
+        options = ARCHITECTURES[self.architecture].options
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if value is not None
+            and (name not in NETWORK_OPTIONS or name in options)
+            and ONLY_FOR_KIND.get(name, self.kind) == self.kind
+        }
 
     @property
     def has_memory(self) -> bool:

@@ -20,6 +20,7 @@ Progress and notes go to stderr. Exit status: 0 done, 1 failed, 2 bad usage, 130
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.columns import listed
 from detector.inference import Detector
 from detector.store import find_folder
 from training import flags
@@ -42,6 +44,7 @@ from training.cli.printing import print_notes
 from training.data.dataset import spread
 from training.data.for_model import Labelled, describe_run, load_for
 from training.errors import ConfigError
+from training.figures.metrics import feature_errors
 from training.pages import charts
 from training.pages.latent_plane import (
     Plane,
@@ -57,6 +60,7 @@ from training.pages.render import render, to_json
 N_DRAWN = 200  # points drawn inside the hulls, and far from them, for the figures
 N_SHOWN = 20  # of each that are shown
 N_SIDES = 10
+MOST_ERRORS = 12  # features whose error is named
 MOST_LISTED = 64  # values of a latent that a person can post to /decode
 ALL = "all"
 
@@ -166,7 +170,7 @@ def _run(arguments: argparse.Namespace) -> None:
         (arguments.out / name).write_bytes(content)
     print(f"page: {arguments.out / 'latent.html'}")
     figures = json.loads(files["latent.json"])
-    print(f"reconstruction error: {figures['reconstruction_error']:.4g} (root mean square, raw units)")
+    print(f"reconstruction error, root mean square: {error_words(figures['reconstruction_error'])}")
     print(f"threshold: {figures['threshold']:.4g}, median score of the data: {figures['median_score']:.4g}")
     for name in ("inside", "far"):
         points = figures[name]
@@ -199,41 +203,55 @@ def draw_latent_space(detector: Detector, data: Labelled, rng: np.random.Generat
     """
     latents = detector.encode(data.samples)
     vectors = latents.reshape(len(latents), -1)
-    plane = fit_plane(vectors)
+    groups = group_samples(data.labels, data.is_anomaly)
+    plane = fit_plane(vectors, groups)
     encoded = Encoded(
         latents=latents,
         decoded=detector.decode(latents),
         score=detector.score(data.samples).score,
-        groups=group_samples(data.labels, data.is_anomaly),
+        groups=groups,
         plane=plane,
         points=plane.project(vectors),
     )
-    groups = encoded.groups or {"": np.ones(len(data.samples), dtype=bool)}
+    groups = groups or {"": np.ones(len(data.samples), dtype=bool)}
     each = -(-N_DRAWN // len(groups))
     points = [draw_inside(vectors[members], each, rng) for members in groups.values()]
     inside = _decode(detector, np.repeat(list(groups), each).tolist(), np.concatenate(points))
     far = _decode(detector, [""] * N_DRAWN, draw_far(vectors, N_DRAWN, rng))
     figures = _figures(detector, data, encoded, inside, far)
+    words = {"error_words": error_words(figures["reconstruction_error"])}
     images = _images(detector, data, encoded, inside, far)
     files = {f"{name}.svg": charts.svg_of(uri) for name, uri in images.items()}
     return files | {
-        "latent.html": render("latent.html.jinja", figures, images),
+        "latent.html": render("latent.html.jinja", figures | words, images),
         "latent.json": to_json(figures),
     }
+
+
+def error_words(error: float | Mapping[str, float]) -> str:
+    """Write the error of a pixel, or those of the features, each in its own unit."""
+    if isinstance(error, float):
+        return f"{error:.4g} of a pixel"
+    words = (f"{name} {value:.4g}" for name, value in error.items())
+    return f"{listed(words, MOST_ERRORS, quoted=False)}, each in its own unit"
 
 
 def _figures(
     detector: Detector, data: Labelled, encoded: Encoded, inside: Drawn, far: Drawn
 ) -> dict[str, Any]:
     """The content of `latent.json`."""
-    squares = detector.engine.mean_squares(data.samples, encoded.decoded)
+    squares = detector.engine.squares(data.samples, encoded.decoded)
+    is_image = detector.manifest.kind == "image"
     groups = encoded.groups or {ALL: np.ones(len(data.samples), dtype=bool)}
     return {
         **describe_run(detector, data),
         "kind": detector.manifest.kind,
         "latent_shape": detector.manifest.latent_shape,
+        "latent_size": math.prod(detector.manifest.latent_shape or ()),
         "main_axes_variance": encoded.plane.shares,
-        "reconstruction_error": float(np.sqrt(squares.mean())),
+        "reconstruction_error": float(np.sqrt(squares.mean()))
+        if is_image
+        else feature_errors(squares, detector.manifest),
         "median_score": float(np.median(encoded.score)),
         "threshold": detector.manifest.threshold.value,
         "groups": [

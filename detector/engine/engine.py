@@ -209,19 +209,27 @@ class Engine:
         ratio = np.asarray(samples).size * value_bytes / latent.nbytes
         return Compressed(latent, ratio, float(np.sqrt(self.finite(outputs[dtype]).mean())))
 
-    def mean_squares(self, samples: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
-        """Mean squared difference between checked samples and their reconstruction, in raw units.
+    def squares(self, samples: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
+        """Squared difference between checked samples and their reconstruction, in raw units.
 
-        A wrong category counts as 1, a missing value not at all. Shape (n_samples,), float64.
+        A wrong category counts as 1, a missing value is NaN. Shape of `samples`, float64.
         """
         difference = samples - rebuilt.astype(np.float64)
         names = self._manifest.feature_names or ()
         for name in self._manifest.categories or ():  # any wrong category is off by one
             column = names.index(name)
             difference[:, column] = np.sign(difference[:, column])
-        present = ~np.isnan(samples)
-        squares = np.where(present, np.square(difference), 0).reshape(len(samples), -1)
-        means: np.ndarray = squares.sum(axis=1) / np.maximum(present.reshape(squares.shape).sum(axis=1), 1)
+        squares: np.ndarray = np.square(difference)
+        return squares
+
+    def mean_squares(self, samples: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
+        """Mean of `squares` over the values of each sample that are not missing; 0 if all are.
+
+        Shape (n_samples,), float64.
+        """
+        squares = self.squares(samples, rebuilt).reshape(len(samples), -1)
+        present = ~np.isnan(squares)
+        means: np.ndarray = np.nansum(squares, axis=1) / np.maximum(present.sum(axis=1), 1)
         return means
 
     def finite(self, values: np.ndarray) -> np.ndarray:

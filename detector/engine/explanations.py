@@ -74,7 +74,9 @@ def _contributions(
 
 
 def _cell(value: Any, index: tuple[int, ...], manifest: Manifest) -> Any:
-    """Write a value as a client does: the text of a category, None for a missing value."""
-    if not holds_cells(manifest):
-        return value
-    return to_cell(value, (manifest.categories or {}).get(feature_name(index, manifest.feature_names)))
+    """Write a value as a client reads it: a number of Python, the text of a category, None if missing."""
+    if holds_cells(manifest):
+        value = to_cell(value, (manifest.categories or {}).get(feature_name(index, manifest.feature_names)))
+    if isinstance(value, np.float32 | np.float16):
+        return float(str(value))  # 12.3, as JSON has it, and not 12.300000190734863
+    return value.item() if isinstance(value, np.generic) else value

@@ -69,7 +69,8 @@ def test_figures_are_those_of_the_detector(folder, data, tmp_path):
         np.testing.assert_allclose([sample["score"] for sample in figures[name]["samples"]], scores.score)
         assert figures[name]["share_flagged"] == scores.is_anomaly.mean()
     difference = detector.decode(latents) - arrays["X"].astype(np.float32)
-    assert figures["reconstruction_error"] == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-5)
+    errors = np.sqrt(np.mean(difference**2, axis=0))
+    assert figures["reconstruction_error"] == pytest.approx(dict(zip("abc", errors, strict=True)), rel=1e-5)
     areas = {group["name"]: group["hull_area"] for group in figures["groups"]}
     assert areas["ok"] == pytest.approx(hull_area(hull_corners(latents[arrays["y"] == "ok"])))
 
@@ -99,7 +100,7 @@ def test_decoded_images_inside_hulls_pass_for_normal(images_folder, tmp_path):
 
     assert figures["inside"]["share_flagged"] < 0.05
     assert figures["far"]["median_score"] > 3 * figures["inside"]["median_score"]
-    assert sum(figures["main_axes_variance"]) <= 1
+    assert figures["main_axes_variance"] is None  # the axes separate the labels
     assert [group["name"] for group in figures["groups"]] == list("0123456789")
 
 

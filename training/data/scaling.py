@@ -78,23 +78,6 @@ class Scaling:
                 samples[:, feature] = values[chosen]
         return samples
 
-    def shown(self, samples: np.ndarray) -> np.ndarray:
-        """Samples for a chart, shape of `samples`: in units from the middle, missing ones NaN.
-
-        The values of a category lie evenly from -1 to 1, in their order, others beyond.
-        """
-        if self.layout is None:
-            return self.apply(samples)
-        numbers, categorical = self.layout.numbers, self.layout.categorical
-        shown = samples.astype(np.float32)
-        shown[:, numbers] = (shown[:, numbers] - self.offset[: numbers.size]) / self.scale[: numbers.size]
-        for feature, values in zip(categorical, self.layout.values, strict=True):
-            is_value = samples[:, feature, np.newaxis] == values
-            place = np.where(is_value.any(axis=1), is_value.argmax(axis=1), values.size)
-            place = np.where(np.isnan(samples[:, feature]), np.nan, place)
-            shown[:, feature] = 2 * place / max(values.size - 1, 1) - 1
-        return shown
-
 
 def fit_scaling(
     dataset: Dataset, train: np.ndarray, scaled_range: tuple[float, float] | None = None

@@ -4,10 +4,14 @@ from typing import Any
 
 import numpy as np
 
+from detector.calibration import threshold_at
+from detector.errors import InputError
+from detector.manifest import Manifest
 from detector.results import Scores
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 300
+ALPHAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the operating points
 
 
 def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any]:
@@ -41,6 +45,69 @@ def evaluate(scores: Scores, is_anomaly: np.ndarray, seed: int) -> dict[str, Any
     if normal.any() and is_anomaly.any():
         figures |= with_intervals(*ranking_draws(is_anomaly, scores.score, seed))
     return figures
+
+
+def feature_errors(squares: np.ndarray, manifest: Manifest) -> dict[str, float]:
+    """Compute the root mean squared error of each feature or channel, in its own unit.
+
+    Of a category it is the share of wrong values. Missing values do not count.
+
+    Parameters
+    ----------
+    squares : ndarray of shape (n_samples, *sample_shape), float64
+        The result of `Engine.squares`.
+    manifest : Manifest
+        Its features have names.
+    """
+    means = np.ma.masked_invalid(squares.reshape(-1, squares.shape[-1])).mean(axis=0).filled(0)
+    names, categories = manifest.feature_names or (), manifest.categories or {}
+    return {
+        name: float(mean if name in categories else np.sqrt(mean))
+        for name, mean in zip(names, means, strict=True)
+    }
+
+
+def operating_points(
+    calibration_scores: np.ndarray, promise: str, score: np.ndarray, is_anomaly: np.ndarray
+) -> list[dict[str, Any]]:
+    """Compute what other false-alarm rates would do to labelled samples, to choose a threshold by.
+
+    Parameters
+    ----------
+    calibration_scores : ndarray of shape (n_calibration,), float64
+        Ascending.
+    promise : str
+        Of the model.
+    score : ndarray of shape (n_samples,)
+    is_anomaly : ndarray of shape (n_samples,), bool
+
+    Returns
+    -------
+    list of dict
+        For each of `ALPHAS` that the calibration allows `alpha`, `threshold`, `expected_rate`; and of these
+        samples `recall`, `precision` (None if none is flagged) and `false_alarm_rate`. Empty unless there
+        are both normal samples and anomalies.
+    """
+    points: list[dict[str, Any]] = []
+    if is_anomaly.all() or not is_anomaly.any():
+        return points
+    for alpha in ALPHAS:
+        try:
+            rule = threshold_at(calibration_scores, alpha, promise)
+        except InputError:  # too few calibration samples for so small an alpha, or a threshold of 0
+            continue
+        flagged = score > rule.value
+        points.append(
+            {
+                "alpha": alpha,
+                "threshold": rule.value,
+                "expected_rate": rule.expected_rate,
+                "recall": float(flagged[is_anomaly].mean()),
+                "precision": float(is_anomaly[flagged].mean()) if flagged.any() else None,
+                "false_alarm_rate": float(flagged[~is_anomaly].mean()),
+            }
+        )
+    return points
 
 
 def evaluate_steps(

@@ -1,4 +1,8 @@
-"""Draw the charts of the report, each as one `data:` URI: the report is a single file without scripts."""
+"""Draw the charts of the report, each as one `data:` URI: the report is a single file without scripts.
+
+A page shows a chart at its own size or, on a small screen, as wide as the screen: the type stays readable at
+400 pixels as long as a chart is at most `WIDTH` wide.
+"""
 
 import base64
 import io
@@ -13,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from training.data.dataset import spread
 from training.data.series import runs
@@ -23,9 +27,8 @@ from training.pages.latent_plane import hull_corners
 NORMAL_COLOUR, ANOMALY_COLOUR, CALIBRATION_COLOUR = "#2a6f97", "#e76f51", "#9aa5b1"
 THRESHOLD_COLOUR = "#9d0208"
 MOST_POINTS = 3000
-LEGEND_PLACE = "upper right"  # finding the best place takes a second among many bars, with a warning
+WIDTH, WIDE = 4.6, 10.5  # inches: of any screen, and of a large one
 _SVG_URI = "data:image/svg+xml;base64,"
-MOST_FEATURES = 16
 MOST_CHANNELS = 4
 MOST_LINES = 8  # in a legend
 MOST_NAMES = 8  # side by side
@@ -41,26 +44,27 @@ def loss_chart(
     train: Sequence[float], validation: Sequence[float], best_epoch: int, inputs: str = "clean"
 ) -> str:
     """Draw losses by epoch and mark the kept one; the validation `inputs` are `clean` or `corrupted`."""
-    figure, axes = _figure(6.2, 3.2)
+    figure, axes = _figure(WIDTH, 3.4)
     epochs = np.arange(1, len(train) + 1)
     axes.plot(epochs, train, color=CALIBRATION_COLOUR, label="training (corrupted inputs)")
     axes.plot(epochs, validation, color=NORMAL_COLOUR, label=f"validation ({inputs} inputs)")
     axes.axvline(best_epoch, color=THRESHOLD_COLOUR, linestyle=":", label=f"kept: epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
     _label_plainly(axes.yaxis)
-    return _svg(figure, legend_of=axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _svg(figure, legend_of=axes, columns=1)
 
 
 def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarray, threshold: float) -> str:
     """Draw histograms of the scores on a logarithmic axis, with the threshold."""
-    figure, axes = _figure(6.2, 3.2)
+    figure, axes = _figure(WIDTH, 3.4)
     scores = np.concatenate([calibration, normal, anomalies])
     floor = max(scores[scores > 0].min(initial=threshold), threshold * 1e-6)
     bins = np.geomspace(floor, max(scores.max(), threshold) * 1.05, 60)
     groups = (
-        (f"calibration, normal ({calibration.size})", calibration, CALIBRATION_COLOUR),
-        (f"test, normal ({normal.size})", normal, NORMAL_COLOUR),
-        (f"test, anomalies ({anomalies.size})", anomalies, ANOMALY_COLOUR),
+        (f"calibration ({calibration.size})", calibration, CALIBRATION_COLOUR),
+        (f"test normal ({normal.size})", normal, NORMAL_COLOUR),
+        (f"test anomalies ({anomalies.size})", anomalies, ANOMALY_COLOUR),
     )
     for label, values, colour in groups:
         if values.size:
@@ -72,13 +76,40 @@ def score_chart(calibration: np.ndarray, normal: np.ndarray, anomalies: np.ndarr
     return _svg(figure, legend_of=axes)
 
 
+def ranking_charts(score: np.ndarray, is_anomaly: np.ndarray, threshold: float) -> tuple[str, str]:
+    """Draw the precision-recall and the ROC curve, with the threshold.
+
+    There must be normal samples and anomalies.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    flagged = score > threshold
+    recall, alarms = flagged[is_anomaly].mean(), flagged[~is_anomaly].mean()
+    precision = is_anomaly[flagged].mean() if flagged.any() else 1.0
+    precisions, recalls, _ = precision_recall_curve(is_anomaly, score)
+    rates, hits, _ = roc_curve(is_anomaly, score)
+    return (
+        _curve_chart(recalls, precisions, (recall, precision), ("recall", "precision")),
+        _curve_chart(rates, hits, (alarms, recall), ("false-alarm rate", "recall")),
+    )
+
+
+def _curve_chart(x: np.ndarray, y: np.ndarray, chosen: tuple[float, float], names: tuple[str, str]) -> str:
+    figure, axes = _figure(WIDTH, 3.4)
+    shown = spread(x.size, MOST_PLACES)
+    axes.plot(x[shown], y[shown], color=NORMAL_COLOUR, drawstyle="steps-post")
+    axes.plot(*chosen, "o", markersize=5, color=THRESHOLD_COLOUR, label="at the threshold")
+    axes.set(xlabel=names[0], ylabel=names[1], xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    return _svg(figure, legend_of=axes)
+
+
 def sweep_chart(trials: Sequence[Mapping[str, Any]]) -> str:
     """Draw reconstruction error against latent size: a line for each preset and noise, and one for PCA.
 
     `trials` are the rows of a sweep; rows without figures are left out.
     """
     trials = [trial for trial in trials if "validation_error" in trial]
-    figure, axes = _figure(6.2, 3.6)
+    figure, axes = _figure(WIDTH, 3.8)
     pca = sorted({(trial["latent_size"], trial["pca_error"]) for trial in trials})
     axes.plot(*zip(*pca, strict=True), "--", color=CALIBRATION_COLOUR, marker="o", markersize=3, label="PCA")
     lines: dict[str, list[tuple[int, float]]] = {}
@@ -117,12 +148,12 @@ def latent_chart(
     drawn : ndarray of shape (n_drawn, 2), optional
         Points to mark.
     """
-    figure, axes = _figure(6.2, 4.4)
-    _draw_groups(axes, points, groups, labels=True)
+    figure, axes = _figure(WIDTH, 4.2)
+    named = _draw_groups(axes, points, groups, labels=True)
     if drawn is not None:
         axes.scatter(*drawn.T, s=26, marker="D", color="white", edgecolors="black", linewidths=0.8, zorder=4)
     axes.set(xlabel=names[0], ylabel=names[1])
-    return _svg(figure)
+    return _svg(figure, legend_of=None if named else axes, columns=3)
 
 
 def far_chart(points: np.ndarray, groups: Mapping[str, np.ndarray], far: np.ndarray) -> str:
@@ -134,70 +165,76 @@ def far_chart(points: np.ndarray, groups: Mapping[str, np.ndarray], far: np.ndar
     return _svg(figure)
 
 
-def _draw_groups(axes: Axes, points: np.ndarray, groups: Mapping[str, np.ndarray], *, labels: bool) -> None:
+def _draw_groups(axes: Axes, points: np.ndarray, groups: Mapping[str, np.ndarray], *, labels: bool) -> bool:
+    """Draw points and hulls; return whether the names fit at the means, else they need a legend."""
     colours = mpl.colormaps["tab10"]
     groups = groups or {"": np.ones(len(points), dtype=bool)}
+    means = np.array([points[members].mean(axis=0) for members in groups.values()])
+    overlap = (np.abs(means[:, None] - means) < CROWDED * np.ptp(points, axis=0)).all(axis=-1)
+    labels = labels and not np.triu(overlap, 1).any()
     for number, (name, members) in enumerate(groups.items()):
         colour, group = colours(number % 10), points[members]
         shown = group[spread(len(group), MOST_POINTS)]
         # As pixels: ten thousand circles make an SVG of megabytes.
-        axes.scatter(*shown.T, s=7, alpha=0.5, color=colour, linewidths=0, rasterized=True)
+        form = {"s": 7, "alpha": 0.5, "linewidths": 0, "rasterized": True}
+        axes.scatter(*shown.T, color=colour, label=printable(name), **form)
         corners = hull_corners(group)
         if corners is not None:
             axes.fill(*corners.T, facecolor=(*colour[:3], 0.06), edgecolor=colour, linewidth=1)
         if labels and name:
             axes.annotate(
                 printable(name),
-                group.mean(axis=0),
+                means[number],
                 color="black",
                 fontweight="bold",
-                fontsize=9,
                 ha="center",
                 va="center",
                 bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour},
                 zorder=5,
             )
-    means = np.array([points[members].mean(axis=0) for members in groups.values()])
-    overlap = (np.abs(means[:, None] - means) < CROWDED * np.ptp(points, axis=0)).all(axis=-1)
-    if labels and np.triu(overlap, 1).any():
-        names = [printable(name) for name in groups]
-        axes.legend(axes.collections, names, fontsize=7, markerscale=2, loc=LEGEND_PLACE)
+    return labels or not any(groups)
 
 
-def image_chart(
+def image_charts(
     samples: np.ndarray,
     latents: np.ndarray | None,
     reconstructions: np.ndarray,
     errors: np.ndarray,
-    titles: Sequence[str],
     limits: tuple[float, float],
-) -> str:
-    """Draw images above their latents, their reconstructions and their error maps, a column for each.
+) -> list[str]:
+    """Draw for each image a chart of the image, its latent, its reconstruction and its error map.
 
     All error maps share one colour scale, so that a clean image looks clean; so do all latents.
     """
     errors = errors if errors.ndim == 3 else errors.mean(axis=-1)
-    rows = {
+    strips = {
         "original": (_pixels(samples, *limits), _GREY),
         "latent": (None if latents is None else _latent_maps(latents), _latent_colours(latents)),
         "reconstruction": (_pixels(reconstructions, *limits), _GREY),
         "error": (errors, {"cmap": "inferno", "vmin": 0, "vmax": np.quantile(errors, 0.999)}),
     }
-    rows = {words: row for words, row in rows.items() if row[0] is not None}
-    figure, grid = _columns(list(rows), titles, (1.15 * len(samples), 1.3 * len(rows)))
-    for axes_of_row, (images, colours) in zip(grid, rows.values(), strict=True):
-        for axes, image in zip(axes_of_row, images, strict=True):
-            axes.imshow(image, **colours)
-    return _svg(figure)
+    return _strips({name: strip for name, strip in strips.items() if strip[0] is not None})
 
 
-def denoising_chart(
+def denoising_charts(
     originals: np.ndarray, corrupted: np.ndarray, denoised: np.ndarray, limits: tuple[float, float]
-) -> str:
-    """Draw images, corrupted copies and the denoised copies, one image a column; raw units."""
-    figure, grid = _columns(("original", "corrupted", "denoised"), [""] * len(originals))
-    _draw_samples(grid.ravel(), np.concatenate([originals, corrupted, denoised]), limits, True)
-    return _svg(figure)
+) -> list[str]:
+    """Draw for each image a chart of it, its corrupted copy and the denoised copy; raw units."""
+    images = {"original": originals, "corrupted": corrupted, "denoised": denoised}
+    return _strips({name: (_pixels(values, *limits), _GREY) for name, values in images.items()})
+
+
+def _strips(strips: Mapping[str, tuple[np.ndarray, Mapping[str, Any]]]) -> list[str]:
+    """Draw for each sample its image in every strip, side by side."""
+    charts = []
+    for images in zip(*(images for images, _ in strips.values()), strict=True):
+        figure = Figure(figsize=(1.05 * len(strips), 1.35), layout="constrained")
+        grid = figure.subplots(1, len(strips), subplot_kw=_NO_TICKS)
+        for axes, image, (name, (_, colours)) in zip(grid, images, strips.items(), strict=True):
+            axes.imshow(image, **colours)
+            axes.set_title(name, fontsize=9)
+        charts.append(_svg(figure))
+    return charts
 
 
 def side_chart(
@@ -231,7 +268,7 @@ def side_chart(
     _draw_samples([*grid[0], *grid[2]], np.concatenate([samples, decoded]), limits, images)
     if 1 < len(names) <= MOST_LINES:
         words = [printable(name) for name in names]
-        figure.legend(grid[0, 0].lines, words, loc="outside lower center", ncols=len(words), fontsize=7)
+        figure.legend(grid[0, 0].lines, words, loc="outside lower center", ncols=2)
     return _svg(figure)
 
 
@@ -241,31 +278,29 @@ def sample_chart(
     limits: tuple[float, float],
     *,
     images: bool,
-    columns: int = 10,
+    columns: int = 4,
 ) -> str:
     """Draw samples in rows of `columns`; `limits` and `images` as in `side_chart`."""
     columns = min(columns, len(samples))
     rows = -(-len(samples) // columns)
-    figure = Figure(figsize=(1.25 * columns + 0.2, 1.5 * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.5 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, subplot_kw=_NO_TICKS).ravel()
     _draw_samples(grid[: len(samples)], samples, limits, images)
     for axes, title in zip(grid, titles, strict=False):
-        axes.set_title(title, fontsize=7)
+        axes.set_title(title, fontsize=9)
     for axes in grid[len(samples) :]:
         axes.set_axis_off()
     return _svg(figure)
 
 
-def _columns(
-    words: Sequence[str], titles: Sequence[str], size: tuple[float, float] | None = None
-) -> tuple[Figure, np.ndarray]:
+def _columns(words: Sequence[str], titles: Sequence[str]) -> tuple[Figure, np.ndarray]:
     """Make axes without ticks, a row for each of `words` and a column for each title."""
-    figure = Figure(figsize=size or (1.25 * len(titles) + 0.4, 3.9), layout="constrained")
+    figure = Figure(figsize=(1.25 * len(titles) + 0.4, 3.9), layout="constrained")
     grid = figure.subplots(len(words), len(titles), squeeze=False, subplot_kw=_NO_TICKS)
     for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, fontsize=7)
+        axes.set_title(title, fontsize=9)
     for axes, word in zip(grid[:, 0], words, strict=True):
-        axes.set_ylabel(word, fontsize=8)
+        axes.set_ylabel(word)
     return figure, grid
 
 
@@ -299,68 +334,45 @@ def _latent_colours(latents: np.ndarray | None) -> dict[str, Any]:
     return {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
 
 
-def feature_chart(
-    samples: np.ndarray,
-    reconstructions: np.ndarray,
-    errors: np.ndarray,
-    titles: Sequence[str],
-    names: Sequence[str],
-    words: str = "standard deviations from the mean",
-) -> str:
-    """Draw the features of a few samples in scaled units: value, reconstruction and the error between."""
-    largest = np.sort(np.argsort(-errors.mean(axis=0))[:MOST_FEATURES])
-    rows = np.arange(largest.size)
-    figure = Figure(figsize=(2.0 * len(samples) + 1.2, 0.24 * largest.size + 1.1), layout="constrained")
-    grid = figure.subplots(1, len(samples), sharey=True, squeeze=False)[0]
-    for axes, sample, reconstruction, title in zip(grid, samples, reconstructions, titles, strict=True):
-        actual, expected = sample[largest], reconstruction[largest]
-        axes.hlines(rows, expected, actual, color=ANOMALY_COLOUR, linewidth=3, alpha=0.5)
-        axes.plot(actual, rows, "o", color="#1d3557", markersize=4)
-        axes.plot(expected, rows, "|", color=THRESHOLD_COLOUR, markersize=9)
-        axes.set_title(title, fontsize=8)
-        axes.grid(axis="x", alpha=0.2)
-    grid[0].set_yticks(rows, [printable(names[column]) for column in largest], fontsize=7)
-    grid[0].invert_yaxis()
-    figure.supxlabel(f"{words}: ● value, | reconstruction", fontsize=8)
-    return _svg(figure)
-
-
-def window_chart(
-    samples: np.ndarray,
-    reconstructions: np.ndarray,
-    errors: np.ndarray,
-    titles: Sequence[str],
-    names: Sequence[str],
-) -> str:
-    """Draw windows in scaled units as lines, a column for each: value, reconstruction, and the error below.
+def window_charts(
+    samples: np.ndarray, reconstructions: np.ndarray, errors: np.ndarray, names: Sequence[str]
+) -> list[str]:
+    """Draw for each window a chart of value and reconstruction as lines, and the error below.
 
     Parameters
     ----------
-    samples, reconstructions, errors : ndarray of shape (n_samples, window, n_channels)
-        The channels with the largest errors are drawn.
-    titles : sequence of str
+    samples, reconstructions : ndarray of shape (n_samples, window, n_channels), raw units
+        The channels with the largest errors are drawn, each on one scale in all charts.
+    errors : ndarray of shape (n_samples, window, n_channels)
     names : sequence of str
         Names of the channels.
     """
     channels = _largest_channels(errors.mean(axis=(0, 1)))
-    heights = [1.3] * channels.size + [0.9]
-    figure = Figure(figsize=(1.3 * len(samples) + 0.8, sum(heights) + 0.4), layout="constrained")
-    grid = figure.subplots(len(heights), len(samples), sharex=True, sharey="row", squeeze=False)
-    for column, title in enumerate(titles):
-        grid[0, column].set_title(title, fontsize=8)
-        for axes, channel in zip(grid[:, column], channels, strict=False):
-            axes.plot(samples[column, :, channel], color=NORMAL_COLOUR, linewidth=1.1)
-            axes.plot(reconstructions[column, :, channel], color=ANOMALY_COLOUR, linewidth=1.1)
-        error = errors[column].mean(axis=-1)
-        grid[-1, column].fill_between(np.arange(error.size), error, color=THRESHOLD_COLOUR, linewidth=0)
-    for axes, channel in zip(grid[:, 0], channels, strict=False):
-        axes.set_ylabel(printable(names[channel]), fontsize=8)
-    grid[-1, 0].set_ylabel("error", fontsize=8)
-    for axes in grid.flat:
-        axes.tick_params(labelsize=6)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("step of the window: blue is the value, orange the reconstruction", fontsize=8)
-    return _svg(figure)
+    error = errors.mean(axis=-1)
+    charts = []
+    for sample, reconstruction, own_error in zip(samples, reconstructions, error, strict=True):
+        figure = Figure(figsize=(3.3, 1.2 * channels.size + 1.4), layout="constrained")
+        grid = figure.subplots(channels.size + 1, 1, sharex=True, squeeze=False)[:, 0]
+        for axes, channel in zip(grid, channels, strict=False):
+            axes.plot(sample[:, channel], color=NORMAL_COLOUR, linewidth=1.1)
+            axes.plot(reconstruction[:, channel], color=ANOMALY_COLOUR, linewidth=1.1)
+            axes.set_ylim(*_span(samples[..., channel], reconstructions[..., channel]))
+            axes.set_title(printable(names[channel]), loc="left")
+        grid[-1].fill_between(np.arange(own_error.size), own_error, color=THRESHOLD_COLOUR, linewidth=0)
+        grid[-1].set_ylim(0, error.max() * 1.05 or 1)
+        grid[-1].set_title("error", loc="left")
+        for axes in grid:
+            axes.spines[["top", "right"]].set_visible(False)
+        grid[-1].set_xlabel("step of the window")
+        charts.append(_svg(figure))
+    return charts
+
+
+def _span(*values: np.ndarray) -> tuple[float, float]:
+    """Return the limits of an axis for values."""
+    low, high = min(map(np.min, values)), max(map(np.max, values))
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def step_chart(
@@ -371,14 +383,15 @@ def step_chart(
     names: Sequence[str],
     time_of: Callable[[int], str],
     entity_of: Callable[[int], str],
+    width: float = WIDE,
 ) -> str:
     """Draw a series over time: channels with their reconstruction, and scores with the threshold.
 
     Parameters
     ----------
-    samples : ndarray of shape (n_steps, n_channels), scaled units, or None
-        The channels with the largest errors are drawn; with None no channel is.
-    reconstructions : ndarray of shape (n_steps, n_channels), scaled units
+    samples : ndarray of shape (n_steps, n_channels), raw units, or None
+        The channels with the largest errors for their spread are drawn; with None no channel is.
+    reconstructions : ndarray of shape (n_steps, n_channels), raw units
     run : StepRun
         Scores, flagged and anomalous steps, and the parts of the series.
     threshold : float
@@ -387,23 +400,26 @@ def step_chart(
     time_of, entity_of : callable
         Position in the run -> text for the axis, and name of the entity; the names are drawn at the top if
         they are several, but not many.
+    width : float
+        Inches.
     """
-    n_steps = len(run.score)
-    errors = np.empty(0) if samples is None else np.square(samples - reconstructions).mean(axis=0)
-    channels = _largest_channels(errors)
+    n_steps, channels = len(run.score), np.arange(0)
+    if samples is not None:
+        errors = np.square(samples - reconstructions).mean(axis=0)
+        channels = _largest_channels(errors / np.maximum(samples.var(axis=0), np.finfo(np.float32).tiny))
     heights = [1.4] * channels.size + [2.2]
-    figure = Figure(figsize=(11.5, sum(heights) + 0.6), layout="constrained")
+    figure = Figure(figsize=(width, sum(heights) + 0.8), layout="constrained")
     grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     for axes, channel in zip(grid, channels, strict=False):
         _draw_line(axes, samples[:, channel], color=NORMAL_COLOUR)
         _draw_line(axes, reconstructions[:, channel], color=ANOMALY_COLOUR)
-        axes.set_ylabel(printable(names[channel]), fontsize=8)
+        axes.set_title(printable(names[channel]), loc="left")
     scores = grid[-1]
     floor = max(run.score[run.score > 0].min(initial=threshold), threshold * 1e-4)
     _draw_line(scores, run.score.clip(floor), color="#1d3557")
     scores.axhline(threshold, color=THRESHOLD_COLOUR, linestyle="--", linewidth=1)
     scores.set(yscale="log", xlim=(0, n_steps - 1))
-    scores.set_ylabel("score", fontsize=8)
+    scores.set_title("score", loc="left")
     _label_plainly(scores.yaxis)
     flagged = np.flatnonzero(run.is_flagged)
     top = np.full(flagged.size, run.score.max() * 1.5)
@@ -415,16 +431,17 @@ def step_chart(
                 axes.axvspan(anomaly.start, anomaly.stop, color=ANOMALY_COLOUR, alpha=0.2, linewidth=0)
         for start in starts[1:]:
             axes.axvline(start, color=CALIBRATION_COLOUR, linewidth=0.6)
-        axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     entities = [(start, entity_of(start)) for start in starts]
     firsts = [next(same) for _, same in itertools.groupby(entities, key=lambda entity: entity[1])]
     if 1 < len(firsts) <= MOST_NAMES:
         for start, name in firsts:
-            place = {"transform": grid[0].get_xaxis_transform(), "fontsize": 8}
-            grid[0].text(start, 1.02, printable(name), **place)
-    places = np.unique(np.linspace(0, n_steps - 1, 6).astype(int))
-    scores.set_xticks(places, [time_of(place) for place in places])
+            place = {"transform": grid[0].get_xaxis_transform(), "va": "top"}
+            grid[0].text(start, 0.98, printable(name), **place)
+    places = np.unique(np.linspace(0, n_steps - 1, 6 if width == WIDE else 3).astype(int))
+    scores.set_xticks(places, [time_of(place).replace("T", "\n") for place in places])
+    for label, side in ((scores.get_xticklabels()[0], "left"), (scores.get_xticklabels()[-1], "right")):
+        label.set_ha(side)
     return _svg(figure)
 
 
@@ -475,10 +492,11 @@ def svg_of(uri: str) -> bytes:
     return base64.b64decode(uri.removeprefix(_SVG_URI))
 
 
-def _svg(figure: Figure, legend_of: Axes | None = None) -> str:
-    """Save a figure as the `data:` URI of an SVG, equal for equal figures."""
+def _svg(figure: Figure, legend_of: Axes | None = None, columns: int = 2) -> str:
+    """Save a figure as the `data:` URI of an SVG, equal for equal figures, a legend above the axes."""
     if legend_of:
-        legend_of.legend(frameon=False, fontsize=8, loc=LEGEND_PLACE)
+        form = {"loc": "outside upper left", "frameon": False, "ncols": columns, "markerscale": 2}
+        figure.legend(*legend_of.get_legend_handles_labels(), **form)
     buffer = io.StringIO()
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a name with two dollar signs is no formula

@@ -20,12 +20,21 @@ def figure(value: Any) -> str:
     """Write a count, a number with its interval, or one with four significant digits; None as a dash."""
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, int | str):
         return str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(figure, value)) or "none"
     if isinstance(value, dict):
         low, high = value["interval"]
         return f"{value['value']:.4f} ({low:.4f} to {high:.4f})"
     return f"{value:.4g}"
+
+
+def raw(value: Any) -> str:
+    """Write a value in raw units, or a text."""
+    return f"{value:.6g}" if isinstance(value, float | int) else figure(value)
 
 
 _TEMPLATES = jinja2.Environment(
@@ -36,4 +45,5 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["figure"] = figure
+_TEMPLATES.filters["raw"] = raw
 _TEMPLATES.filters["figured"] = lambda item: (item[0], figure(item[1]))

@@ -1,14 +1,15 @@
 """Render `report.json`, `report.html` and the model card from the same figures."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from detector.engine.graphs import FEATURE_ERROR, LATENT, RECONSTRUCTION, SCORE
 from detector.files import CARD_FILE, FIGURES_FILE, REPORT_FILE
+from detector.results import Contribution
 from training.data.dataset import Dataset, spread
-from training.data.scaling import Scaling
 from training.figures.stepwise import StepRun
 from training.networks.fitting import History
 from training.pages import charts
@@ -29,6 +30,10 @@ class TestRun:
     labels : ndarray of shape (n_samples,), str, or None
     outputs : dict of str to ndarray
         Every output of `model.onnx`.
+    shown : ndarray of int
+        Positions of the samples that the report shows, chosen by `choose_shown`.
+    explanation : list of list of Contribution
+        The largest contributions to the score of each shown sample; empty unless the samples are rows.
     steps : StepRun, or None
         The steps of the test split, if the samples are windows of a series.
     denoised : tuple of ndarray, or None
@@ -40,8 +45,22 @@ class TestRun:
     is_anomaly: np.ndarray
     labels: np.ndarray | None
     outputs: dict[str, np.ndarray]
+    shown: np.ndarray
+    explanation: Sequence[Sequence[Contribution]] = ()
     steps: StepRun | None = None
     denoised: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+
+def choose_shown(scores: np.ndarray, is_anomaly: np.ndarray) -> np.ndarray:
+    """Choose normal samples with evenly spread scores, then anomalies, or without any the highest scores.
+
+    Return their positions, int, at most `N_SHOWN` of each.
+    """
+    normal, anomalies = np.flatnonzero(~is_anomaly), np.flatnonzero(is_anomaly)
+    usual = normal[np.argsort(scores[normal])][spread(normal.size, N_SHOWN)]
+    unusual = anomalies[np.argsort(scores[anomalies])] if anomalies.size else np.argsort(scores)[-N_SHOWN:]
+    unusual = np.setdiff1d(unusual[spread(unusual.size, N_SHOWN)], usual, assume_unique=True)
+    return np.concatenate([usual, unusual]).astype(int)
 
 
 def write_report(
@@ -50,7 +69,6 @@ def write_report(
     calibration_scores: np.ndarray,
     test: TestRun,
     dataset: Dataset,
-    scaling: Scaling,
 ) -> dict[str, bytes]:
     """Render the three files.
 
@@ -58,7 +76,7 @@ def write_report(
     ----------
     figures : dict
         All words and numbers of the pages; written to `report.json` unchanged.
-    history, calibration_scores, test, dataset, scaling
+    history, calibration_scores, test, dataset
         Data of the charts.
 
     Returns
@@ -67,22 +85,20 @@ def write_report(
     """
     inputs = "corrupted" if figures["configuration"]["corrupt_validation"] else "clean"
     losses = (history.train_loss, history.validation_loss, history.best_epoch, inputs) if history else None
-    shows_samples = figures["configuration"]["samples"]
+    shows_samples, threshold = figures["configuration"]["samples"], figures["threshold"]["value"]
+    scores, is_anomaly = test.outputs[SCORE], test.is_anomaly
+    ranked = is_anomaly.any() and not is_anomaly.all()
     images = {
         "losses": charts.loss_chart(*losses) if losses else None,
-        "scores": charts.score_chart(
-            calibration_scores,
-            test.outputs[SCORE][~test.is_anomaly],
-            test.outputs[SCORE][test.is_anomaly],
-            figures["threshold"]["value"],
-        ),
+        "scores": charts.score_chart(calibration_scores, scores[~is_anomaly], scores[is_anomaly], threshold),
+        "ranking": charts.ranking_charts(scores, is_anomaly, threshold) if ranked else (),
         "latent": _latent_chart(test) if LATENT in test.outputs else None,
         "sweep": charts.sweep_chart(figures["sweep"]["trials"]) if figures["sweep"] else None,
-        "steps": _step_chart(figures, test, dataset, scaling) if test.steps else None,
-        "samples": _sample_chart(test, dataset, scaling) if shows_samples else None,
-        "denoised": charts.denoising_chart(*test.denoised, dataset.value_range)
+        "steps": _step_charts(threshold, test, dataset, shows_samples) if test.steps else (),
+        "samples": _shown_samples(test, dataset) if shows_samples else (),
+        "denoised": charts.denoising_charts(*test.denoised, dataset.value_range)
         if shows_samples and test.denoised
-        else None,
+        else (),
     }
     return {
         FIGURES_FILE: to_json(figures),
@@ -93,46 +109,50 @@ def write_report(
 
 def _latent_chart(test: TestRun) -> str:
     latent = test.outputs[LATENT].reshape(len(test.samples), -1)
-    plane, groups = fit_plane(latent), group_samples(test.labels, test.is_anomaly)
+    groups = group_samples(test.labels, test.is_anomaly)
+    plane = fit_plane(latent, groups)
     return charts.latent_chart(plane.project(latent), groups, plane.names)
 
 
-def _sample_chart(test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
-    rows, titles = _shown(test)
+def _shown_samples(test: TestRun, dataset: Dataset) -> list[dict[str, Any]]:
+    """Describe the shown samples: each has a caption, and a chart or, for rows, its contributions."""
+    rows = test.shown
+    words = ["anomaly" if test.is_anomaly[row] else "normal" for row in rows]
+    captions = [
+        f"{word}, score {test.outputs[SCORE][row]:.4g}" for word, row in zip(words, rows, strict=True)
+    ]
+    if dataset.kind == "vector":
+        parts = {"contributions": test.explanation}
+    else:
+        parts = {"chart": _sample_charts(test, dataset, rows)}
+    return [
+        {"caption": caption} | {name: values[position] for name, values in parts.items()}
+        for position, caption in enumerate(captions)
+    ]
+
+
+def _sample_charts(test: TestRun, dataset: Dataset, rows: np.ndarray) -> list[str]:
     samples = test.samples[rows].astype(np.float32)
     reconstructions, errors = test.outputs[RECONSTRUCTION][rows], test.outputs[FEATURE_ERROR][rows]
-    if dataset.kind == "image":
-        latents = test.outputs[LATENT][rows] if LATENT in test.outputs else None
-        return charts.image_chart(samples, latents, reconstructions, errors, titles, dataset.value_range)
-    shown = (scaling.shown(samples), scaling.shown(reconstructions), errors, titles, dataset.feature_names)
     if dataset.kind == "sequence":
-        return charts.window_chart(*shown)
-    words = "standard deviations from the mean"
-    if scaling.layout is not None:
-        words += ", categories from -1 to 1 in their order, missing values nowhere"
-    return charts.feature_chart(*shown, words)
+        return charts.window_charts(samples, reconstructions, errors, dataset.feature_names)
+    latents = test.outputs[LATENT][rows] if LATENT in test.outputs else None
+    return charts.image_charts(samples, latents, reconstructions, errors, dataset.value_range)
 
 
-def _step_chart(figures: dict[str, Any], test: TestRun, dataset: Dataset, scaling: Scaling) -> str:
-    run, timeline, shown = test.steps, dataset.timeline, figures["configuration"]["samples"]
-    return charts.step_chart(
-        scaling.apply(run.samples) if shown else None,
-        scaling.apply(run.reconstruction),
-        run,
-        figures["threshold"]["value"],
-        dataset.feature_names,
-        lambda position: timeline.time_text(run.steps[position]) or str(run.steps[position]),
-        lambda position: timeline.names[timeline.entities[run.steps[position]]],
+def _step_charts(threshold: float, test: TestRun, dataset: Dataset, shows_samples: bool) -> tuple[str, str]:
+    """Draw the steps for a large and for a small screen."""
+    run, timeline = test.steps, dataset.timeline
+
+    def time_of(position: int) -> str:
+        return timeline.time_text(run.steps[position]) or str(run.steps[position])
+
+    def entity_of(position: int) -> str:
+        return timeline.names[timeline.entities[run.steps[position]]]
+
+    series = (run.samples if shows_samples else None, run.reconstruction, run, threshold)
+    wide, small = (
+        charts.step_chart(*series, dataset.feature_names, time_of, entity_of, width)
+        for width in (charts.WIDE, charts.WIDTH)
     )
-
-
-def _shown(test: TestRun) -> tuple[np.ndarray, list[str]]:
-    """Choose normal samples with evenly spread scores, then anomalies, or without any the highest scores."""
-    scores = test.outputs[SCORE]
-    normal, anomalies = np.flatnonzero(~test.is_anomaly), np.flatnonzero(test.is_anomaly)
-    usual = normal[np.argsort(scores[normal])][spread(normal.size, N_SHOWN)]
-    unusual = anomalies[np.argsort(scores[anomalies])] if anomalies.size else np.argsort(scores)[-N_SHOWN:]
-    unusual = np.setdiff1d(unusual[spread(unusual.size, N_SHOWN)], usual, assume_unique=True)
-    rows = np.concatenate([usual, unusual]).astype(int)
-    words = ["anomaly" if test.is_anomaly[row] else "normal" for row in rows]
-    return rows, [f"{word}\nscore {scores[row]:.3g}" for word, row in zip(words, rows, strict=True)]
+    return wide, small

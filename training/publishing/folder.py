@@ -25,6 +25,7 @@ from training.publishing.manifests import Draft, Fitted, draft_manifest, seal
 from training.publishing.quantize import quantize
 
 N_GOLDEN = 8
+SECONDS_OF_DAY = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _write(
     """Write graphs, report, calibration, weights and golden samples, and seal the folder."""
     scores = calibrated.calibration.arrays["score"]
     figures = _figures(manifest, fitted, calibrated, test)
-    pages = write_report(figures, fitted.history, scores, test, fitted.dataset, fitted.scaling)
+    pages = write_report(figures, fitted.history, scores, test, fitted.dataset)
     for name, content in (calibrated.files | pages).items():
         (folder / name).write_bytes(content)
     np.savez(folder / CALIBRATION_FILE, **calibrated.calibration.arrays)
@@ -169,6 +170,7 @@ def _figures(manifest: Manifest, fitted: Fitted, calibrated: Calibrated, test: T
         "score": manifest.score,
         "threshold": dataclasses.asdict(manifest.threshold),
         "evaluation": dict(manifest.evaluation),
+        "alarms": _alarms(manifest),
         "data": dict(manifest.data),
         "columns": [dataclasses.asdict(column) for column in fitted.dataset.columns],
         "missing": manifest.missing,
@@ -176,7 +178,7 @@ def _figures(manifest: Manifest, fitted: Fitted, calibrated: Calibrated, test: T
         "unknown_category": manifest.unknown_category,
         "found": found_words(manifest.evaluation, manifest.kind),
         "notes": [*manifest.evaluation["notes"], *notes],
-        "configuration": dataclasses.asdict(fitted.config),
+        "configuration": fitted.config.described(),
         "fit": {"parameters": fitted.autoencoder.n_parameters}
         | ({} if history is None else {"epochs": len(history.train_loss)} | dataclasses.asdict(history)),
         "flagged": flagged_stretches(test.steps, fitted.dataset.cut.series) if test.steps else None,
@@ -187,3 +189,11 @@ def _figures(manifest: Manifest, fitted: Fitted, calibrated: Calibrated, test: T
         "tools": dict(manifest.tools),
         "quantization": calibrated.quantization,
     }
+
+
+def _alarms(manifest: Manifest) -> dict[str, Any]:
+    """How false alarms are counted: of a day where the data have times, else of 1,000 samples."""
+    series = manifest.data["series"]
+    if series is None or series["usual_step"] is None or "T" not in series["first_time"]:
+        return {"n_samples": 1000, "unit": "in 1,000 samples"}
+    return {"n_samples": SECONDS_OF_DAY / series["usual_step"], "unit": "a day"}

