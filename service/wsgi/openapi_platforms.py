@@ -9,14 +9,18 @@ from service.endpoints import tensors
 _PARAMETERS = {
     "description": "Values by name; alpha and fdr are options of a request, those of Triton are ignored.",
     "type": "object",
-    "additionalProperties": {"type": ["string", "number", "boolean"]},
+    "additionalProperties": {"$ref": "#/components/schemas/Value"},
 }
-_DATA = {"description": "Flat or nested, row by row; base64 text for BYTES.", "type": "array"}
-_DATATYPES = {"enum": [*tensors.NUMBERS, tensors.BYTES]}
+_DATATYPES = {"type": "string", "enum": [*tensors.NUMBERS, tensors.BYTES]}
 
 
 def _object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def reference(schema: str) -> dict[str, str]:
+    """Return a reference to a schema of the description."""
+    return {"$ref": f"#/components/schemas/{schema}"}
 
 
 def array(items: Mapping[str, Any], **limits: int) -> dict[str, Any]:
@@ -24,6 +28,10 @@ def array(items: Mapping[str, Any], **limits: int) -> dict[str, Any]:
     return {"type": "array", "items": items, **limits}
 
 
+_DATA = {
+    "description": "Flat or nested, row by row; base64 text for BYTES.",
+    **array(reference("Value")),
+}
 _SHAPE, _NAMES = array({"type": "integer", "minimum": 0}), array({"type": "string"})
 _STRING, _FLAG = {"type": "string"}, {"type": "boolean"}
 _TENSOR = _object(
@@ -53,10 +61,13 @@ _STATISTICS = _object(
     inference_count={"type": "integer"},
     execution_count={"type": "integer"},
     inference_stats={"type": "object", "additionalProperties": _DURATION},
-    batch_stats={"type": "array"},
+    batch_stats=array(reference("Value")),
 )
 _VERSION_STATUS = _object(
-    ("version", "state", "status"), version=_STRING, state=_STRING, status={"type": "object"}
+    ("version", "state", "status"),
+    version=_STRING,
+    state=_STRING,
+    status=_object(("error_code", "error_message"), error_code=_STRING, error_message=_STRING),
 )
 
 SCHEMAS: dict[str, Any] = {
@@ -83,14 +94,14 @@ SCHEMAS: dict[str, Any] = {
         max_batch_size={"type": "integer"},
         input=array(_CONFIG_TENSOR),
         output=array(_CONFIG_TENSOR),
-        dynamic_batching={"type": "object"},
+        dynamic_batching=_object(()),
     ),
     "Signature": _object(
         ("model_spec", "metadata"),
         model_spec=_object(
             ("name", "signature_name", "version"), name=_STRING, signature_name=_STRING, version=_STRING
         ),
-        metadata=_object(("signature_def",), signature_def={"type": "object"}),
+        metadata=_object(("signature_def",), signature_def=reference("Value")),
     ),
     "ModelStatus": _object(
         ("name", "ready", "model_version_status"),
@@ -98,23 +109,29 @@ SCHEMAS: dict[str, Any] = {
         ready=_FLAG,
         model_version_status=array(_VERSION_STATUS),
     ),
+    "InferInput": _object(
+        ("name", "shape", "datatype"),
+        name={"type": "string", "const": INPUT},
+        shape=_SHAPE,
+        datatype=_DATATYPES,
+        parameters=_PARAMETERS,
+        data=_DATA,
+    ),
+    "RequestedOutput": _object(("name",), name=_STRING, parameters=_PARAMETERS),
     "InferRequest": _object(
         ("inputs",),
         id=_STRING,
         parameters=_PARAMETERS,
-        inputs=array(
-            _object(
-                ("name", "shape", "datatype"),
-                name={"const": INPUT},
-                shape=_SHAPE,
-                datatype=_DATATYPES,
-                parameters=_PARAMETERS,
-                data=_DATA,
-            ),
-            minItems=1,
-            maxItems=1,
-        ),
-        outputs=array(_object(("name",), name=_STRING, parameters=_PARAMETERS)),
+        inputs=array(reference("InferInput"), minItems=1, maxItems=1),
+        outputs=array(reference("RequestedOutput")),
+    ),
+    "InferOutput": _object(
+        ("name", "shape", "datatype"),
+        name=_STRING,
+        shape=_SHAPE,
+        datatype=_STRING,
+        parameters=_PARAMETERS,
+        data=array(reference("Value")),
     ),
     "InferResponse": _object(
         ("model_name", "model_version", "outputs"),
@@ -122,16 +139,7 @@ SCHEMAS: dict[str, Any] = {
         model_version=_STRING,
         id=_STRING,
         parameters=_PARAMETERS,
-        outputs=array(
-            _object(
-                ("name", "shape", "datatype"),
-                name=_STRING,
-                shape=_SHAPE,
-                datatype=_STRING,
-                parameters=_PARAMETERS,
-                data={"type": "array"},
-            )
-        ),
+        outputs=array(reference("InferOutput")),
     ),
     "IndexRequest": _object((), ready=_FLAG),
     "Index": array(
@@ -139,7 +147,7 @@ SCHEMAS: dict[str, Any] = {
             ("name", "version", "state", "reason"),
             name=_STRING,
             version=_STRING,
-            state={"enum": ["READY", "UNAVAILABLE"]},
+            state={"type": "string", "enum": ["READY", "UNAVAILABLE"]},
             reason=_STRING,
         )
     ),

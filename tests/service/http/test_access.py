@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from service.http.access import is_known
-from service.wsgi.openapi import ROUTES
+from service.wsgi.openapi_routes import ROUTES
 from tests.asgi_client import AsgiRequest
 from tests.service.responses import assert_problem
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.bodies import OPTIONS
 from service.http.problems import TYPES
-from service.wsgi.openapi import ROUTES
+from service.wsgi.openapi_routes import ROUTES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "http-api.md").read_text()
 ROWS = [
