@@ -24,12 +24,14 @@ from training.data.trimming import trim_splits
 from training.errors import TrainingError
 from training.networks.collapse import LEAST_SAMPLES, MOST_SAMPLES, check_rebuilding, measure_rebuilding
 from training.publishing.manifests import Built, Fitted, Prepared
+from training.publishing.stuck import find_longest_runs
 from training.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from training.networks.architectures import Autoencoder
     from training.networks.fitting import History
 
+MOST_UNITS = 1000  # samples of a split whose scores are the unit of runs that are too long
 MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
 
 
@@ -55,7 +57,10 @@ def prepare(dataset: Dataset, config: FitConfig, splits: Splits | None = None) -
         splits = deal_splits(dataset, config)
     config = config.for_training(dataset.sample_shape, splits.train.size)
     scaling = fit_scaling(dataset, splits.train, config.scaled_range)
-    notes = (*dataset.notes, *dataset.label_notes, *_data_notes(dataset, splits, scaling.constant, config))
+    runs = find_longest_runs(dataset, splits)
+    run_notes = () if runs is None else runs.notes()
+    data_notes = _data_notes(dataset, splits, scaling.constant, config)
+    notes = (*dataset.notes, *dataset.label_notes, *data_notes, *run_notes)
     return Prepared(dataset, splits, scaling, config, notes)
 
 
@@ -118,8 +123,11 @@ def train(built: Built, name: str) -> Fitted:
         "notes": tuple(_fit_notes(autoencoder, train, validation, history, config)),
         "earlier_notes": (*built.earlier_notes, *built.notes),
     }
-    graphs = export_graphs(autoencoder, scaling, config.residual_smoothing, config.scored_steps)
-    return Fitted(**vars(built) | stage, name=name, history=history, graphs=graphs)
+    runs = find_longest_runs(built.dataset, built.splits)
+    some = np.concatenate([samples[spread(len(samples), MOST_UNITS)] for samples in (train, validation)])
+    smoothing, steps = config.residual_smoothing, config.scored_steps
+    graphs = export_graphs(autoencoder, scaling, smoothing, steps, runs, some)
+    return Fitted(**vars(built) | stage, name=name, history=history, graphs=graphs, runs=runs)
 
 
 def publish(store: ModelStore, staged: Path, fitted: Fitted) -> tuple[Path, Manifest]:

@@ -156,13 +156,15 @@ class Cut:
         Its samples are the steps.
     split_of : ndarray of shape (n_windows,), int
         The split of each window: 0 train, 1 validation, 2 calibration, 3 test.
-    test_parts : tuple of slice
-        Steps of the test split; each part is at least a window long and has no gap.
+    fitted_parts, test_parts : tuple of slice
+        Steps of the training and validation splits, and of the test split; each part is at least a window
+        long and has no gap.
     training_stride : int
         Steps from one training window to the next.
     """
 
     series: "Dataset"
     split_of: np.ndarray
+    fitted_parts: tuple[slice, ...]
     test_parts: tuple[slice, ...]
     training_stride: int

@@ -19,10 +19,10 @@ from training.data.splits import (
 )
 from training.errors import DataError
 
-DEFAULT_WINDOWS = (64, 32, 16, 8)  # the longest that the series is long enough for
+DEFAULT_WINDOWS = (64, 48, 32, 24, 16, 8)  # the longest that the series is long enough for
 # A memory of windows finds more in telemetry with longer windows. A memory of steps, which looks up each step
 # by itself, would find an onset late with longer windows.
-WINDOWS_OF_MEMORY, WINDOWS_OF_STEPS = (128, *DEFAULT_WINDOWS), (8,)
+WINDOWS_OF_MEMORY, WINDOWS_OF_STEPS = (128, 96, *DEFAULT_WINDOWS), (8,)
 MOST_TRAINING_WINDOWS = 50_000
 MOST_TRAINING_VALUES = 2**26  # 256 MiB in float32
 MANY_ENTITIES = 20
@@ -76,7 +76,8 @@ def cut_series(series: Dataset, config: FitConfig) -> Dataset:
     chosen = _choose(series, config)
     split_of = np.repeat(np.arange(len(chosen.starts)), [part.size for part in chosen.starts])
     starts = np.concatenate(chosen.starts)
-    cut = Cut(series, split_of, tuple(chosen.parts[TEST]), chosen.stride)
+    fitted_parts = (*chosen.parts[TRAIN], *chosen.parts[VALIDATION])
+    cut = Cut(series, split_of, fitted_parts, tuple(chosen.parts[TEST]), chosen.stride)
     windows = _as_windows(series, chosen.window, starts, cut)
     return dataclasses.replace(windows, notes=(*series.notes, *_notes(series, chosen, config)))
 
@@ -98,7 +99,7 @@ def whole_windows(series: Dataset, window: int) -> Dataset:
             f"{series.source}: a series must have at least the {window} steps of one window, got {longest} "
             "without a gap or a missing value"
         )
-    cut = Cut(series, np.full(starts.size, TEST), tuple(stretches), window)
+    cut = Cut(series, np.full(starts.size, TEST), (), tuple(stretches), window)
     windows = _as_windows(series, window, starts, cut)
     return dataclasses.replace(windows, samples=windows.samples[:])
 

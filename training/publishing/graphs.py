@@ -27,11 +27,13 @@ from training.data.scaling import Scaling
 from training.errors import ExportError
 from training.networks.architectures import Autoencoder, forget_penalties
 from training.publishing.graph_scaling import FLOAT32_MAX, pool, scale, unscale
+from training.publishing.stuck import UNIT, LongestRuns
 
 OPSET = 18  # the highest that tf2onnx knows
 PARITY_TOLERANCE = 1e-4  # see detector.engine.graphs.relative_difference
 # Tolerance of feature errors, used for maps and explanations; decisions depend on their mean, the score.
 FEATURE_TOLERANCE = 1e-3
+CHUNK_ROWS = 256
 PARITY_BATCHES = (1, 2, 7, 64)
 # Residuals are clipped here, so that sums of their squares over any number of features stay finite.
 RESIDUAL_LIMIT = 1e12
@@ -59,6 +61,8 @@ def export_graphs(
     scaling: Scaling,
     residual_smoothing: float = 0.0,
     scored_steps: int | None = None,
+    runs: LongestRuns | None = None,
+    fitted: np.ndarray | None = None,
 ) -> dict[str, Graph]:
     """Build and convert `model.onnx` and, where there is a latent, `encoder.onnx` and `decoder.onnx`.
 
@@ -70,6 +74,10 @@ def export_graphs(
         Standard deviation, in pixels, of the Gaussian that smooths an image's residual; 0 is none.
     scored_steps : int, optional
         Number of newest steps of a window whose error counts; all if not given.
+    runs : LongestRuns, optional
+        Runs of equal values that are normal; a longer one up to the newest step adds to the error there.
+    fitted : ndarray of shape (n_samples, *sample_shape), optional
+        Scaled samples of the fit, whose scores are the unit of that error; needed with `runs`.
 
     Raises
     ------
@@ -84,12 +92,22 @@ def export_graphs(
     weights = np.full(n_features, 1 / n_features, dtype=np.float32)
     counts = None if scored_steps is None else _newest_steps(sample_shape, scored_steps)
 
-    def model(samples: tf.Tensor) -> dict[str, tf.Tensor]:
-        scaled = scale(samples, scaling)
+    def rebuild(scaled: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
         latent = {} if latent_shape is None else {LATENT: autoencoder.encoder(scaled, training=False)}
         decoded, error = _rebuild(autoencoder, scaled, latent.get(LATENT), residual_smoothing)
         error = pool(error, scaling)
-        error = error if counts is None else error * counts
+        return latent, decoded, error if counts is None else error * counts
+
+    stuck_unit = 0.0
+    if runs is not None and runs.is_judged.any():
+        batches = (fitted[start : start + CHUNK_ROWS] for start in range(0, len(fitted), CHUNK_ROWS))
+        largest = max(float(np.mean(rebuild(batch)[2], axis=(1, 2)).max()) for batch in batches)
+        stuck_unit = UNIT * n_features * (largest or 1.0)
+
+    def model(samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        latent, decoded, error = rebuild(scale(samples, scaling))
+        if stuck_unit:
+            error += stuck_unit * _steps_too_long(samples, runs.limits)
         # A product, not a mean: its rounding does not depend on a row's place in the batch.
         score = tf.linalg.matvec(tf.reshape(error, (-1, n_features)), weights)
         return {SCORE: score, RECONSTRUCTION: unscale(decoded, scaling), FEATURE_ERROR: error, **latent}
@@ -120,6 +138,20 @@ def _rebuild(
         residual = tf.clip_by_value(scaled - head, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         error += tf.square(_smooth(residual, autoencoder.sample_shape, residual_smoothing))
     return autoencoder.decoder(latent, training=False), error
+
+
+def _steps_too_long(samples: tf.Tensor, limits: np.ndarray) -> tf.Tensor:
+    """By how many steps the run of equal values that ends a window is too long.
+
+    Shape of the samples, (n, window, n_channels), and 0 but at the newest step: where no run is too long,
+    adding it keeps every bit.
+    """
+    window = samples.shape[1]
+    places = np.arange(1, window, dtype=np.float32)[:, np.newaxis]
+    changes = tf.cast(tf.not_equal(samples[:, 1:], samples[:, :-1]), tf.float32) * places
+    lengths = window - tf.reduce_max(changes, axis=1)  # since the last change: (n, n_channels)
+    excess = tf.maximum(lengths - limits, 0.0)
+    return tf.pad(excess[:, tf.newaxis], [[0, 0], [window - 1, 0], [0, 0]])
 
 
 def check_parity(

@@ -22,6 +22,7 @@ from training.config import FitConfig
 from training.data.dataset import Dataset
 from training.data.scaling import Scaling
 from training.data.splits import Splits
+from training.publishing.stuck import LongestRuns
 
 if TYPE_CHECKING:
     from training.networks.architectures import Autoencoder
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # Relative, since another processor rounds differently; in int8 rounding may move a value by a whole step.
 SELF_TEST_TOLERANCES = {"none": 1e-4, "int8": 1e-3}
+STUCK = ", and far more if a channel has kept one value for longer than it ever did in the fit"
 _TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 
 
@@ -73,6 +75,8 @@ class Fitted(Built):
     history : History or None
         None if only a memory was fitted, and no network.
     graphs : mapping of file name to Graph
+    runs : LongestRuns or None
+        Runs of equal values in the fit; None unless the samples are windows.
     sweep : dict or None
         Trials of the sweep that chose this autoencoder.
     """
@@ -80,6 +84,7 @@ class Fitted(Built):
     name: str
     history: "History | None"
     graphs: "Mapping[str, Graph]"
+    runs: LongestRuns | None = None
     sweep: dict[str, Any] | None = None
 
     @property
@@ -126,14 +131,16 @@ def draft_manifest(fitted: Fitted) -> Draft:
         unknown_category=dataset.unknown_category,
         reading=dataset.reading,
         reconstruction=FROM_MEMORY if config.has_memory else FROM_LATENT,
-        score=describe_score(config),
+        score=describe_score(config) + (STUCK if fitted.runs and fitted.runs.judged() else ""),
         architecture={"name": config.architecture, "parameters": autoencoder.n_parameters}
         | {
             f"{part}_parameters": getattr(autoencoder, part).count_params()
             for part in ("encoder", "decoder", "memory")
             if getattr(autoencoder, part) is not None
         },
-        training={"configuration": dataclasses.asdict(config)} | _describe_history(fitted.history),
+        training={"configuration": dataclasses.asdict(config)}
+        | _describe_history(fitted.history)
+        | ({"longest_runs": fitted.runs.judged()} if fitted.runs else {}),
         data=_describe_data(fitted),
         self_test_tolerance=SELF_TEST_TOLERANCES[config.quantize],
         tools=_tools(),

@@ -148,7 +148,7 @@ def test_windows_are_as_long_as_the_promise_leaves():
         "choose a larger --alpha, or --window 64 with --no-promise"
     )
     free = cut_series(make_series([3000]), dataclasses.replace(CONFIG, promise=False))
-    assert free.notes[0].startswith("windows have 32 steps, since the series is too short for 64")
+    assert free.notes[0].startswith("windows have 48 steps, since the series is too short for 64")
     assert cut_series(make_series([3000]), dataclasses.replace(CONFIG, alpha=0.2)).sample_shape == (64, 1)
 
 
