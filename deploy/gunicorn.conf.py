@@ -5,8 +5,11 @@ Operators change `RESIDUAL_` variables only; docs/operations.md gives the reason
 """
 
 import os
+import queue
 import shutil
+import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from service.settings import Settings, SettingsError
 from service.watching import stdout
 from service.watching.logs import log_faults, logging_config
 
+READY_SECONDS = 120  # after that a reload ends the old workers even if the new ones do not answer yet
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -62,6 +66,39 @@ def post_fork(server: Any, worker: Any) -> None:
     stdout.writer.start()
 
 
+def on_reload(server: Any) -> None:
+    """Start the new workers, and wait until they answer; gunicorn then ends the old ones.
+
+    By itself it would end them at once, and all clients would wait until the new ones have loaded the models.
+    """
+    fresh = [server.WORKERS[server.spawn_worker()] for _ in range(server.cfg.workers)]
+    unborn = [worker.tmp.last_update() for worker in fresh]
+    end = time.monotonic() + READY_SECONDS
+    while time.monotonic() < end and not is_interrupted(server):
+        server.reap_workers()
+        running = server.WORKERS.values()
+        waiting = [worker for worker in fresh if worker in running]
+        if not any(worker.tmp.last_update() in unborn for worker in waiting):  # each has sent a heartbeat
+            break
+        time.sleep(0.05)
+    # After this hook gunicorn starts as many workers as its setting says, here none, and waits for the end of
+    # those that are not younger than the last one that it knows. It reads the setting again at each reload.
+    server.cfg.set("workers", 0)
+    for number, worker in enumerate(fresh, 1):
+        worker.age = server.worker_age + number
+
+
+def is_interrupted(server: Any) -> bool:
+    """Return whether the master got a signal, other than that of a worker that has ended."""
+    try:
+        received = server.SIG_QUEUE.get_nowait()
+    except queue.Empty:
+        return False
+    if received != signal.SIGCHLD:
+        server.SIG_QUEUE.put_nowait(received)
+    return bool(received != signal.SIGCHLD)
+
+
 def on_exit(server: Any) -> None:
     """Remove the folder that `when_ready` made."""
     if hasattr(server, "own_metrics_dir"):
@@ -69,11 +106,11 @@ def on_exit(server: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Drop the gauges of a worker that has ended."""
+    """Merge the metrics of a worker that has ended into those of earlier ones."""
     # Imported late: prometheus_client reads the folder's variable when it is imported.
-    from prometheus_client import multiprocess
+    from service.watching.ended_workers import merge_ended
 
-    multiprocess.mark_process_dead(worker.pid)
+    merge_ended(Path(os.environ[METRICS_DIR]), server.WORKERS.keys())
 
 
 settings = read_settings()

@@ -12,6 +12,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from detector.store import ModelStore
 from service.settings import VARIABLES, Settings
-from tests.gunicorn_server import wait_until
+from tests.gunicorn_server import GTHREAD, wait_until
 from tests.model_folder import publish_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,7 @@ class Gunicorn:
         work: Path,
         config: str = "deploy/gunicorn.conf.py",
         cwd: Path = ROOT,
+        arguments: Sequence[str] = (),
         **environ: str,
     ) -> None:
         self.temporary = work / "tmp"
@@ -55,7 +57,7 @@ class Gunicorn:
         }
         settings = {"RESIDUAL_STORE": str(store), "RESIDUAL_BIND": address, "RESIDUAL_WORKERS": "2"}
         environ = inherited | settings | {"TMPDIR": str(self.temporary), "HOME": str(work)} | environ
-        command = [sys.executable, "-m", "gunicorn", "-c", config]
+        command = [sys.executable, "-m", "gunicorn", "-c", config, *arguments]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=cwd, env=environ, stdout=log, stderr=subprocess.STDOUT
@@ -141,9 +143,49 @@ def test_counters_are_summed_over_workers_and_survive_a_reload(start):
     server.until(server.is_ready)
     server.score(NORMAL)
     server.until(lambda: server.metrics()["residual_rows_total"] >= 21)  # counted a moment after the answer
+    ended = [path for path in server.temporary.glob("*/*.db") if path.stem.rpartition("_")[2] == "ended"]
 
+    assert len(ended) == 3  # of the former workers no other file is left
+    assert not {
+        path for path in server.temporary.glob("*/*.db") if path.stem.endswith(tuple(map(str, former)))
+    }
     totals = server.metrics()
     assert (totals["residual_rows_total"], totals["residual_anomalies_total"]) == (21, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "ready", "ends"),
+    [
+        ((), "Application startup complete", "Shutting down"),
+        (GTHREAD, '"message":"loaded"', "Worker exiting"),
+    ],
+    ids=["front", "gthread"],
+)
+def test_reload_ends_no_worker_before_the_new_ones_answer(start, arguments, ready, ends):
+    """All clients would wait for that; a second reload does the same, with as many workers."""
+    server = start(arguments=arguments)
+    for generation in (1, 2):
+        server.until(lambda generation=generation: server.log.read_text().count(ready) == 2 * generation)
+        assert server.log.read_text().count(ends) == 2 * (generation - 1)
+        former = server.workers()
+        server.process.send_signal(signal.SIGHUP)
+        server.until(lambda former=former: len(server.workers()) == 2 and not server.workers() & former)
+    kinds = re.findall(f"{ready}|{ends}", server.log.read_text())
+
+    assert kinds == [ready] * 4 + [ends] * 2 + [ready] * 2 + [ends] * 2
+
+
+@pytest.mark.slow
+def test_stop_during_a_reload_waits_for_nothing(start):
+    """A reload that never ended could not be stopped."""
+    server = start()
+    former = server.workers()
+    server.process.send_signal(signal.SIGHUP)
+    server.until(lambda: len(server.workers()) > 2)
+
+    assert server.stop() == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in former)
 
 
 @pytest.mark.slow

@@ -65,8 +65,10 @@ class LineAnswer:
             If the answer has not begun; a later problem becomes its last line.
         ClientGone
         """
+        self._record.latency = 0.0
         try:
-            await self._answer_all()
+            with self._serving.metrics.open_streams.track_inprogress():
+                await self._answer_all()
             await self._send({"type": "http.response.body", "body": b""})
         except (ClientGone, asyncio.CancelledError):
             raise
@@ -82,9 +84,10 @@ class LineAnswer:
 
     async def _answer_all(self) -> None:
         while batch := await self._next_batch():
+            begun = time.perf_counter()
             content = await self._run(batch)
             if not self._started:
-                self._started = True
+                self._started, self._record.latency = True, time.perf_counter() - begun
                 await self._start()
             await self._send({"type": "http.response.body", "body": content, "more_body": True})
             self._record.rows = self._lines.rows

@@ -43,7 +43,9 @@ class RequestRecord:
     status : int
         Status code of the answer; 0 until there is one.
     seconds : float
-        From the head of the request to its answer.
+        From the head of the request to the end of its answer.
+    latency : float or None
+        Of an answer of lines, which ends when the client likes: seconds from the first lines to their answer.
     ended : float
         Time of the answer, in seconds since 1970.
     cors : tuple of (bytes, bytes)
@@ -62,6 +64,7 @@ class RequestRecord:
     problem: str | None = dataclasses.field(default=None, init=False)
     status: int = dataclasses.field(default=0, init=False)
     seconds: float = dataclasses.field(default=0.0, init=False)
+    latency: float | None = dataclasses.field(default=None, init=False)
     ended: float = dataclasses.field(default=0.0, init=False)
     cors: Fields = dataclasses.field(default=(), init=False)
 

@@ -4,6 +4,7 @@
 | --- | --- |
 | `pending` | hold answered requests and runs until they are counted and logged, many at a time |
 | `metrics` | Prometheus metrics, correct for one process and for several |
+| `ended_workers` | merge the metrics of workers that have ended |
 | `logs` | JSON lines on stdout |
 | `stdout` | write lines without waiting for their reader |
 

@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.samples import Sample
 
 from service.models.registry import ModelRegistry
+from service.watching.ended_workers import reading
 
 if TYPE_CHECKING:
     from service.http.request_record import RequestRecord, Run
@@ -36,6 +37,10 @@ BATCH_ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 10_000, 50_000, 100_0
 SCORE_RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 5.0, 10.0, 100.0)
 
 FEW_VALUES = 64
+# Sums are multiples of a microsecond or so, which floats add without rounding. Otherwise the order in which
+# the values of workers are added would matter, and a sum that is less by its last bit looks like a restart.
+GRID = 2**20
+MOST_ON_GRID = 2.0**30
 
 disable_created_metrics()  # they exist only with a single process, one more series for each metric
 
@@ -51,7 +56,8 @@ class BatchHistogram(Histogram):
         else:  # NumPy would cost more than it saves
             values = list(map(float, values))
             buckets = [bisect.bisect_left(self._upper_bounds, value) for value in values]
-        self._sum.inc(float(values.sum() if isinstance(values, np.ndarray) else sum(values)))
+        total = float(values.sum() if isinstance(values, np.ndarray) else sum(values))
+        self._sum.inc(round(total * GRID) / GRID if total < MOST_ON_GRID else total)
         for bucket, count in Tally(buckets).items():
             self._buckets[bucket].inc(count)
 
@@ -77,8 +83,9 @@ class WorkersCollector:
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of all workers."""
-        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size > 0]
-        return MultiProcessCollector.merge(files)
+        with reading(self._folder):
+            files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size > 0]
+            return MultiProcessCollector.merge(files)
 
 
 class ModelCollector:
@@ -116,7 +123,12 @@ class ModelCollector:
 
 
 class Metrics:
-    """All metrics; their prefix is `residual_`."""
+    """All metrics; their prefix is `residual_`.
+
+    Attributes
+    ----------
+    open_streams : Gauge
+    """
 
     def __init__(self) -> None:
         self._own = CollectorRegistry()
@@ -143,14 +155,20 @@ class Metrics:
         )
         self._request_seconds = self._histogram(
             "residual_request_duration_seconds",
-            "From the head of a request to its answer.",
+            "From the head of a request to its answer; of lines, from the first ones to their answer.",
             ["endpoint"],
             REQUEST_SECONDS,
         )
         self._model_seconds = self._counter(
             "residual_model_request_seconds",
-            "From the head of requests for a version to their answers: success or fail.",
+            "Durations of requests for a version, counted as in the histogram: success or fail.",
             ["model", "version", "outcome"],
+        )
+        self.open_streams = Gauge(
+            "residual_open_streams",
+            "Answers of lines that are being sent.",
+            registry=self._own,
+            multiprocess_mode="livesum",
         )
         self._last_run = Gauge(
             "residual_last_run_timestamp_seconds",
@@ -200,7 +218,9 @@ class Metrics:
         reasons: Tally[str] = Tally()
         for record in records:
             labels = (record.template, record.model, record.version, str(record.status))
-            seconds.setdefault(labels, []).append(record.seconds)
+            seconds.setdefault(labels, []).append(
+                record.seconds if record.latency is None else record.latency
+            )
             if record.problem and (400 <= record.status < 500 or record.status == 503):
                 reasons[record.problem] += 1
         for reason, count in reasons.items():
@@ -210,7 +230,8 @@ class Metrics:
             self._series[self._request_seconds, labels[0]].observe_batch(values)
             if labels[1]:
                 outcome = "success" if labels[3] < "400" else "fail"
-                self._series[self._model_seconds, labels[1], labels[2], outcome].inc(sum(values))
+                total = round(sum(values) * GRID) / GRID
+                self._series[self._model_seconds, labels[1], labels[2], outcome].inc(total)
 
     def observe_runs(self, runs: Sequence["Run"]) -> None:
         """Count runs of verbs, scored samples, and anomalies by the model's own threshold."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 import time
 from collections.abc import Callable, Iterator
 
@@ -36,19 +35,24 @@ def answer_lines(
     Problem
         If a fault comes before the first part; a later one becomes the last part.
     """
+    record.latency = 0.0
     parts = _answer_batches(read, reader, serving, record)
     first = next(parts, None)
     if first is None:
         raise lines.no_lines()
-    return itertools.chain([first], _to_the_end(parts, record))
+    return _to_the_end(first, parts, serving, record)
 
 
-def _to_the_end(parts: Iterator[bytes], record: RequestRecord) -> Iterator[bytes]:
-    try:
-        yield from parts
-    except Exception as error:
-        record.problem = translate(error).type
-        yield lines.to_error_line(error)
+def _to_the_end(
+    first: bytes, parts: Iterator[bytes], serving: Serving, record: RequestRecord
+) -> Iterator[bytes]:
+    with serving.metrics.open_streams.track_inprogress():
+        yield first
+        try:
+            yield from parts
+        except Exception as error:
+            record.problem = translate(error).type
+            yield lines.to_error_line(error)
 
 
 def _answer_batches(
@@ -63,8 +67,11 @@ def _answer_batches(
         else:
             received.end()
         while batch := received.take():
+            begun = time.perf_counter()
             content = _answer(batch, reader, serving, started)
             record.rows = received.rows
+            if not started:
+                record.latency = time.perf_counter() - begun
             yield content
             started = True
 

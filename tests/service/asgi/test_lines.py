@@ -7,6 +7,7 @@ application is asked only where both can do the same.
 import contextlib
 import json
 import random
+import re
 import subprocess
 import threading
 import time
@@ -107,6 +108,39 @@ def test_lines_before_a_pause_are_answered_and_the_pause_ends_the_body(server):
     refused = ("residual_rejected_total", "request-timeout")
     assert server.metrics().get(refused) == before.get(refused)
     assert '"status":200,"problem":"request-timeout"' in server.lines()
+
+
+def test_open_stream_is_a_gauge_and_not_a_slow_request(server):
+    """The client waits before its first line and between lines; neither is time that the service took."""
+    before = server.metrics()
+    with LiveConnection(server.address) as connection:
+        connection.send(HEAD)
+        time.sleep(0.3)
+        connection.send(chunk(b"[1,2,3]\n"))
+        assert connection.head() == 200
+        connection.part()
+        assert server.metrics()["residual_open_streams",] == 1
+        time.sleep(0.3)
+        connection.send(chunk(b"[1,2,3]\n"))
+        connection.part()
+        connection.send(LAST)
+        assert connection.part() is None
+    with LiveConnection(server.address) as connection:  # one that never sends a line
+        connection.send(HEAD)
+        assert connection.answer().status == 408
+
+    count = ("residual_request_duration_seconds_count", "/score")
+    wait_until(lambda: server.metrics()[count] == before.get(count, 0) + 2)
+
+    after = server.metrics()
+    for name, labels in (
+        ("residual_request_duration_seconds_sum", ("/score",)),
+        ("residual_model_request_seconds_total", ("tiny", "success", "1")),
+    ):
+        assert after[name, *labels] - before.get((name, *labels), 0) < 0.2
+    assert after["residual_open_streams",] == 0
+    durations = re.findall(r'"duration_seconds":([\d.]+)', server.lines())
+    assert any(0.6 <= float(duration) < 5 for duration in durations)
 
 
 def test_pause_before_the_first_line_has_its_status(server):
