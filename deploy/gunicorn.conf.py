@@ -4,10 +4,12 @@ An installed wheel carries this file as a module: `gunicorn -c python:service.gu
 Operators change `RESIDUAL_` variables only; docs/operations.md gives the reasons for the other values.
 """
 
+import errno
 import os
 import queue
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +25,8 @@ from service.settings import Settings, SettingsError
 from service.watching import stdout
 from service.watching.logs import log_faults, logging_config
 
+# Variables with which a process gets sockets from another one: from an older master, from systemd.
+INHERITED = {"GUNICORN_FD", "LISTEN_FDS"}
 READY_SECONDS = 120  # after that a reload ends the old workers even if the new ones do not answer yet
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -32,6 +36,7 @@ def read_settings() -> Settings:
     try:
         settings = Settings.from_environ(os.environ)
         pin_default_model(settings)
+        check_metrics_dir(os.environ.get(METRICS_DIR))
     except (SettingsError, StoreError) as error:
         raise SystemExit(f"error: {error}") from None
     return settings
@@ -39,14 +44,62 @@ def read_settings() -> Settings:
 
 def pin_default_model(settings: Settings) -> None:
     """Name the only model of the store in the environment, so that later workers agree with the first."""
-    names = ModelStore(settings.store).names()
+    store = ModelStore(settings.store)
+    store.check_place()
+    names = store.names()
     if settings.default_model is None and len(names) == 1:
         os.environ["RESIDUAL_DEFAULT_MODEL"] = names[0]
 
 
 def on_starting(server: Any) -> None:
-    """Log warnings and unhandled exceptions like everything else."""
+    """Refuse to start where that could not work; log warnings and faults of Python like everything else."""
     log_faults()
+    for fault in (find_wrong_option(server.cfg), find_wrong_address(server.cfg)):
+        if fault:
+            raise SystemExit(f"error: {fault}")
+
+
+def find_wrong_option(cfg: Any) -> str | None:
+    """Describe an option of gunicorn that contradicts this file."""
+    if cfg.preload_app:
+        return (
+            "--preload does not work: threads that follow the store would not be in the workers; leave it out"
+        )
+    if cfg.bind != [settings.bind]:
+        return f"--bind {', '.join(cfg.bind)} is not checked for access: set RESIDUAL_BIND instead"
+    return None
+
+
+def find_wrong_address(cfg: Any) -> str | None:
+    """Describe why the address cannot be bound; gunicorn would try five times, with several lines each."""
+    if INHERITED & os.environ.keys():
+        return None
+    for address in cfg.address:
+        try:
+            bind_once(address)
+        except OSError as error:
+            return f"RESIDUAL_BIND={settings.bind} cannot be listened on: {error.strerror}"
+    return None
+
+
+def bind_once(address: Any) -> None:
+    """Bind an address of gunicorn, HOST and PORT or a path, and release it."""
+    if isinstance(address, str):
+        if not os.access(Path(address).parent, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, "the folder of the socket does not exist or cannot be written")
+        return
+    family, kind, protocol, _, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if settings.reuse_port:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        probe.bind(place)
+
+
+def check_metrics_dir(folder: str | None) -> None:
+    """Refuse a folder in which the workers could not write."""
+    if folder and not (Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise SettingsError(f"{METRICS_DIR} must be a folder that can be written, got {folder!r}: create it")
 
 
 def when_ready(server: Any) -> None:

@@ -51,6 +51,29 @@ class ModelStore:
         valid = filter(NAME_PATTERN.fullmatch, _entries(self.root))
         return [name for name in valid if self._has_versions(name)]
 
+    def check_place(self) -> None:
+        """Raise `StoreError`, with the right folder, if this one is within a store or only holds one.
+
+        It would be an empty store, without a word. A folder that cannot be read is none of these.
+        """
+        root = self.root.resolve()
+        with contextlib.suppress(OSError):
+            if self._find_manifest("*/*") is None:
+                if self._find_manifest("."):
+                    raise StoreError(
+                        f"{self.root} is a version of a model: give the store, {root.parents[1]}"
+                    )
+                if self._find_manifest("*"):
+                    raise StoreError(f"{self.root} is the folder of one model: give the store, {root.parent}")
+                deeper = self._find_manifest("*/*/*")
+                if deeper:
+                    store = deeper.parents[2]
+                    raise StoreError(f"{self.root} holds no models, but {store} does: give that")
+
+    def _find_manifest(self, folders: str) -> Path | None:
+        """Return a manifest in folders of this pattern."""
+        return next(self.root.glob(f"{folders}/{MANIFEST_FILE}"), None)
+
     def _has_versions(self, name: str) -> bool:
         try:
             return bool(self.versions(name))

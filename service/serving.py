@@ -55,9 +55,14 @@ class Serving:
 
 
 def open_store(settings: Settings) -> Serving:
-    """Load all models of the store and start to poll it."""
+    """Load all models of the store and start to poll it.
+
+    Raise `StoreError` if the folder is within a store or only holds one.
+    """
+    store = ModelStore(settings.store)
+    store.check_place()
     metrics = Metrics()
-    models = ModelRegistry(ModelStore(settings.store), metrics.count_reload)
+    models = ModelRegistry(store, metrics.count_reload)
     metrics.watch(models)
     pending = Pending(metrics)
     metrics.read_after(pending.write)

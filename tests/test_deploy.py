@@ -248,6 +248,61 @@ def test_mistaken_setting_ends_in_one_sentence(store, tmp_path):
     assert server.log.read_text() == "error: RESIDUAL_WORKERS must be a positive integer, got 'four'\n"
 
 
+@pytest.mark.parametrize(
+    ("environ", "arguments", "words"),
+    [
+        (
+            {"PROMETHEUS_MULTIPROC_DIR": "/nowhere"},
+            (),
+            "PROMETHEUS_MULTIPROC_DIR must be a folder that can be",
+        ),
+        (
+            {"RESIDUAL_BIND": "unix:/nowhere/socket"},
+            (),
+            "cannot be listened on: the folder of the socket does",
+        ),
+        (
+            {"RESIDUAL_BIND": "192.0.2.1:80", "RESIDUAL_AUTH": "none"},
+            (),
+            "listened on: Cannot assign requested",
+        ),
+        ({"RESIDUAL_STORE": "{store}/tiny"}, (), "is the folder of one model: give the store, {store}"),
+        ({"RESIDUAL_STORE": "{store}/tiny/1"}, (), "is a version of a model: give the store, {store}"),
+        ({"RESIDUAL_STORE": "{store}/.."}, (), "holds no models, but {store}/../models does"),
+        (
+            {},
+            ("--bind", "0.0.0.0:1"),
+            "--bind 0.0.0.0:1 is not checked for access: set RESIDUAL_BIND instead",
+        ),
+        ({}, ("--preload",), "--preload does not work: threads that follow the store"),
+    ],
+    ids=["metrics", "socket", "address", "model", "version", "above", "bind", "preload"],
+)
+def test_what_cannot_work_ends_in_one_sentence(store, tmp_path, environ, arguments, words):
+    """Behind gunicorn's own lines, and without a traceback."""
+    environ = {name: value.format(store=store.root) for name, value in environ.items()}
+    server = Gunicorn(store.root, tmp_path, arguments=arguments, **environ)
+
+    assert server.process.wait(timeout=30) == 1
+    *others, last = server.log.read_text().splitlines()
+    assert last.startswith("error: ")
+    assert words.format(store=store.root) in last
+    assert all(json.loads(line)["level"] == "info" for line in others)
+
+
+def test_address_in_use_ends_in_one_sentence(store, tmp_path):
+    """Gunicorn would try for five seconds, and say so in eleven lines."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        bind = f"127.0.0.1:{other.getsockname()[1]}"
+        server = Gunicorn(store.root, tmp_path, RESIDUAL_BIND=bind)
+
+        assert server.process.wait(timeout=30) == 1
+    last = server.log.read_text().splitlines()[-1]
+    assert last == f"error: RESIDUAL_BIND={bind} cannot be listened on: Address already in use"
+
+
 @pytest.mark.slow
 def test_wheel_serves_by_its_module(start, tmp_path_factory):
     """An installed wheel needs no checkout: the same configuration is a module of it."""

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -496,3 +497,20 @@ def test_find_folder_says_what_is_not_there(three, model, words):
         find_folder(f"{three.root}/{model}")
 
     assert words in str(caught.value).replace(str(three.root), "STORE")
+
+
+def test_store_that_is_not_one_names_the_right_folder(tmp_path):
+    """A model, a version and a folder around a store would be stores without models."""
+    store = ModelStore(tmp_path / "data" / "models")
+    store.check_place()  # none yet
+    publish_model(store)
+    publish_model(store)
+    store.check_place()
+
+    for root, words in (
+        (store.root / "tiny", f"is the folder of one model: give the store, {store.root}"),
+        (store.root / "tiny" / "2", f"is a version of a model: give the store, {store.root}"),
+        (store.root.parent, f"holds no models, but {store.root} does"),
+    ):
+        with pytest.raises(StoreError, match=re.escape(words)):
+            ModelStore(root).check_place()
