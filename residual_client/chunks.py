@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from detector.columns import MISSING_VALUES, MOST_NAMES, compare_columns, listed
+from detector.errors import InputError
+from detector.sources.array_names import SAMPLES, check_inflated, find_roles
 from detector.sources.image_files import IMAGE_SUFFIXES, find_images
 from residual_client.calls import ModelInfo
 from residual_client.errors import RequestError
@@ -178,14 +180,22 @@ def _array(path: Path, model: ModelInfo, name: str | None) -> Input:
 
 
 def _read_npz(path: Path, name: str | None) -> np.ndarray:
-    """Read the array of that name, or else `X`, or else the only one."""
+    """Read the array of that name, or else the samples by their usual names, or else the only array."""
     with np.load(path) as arrays:
         names = list(arrays)
-        if name is None and len(names) != 1 and "X" not in names:
-            raise RequestError(f"{path.name} has the arrays {', '.join(names)}: choose one with --array")
         if name is not None and name not in names:
             raise RequestError(f"{path.name} has no array {name!r}, only {', '.join(names)}")
-        array: np.ndarray = arrays[name or ("X" if "X" in names else names[0])]
+        samples = {split: known for (split, what), known in find_roles(names).items() if what == SAMPLES}
+        found = name or samples.get(None) or next(iter(samples.values() if len(samples) == 1 else ()), None)
+        if found is None and len(names) == 1:
+            (found,) = names
+        if found is None:
+            raise RequestError(f"{path.name} has the arrays {', '.join(names)}: choose one with --array")
+        try:
+            check_inflated(path, [found])
+        except InputError as error:
+            raise RequestError(str(error)) from error
+        array: np.ndarray = arrays[found]
         return array
 
 

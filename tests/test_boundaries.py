@@ -160,7 +160,7 @@ def test_client_loads_numpy_httpx_and_the_pure_modules_of_detector():
     )
     assert {name.partition(".")[2] for name in modules if name.startswith("detector.")} == {
         *("calibration", "columns", "errors", "files", "manifest", "reading", "results", "schema"),
-        *("sources", "sources.image_files", "tables", "windows"),
+        *("sources", "sources.array_names", "sources.image_files", "tables", "windows"),
     }
 
 

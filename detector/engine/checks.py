@@ -93,7 +93,9 @@ def check_array(
         raise InputError(f"{what} must be real numbers, got an array of {values.dtype}")
     if values.ndim != len(shape) + 1 or values.shape[1:] != shape:
         wanted = ", ".join(map(str, ("n", *shape)))
-        raise InputError(f"{what} must have shape ({wanted}), got {values.shape}")
+        channels_first = len(shape) == 3 and values.shape[1:] == (shape[2], *shape[:2])
+        order = f": channels come last, as in numpy.moveaxis({what}, 1, -1)" if channels_first else ""
+        raise InputError(f"{what} must have shape ({wanted}), got {values.shape}{order}")
     if len(values) == 0:
         raise InputError(f"{what} must hold at least one sample, got shape {values.shape}")
     with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused below

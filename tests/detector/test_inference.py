@@ -282,6 +282,19 @@ def test_score_refuses_what_is_no_finite_float32_and_says_where(detector, value)
     assert caught.value.index == (299, 1)
 
 
+@pytest.mark.parametrize("shape", [(4, 5, 3), (5, 5, 1)])
+def test_images_with_channels_first_get_the_transpose(tmp_path, shape):
+    """PyTorch puts channels first; the hint is a call that can be pasted."""
+    write_model_folder(tmp_path / "images", sample_shape=shape)
+    samples = np.zeros((2, shape[2], *shape[:2]))
+    detector = Detector.load(tmp_path / "images")
+
+    with pytest.raises(InputError, match=r"channels come last, as in numpy\.moveaxis\(samples, 1, -1\)$"):
+        detector.score(samples)
+
+    assert detector.score(np.moveaxis(samples, 1, -1)).score.shape == (2,)
+
+
 def test_refusal_names_a_pixel_by_its_position(tmp_path):
     """Features without names are counted from 0, row and column."""
     detector = load_shape(tmp_path, (8, 8))

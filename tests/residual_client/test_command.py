@@ -15,6 +15,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from detector.sources import array_names
 from residual_client import chunks
 from residual_client.__main__ import KEY_VARIABLE, main
 from tests.residual_client.conftest import KEY
@@ -97,7 +98,7 @@ def test_every_file_scores_as_its_rows(both, detectors, values, tmp_path, form):
     objects = [dict(zip(NAMES, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     npy, npz = tmp_path / "rows.npy", tmp_path / "rows.npz"
     np.save(npy, values)
-    np.savez(npz, X=values, y=np.zeros(N_ROWS))
+    np.savez(npz, Features=values, label=np.zeros(N_ROWS), mean=np.zeros(3))
     write = {
         "csv": lambda: write_csv(tmp_path / "rows.csv", values),
         "tsv": lambda: write_csv(tmp_path / "rows.TSV", values, "\t"),
@@ -361,6 +362,8 @@ def test_fault_of_a_file_is_one_sentence(ways, tmp_path, capsys, way, fault):
         (["empty", "--url", "URL", "--model", "images"], 1, "must hold images"),
         (["two.npz", "--url", "URL"], 1, "has the arrays u, v: choose one with --array"),
         (["two.npz", "--url", "URL", "--array", "w"], 1, "has no array 'w', only u, v"),
+        (["both.npz", "--url", "URL"], 1, "has the arrays x_train, x_test: choose one with --array"),
+        (["bomb.npz", "--url", "URL"], 1, "inflates to 0.001 GB: compressed arrays may have at most"),
     ],
 )
 def test_usage_that_cannot_be_is_one_sentence(
@@ -370,6 +373,9 @@ def test_usage_that_cannot_be_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     np.save("rows.npy", values)
     np.savez("two.npz", u=values, v=values)
+    np.savez("both.npz", x_train=values, x_test=values)
+    monkeypatch.setattr(array_names, "MOST_INFLATED", 10**5)
+    np.savez_compressed("bomb.npz", X=np.zeros(125_000))
     Path("empty").mkdir()
     arguments = [option.replace("URL", url).replace("STORE", str(store.root)) for option in options]
 

@@ -7,24 +7,36 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.data.dataset import RawData
+from training.data.dataset import UNLABELLED, RawData
+from training.data.tables import label_texts
 from training.errors import DataError
 from training.quiet import import_tensorflow
 
 
 def train_and_test(
-    x_train: np.ndarray, y_train: np.ndarray | None, x_test: np.ndarray, y_test: np.ndarray | None
+    x_train: np.ndarray,
+    y_train: np.ndarray | None,
+    x_test: np.ndarray,
+    y_test: np.ndarray | None,
+    notes: tuple[str, ...] = (),
 ) -> RawData:
-    """Join a training part and a test part; the test part is held out."""
+    """Join a training part and a test part; the test part is held out.
+
+    If only the test samples have labels, the training samples are normal.
+    """
     if x_train.shape[1:] != x_test.shape[1:]:
         raise DataError(
-            "x_train and x_test must have samples of one shape, "
-            f"got {x_train.shape[1:]} and {x_test.shape[1:]}"
+            f"training and test samples must have one shape, got {x_train.shape[1:]} and {x_test.shape[1:]}"
         )
-    if (y_train is None) != (y_test is None):
-        raise DataError("y_train and y_test must both be there, or neither")
-    labels = None if y_train is None else np.concatenate([y_train, y_test])
-    return RawData(np.concatenate([x_train, x_test]), labels, n_held_out=len(x_test))
+    if y_train is not None and y_test is None:
+        raise DataError("the training samples have labels, so the test samples must have labels too")
+    labels = None
+    if y_test is not None:
+        if y_train is None:
+            y_train, y_test = np.full(len(x_train), UNLABELLED), label_texts(y_test)
+            notes = (*notes, "training samples have no labels and count as normal")
+        labels = np.concatenate([y_train, y_test])
+    return RawData(np.concatenate([x_train, x_test]), labels, n_held_out=len(x_test), notes=notes)
 
 
 def _digits() -> RawData:

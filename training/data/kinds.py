@@ -47,12 +47,24 @@ def check_kind(samples: np.ndarray, kind: str, value_range: tuple[float, float] 
     if kind == "sequence" and (len(shape) != 2 or shape[0] < 2):
         raise DataError(f"a window has shape (steps, channels), two steps at least, got {shape}")
     if kind == "image" and (len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3))):
-        raise DataError(f"an image has shape (height, width) or (height, width, 3), got {shape}")
+        raise DataError(
+            f"an image has shape (height, width) or (height, width, 3), got {shape}{_channel_hint(shape)}"
+        )
     if kind == "image" and min(shape[:2]) < 2:
         raise DataError(
             f"an image must have at least 2 x 2 pixels, got shape {shape}: fit it as --kind vector"
         )
     check_range(samples, value_range)
+
+
+def _channel_hint(shape: tuple[int, ...]) -> str:
+    if len(shape) != 3:
+        return ""
+    if shape[0] in (1, 3):
+        return ": channels come last, so save numpy.moveaxis(X, 1, -1)"
+    if shape[2] == 4 or shape[0] == 4:
+        return ": leave out the alpha channel, and put channels last"
+    return ""
 
 
 def check_range(samples: np.ndarray, value_range: tuple[float, float] | None) -> None:

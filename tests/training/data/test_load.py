@@ -138,11 +138,15 @@ def test_images_of_floats_take_their_range_from_what_is_not_held_out(archive):
         ({"X": np.zeros((3, 2))}, {"normal_label": "0"}, "the data have none"),
         ({"X": np.zeros((2, 2)), "y": np.array([0, 1])}, {"normal_label": "7"}, "not among the labels 0, 1"),
         ({"X": np.zeros((2, 2))}, {"columns": ["a"]}, "are only for tables"),
-        ({"x_train": np.zeros((2, 2)), "x_test": np.zeros((2, 3))}, {}, "samples of one shape"),
+        (
+            {"x_train": np.zeros((2, 2)), "x_test": np.zeros((2, 3))},
+            {},
+            "training and test samples must have one shape",
+        ),
         (
             {"x_train": np.zeros((2, 2)), "y_train": np.zeros(2), "x_test": np.zeros((2, 2))},
             {},
-            "y_train and y_test must both be there",
+            "the training samples have labels, so the test samples must have labels too",
         ),
     ],
 )
