@@ -1,6 +1,7 @@
 """Files of a deployment: gunicorn, alert rules, dashboard, proxy, compose, manifests, the demo."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from detector.store import ModelStore
 from service.settings import VARIABLES, Settings
 from tests.gunicorn_server import GTHREAD, wait_until
 from tests.model_folder import publish_model
+from tests.raw_http import Connection
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -31,6 +33,13 @@ DASHBOARD = DEPLOY / "grafana/dashboards/residual.json"
 NORMAL, ODD = [1.0, 2.0, 0.0], [1.0, 2.0, 900.0]
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+
+
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class Gunicorn:
@@ -47,9 +56,7 @@ class Gunicorn:
     ) -> None:
         self.temporary = work / "tmp"
         self.temporary.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
         self.log = work / "log"
         inherited = {
@@ -340,6 +347,12 @@ def panel_queries() -> list[str]:
     return [query.replace("$__rate_interval", "1m").replace("$model", ".*") for query in queries]
 
 
+def deployment() -> dict:
+    """The Deployment of the Kubernetes manifests."""
+    documents = yaml.safe_load_all((DEPLOY / "kubernetes/residual.yaml").read_text())
+    return next(document for document in documents if document["kind"] == "Deployment")
+
+
 def alert_queries() -> list[str]:
     """PromQL of every alert."""
     groups = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"]
@@ -353,9 +366,87 @@ def promtool(*arguments: str | Path) -> None:
 
 
 @needs_promtool
-def test_prometheus_accepts_its_configuration():
-    """The configuration and the rule file it names are valid."""
+def test_prometheus_accepts_its_configuration(tmp_path):
+    """Configurations and the rule file they name are valid; Debian's promtool does not know Kubernetes."""
     promtool("check", "config", DEPLOY / "prometheus/prometheus.yml")
+    text = (DEPLOY / "prometheus/kubernetes.yml").read_text()
+    known = text.replace(
+        "kubernetes_sd_configs:\n      - role: pod", "static_configs:\n      - targets: [a:1]"
+    )
+    (tmp_path / "known.yml").write_text(known)
+    promtool("check", "config", "--syntax-only", tmp_path / "known.yml")
+
+
+def test_every_scrape_has_the_job_of_the_alerts():
+    """`up{job="residual"}` would never be there otherwise; in Kubernetes each scrape has a key."""
+    asked = {job for query in alert_queries() for job in re.findall(r'job="([^"]*)"', query)}
+    plain, kubernetes = (
+        yaml.safe_load((DEPLOY / f"prometheus/{name}.yml").read_text())["scrape_configs"]
+        for name in ("prometheus", "kubernetes")
+    )
+    monitor = yaml.safe_load((DEPLOY / "kubernetes/podmonitor.yaml").read_text())
+    pod = deployment()["spec"]["template"]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+
+    assert {config["job_name"] for config in plain + kubernetes} == asked == {"residual"}
+    assert pod["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "residual"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert endpoint["port"] in [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
+    assert endpoint["authorization"]["credentials"] == {"name": "residual-metrics-key", "key": "key"}
+    assert kubernetes[0]["authorization"]["credentials_file"].endswith("/residual-metrics-key/key")
+    assert "annotations" not in pod["metadata"]
+
+
+def test_alerts_become_a_rule_of_the_operator():
+    """By the command in the manifest."""
+    comments = re.sub(r"^# *", "", (DEPLOY / "kubernetes/podmonitor.yaml").read_text(), flags=re.MULTILINE)
+    (command,) = re.findall(r"^(\(echo.*?\)) \| kubectl", comments, re.DOTALL | re.MULTILINE)
+    made = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    rule = yaml.safe_load(made.stdout)
+    assert rule["kind"] == "PrometheusRule"
+    assert rule["spec"] == yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("key", "health"), [("secret", "up"), ("other", "down")])
+def test_prometheus_scrapes_with_a_key(start, tmp_path, key, health):
+    """A real one, with the shipped configuration; its targets have the job of the alerts."""
+    if not shutil.which("prometheus"):
+        pytest.skip("prometheus is not installed")
+    server = start(RESIDUAL_API_KEYS_SHA256=hashlib.sha256(b"secret").hexdigest())
+    config = yaml.safe_load((DEPLOY / "prometheus/kubernetes.yml").read_text())
+    (scrape,) = config["scrape_configs"]
+    (tmp_path / "key").write_text(key + "\n")
+    scrape |= {
+        "scrape_interval": "1s",
+        "scrape_timeout": "1s",
+        "authorization": {"credentials_file": str(tmp_path / "key")},
+        "static_configs": [{"targets": [server.url.removeprefix("http://")]}],
+    }
+    del scrape["kubernetes_sd_configs"], scrape["relabel_configs"]
+    config["rule_files"] = [str(DEPLOY / "prometheus/alerts.yml")]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    options = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(
+            ["prometheus", *options, f"--web.listen-address={address}"], stdout=output, stderr=output
+        )
+
+    def target() -> dict:
+        with contextlib.suppress(requests.RequestException):  # it answers 503 until it is ready
+            found = requests.get(f"http://{address}/api/v1/targets", timeout=5).json()["data"]
+            return (found["activeTargets"] or [{}])[0]
+        return {}
+
+    try:
+        wait_until(lambda: target().get("health") not in (None, "unknown"), (tmp_path / "output").read_text)
+        assert target()["health"] == health, target()
+        assert target()["labels"]["job"] == "residual"
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @needs_promtool
@@ -436,11 +527,90 @@ def test_proxy_lets_through_what_the_service_takes():
     assert settings.idle_seconds > 60
 
 
+@pytest.fixture
+def proxy(tmp_path):
+    """A real nginx with the shipped configuration, whose service does not answer; its address."""
+    if not shutil.which("nginx"):
+        pytest.skip("nginx is not installed")
+    address, service = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    text = (DEPLOY / "nginx/nginx.conf").read_text().replace("/tmp/", f"{tmp_path}/")  # noqa: S108
+    text = text.replace("service:8000", service).replace("listen 8080", f"listen {address}")
+    (tmp_path / "nginx.conf").write_text(text)
+    command = ["nginx", "-c", tmp_path / "nginx.conf", "-e", tmp_path / "errors", "-g", "daemon off;"]
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    host, _, port = address.partition(":")
+
+    def listens() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            Connection((host, int(port))).__exit__()
+            return True
+        return False
+
+    wait_until(listens, (tmp_path / "output").read_text)
+    yield host, int(port)
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "status", "type", "words"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad-request", "well-formed"),
+        (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method-not-allowed", "this method"),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 134217729\r\n\r\n",
+            413,
+            "body-too-large",
+            "128 MiB",
+        ),
+        (b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "uri-too-long", "8 KiB"),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 8192 + b"\r\n\r\n",
+            431,
+            "header-too-large",
+            "over 8 KiB",
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"X: " + b"a" * 8000 + b"\r\n") * 9,
+            431,
+            "header-too-large",
+            "64 KiB",
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"X: " + b"a" * 8000 + b"\r\n") * 7 + b"\r\n",
+            502,
+            None,
+            "refuses",
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            501,
+            "bad-request",
+            "must be chunked",
+        ),
+        (b"GET / HTTP/3.1\r\nHost: a\r\n\r\n", 505, "bad-request", "HTTP/1.1 or HTTP/1.0"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 502, "service-unreachable", "refuses connections"),
+    ],
+    ids=["host", "method", "body", "line", "field", "head", "fields", "coding", "version", "service"],
+)
+def test_refusals_of_the_proxy_are_problems(proxy, sent, status, type, words):  # noqa: A002
+    """Like those of the service, and their sentences are true."""
+    with Connection(proxy) as connection:
+        connection.send(sent)
+        answer = connection.answer()
+
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"] == answer.json()["instance"]
+    assert type in (None, answer.json()["type"])
+    assert words in answer.json()["detail"]
+
+
 def test_manifests_configure_a_service_that_starts():
     """The variables of the Kubernetes manifests are settings with values they can have."""
-    documents = yaml.safe_load_all((DEPLOY / "kubernetes/residual.yaml").read_text())
-    deployment = next(document for document in documents if document["kind"] == "Deployment")
-    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    container = deployment()["spec"]["template"]["spec"]["containers"][0]
 
     environ = {entry["name"]: entry.get("value", "0" * 64) for entry in container["env"]}
     settings = Settings.from_environ(environ | {"RESIDUAL_BIND": "0.0.0.0:8000"})

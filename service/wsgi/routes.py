@@ -23,6 +23,7 @@ from service.http.problems import Problem
 from service.http.request_record import RequestRecord, open_record
 from service.scoring.admission import Ticket
 from service.serving import Serving
+from service.wsgi.compression import compress
 from service.wsgi.lines import answer_lines, check_framing
 
 _HTTP_TYPES: Mapping[int | None, str] = {
@@ -85,6 +86,7 @@ def register(app: Flask, serving: Serving) -> None:
         else:
             close()
         response.headers.update({name.decode(): value.decode() for name, value in record.headers()})
+        compress(request, response)
         return response
 
     @app.errorhandler(Exception)
