@@ -30,6 +30,7 @@ from training.quiet import import_tensorflow
 if TYPE_CHECKING:
     from training.networks.architectures import Autoencoder
     from training.networks.fitting import History
+    from training.publishing.graphs import Graph
 
 MOST_UNITS = 1000  # samples of a split whose scores are the unit of runs that are too long
 MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
@@ -110,24 +111,29 @@ def train(built: Built, name: str) -> Fitted:
     """
     from training.cli.progress import progress_callback
     from training.networks.fitting import fit_network
+    from training.publishing.early import EarlyCheck
     from training.publishing.graphs import export_graphs
 
     scaling, config = built.scaling, built.config
     train = scaling.apply(built.dataset.samples[built.splits.train])
     validation = scaling.apply(built.dataset.samples[built.splits.validation])
+    runs = find_longest_runs(built.dataset, built.splits)
+    some = np.concatenate([samples[spread(len(samples), MOST_UNITS)] for samples in (train, validation)])
+    smoothing, steps = config.residual_smoothing, config.scored_steps
+
+    def export(autoencoder: "Autoencoder") -> "dict[str, Graph]":
+        return export_graphs(autoencoder, scaling, smoothing, steps, runs, some)
+
     max_seconds = math.inf if config.max_minutes is None else config.max_minutes * 60
+    check = EarlyCheck(built, export, max_seconds)
     with progress_callback(config.epochs, max_seconds) as progress:
-        autoencoder, history = fit_network(built.autoencoder, train, validation, config, [progress])
+        autoencoder, history = fit_network(built.autoencoder, train, validation, config, [progress, check])
     stage = {
         "autoencoder": autoencoder,
         "notes": tuple(_fit_notes(autoencoder, train, validation, history, config)),
         "earlier_notes": (*built.earlier_notes, *built.notes),
     }
-    runs = find_longest_runs(built.dataset, built.splits)
-    some = np.concatenate([samples[spread(len(samples), MOST_UNITS)] for samples in (train, validation)])
-    smoothing, steps = config.residual_smoothing, config.scored_steps
-    graphs = export_graphs(autoencoder, scaling, smoothing, steps, runs, some)
-    return Fitted(**vars(built) | stage, name=name, history=history, graphs=graphs, runs=runs)
+    return Fitted(**vars(built) | stage, name=name, history=history, graphs=export(autoencoder), runs=runs)
 
 
 def publish(store: ModelStore, staged: Path, fitted: Fitted) -> tuple[Path, Manifest]:

@@ -89,10 +89,14 @@ def fit_network(
         chosen = train[spread(len(train), MOST_BESIDE_MEMORY)] if config.has_memory else train
         history = fit_autoencoder(autoencoder, chosen, validation, config, callbacks)
     if config.has_memory:
-        make = _MEMORIES[config.architecture]
-        memory = make(np.concatenate([train, validation]), config)
+        memory = build_memory(np.concatenate([train, validation]), config)
         autoencoder = dataclasses.replace(autoencoder, memory=memory)
     return autoencoder, history
+
+
+def build_memory(samples: np.ndarray, config: FitConfig) -> keras.Model:
+    """Build the memory autoencoder of scaled normal samples; nothing in it is left to fit."""
+    return _MEMORIES[config.architecture](samples, config)
 
 
 def fit_autoencoder(
