@@ -79,6 +79,7 @@ lock: setup  ## Bring the locks up to date, e.g. make lock ARGS=--upgrade
 	echo uv | $(LOCK) $(ARGS) - -o requirements/uv.txt
 	$(LOCK) --python-version 3.11 $(ARGS) requirements/clients.in -o requirements/clients.txt
 	$(LOCKED) --no-deps --python-version 3.11 --python-platform x86_64-manylinux_2_28 $(ARGS) requirements/perf-analyzer.in -o requirements/perf-analyzer.txt
+	$(LOCK) --python-version 3.11 $(ARGS) requirements/openapi-generator.in -o requirements/openapi-generator.txt
 	for group in docs audit; do $(LOCK) --fork-strategy fewest $(ARGS) --group $$group -o requirements/$$group.txt || exit; done
 	for list in requirements/bench-*.in; do $(LOCKED) --python-version 3.11 $(ARGS) $$list -o $${list%.in}.txt || exit; done
 

@@ -9,7 +9,7 @@ from service.endpoints import tensors
 _PARAMETERS = {
     "description": "Values by name; alpha and fdr are options of a request, those of Triton are ignored.",
     "type": "object",
-    "additionalProperties": {"$ref": "#/components/schemas/Value"},
+    "additionalProperties": True,
 }
 _DATATYPES = {"type": "string", "enum": [*tensors.NUMBERS, tensors.BYTES]}
 
@@ -101,7 +101,7 @@ SCHEMAS: dict[str, Any] = {
         model_spec=_object(
             ("name", "signature_name", "version"), name=_STRING, signature_name=_STRING, version=_STRING
         ),
-        metadata=_object(("signature_def",), signature_def=reference("Value")),
+        metadata=_object(("signature_def",), signature_def={"type": "object", "additionalProperties": True}),
     ),
     "ModelStatus": _object(
         ("name", "ready", "model_version_status"),

@@ -35,6 +35,7 @@ OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
 NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"}
 VERSION = {"type": "integer", "minimum": 1, "maximum": 9_999_999_999}
 
+_MOST_NESTED = 4  # a batch of images with channels
 _TEXT, _FLAG, _NUMBER, _INTEGER = ({"type": name} for name in ("string", "boolean", "number", "integer"))
 
 
@@ -51,14 +52,23 @@ def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**schema, "type": [schema["type"], "null"]}
 
 
-_VALUE = {
-    "description": "A value as JSON has it, or an array or object of values.",
-    "anyOf": [
-        *({"type": name} for name in ("number", "integer", "string", "boolean", "null")),
-        array(reference("Value")),
-        {"type": "object", "additionalProperties": reference("Value")},
-    ],
-}
+def _values() -> dict[str, Any]:
+    """Return the schemas of values by name: `Value`, which names `Value3` for what is within it, and so on.
+
+    A schema that names itself becomes a type that TypeScript refuses.
+    """
+    scalars = [{"type": name} for name in ("number", "integer", "string", "boolean", "null")]
+    schemas: dict[str, Any] = {"Value0": {"type": ["number", "string", "boolean", "null"]}}
+    for depth, inner in enumerate(tuple(f"Value{depth}" for depth in range(_MOST_NESTED)), 1):
+        name = f"Value{depth}" if depth < _MOST_NESTED else "Value"
+        nested = {"type": "object", "additionalProperties": reference(inner)}
+        schemas[name] = {
+            "description": f"A value as JSON has it, or an array or object, nested at most {depth} deep.",
+            "anyOf": [*scalars, array(reference(inner)), nested],
+        }
+    return schemas
+
+
 _INSTANCES = {
     "description": "An array of the sample's shape for each sample, or an object with a value for each "
     "feature name. For a sequence model windows of such steps, or the steps of one series; numbers if there "
@@ -142,7 +152,7 @@ _PLACE = _object(
 )
 
 SCHEMAS: dict[str, Any] = {
-    "Value": _VALUE,
+    **_values(),
     "Timestamp": {"anyOf": [_TEXT, _NUMBER]},
     "Request": _request(()),
     "ScoreRequest": _request(VERBS["score"].options, timestamps=True),
@@ -204,14 +214,14 @@ SCHEMAS: dict[str, Any] = {
             "manifest": {
                 "description": "`manifest.json` of a loaded version.",
                 "type": ["object", "null"],
-                "additionalProperties": reference("Value"),
+                "additionalProperties": True,
             },
         },
         ("model", "version", "state", "reason", "manifest"),
     ),
     "Status": _object({"status": _TEXT}, ("status",)),
     "Text": _TEXT,
-    "Description": {"type": "object", "additionalProperties": reference("Value")},
+    "Description": {"type": "object", "additionalProperties": True},
     "Place": _PLACE,
     "Problem": _object(
         {
