@@ -38,6 +38,15 @@ class Detector:
         the channels of a pixel are summed. None where the folder has no quantiles.
     engine : Engine
         The steps of these methods, for callers that run many requests as one batch.
+    folder : Path or None
+        Where it was loaded from, absolute.
+    threads : int
+        How many chunks of a large batch run at a time.
+
+    Notes
+    -----
+    A pickle holds the folder and the digest: the process that reads it, of joblib, multiprocessing or Spark,
+    loads and verifies the folder again.
     """
 
     def __init__(
@@ -47,12 +56,16 @@ class Detector:
         calibration_scores: np.ndarray,
         sessions: Mapping[str, Session],
         usual_error: float | None = None,
+        folder: Path | None = None,
+        threads: int = 1,
     ) -> None:
         self.manifest = manifest
         self.digest = digest
         self.calibration_scores = calibration_scores
         self.usual_error = usual_error
         self.engine = Engine(manifest, calibration_scores, sessions)
+        self.folder = folder
+        self.threads = threads
 
     @classmethod
     def load(cls, folder: str | Path, *, threads: int = 1) -> Self:
@@ -80,9 +93,22 @@ class Detector:
         calibration = _read_arrays(contents[files.CALIBRATION_FILE], files.CALIBRATION_FILE)
         scores = _calibration_scores(calibration, manifest)
         sessions = open_sessions(contents, manifest, threads)
-        detector = cls(manifest, digest, scores, sessions, _usual_error(calibration, manifest))
+        usual_error = _usual_error(calibration, manifest)
+        detector = cls(manifest, digest, scores, sessions, usual_error, folder.resolve(), threads)
         detector.engine.self_test(_read_arrays(contents[files.GOLDEN_FILE], files.GOLDEN_FILE))
         return detector
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.manifest.sample_shape))
+        return (
+            f"<Detector {self.manifest.name!r} version {self.manifest.version}: {self.manifest.kind} of "
+            f"{shape}, digest {self.digest[:12]}>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.folder is None:
+            raise TypeError("a Detector can be pickled if Detector.load opened it from a folder")
+        return _load_again, (self.folder, self.digest, self.threads)
 
     def read_images(self, images: Sequence[str | Path | bytes]) -> np.ndarray:
         """Decode images to samples, as the service does with images that are posted to it.
@@ -204,6 +230,14 @@ class Detector:
         """Return the `features` largest contributions to each score, largest first. Raises as `score`."""
         explanation = self.score(samples, explain=features).explanation
         return cast(list[list[Contribution]], explanation)
+
+
+def _load_again(folder: Path, digest: str, threads: int) -> Detector:
+    """Load a pickled detector; raise as `Detector.load`, and `IntegrityError` if the folder has changed."""
+    detector = Detector.load(folder, threads=threads)
+    if detector.digest != digest:
+        raise IntegrityError(f"{folder} has digest {detector.digest}, the pickled detector had {digest}")
+    return detector
 
 
 def _read_arrays(content: bytes, file_name: str) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """Score files with a service or with a model folder; both give the same figures.
 
   residual score readings.csv --url http://127.0.0.1:8000 --model pump --out scores.csv
-  residual score readings.csv --model models/pump --out scores.csv
+  residual score readings.csv --model models/pump --out scores.parquet
   residual score digits.npy --model models/digits --explain 3 --format ndjson
   residual score photos/ --url http://127.0.0.1:8000 --anomalies-only
   residual classify readings.parquet --url http://127.0.0.1:8000 --model pump@canary
@@ -19,9 +19,9 @@ STORE/NAME/VERSION, and no service is asked. One version answers for the whole f
 The key for the service is read from --key-file or the variable RESIDUALCTL_API_KEY, never from the command
 line, which other users of the machine can see. (The service refuses unknown variables that start RESIDUAL_.)
 
-Answers are written to --out, which appears when it is complete, or to stdout as CSV; numbers have all their
-digits. Each line starts with the row of the sample, counted from 0, or the file of the image, and the columns
-of --keep.
+Answers are written to --out (.csv, .parquet, .ndjson or .npy), which appears when it is complete, or to
+stdout as CSV; numbers have all their digits. Each line starts with the row of the sample, counted from 0, or
+the file of the image, and the columns of --keep.
 Exit status: 0 done, 1 failed, 2 bad usage, 130 interrupted.
 """
 

@@ -1,4 +1,4 @@
-"""Write answers to a file, all or nothing: a line of CSV or JSON for each sample, or one `.npy`."""
+"""Write answers to a file, all or nothing: a row of CSV, Parquet or JSON for each sample, or one `.npy`."""
 
 import contextlib
 import csv
@@ -16,8 +16,8 @@ import numpy as np
 from detector.results import Classes, Contribution, Scores
 from residual_client.errors import RequestError
 
-CSV, NDJSON, NPY = "csv", "ndjson", "npy"
-FORMS = {".csv": CSV, ".ndjson": NDJSON, ".jsonl": NDJSON, ".npy": NPY}
+CSV, NDJSON, NPY, PARQUET = "csv", "ndjson", "npy", "parquet"
+FORMS = {".csv": CSV, ".parquet": PARQUET, ".ndjson": NDJSON, ".jsonl": NDJSON, ".npy": NPY}
 _DECISIONS = ("score", "ratio", "p_value", "is_anomaly")
 
 
@@ -52,8 +52,8 @@ def open_output(out: str | None, form: str) -> Iterator[Writer]:
     Raise `RequestError` if the file cannot be written.
     """
     if out is None:
-        if form == NPY:
-            raise RequestError("an array is written to a file: give --out FILE")
+        if form in (NPY, PARQUET):
+            raise RequestError(f"{form} is written to a file: give --out FILE")
         yield _WRITERS[form](sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
@@ -128,7 +128,60 @@ class _ArrayWriter(Writer):
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-_WRITERS: Mapping[str, type[Writer]] = {CSV: _CsvWriter, NDJSON: _LineWriter, NPY: _ArrayWriter}
+class _ParquetWriter(Writer):
+    """Writes a row for each sample; the first chunk with rows decides the types of the columns."""
+
+    _writer: Any = None
+    _table: Any = None
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        try:
+            import pyarrow.parquet
+        except ImportError as error:
+            raise RequestError(
+                "Parquet needs pyarrow, which is not installed: pip install pyarrow"
+            ) from error
+        self._arrow: Any = pyarrow
+
+    def write(self, answer: Any, where: Mapping[str, Sequence[Any]]) -> None:
+        columns = {
+            name: _arrow_cells(column) for name, column in with_columns(where, _columns(answer)).items()
+        }
+        schema = None if self._writer is None else self._writer.schema
+        try:
+            self._table = self._arrow.table(columns, schema=schema)
+        except self._arrow.ArrowException as error:
+            raise RequestError(f"a kept column cannot be written as Parquet, but as CSV: {error}") from error
+        if self._table.num_rows:
+            self._write()
+
+    def finish(self) -> None:
+        """Complete the file, with its columns even if it has no row."""
+        if self._writer is None and self._table is not None:
+            self._write()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write(self) -> None:
+        if self._writer is None:
+            self._writer = self._arrow.parquet.ParquetWriter(self._file, self._table.schema)
+        self._writer.write_table(self._table)
+
+
+def _arrow_cells(column: Any) -> Any:
+    """Convert a column for Arrow: arrays keep their type, lists are JSON as in CSV."""
+    if isinstance(column, np.ndarray) and column.dtype.kind != "O":
+        return column
+    return _texts(column)
+
+
+_WRITERS: Mapping[str, type[Writer]] = {
+    CSV: _CsvWriter,
+    NDJSON: _LineWriter,
+    NPY: _ArrayWriter,
+    PARQUET: _ParquetWriter,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +216,7 @@ def _columns(answer: Any) -> dict[str, Any]:
         return {"label": answer.label, **dict(zip(answer.classes, answer.probability.T, strict=True))}
     if isinstance(answer, Rows):
         if np.ndim(answer.values) != 2:
-            raise RequestError("samples of more than one axis are written as .npy or .ndjson, not as CSV")
+            raise RequestError("samples of more than one axis are written as .npy or .ndjson, not as a table")
         width = len(answer.values[0])
         names = answer.names or [f"{answer.name}_{number}" for number in range(width)]
         values = answer.values
@@ -195,7 +248,7 @@ def _array(answer: Scores | Classes | Rows) -> np.ndarray:
     if isinstance(answer, Classes):
         return answer.probability
     if isinstance(answer.values, list):
-        raise RequestError("rows that hold texts are written as .csv or .ndjson, not as .npy")
+        raise RequestError("rows that hold texts are written as .csv, .parquet or .ndjson, not as .npy")
     return answer.values
 
 

@@ -1,5 +1,10 @@
 """`Detector`: scores with a known answer, the same bits in any batch, precise refusals, explanations."""
 
+import dataclasses
+import json
+import multiprocessing
+import pickle
+
 import numpy as np
 import onnx
 import pytest
@@ -8,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
-from detector import Detector, InputError, NoLatent, NonFiniteScore
+from detector import Detector, InputError, IntegrityError, NoLatent, NonFiniteScore
 from detector.calibration import threshold_at
 from detector.engine.session import CHUNK_ROWS, CHUNK_VALUES, Session
 from tests.model_folder import expected_score, linear_graphs, write_model_folder
@@ -464,6 +469,52 @@ def test_explanation_names_pixels_by_position(tmp_path):
     (explanation,) = load_shape(tmp_path, (8, 8)).explain(image, 1)
 
     assert (explanation[0].feature, explanation[0].index) == ("[3, 4]", (3, 4))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64, np.uint8])
+def test_contributions_can_be_written_as_json(detector, dtype):
+    """Numbers of Python with the digits of their dtype, whatever the samples are."""
+    samples = np.array([[1, 2, 3], [0, 0, 12.3]]).astype(dtype)
+
+    explanation = detector.explain(samples, 3)
+
+    written = json.loads(json.dumps([[dataclasses.asdict(part) for part in row] for row in explanation]))
+    share = pytest.approx(1)
+    assert written[0][0] == {"feature": "c", "index": [2], "contribution": share, "actual": 3, "expected": 0}
+    assert written[1][0]["actual"] == (12.3 if samples.dtype.kind == "f" else 12)
+    assert all(type(part.expected) is float for row in explanation for part in row)
+
+
+def test_a_pickled_detector_is_the_same_folder(detector, tmp_path):
+    """Processes of joblib, multiprocessing or Spark load and verify it again."""
+    samples = np.random.default_rng(0).normal(size=(20, 3))
+
+    again = pickle.loads(pickle.dumps(detector))  # noqa: S301 our own
+
+    assert (again.digest, again.threads) == (detector.digest, detector.threads)
+    assert again.score(samples).score.tobytes() == detector.score(samples).score.tobytes()
+    assert len(pickle.dumps(detector)) < 500
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        (scores,) = pool.map(detector.score, [samples])
+    assert scores.score.tobytes() == detector.score(samples).score.tobytes()
+
+
+def test_a_pickled_detector_refuses_another_folder(tmp_path):
+    """The folder was replaced meanwhile, or the detector came from no folder."""
+    pickled = pickle.dumps(load(tmp_path))
+    load(tmp_path, created_at="2025-02-03T04:05:06Z")
+
+    with pytest.raises(IntegrityError, match="the pickled detector had"):
+        pickle.loads(pickled)  # noqa: S301 our own
+    detector = Detector.load(tmp_path)
+    detector.folder = None
+    with pytest.raises(TypeError, match=r"if Detector\.load opened it from a folder"):
+        pickle.dumps(detector)
+
+
+def test_a_detector_says_what_it_is(detector):
+    """Name, version, form of a sample and the start of the digest."""
+    assert repr(detector) == f"<Detector 'tiny' version 1: vector of 3, digest {detector.digest[:12]}>"
 
 
 def test_explanation_shows_the_input_as_it_came(detector):

@@ -135,6 +135,37 @@ def test_lines_of_csv(both, detectors, values, tmp_path):
     assert last.startswith(f'{N_ROWS - 1},"pump, {N_ROWS - 1}",')
 
 
+def test_parquet_holds_the_rows_of_the_csv(both, values, tmp_path):
+    """With types: kept texts, whole row numbers, true and false; explanations are JSON as in CSV."""
+    options, file = ["--keep", "tag", "--explain", "1"], write_csv(tmp_path / "rows.csv", values)
+    rows = list(csv.DictReader(both("score", file, options=options).decode().splitlines()))
+
+    table = pyarrow.parquet.read_table(pa.BufferReader(both("score", file, out="o.parquet", options=options)))
+
+    assert table.column_names == list(rows[0])
+    assert [str(field.type) for field in table.schema][:3] == ["int64", "string", "double"]
+    assert table["score"].to_pylist() == [float(row["score"]) for row in rows]
+    assert table["is_anomaly"].to_pylist() == [row["is_anomaly"] == "true" for row in rows]
+    for name in ("tag", "explanation"):
+        assert table[name].to_pylist() == [row[name] for row in rows]
+
+
+def test_parquet_without_anomalies_still_has_its_columns(both, tmp_path):
+    """And chunks without any before the first one do not decide the types."""
+    rows = np.zeros((N_ROWS, 3))
+    options = ["--anomalies-only", "--keep", "tag"]
+    content = both("score", write_csv(tmp_path / "a.csv", rows), out="a.parquet", options=options)
+    assert pyarrow.parquet.read_table(pa.BufferReader(content)).num_rows == 0
+    rows[200] = 99
+
+    content = both("score", write_csv(tmp_path / "b.csv", rows), out="b.parquet", options=options)
+
+    table = pyarrow.parquet.read_table(pa.BufferReader(content))
+    assert table.select(["row", "tag", "is_anomaly"]).to_pylist() == [
+        {"row": 200, "tag": "pump, 200", "is_anomaly": True}
+    ]
+
+
 def test_lines_of_json(both, detectors, values, tmp_path):
     """An object each, with its explanation; anomalies alone where asked."""
     path = write_csv(tmp_path / "rows.csv", values)
