@@ -91,6 +91,38 @@ MOST_SMOOTHING = 32.0
 MOST_MEMORY_VALUES = 4096  # of a sample: the whitening matrix of a memory is as wide, and so takes 64 MiB
 
 
+# Hyperparameters by concern, in the order of `--help`; those of the first group stand among the common flags.
+COMMON, SERIES, SPLITS = "common", "series", "splits"
+GROUPS = {
+    COMMON: ("alpha", "contamination", "epochs", "max_minutes", "seed"),
+    SERIES: ("window", "stride", "merge", "scored_steps"),
+    SPLITS: ("validation_fraction", "calibration_fraction", "test_fraction", "rows"),
+    "network": (
+        *("architecture", "widths", "decoder_widths", "strides", "extra_output", "batch_norm", "dropout"),
+        *("activation", "output_activation", "quantize"),
+    ),
+    "latent": ("latent_dim", "latent_activation", "latent_l1", "kl_weight"),
+    "prototype memory": ("prototypes", "neighbours", "by_step", "drift_discount", "detail_weight"),
+    "corruption and score": (
+        *("corruption", "corruption_level", "corrupt_validation", "residual_smoothing"),
+    ),
+    "optimisation": (
+        *("loss", "second_loss", "optimizer", "learning_rate", "warmup_steps", "batch_size", "patience"),
+    ),
+}
+# What a fit repeats of another one whose preset it does not take.
+OF_ANY_PRESET = (
+    "alpha",
+    "contamination",
+    "seed",
+    "promise",
+    "samples",
+    "collapse_check",
+    "strict",
+    *GROUPS[SPLITS],
+)
+
+
 def _option(default: Any, parse: Any, words: str, choices: tuple[str, ...] | None = None) -> Any:
     """A hyperparameter: its default, the parser of its flag, and its help."""
     return dataclasses.field(default=default, metadata={"parse": parse, "help": words, "choices": choices})
@@ -144,8 +176,8 @@ class FitConfig:
         "makes a variational autoencoder: weight of the latent's Kullback-Leibler divergence from a standard "
         "Gaussian, relative to a loss that is a mean over the features; 0 for none",
     )
-    prototypes: int = _option(3000, int, "typical samples that a memory keeps at most")
-    neighbours: int = _option(16, int, "prototypes that a memory rebuilds a sample from")
+    prototypes: int = _option(3000, int, "typical samples that a prototype memory keeps at most")
+    neighbours: int = _option(16, int, "prototypes that a prototype memory rebuilds a sample from")
     by_step: bool = _option(
         False, bool, "let a memory of windows keep single steps, and look up each step of a window by itself"
     )

@@ -5,6 +5,7 @@
   python -m training.fit --data mnist.npz --name zeros --normal-label 0
   python -m training.fit --data good_parts/ --name parts --alpha 0.01
   python -m training.fit --data june.csv --name line --kind sequence --time-column when
+  python -m training.fit --data july.csv --like models/line
 
 Data are a CSV, TSV or Parquet table, `.npy`, `.npz` (X and y, or x_train, y_train, x_test, y_test), a folder
 of PNG, JPEG, BMP, TIFF or WebP images (sub-folders are labels, or splits that hold labels), or a built-in
@@ -22,6 +23,7 @@ import sys
 from collections.abc import Sequence
 
 from detector.store import ModelStore
+from training.cli.like import parse_like
 from training.cli.options import (
     add_fit_flags,
     command_parser,
@@ -40,8 +42,9 @@ from training.stages import build, prepare, publish, train
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; see the module's docstring."""
-    arguments = _parser().parse_args(argv)
-    return run_command(lambda: _run(arguments), interrupted="nothing was published")
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    return run_command(lambda: _run(parse_like(parser, arguments, argv)), interrupted="nothing was published")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=PRESETS,
         metavar="PRESET",
         help="network and training, one of the list below; chosen by kind if not given",
+    )
+    parser.add_argument(
+        "--like",
+        metavar="MODEL",
+        help="fit as this model was fitted, a version folder, STORE/NAME or STORE/NAME@LABEL: its name, its "
+        "store, how its data were read, and its configuration; flags that are given come first, and with "
+        "another --preset only what no preset sets is repeated",
     )
     parser.add_argument(
         "--dry-run",

@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 
-from training.cli.options import add_flags
-from training.config import FitConfig
+from training.cli.options import add_fit_flags
+from training.config import GROUPS, FitConfig
 from training.errors import ConfigError
 from training.presets import PRESETS
 
@@ -165,20 +165,16 @@ def test_what_was_given_stays():
 
 
 def test_flags_cover_every_hyperparameter_and_default_to_absent():
-    """Each field that can be set has a flag, and a flag that is not given sets nothing."""
+    """Each field has a flag, and a flag that is not given sets nothing but a switch."""
     parser = argparse.ArgumentParser()
-    add_flags(parser)
-    flags = {action.dest for action in parser._actions} - {"help"}
+    add_fit_flags(parser)
+    fields = {field.name for field in dataclasses.fields(FitConfig)} - {"kind", "preset"}
 
-    assert vars(parser.parse_args([])) == {}
-    assert flags == {field.name for field in dataclasses.fields(FitConfig)} - {
-        "kind",
-        "preset",
-        "promise",
-        "samples",
-        "collapse_check",
-    }
-    assert parser.parse_args(["--widths", "9,5"]).widths == (9, 5)
+    assert fields <= {action.dest for action in parser._actions}
+    given = vars(parser.parse_args(["--data", "x.csv"]))
+    switches = {"promise": True, "samples": True, "collapse_check": True, "strict": False}
+    assert {name: value for name, value in given.items() if name in fields} == switches
+    assert parser.parse_args(["--data", "x.csv", "--widths", "9,5"]).widths == (9, 5)
 
 
 def test_a_window_is_settled_by_windows_that_are_cut_already():
@@ -210,3 +206,37 @@ def test_windows_that_cannot_be_are_refused(preset, options, message):
     """Steps between windows would be left out, and rows have no windows."""
     with pytest.raises(ConfigError, match=message):
         FitConfig.from_preset(preset, options)
+
+
+def test_help_shows_every_hyperparameter_in_one_group():
+    """A new one needs its place in `GROUPS`."""
+    with_flag = [field.name for field in dataclasses.fields(FitConfig) if "parse" in field.metadata]
+
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(with_flag)
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind", "shown", "hidden"),
+    [
+        (
+            "memory",
+            "vector",
+            {"prototypes", "latent_l1", "alpha"},
+            {"window", "strides", "max_minutes", "by_step"},
+        ),
+        ("conv", "image", {"residual_smoothing", "widths"}, {"prototypes", "stride", "second_loss"}),
+        (
+            "memory-stream",
+            "sequence",
+            {"merge", "by_step"},
+            {"residual_smoothing", "kl_weight", "scored_steps"},
+        ),
+    ],
+)
+def test_options_that_concern_a_preset_are_described(preset, kind, shown, hidden):
+    """Not those of other kinds and architectures, and not those that are not set."""
+    described = FitConfig.from_preset(preset, {"kind": kind}).described()
+
+    assert shown <= described.keys()
+    assert not hidden & described.keys()
+    assert None not in described.values()

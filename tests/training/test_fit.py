@@ -116,6 +116,15 @@ def test_fit_reads_a_csv_and_prints_what_to_do_next(rows_csv, tmp_path, capsys):
     assert detector.manifest.training["configuration"]["rows"] is None
     assert detector.score(np.array([[20.0, 13.5]])).is_anomaly.tolist() == [True]
 
+    again = rows_csv.rename(rows_csv.with_name("july.csv"))
+    assert fit.main(["--data", str(again), "--like", str(store / "pump"), "--epochs", "2"]) == 0
+
+    first, second = (Detector.load(store / "pump" / version).manifest for version in "12")
+    assert second.data["options"] == first.data["options"]
+    assert second.data["fingerprint"] == first.data["fingerprint"]
+    configurations = [manifest.training["configuration"] for manifest in (first, second)]
+    assert configurations[1] == configurations[0] | {"epochs": 2}
+
 
 def test_a_promise_that_does_not_hold_is_said_first(tmp_path, capsys):
     """Where the test samples have drifted: in the output, the manifest, the report and the card.

@@ -15,7 +15,7 @@ from detector.store import ModelStore, check_name
 from training import flags
 from training.cli.interrupts import terminable
 from training.cli.printing import print_notes
-from training.config import FitConfig
+from training.config import COMMON, GROUPS, SERIES, SPLITS, FitConfig
 from training.data.categories import Cells
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
@@ -23,7 +23,10 @@ from training.data.windowing import cut_series
 from training.errors import ConfigError, TrainingError
 from training.presets import DEFAULT_PRESETS
 
+Container = argparse._ActionsContainer  # a parser, or one of its groups
 MAX_GAP = 3
+# Flags that are neither hyperparameters nor say how data are read.
+NOT_OF_DATA = {"data", "name", "store", "keep", "like", "dry_run", "presets", "latent_dims", "noises"}
 # Hyperparameters that decide how a series is cut into windows.
 CUTTING_OPTIONS = (
     *("window", "stride", "rows", "alpha", "promise"),
@@ -49,7 +52,7 @@ def add_label_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_cell_flags(parser: argparse.ArgumentParser) -> None:
+def add_cell_flags(parser: Container) -> None:
     """Add flags for missing values and categories in rows."""
     parser.add_argument(
         "--missing",
@@ -81,7 +84,7 @@ def add_cell_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_series_flags(parser: argparse.ArgumentParser) -> None:
+def add_series_flags(parser: Container) -> None:
     """Add flags for the columns of time and entity of a series."""
     parser.add_argument(
         "--time-column",
@@ -117,7 +120,10 @@ def column_options(arguments: argparse.Namespace) -> dict[str, str | None]:
 
 
 def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """Add flags for the data, the published model, and every hyperparameter that is not in `without`."""
+    """Add flags for the data, the published model, and every hyperparameter that is not in `without`.
+
+    The common ones come first, the others in groups.
+    """
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="data to train on")
     parser.add_argument("--name", help="name of the model; made from the name of the data if not given")
     parser.add_argument(
@@ -127,35 +133,52 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
     parser.add_argument(
         "--kind", choices=sorted(DEFAULT_PRESETS), help="kind of the samples, if the data do not tell"
     )
-    parser.add_argument(
+    add_label_flags(parser)
+    _add_switches(parser)
+    add_flags(parser, GROUPS[COMMON], without)
+    tables = parser.add_argument_group("tables")
+    tables.add_argument(
         "--columns", type=flags.names, metavar="A,B,C", help="features of a table, in this order"
     )
-    parser.add_argument(
+    add_cell_flags(tables)
+    images = parser.add_argument_group("images and arrays")
+    images.add_argument(
         "--resize",
         type=flags.height_and_width,
         metavar="H,W",
         help="bring images of a folder to this height and width, in training and serving; another aspect is "
         "stretched (default: all must have one size)",
     )
-    add_label_flags(parser)
-    add_cell_flags(parser)
-    add_series_flags(parser)
-    parser.add_argument(
+    images.add_argument(
         "--value-range", type=flags.value_range, metavar="LOW,HIGH", help="raw values of black and white"
     )
-    parser.add_argument(
-        "--no-promise", action="store_true", help="fit even with too few samples for a promise"
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help="publish nothing if the test split gives a warning"
-    )
-    parser.add_argument(
-        "--no-collapse-check", action="store_true", help="publish the network even if it learned nothing"
-    )
-    parser.add_argument(
-        "--no-samples", action="store_true", help="keep samples of the data out of the published folder"
-    )
-    add_flags(parser.add_argument_group("hyperparameters"), without)
+    for concern, names in GROUPS.items():
+        if concern == COMMON:
+            continue
+        group = parser.add_argument_group(
+            concern if concern in (SERIES, SPLITS) else f"{concern} (set by the preset)"
+        )
+        if concern == SERIES:
+            add_series_flags(group)
+        add_flags(group, names, without)
+
+
+def _add_switches(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of hyperparameters that switch a check or a part of the result on or off."""
+    words = {
+        "strict": "publish nothing if the test split gives a warning",
+        "promise": "promise the false-alarm rate; --no-promise fits even with too few samples for that",
+        "collapse_check": "refuse a network that learned nothing",
+        "samples": "keep a few samples of the data in the published folder",
+    }
+    for field in dataclasses.fields(FitConfig):
+        if field.name in words:
+            parser.add_argument(
+                "--" + field.name.replace("_", "-"),
+                action=argparse.BooleanOptionalAction,
+                default=field.default,
+                help=f"{words[field.name]} (default: {_shown(field.default)})",
+            )
 
 
 def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
@@ -182,12 +205,23 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
         cells=Cells(arguments.missing, tuple(arguments.categorical), arguments.unknown_category),
         reading=Reading(**reading_options(arguments)),
     )
+    dataset = dataclasses.replace(dataset, options=_data_options(arguments))
     if dataset.timeline is None:
         return dataset
     given = _given(arguments)
     options = {name: given[name] for name in CUTTING_OPTIONS if name in given}
     preset = getattr(arguments, "preset", None) or DEFAULT_PRESETS["sequence"]
     return cut_series(dataset, FitConfig.from_preset(preset, {**options, "kind": "sequence"}))
+
+
+def _data_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Collect the flags that say how the data are read, for `--like`: all that are no others."""
+    others = {field.name for field in dataclasses.fields(FitConfig)} | NOT_OF_DATA
+    return {
+        name: value
+        for name, value in vars(arguments).items()
+        if name not in others and value not in (None, [])
+    }
 
 
 def _name_after(data: str) -> str:
@@ -224,9 +258,7 @@ def configure(
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """Hyperparameters that were given as flags."""
     fields = {field.name for field in dataclasses.fields(FitConfig)} - {"kind", "preset"}
-    given = {name: value for name, value in vars(arguments).items() if name in fields}
-    switches = ("promise", "samples", "collapse_check")
-    return given | {name: not getattr(arguments, f"no_{name}") for name in switches}
+    return {name: value for name, value in vars(arguments).items() if name in fields}
 
 
 def add_keep_flag(parser: argparse.ArgumentParser) -> None:
@@ -268,18 +300,17 @@ def _notes_of(error: BaseException) -> list[str]:
     return getattr(error, "__notes__", [])
 
 
-def add_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """Add a flag for every hyperparameter not in `without`; flags not given are absent from the result."""
-    for field in dataclasses.fields(FitConfig):
-        if "parse" not in field.metadata or field.name in without:
-            continue
+def add_flags(flags_of: Container, names: Sequence[str], without: Collection[str] = ()) -> None:
+    """Add flags for hyperparameters not in `without`; flags not given are absent from the result."""
+    fields = {field.name: field for field in dataclasses.fields(FitConfig)}
+    for field in (fields[name] for name in names if name not in without):
         parse, choices = field.metadata["parse"], field.metadata["choices"]
         form = {"type": parse, "choices": choices, "metavar": parse.__name__.strip("_").upper()}
         if choices:
             del form["metavar"]
         if parse is bool:
             form = {"action": argparse.BooleanOptionalAction}
-        parser.add_argument(
+        flags_of.add_argument(
             "--" + field.name.replace("_", "-"),
             default=argparse.SUPPRESS,
             help=f"{field.metadata['help']} (default: {_shown(field.default)})",

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,8 @@ class Dataset:
         Rule for other categories: `own` or `refuse`.
     reading : Reading
         How the source was read.
+    options : mapping of str to value
+        Flags of the command that said how to read it.
     columns : tuple of ColumnSummary
         The columns of a table or series, or the features of rows and windows; none for images.
     masks : mapping of int to ndarray, or None
@@ -85,6 +88,7 @@ class Dataset:
     columns: tuple[ColumnSummary, ...] = ()
     masks: Mapping[int, np.ndarray] | None = None
     files: tuple[str, ...] | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from training.config import MOST_MEMORY_VALUES
 from training.presets import PRESETS
 
 UNLIKELY = 0.001  # that so few samples are flagged, if calibration and test samples are alike
-CLEAR_STEP = 1.5  # from a calibration score to the next lower one; less is usual in the tail of few scores
+CLEAR_STEP = 2  # from a calibration score to the next lower one; less is usual in the tail of few scores
 # What to try where a simple detector is better, the best first: by docs/quality.md.
 ALTERNATIVES = {
     "vector": ("memory", "dense"),

@@ -232,6 +232,7 @@ def _describe_data(fitted: Fitted) -> dict[str, Any]:
         "splits": fitted.splits.sizes(),
         "n_trimmed": fitted.splits.n_trimmed,
         "normal_label": dataset.normal_label,
+        "options": dict(dataset.options),
         "n_calibration_duplicates": fitted.splits.n_calibration_duplicates,
         "n_duplicates": fitted.splits.n_duplicates,
         "series": None
