@@ -74,7 +74,7 @@ class Gunicorn:
         """Wait for a condition that may fail to connect; the log tells why it never came true."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
-            with contextlib.suppress(requests.ConnectionError):
+            with contextlib.suppress(requests.ConnectionError, requests.Timeout):
                 if condition():
                     return
             time.sleep(0.05)

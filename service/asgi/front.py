@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import functools
 import gc
+import importlib
 import os
 from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from service.asgi.known_heads import Known, KnownHeads
 from service.asgi.lines import LineAnswer
 from service.asgi.pool import Client, Pool
 from service.asgi.rounds import LOOP_BYTES, Rounds
-from service.bodies import NDJSON, may_inflate
+from service.bodies import NDJSON, may_inflate, needs_pyarrow
 from service.endpoints.base import Endpoint, Reader
 from service.endpoints.lines import HEADERS, LineReader, check_protocol
 from service.http import problems
@@ -86,6 +87,7 @@ class Front:
         self._flask = WSGIMiddleware(_with_ended_input(app), workers=FLASK_THREADS)
         self._rules = app.url_map.bind("")
         self._route = functools.lru_cache(maxsize=1024)(self._find)  # of the path alone
+        self._has_pyarrow = False
         self._rounds = Rounds(serving)
         self.known_heads = KnownHeads(serving, self._rounds, self._run_late)
         self.pool = Pool(serving, serving.admission, "large")
@@ -175,6 +177,9 @@ class Front:
             check_protocol(scope["http_version"])
             await self._answer_lines(reader, record, receive, send)
             return None
+        if not self._has_pyarrow and needs_pyarrow(headers):
+            await asyncio.to_thread(_import_pyarrow)  # the threads of the pools give way to all others
+            self._has_pyarrow = True
         body = self._open_body(headers, receive)
         sent_head = scope.get("extensions", {}).get(HEAD)
         if not body.is_small(LOOP_BYTES):
@@ -261,6 +266,12 @@ class Front:
         answer = problems.answer(problem, record)
         self._close(record, answer.status)
         return answer.status, record.fields(answer), answer.body
+
+
+def _import_pyarrow() -> None:
+    """Import the modules that need pyarrow; late, since it takes time and memory."""
+    importlib.import_module("service.answers.arrow")
+    importlib.import_module("service.bodies.columnar.arrow")
 
 
 def _with_ended_input(app: WSGIApp) -> WSGIApp:

@@ -157,6 +157,12 @@ def may_inflate(headers: Mapping[str, str]) -> bool:
     )
 
 
+def needs_pyarrow(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request has a body, or asks for an answer, in a format of pyarrow's."""
+    named = f"{headers.get('content-type')} {headers.get('accept')}".lower()
+    return HAS_PYARROW and (ARROW in named or PARQUET in named)
+
+
 def lacks_pyarrow(media_type: str) -> bool:
     """Tell whether a media type needs pyarrow and pyarrow is not installed."""
     return media_type in (ARROW, PARQUET) and not HAS_PYARROW

@@ -15,6 +15,7 @@ from detector.engine import session
 from detector.engine.engine import Engine
 from detector.engine.session import Session
 from detector.images import encode_image
+from service.asgi import front as front_module
 from service.asgi.rounds import LOOP_BYTES
 from service.bodies import codecs
 from tests.asgi_client import AsgiRequest, post_together
@@ -345,3 +346,37 @@ def test_slow_kinds_of_small_requests_leave_the_loop(front, monkeypatch):
 
     assert [name.partition("_")[0] for name in threads] == ["small"]
     assert first.json() == second.json()
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_imported"),
+    [
+        ({}, False),
+        ({"accept": "*/*"}, False),
+        ({"content-type": "Application/vnd.apache.parquet"}, True),
+        ({"accept": "text/csv;q=0.1, application/vnd.apache.arrow.stream"}, True),
+    ],
+)
+def test_pyarrow_is_imported_once_by_a_thread_that_gives_way_to_none(
+    front, monkeypatch, headers, is_imported
+):
+    """Those of the pools do: under load the import took seconds there."""
+    seen = []
+    monkeypatch.setattr(
+        front_module,
+        "_import_pyarrow",
+        lambda: seen.append(
+            (threading.get_ident(), os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        ),
+    )
+
+    async def ask() -> None:
+        for _ in range(2):
+            await AsgiRequest("/score", b'{"instances": [[1, 2, 3]]}', headers).send_to(front)
+
+    asyncio.run(ask())
+
+    assert len(seen) == is_imported
+    for thread, niceness in seen:
+        assert thread != threading.get_ident()
+        assert niceness == os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
