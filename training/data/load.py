@@ -10,7 +10,7 @@ import numpy as np
 from detector.columns import listed
 from detector.manifest import Categories
 from detector.reading import Reading
-from detector.schema import KINDS, LEFT_OUT, REFUSED
+from detector.schema import INTERPOLATED, KINDS, LEFT_OUT, REFUSED
 from training.data.arrays import ARRAY_SUFFIXES, read_arrays
 from training.data.built_in import BUILT_IN
 from training.data.categories import Cells, numeric_categories
@@ -85,6 +85,11 @@ def load_dataset(
     table_options = {"columns": columns, "label_column": label_column}
     series_options = {"time_column": time_column, "entity_column": entity_column}
     source = _read(data, is_series, table_options, series_options, cells, reading, pixel_shape)
+    if source.timeline is None and cells.missing in (
+        LEFT_OUT,
+        INTERPOLATED,
+    ):  # windows have no gaps to leave out
+        cells = dataclasses.replace(cells, missing=REFUSED)
     labels = None if source.labels is None else label_texts(source.labels)
     samples = _as_float32(source.samples, Path(data).name, cells, is_series=is_series)
     samples, kind, value_range, form_notes = _take_as(samples, source, kinds, value_range)

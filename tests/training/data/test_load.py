@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from training.data.categories import Cells
 from training.data.load import load_dataset
 from training.errors import DataError
 
@@ -292,3 +293,19 @@ def test_samples_take_the_form_of_a_kind_that_is_wanted(archive, shape, kinds, k
     np.testing.assert_array_equal(dataset.samples.ravel(), samples.ravel())
     reshaped = sample_shape != shape and len(shape) > 1
     assert any("are taken as" in note for note in dataset.notes) == reshaped
+
+
+@pytest.mark.parametrize("kinds", [("sequence",), ("image", "sequence")])
+@pytest.mark.parametrize("missing", [None, "gaps", "interpolate"])
+def test_windows_and_images_hold_no_missing_value(tmp_path, kinds, missing):
+    """Only a series of steps can leave out the windows that touch one."""
+    samples = np.random.default_rng(0).uniform(0, 255, size=(30, 8, 6))
+    np.savez(tmp_path / "whole.npz", X=samples if kinds == ("sequence",) else samples.astype(np.uint8))
+    samples[3, 2, 1] = np.nan
+    np.savez(tmp_path / "holed.npz", X=samples)
+
+    assert load_dataset(str(tmp_path / "whole.npz"), kinds=kinds, cells=Cells(missing)).missing == "refuse"
+    with pytest.raises(
+        DataError, match=r"must be finite float32 values, got nan in row 3, position \[2, 1\]"
+    ):
+        load_dataset(str(tmp_path / "holed.npz"), kinds=kinds, cells=Cells(missing))
