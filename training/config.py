@@ -164,9 +164,9 @@ class FitConfig:
     latent_dim: int | None = _option(
         None,
         int,
-        "size of the latent vector, for rows and LSTMs per step; 0 leaves out the autoencoder that a memory "
-        "needs only to encode and decode; if not given, half of the features (at most 8), an eighth of the "
-        "pixels (at most 32) or a quarter of a window's values (at most 32)",
+        "size of the latent vector, for rows and LSTMs per step; 0 leaves out the autoencoder that a "
+        "prototype memory needs only to encode and decode; if not given, half of the features (at most 8), "
+        "an eighth of the pixels (at most 32) or a quarter of a window's values (at most 32)",
     )
     latent_activation: str = _option("linear", str, "activation of the latent", ACTIVATIONS)
     latent_l1: float = _option(0.0, float, "weight of the L1 penalty on the latent's activations; 0 for none")
@@ -179,13 +179,16 @@ class FitConfig:
     prototypes: int = _option(3000, int, "typical samples that a prototype memory keeps at most")
     neighbours: int = _option(16, int, "prototypes that a prototype memory rebuilds a sample from")
     by_step: bool = _option(
-        False, bool, "let a memory of windows keep single steps, and look up each step of a window by itself"
+        False,
+        bool,
+        "let a prototype memory of windows keep single steps, and look up each step of a window by itself",
     )
     drift_discount: float = _option(
         0.0,
         float,
         "weigh a channel whose level drifts in the training part by 1 / (1 + this times the share of its "
-        "variance due to the drift) in a memory of windows, since it will drift on; 0 for no discount",
+        "variance due to the drift) in a prototype memory of windows, since it will drift on; 0 for no "
+        "discount",
     )
     detail_weight: float = _option(
         0.3, float, "weight of the errors of small patches relative to the whole image; 0 leaves them out"

@@ -99,7 +99,7 @@ def _describe(prepared: Prepared) -> None:
         if model is not None:
             model.summary(print_fn=print)
     if config.has_memory:
-        print(f"with a memory of at most {config.prototypes} prototypes")
+        print(f"with a prototype memory of at most {config.prototypes} prototypes")
     print(f"parameters: {autoencoder.n_parameters}")
 
 

@@ -60,7 +60,9 @@ PRESETS: dict[str, Preset] = {
         "attention over 3,000 prototypes of normal samples, whitened residual; the default for vectors",
         _MEMORY,
     ),
-    "vector-fast": Preset(("vector",), "memory with 256 prototypes", {**_MEMORY, "prototypes": 256}),
+    "vector-fast": Preset(
+        ("vector",), "memory with 256 prototypes instead of 3,000", {**_MEMORY, "prototypes": 256}
+    ),
     "memory-image": Preset(
         ("image",),
         "attention over 3,000 typical images, compared blurred and by patches; the default for images",

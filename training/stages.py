@@ -23,6 +23,7 @@ from training.data.splits import Splits, split_dataset
 from training.data.trimming import trim_splits
 from training.errors import TrainingError
 from training.networks.collapse import LEAST_SAMPLES, MOST_SAMPLES, check_rebuilding, measure_rebuilding
+from training.presets import PRESETS
 from training.publishing.manifests import Built, Fitted, Prepared
 from training.publishing.stuck import find_longest_runs
 from training.quiet import import_tensorflow
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from training.publishing.graphs import Graph
 
 MOST_UNITS = 1000  # samples of a split whose scores are the unit of runs that are too long
+REFERENCE_SAMPLES = 60_000  # of MNIST
+FEW_STEPS = 0.5  # of the steps of a reference
 MANY_PARAMETERS = 20_000_000  # 80 MB of weights, in every worker of the service
 
 
@@ -96,7 +99,7 @@ def build(prepared: Prepared) -> Built:
         from training.publishing.quantize import wide_kernels
 
         wide_kernels(autoencoder)  # raises before the fit, which would be for nothing
-    notes = tuple(_network_notes(autoencoder, shape, config))
+    notes = tuple(_network_notes(autoencoder, shape, config, prepared.splits.train.size))
     stage = vars(prepared) | {"notes": notes, "earlier_notes": prepared.notes}
     return Built(**stage, autoencoder=autoencoder)
 
@@ -210,7 +213,7 @@ def _cell_notes(dataset: Dataset, splits: Splits) -> Iterator[str]:
 
 
 def _network_notes(
-    autoencoder: "Autoencoder", sample_shape: tuple[int, ...], config: FitConfig
+    autoencoder: "Autoencoder", sample_shape: tuple[int, ...], config: FitConfig, n_train: int
 ) -> Iterator[str]:
     if autoencoder.n_parameters > MANY_PARAMETERS:
         yield (
@@ -222,6 +225,27 @@ def _network_notes(
         yield (
             f"the latent has {latent_size} values for samples of {n_values}: nothing keeps the network from "
             "copying anomalies, too; to find them, take a smaller --latent-dim or another preset"
+        )
+
+    yield from reference_notes(config, n_train)
+
+
+def reference_notes(config: FitConfig, n_train: int) -> Iterator[str]:
+    """Say so if a preset that learns slowly has far fewer steps than the reference that it reproduces.
+
+    The presets with Adadelta do: after few steps their reconstructions are grey noise.
+    """
+    reference = PRESETS[config.preset].options
+    if config.optimizer != "adadelta" or not {"epochs", "batch_size"} <= reference.keys():
+        return
+    n_steps = config.epochs * math.ceil(n_train / config.batch_size)
+    n_wanted = reference["epochs"] * math.ceil(REFERENCE_SAMPLES / reference["batch_size"])
+    if n_steps < FEW_STEPS * n_wanted:
+        quick = "conv" if config.kind == "image" else "dense"
+        yield (
+            f"preset {config.preset} learns slowly: its reference took {reference['epochs']} epochs of "
+            f"{REFERENCE_SAMPLES} samples, {n_wanted} steps, this fit takes at most {n_steps}; give more "
+            f"--epochs if reconstructions stay grey, or --preset {quick}, which draws within a minute"
         )
 
 

@@ -165,7 +165,8 @@ def _grid(arguments: argparse.Namespace, dataset: Dataset) -> Iterator[Trial]:
             config, problem = configure(arguments, preset, dataset, swept), None
             if config.has_memory:
                 raise ConfigError(
-                    f"preset {preset} has a memory, which does not depend on the latent or noise of a sweep"
+                    f"preset {preset} has a prototype memory, which does not depend on the latent or noise "
+                    "of a sweep"
                 )
         except ConfigError as error:
             config, problem = None, str(error)

@@ -9,6 +9,7 @@ from training.cli.options import add_fit_flags
 from training.config import GROUPS, FitConfig
 from training.errors import ConfigError
 from training.presets import PRESETS
+from training.stages import reference_notes
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -240,3 +241,30 @@ def test_options_that_concern_a_preset_are_described(preset, kind, shown, hidden
     assert shown <= described.keys()
     assert not hidden & described.keys()
     assert None not in described.values()
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind", "n_train", "epochs", "words"),
+    [
+        (
+            "dense-deep",
+            "vector",
+            500,
+            None,
+            "20 epochs of 60000 samples, 2400 steps, this fit takes at most 20;",
+        ),
+        ("conv-pool", "image", 1000, 2, "10 epochs of 60000 samples, 4690 steps, this fit takes at most 16;"),
+        ("dense-deep", "vector", 33_000, None, None),
+        ("dense-deep", "vector", 500, 1200, None),
+        ("dense-narrow", "vector", 500, None, None),
+    ],
+)
+def test_a_fit_far_shorter_than_its_reference_is_noted(preset, kind, n_train, epochs, words):
+    """Presets with Adadelta are slow: the note has the steps of both, and a quick preset of the kind."""
+    options = {"kind": kind} | ({} if epochs is None else {"epochs": epochs})
+
+    notes = list(reference_notes(FitConfig.from_preset(preset, options), n_train))
+
+    assert [words in note for note in notes] == ([True] if words else [])
+    quick = "conv" if kind == "image" else "dense"
+    assert all(f"--preset {quick}, which draws within a minute" in note for note in notes)

@@ -150,7 +150,7 @@ def test_the_published_model_is_the_one_that_fit_makes(swept, tmp_path):
         ),
         (
             ["--presets", "memory"],
-            "preset memory has a memory, which does not depend on the latent or noise of a sweep",
+            "preset memory has a prototype memory, which does not depend on the latent or noise of a sweep",
         ),
         (["--noises", "3"], "corruption_level must be between 0 and 1"),
     ],
