@@ -162,7 +162,8 @@ class Detector:
             out: (n_samples, window) are windows, (n_steps,) is a series. Rows, and the steps of a series, may
             also be a data frame, an Arrow table or a mapping of columns, matched by name in any order. If the
             manifest has `categories`, rows may hold their texts (as lists, or an array of dtype object); if
-            it allows missing values, NaN or None.
+            it allows missing values, NaN or None; where that are the missing values of a series, a step whose
+            window holds one has the score NaN (`Scores.scored`).
         alpha : float, optional
             False-alarm rate to use instead of the model's own, in (0, 1).
         fdr : float, optional
@@ -201,7 +202,7 @@ class Detector:
         no 8-bit form of the latent.
         """
         self.engine.require_latent(dtype)
-        latent = self.engine.run_encoder(self.engine.check_samples(samples))
+        latent = self.engine.run_encoder(self.engine.check_samples(samples, whole=True))
         return self.engine.pack(self.engine.finite(latent), dtype)
 
     def decode(self, latent: Any, *, dtype: str = FLOAT32) -> np.ndarray:
@@ -215,7 +216,7 @@ class Detector:
         """Return latent vectors as `encode` does, with their compression ratio and reconstruction error."""
         self.engine.require_latent(dtype)
         samples = as_rows(samples, self.manifest)
-        checked = self.engine.check_samples(samples)
+        checked = self.engine.check_samples(samples, whole=True)
         return self.engine.weigh(samples, self.engine.run_compression(checked, (dtype,)), dtype)
 
     def classify(self, samples: Any) -> Classes:
@@ -224,7 +225,9 @@ class Detector:
         Raises as `score`, and `NoClassifier` if the model has none.
         """
         self.engine.require_classifier()
-        return self.engine.name_classes(self.engine.run_classifier(self.engine.check_samples(samples)))
+        return self.engine.name_classes(
+            self.engine.run_classifier(self.engine.check_samples(samples, whole=True))
+        )
 
     def explain(self, samples: Any, features: int) -> list[list[Contribution]]:
         """Return the `features` largest contributions to each score, largest first. Raises as `score`."""

@@ -38,22 +38,24 @@ class Scores:
     Attributes
     ----------
     score : ndarray of shape (n_samples,), float64
-        Anomaly score, at least 0; higher is more anomalous.
+        Anomaly score, at least 0; higher is more anomalous. NaN if there is none, since the window holds a
+        missing value; only of series that may have missing values, see `scored`.
     ratio : ndarray of shape (n_samples,), float64
         score / threshold; above 1 means anomaly.
     p_value : ndarray of shape (n_samples,), float64
         Conformal p-value; small is unusual.
     is_anomaly : ndarray of shape (n_samples,), bool
-        score > threshold.
+        score > threshold; also true without a score, so that nobody takes an unknown step for a normal one.
     threshold, alpha, expected_rate : float
         The rule that was applied.
     model : str
     version : int
         The model that answered.
     selected : ndarray of shape (n_samples,), bool, or None
-        Benjamini-Hochberg selection, if requested.
+        Benjamini-Hochberg selection, if requested; true without a score.
     explanation : list of list of Contribution, ndarray of the shape of the samples, or None
-        The largest contributions to each sample's score, or the whole error map, if requested.
+        The largest contributions to each sample's score, or the whole error map, if requested; an empty list
+        or NaN without a score.
     """
 
     score: np.ndarray
@@ -67,6 +69,18 @@ class Scores:
     version: int
     selected: np.ndarray | None = None
     explanation: list[list[Contribution]] | np.ndarray | None = None
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Whether each sample has a score, bool."""
+        scored: np.ndarray = ~np.isnan(self.score)
+        return scored
+
+    def or_none(self, values: np.ndarray) -> np.ndarray:
+        """Return values of the samples as objects, with None for each sample without a score."""
+        cells = values.astype(object)
+        cells[~self.scored] = None
+        return cells
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:

@@ -30,11 +30,12 @@ MISSING_AS_MEDIAN = "median"
 LEFT_OUT = "gaps"
 INTERPOLATED = "interpolate"
 MISSING_RULES = (REFUSED, MISSING_AS_MEDIAN, LEFT_OUT, INTERPOLATED)
+GAP_RULES = (LEFT_OUT, INTERPOLATED)  # of series: a step whose window holds a missing value has no score
 # Rules that a kind of samples may have.
 MISSING_RULES_OF = {
     "vector": (REFUSED, MISSING_AS_MEDIAN),
     "image": (REFUSED,),
-    "sequence": (REFUSED, LEFT_OUT, INTERPOLATED),
+    "sequence": (REFUSED, *GAP_RULES),
 }
 OWN_CATEGORY = "own"
 UNKNOWN_RULES = (OWN_CATEGORY, REFUSED)

@@ -13,17 +13,18 @@ import numpy as np
 from detector.columns import compare_columns, listed
 from detector.errors import InputError
 from detector.manifest import Categories, Manifest
-from detector.schema import MISSING_AS_MEDIAN, OWN_CATEGORY, REFUSED
+from detector.schema import OWN_CATEGORY, REFUSED
 
 MISSING_HINT = "; missing values are for models fitted with --missing median"
+GAP_HINT = "; missing values of a series are for models fitted with --missing gaps"
 UNKNOWN_HINT = "; unknown categories are for models fitted with --unknown-category own"
 NUMBER = "a number"  # the words of errors for the values of a measured column
 MOST_NAMED = 12  # categories in a sentence
 
 
 def holds_cells(manifest: Manifest) -> bool:
-    """Whether rows of this model may hold categories or missing values besides measured values."""
-    return manifest.missing == MISSING_AS_MEDIAN or manifest.categories is not None
+    """Whether samples of this model may hold categories or missing values besides measured values."""
+    return manifest.missing != REFUSED or manifest.categories is not None
 
 
 def text_columns(categories: Categories | None) -> frozenset[str]:
@@ -105,13 +106,16 @@ def as_rows(samples: Any, manifest: Manifest) -> np.ndarray:
 
 
 def to_numbers(rows: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Convert rows of numbers, texts and missing values to float64 of shape (n_rows, n_features), with NaN.
+    """Convert rows of numbers, texts and missing values to float64 of the same shape, with NaN.
 
-    A numeric array holds its categories as numbers already and is returned unchanged. Raise `InputError`,
-    naming the first cell that its column does not take.
+    The rows of a sequence model are steps or windows, and hold no texts. A numeric array holds its categories
+    as numbers already and is returned unchanged. Raise `InputError`, naming the first cell that its column
+    does not take.
     """
     if not holds_cells(manifest) or rows.dtype.kind not in "OU":
         return rows
+    if manifest.kind == "sequence":
+        return _steps(rows, manifest)
     if rows.ndim != 2 or rows.shape[1:] != manifest.sample_shape:
         raise InputError(f"samples must have shape (n, {manifest.sample_shape[0]}), got {rows.shape}")
     categories = manifest.categories or {}
@@ -123,6 +127,16 @@ def to_numbers(rows: np.ndarray, manifest: Manifest) -> np.ndarray:
         else:
             columns.append(_measured(cells, manifest, column))
     return np.column_stack(columns).reshape(rows.shape)
+
+
+def _steps(steps: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Read numbers and missing values of steps or windows, shape (..., n_channels) or without channels."""
+    n_channels = manifest.sample_shape[1]
+    if steps.size % n_channels:
+        raise InputError(f"samples must have {n_channels} channels, got shape {steps.shape}")
+    channels = steps.reshape(-1, n_channels).T
+    columns = [_measured(cells, manifest, column) for column, cells in enumerate(channels)]
+    return np.column_stack(columns).reshape(steps.shape)
 
 
 def _measured(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray:

@@ -267,14 +267,15 @@ class _Tally:
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
         self._who = f"model {manifest['name']} version {manifest['version']}"
-        self._n_rows = self._n_anomalies = 0
+        self._n_rows = self._n_anomalies = self._n_unscored = 0
         self._rule: Scores | None = None
 
     def add(self, answer: Any, chunk: Chunk) -> None:
         """Count one chunk."""
         self._n_rows += len(chunk)
         if isinstance(answer, Scores):
-            self._n_anomalies += int(answer.is_anomaly.sum())
+            self._n_anomalies += int((answer.is_anomaly & answer.scored).sum())
+            self._n_unscored += int((~answer.scored).sum())
             self._rule = answer
 
     def print(self, arguments: argparse.Namespace) -> None:
@@ -284,6 +285,8 @@ class _Tally:
             share, expected = self._n_anomalies / self._n_rows, self._rule.expected_rate
             words += f", {self._n_anomalies} anomalies ({share:.2%}; {expected:.2%} of normal ones "
             words += f"would be expected), threshold {self._rule.threshold:.6g}"
+        if self._n_unscored:
+            words += f", {self._n_unscored} without a score since a value is missing"
         wrote = f", written to {arguments.out}" if arguments.out else ""
         print(f"{words}, {self._who}{wrote}", file=sys.stderr)
 

@@ -20,14 +20,19 @@ def scores_frame(scores: Scores, index: Any) -> Any:
         "score": scores.score,
         "ratio": scores.ratio,
         "p_value": scores.p_value,
-        "is_anomaly": scores.is_anomaly,
+        "is_anomaly": _decisions(scores.is_anomaly, scores),
     }
     if scores.selected is not None:
-        columns["selected"] = scores.selected
+        columns["selected"] = _decisions(scores.selected, scores)
     if scores.explanation is not None:
         columns["explanation"] = list(scores.explanation)
     rule = ("model", "version", "threshold", "alpha", "expected_rate")
     return _frame(columns, index, {name: getattr(scores, name) for name in rule})
+
+
+def _decisions(values: np.ndarray, scores: Scores) -> np.ndarray:
+    """Return decisions, as objects with None if some steps have no score: neither normal nor anomalous."""
+    return values if scores.scored.all() else scores.or_none(values)
 
 
 def classes_frame(classes: Classes, index: Any) -> Any:

@@ -130,15 +130,20 @@ def read_scores(answer: Answer, *, named: bool) -> Scores:
             score=np.array(document["score"], dtype=np.float64),
             ratio=np.array(document["ratio"], dtype=np.float64),
             p_value=np.array(document["p_value"], dtype=np.float64),
-            is_anomaly=np.array(document["is_anomaly"], dtype=bool),
+            is_anomaly=_decisions(document["is_anomaly"]),
             threshold=document["threshold"],
             alpha=document["alpha"],
             expected_rate=document["expected_rate"],
-            selected=None if selected is None else np.array(selected, dtype=bool),
+            selected=None if selected is None else _decisions(selected),
             explanation=None if explanation is None else _read_explanation(explanation, named=named),
         )
     except (LookupError, TypeError, ValueError) as error:
         raise _not_of_verb("score", error) from error
+
+
+def _decisions(values: list[bool | None]) -> np.ndarray:
+    """Return decisions as `Scores` has them: true for null, a step without a score."""
+    return np.array([value is not False for value in values])
 
 
 def _read_explanation(explanation: list[Any], *, named: bool) -> list[list[Contribution]] | np.ndarray:

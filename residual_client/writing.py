@@ -232,6 +232,8 @@ def _members(answer: Any) -> dict[str, Any]:
     if isinstance(answer, Rows):
         return {answer.name: answer.values}
     members = {name: getattr(answer, name) for name in _DECISIONS}
+    if not answer.scored.all():  # empty cells and null for a step without a score
+        members = {name: answer.or_none(values) for name, values in members.items()}
     return members if answer.explanation is None else members | {"explanation": _explained(answer)}
 
 

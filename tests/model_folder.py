@@ -108,7 +108,7 @@ def write_model_folder(folder: Path, graphs: dict[str, bytes] | None = None, **c
     sequence = kind == "sequence"
     latent = changes.get("latent_shape", (2,)) is not None
     classifier = changes.get("classifier") is not None
-    missing = changes.get("missing", "refuse") != "refuse"
+    missing = changes.get("missing") == "median"
     graphs = graphs or linear_graphs(shape, latent=latent, classifier=classifier, missing=missing)
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)

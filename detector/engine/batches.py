@@ -1,6 +1,6 @@
 """Run the samples and series of several requests as one batch, and give each request its outputs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -49,6 +49,37 @@ def run_batches(
             collectors[position].add({name: values[start:end] for name, values in outputs.items()}, rows)
             start = end
     return [collector.collected() for collector in collectors]
+
+
+def run_present(
+    run: Callable[[np.ndarray], dict[str, np.ndarray]],
+    windows: np.ndarray,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> dict[str, np.ndarray]:
+    """Run the windows that lack no value; the outputs of the others are NaN.
+
+    Parameters
+    ----------
+    run : callable
+        As for `run_batches`.
+    windows : ndarray of shape (n, window, n_channels), float32
+        NaN is a missing value.
+    shapes : mapping of str to tuple of int
+        Name and shape, without the batch, of every output.
+    """
+    present = ~np.isnan(windows).any(axis=(1, 2))
+    if present.all():
+        return _without_nan(run(windows))
+    outputs = {name: np.full((len(windows), *shape), np.nan, np.float32) for name, shape in shapes.items()}
+    if present.any():
+        for name, values in _without_nan(run(windows[present])).items():
+            outputs[name][present] = values
+    return outputs
+
+
+def _without_nan(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Make a NaN that a graph answered an infinity: NaN says that there is no answer."""
+    return {name: np.where(np.isnan(values), np.inf, values) for name, values in outputs.items()}
 
 
 class _Whole:

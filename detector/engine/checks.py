@@ -1,5 +1,6 @@
 """Check samples, latents and the outputs of graphs, and convert samples to float32 arrays."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,20 +8,20 @@ import numpy as np
 from detector.errors import InputError, NonFiniteScore
 from detector.latents import FLOAT32, INT8, INT8_RANGE, LARGEST_FLOAT16
 from detector.manifest import Manifest
-from detector.schema import MISSING_AS_MEDIAN
-from detector.tables import MISSING_HINT, as_rows, check_cells, to_numbers
-from detector.windows import SeriesWindows, is_series, window_starts
+from detector.schema import GAP_RULES, MISSING_AS_MEDIAN
+from detector.tables import GAP_HINT, MISSING_HINT, as_rows, check_cells, to_numbers
+from detector.windows import SeriesWindows, fill_gaps, is_series, window_starts
 
 Checked = np.ndarray | SeriesWindows
 
 
-def check_samples(samples: np.ndarray, manifest: Manifest) -> Checked:
+def check_samples(samples: np.ndarray, manifest: Manifest, *, whole: bool = False) -> Checked:
     """Convert samples to the input of the graph; `detector.Detector.score` documents the valid forms.
 
-    The result has shape (n_samples, *sample_shape), float32, contiguous and finite, but NaN where a value of
-    a row is missing and may be. The windows of a series are cut when they are asked for. Raise `InputError`,
-    naming the shape or dtype, the first value that is not a finite float32, or the length of a series that
-    is shorter than a window.
+    The result has shape (n_samples, *sample_shape), float32, contiguous and finite, but NaN where a value is
+    missing and may be; `whole` if none may be missing in a series. The windows of a series are cut when they
+    are asked for. Raise `InputError`, naming the shape or dtype, the first value that is not a finite
+    float32, or the length of a series that is shorter than a window.
     """
     rows = samples if isinstance(samples, np.ndarray) else as_rows(samples, manifest)
     shape, names = manifest.sample_shape, manifest.feature_names
@@ -38,19 +39,30 @@ def check_samples(samples: np.ndarray, manifest: Manifest) -> Checked:
         return checked
     if manifest.window is None or manifest.stride is None:
         return check_array(rows, shape, "samples", names)
-    values = with_channels(rows, manifest)
+    return _check_steps(rows, manifest, manifest.window, manifest.stride, whole=whole)
+
+
+def _check_steps(rows: np.ndarray, manifest: Manifest, window: int, stride: int, *, whole: bool) -> Checked:
+    """Convert a series or windows as `check_samples` does, and fill short runs of missing values."""
+    shape, names, max_gap = manifest.sample_shape, manifest.feature_names, manifest.reading.max_gap
+    gaps = manifest.missing in GAP_RULES
+    hint = "; only scores and reconstructions may have missing values" if gaps else GAP_HINT
+    check = functools.partial(check_array, what="samples", names=names, missing=gaps and not whole, hint=hint)
+    values = with_channels(to_numbers(rows, manifest), manifest)
     if is_series(values.shape, shape):
-        series = check_array(values, shape[1:], "samples", names, "step")
-        starts = window_starts(len(series), manifest.window, manifest.stride)
-        return SeriesWindows(series, manifest.window, starts)
+        series = check(values, shape[1:], row="step")
+        if max_gap is not None:
+            series = fill_gaps(series, max_gap)
+        return SeriesWindows(series, window, window_starts(len(series), window, stride))
     if values.shape[1:] != shape:
-        window, n_channels = shape
-        cut, whole = f"(n, {window}, {n_channels})", f"(n_steps, {n_channels})"
+        n_channels = shape[1]
+        cut, series_shape = f"(n, {window}, {n_channels})", f"(n_steps, {n_channels})"
         if n_channels == 1:
-            cut, whole = f"{cut} or (n, {window})", f"{whole} or (n_steps,)"
-        words = f"{cut} for windows, {whole} for a series"
+            cut, series_shape = f"{cut} or (n, {window})", f"{series_shape} or (n_steps,)"
+        words = f"{cut} for windows, {series_shape} for a series"
         raise InputError(f"samples must have shape {words}, got {np.shape(rows)}")
-    return check_array(values, shape, "samples", names)
+    windows = check(values, shape)
+    return windows if max_gap is None else np.stack([fill_gaps(each, max_gap) for each in windows])
 
 
 def with_channels(samples: np.ndarray, manifest: Manifest) -> np.ndarray:
@@ -136,13 +148,18 @@ def check_packed(checked: np.ndarray, dtype: str) -> None:
 
 
 def check_finite(values: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Return the values that a graph answered; raise `NonFiniteScore` if one is NaN or infinite."""
+    """Return the values that a graph answered; raise `NonFiniteScore` if one is NaN or infinite.
+
+    Where a series may have missing values, NaN stands for a window that was not given to the graph.
+    """
     if not np.logical_and.reduce(np.isfinite(values), axis=None):
-        row = int(np.argwhere(~np.isfinite(values))[0][0])
-        raise NonFiniteScore(
-            f"model {manifest.name} version {manifest.version} answered a value that is not finite for "
-            f"sample {row}"
-        )
+        faulty = np.isinf(values) if manifest.missing in GAP_RULES else ~np.isfinite(values)
+        if faulty.any():
+            row = int(np.argwhere(faulty)[0][0])
+            raise NonFiniteScore(
+                f"model {manifest.name} version {manifest.version} answered a value that is not finite for "
+                f"sample {row}"
+            )
     return values
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from detector import files, schema
 from detector.calibration import p_values, select_false_discovery, threshold_at
-from detector.engine.batches import run_batches, slices
+from detector.engine.batches import run_batches, run_present, slices
 from detector.engine.checks import Checked, check_array, check_finite, check_packed, check_samples
 from detector.engine.explanations import explain_scores
 from detector.engine.graphs import (
@@ -26,6 +26,7 @@ from detector.engine.graphs import (
     RECONSTRUCTION,
     SCORE,
     check_answer,
+    model_outputs,
 )
 from detector.engine.session import Session
 from detector.errors import InputError, ManifestError, NoClassifier, NoInt8Latent, NoLatent
@@ -66,9 +67,9 @@ class Engine:
         """Whether samples for a sequence model are one series, and not windows."""
         return self._manifest.kind == "sequence" and is_series(np.shape(samples), self._manifest.sample_shape)
 
-    def check_samples(self, samples: np.ndarray) -> Checked:
+    def check_samples(self, samples: np.ndarray, *, whole: bool = False) -> Checked:
         """Convert samples to the input of the graph; see `detector.engine.checks.check_samples`."""
-        return check_samples(samples, self._manifest)
+        return check_samples(samples, self._manifest, whole=whole)
 
     def check_latent(self, latent: np.ndarray, dtype: str = FLOAT32) -> np.ndarray:
         """Convert latent vectors of a dtype to the input of the decoder, float32.
@@ -117,11 +118,19 @@ class Engine:
     def run_together(self, parts: Sequence[Checked], names: Sequence[str]) -> list[dict[str, np.ndarray]]:
         """Run `model.onnx` on the checked samples of several requests as one batch; see `run_batches`."""
         session, merge = self._sessions[files.MODEL_FILE], self._manifest.merge
-        if len(parts) == 1 and isinstance(parts[0], np.ndarray):  # spares most requests a layer
+        gaps = self._manifest.missing in schema.GAP_RULES
+        if len(parts) == 1 and isinstance(parts[0], np.ndarray) and not gaps:  # spares most requests a layer
             return [session.run(parts[0], names)]
-        return run_batches(
-            lambda samples: session.run(samples, names), parts, names, merge, self._block_rows()
-        )
+
+        def run(samples: np.ndarray) -> dict[str, np.ndarray]:
+            return session.run(samples, names)
+
+        if not gaps:
+            return run_batches(run, parts, names, merge, self._block_rows())
+        outputs = model_outputs(self._manifest)
+        shapes = {name: outputs[name] for name in names}
+        run_all = functools.partial(run_present, run, shapes=shapes)
+        return run_batches(run_all, parts, names, merge, self._block_rows())
 
     def _block_rows(self) -> int:
         return max(1, BLOCK_VALUES // math.prod(self._manifest.sample_shape))
@@ -168,18 +177,25 @@ class Engine:
         """Make decisions and explanations from the graph's outputs; arguments as for `Detector.score`."""
         rule = self.threshold(alpha)
         score = check_finite(outputs[SCORE], self._manifest).astype(np.float64)
-        p_value = p_values(score, self._calibration_scores)
+        p_value, is_anomaly = p_values(score, self._calibration_scores), score > rule.value
+        selected = None if fdr is None else select_false_discovery(p_value, fdr)
+        if self._manifest.missing in schema.GAP_RULES:
+            absent = np.isnan(score)
+            p_value[absent], is_anomaly[absent] = np.nan, True
+            if fdr is not None:
+                selected = absent.copy()
+                selected[~absent] = select_false_discovery(p_value[~absent], fdr)
         return Scores(
             score=score,
             ratio=score / rule.value,
             p_value=p_value,
-            is_anomaly=score > rule.value,
+            is_anomaly=is_anomaly,
             threshold=rule.value,
             alpha=rule.alpha,
             expected_rate=rule.expected_rate,
             model=self._manifest.name,
             version=self._manifest.version,
-            selected=None if fdr is None else select_false_discovery(p_value, fdr),
+            selected=selected,
             explanation=None
             if explain is None
             else explain_scores(samples, outputs, explain, self._manifest),

@@ -42,7 +42,9 @@ def explain_scores(
     actual, errors = with_channels(samples, manifest), errors.astype(np.float64)
     totals = outputs.get(WINDOW_ERROR, errors.reshape(len(errors), -1).sum(axis=1))
     return [
-        _contributions(actual[row], expected[row], errors[row], totals[row], features, manifest)
+        []
+        if np.isnan(totals[row])  # a step without a score
+        else _contributions(actual[row], expected[row], errors[row], totals[row], features, manifest)
         for row in range(len(errors))
     ]
 

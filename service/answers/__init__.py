@@ -17,13 +17,18 @@ import numpy as np
 import orjson
 
 from detector import Detector, Manifest, Scores
+from detector.schema import GAP_RULES
 from service.answers.replies import (
+    IS_ANOMALY,
     LATENT,
     RECONSTRUCTION,
     SCORE,
+    SELECTED,
     Reply,
     ScoreReply,
+    decisions,
     size_of,
+    unscored,
 )
 from service.bodies import (
     ARROW,
@@ -83,10 +88,12 @@ def write_scores(
         SCORE: scores.score,
         "ratio": scores.ratio,
         "p_value": scores.p_value,
-        "is_anomaly": scores.is_anomaly,
+        IS_ANOMALY: scores.is_anomaly,
     }
     if scores.selected is not None:
-        columns["selected"] = scores.selected
+        columns[SELECTED] = scores.selected
+    if manifest.missing in GAP_RULES:
+        return _write_with_gaps(document, columns | decisions(scores), scores, lengths)
     size = scores.score.size
     if scores.explanation is not None:
         size += size_of(scores.explanation)
@@ -106,6 +113,22 @@ def write_scores(
             document[name] = values[start:end]
         written.append(orjson.dumps(document))
         start = end
+    return written
+
+
+def _write_with_gaps(
+    document: dict[str, Any], columns: dict[str, Any], scores: Scores, lengths: Sequence[int]
+) -> list[bytes]:
+    """Write scores of which some may be missing; arguments as for `write_scores`."""
+    if scores.explanation is not None:
+        columns["explanation"] = scores.explanation
+    written, start = [], 0
+    for length in lengths:
+        rows = slice(start, start + length)
+        members = {name: orjson.Fragment(in_slices(values[rows])) for name, values in columns.items()}
+        part = unscored(scores.take(np.arange(rows.start, rows.stop)))
+        written.append(orjson.dumps({**document, **part, **members}))
+        start += length
     return written
 
 
@@ -159,7 +182,7 @@ def _csv_cells(values: np.ndarray | list[Any]) -> list[bytes]:
     """Return the cells of each row, joined by commas."""
     if isinstance(values, list):
         return [b",".join(map(_csv_cell, row)) if isinstance(row, list) else _csv_cell(row) for row in values]
-    text = to_json(np.ascontiguousarray(values))
+    text = to_json(np.ascontiguousarray(values)).replace(b"null", b"")  # a step without a score
     return text[1:-1].split(b",") if values.ndim == 1 else text[2:-2].split(b"],[")
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet
 
 from detector import Manifest
 from detector.tables import text_columns
-from service.answers.replies import Block, Reply
+from service.answers.replies import IS_ANOMALY, SELECTED, Block, Reply
 from service.bodies.codecs import to_json
 
 
@@ -40,7 +40,10 @@ def _to_table(reply: Reply) -> pa.Table:
 
 def _columns(block: Block, manifest: Manifest) -> Iterator[pa.Array]:
     if isinstance(block.values, np.ndarray):
-        yield from map(pa.array, block.values.reshape(len(block.values), -1).T)
+        for values in block.values.reshape(len(block.values), -1).T:
+            yield pa.array(values, from_pandas=True)  # NaN, of a step without a score, becomes null
+    elif block.names[0] in (IS_ANOMALY, SELECTED):
+        yield pa.array(block.values, pa.bool_())
     elif len(block.names) == 1 and not isinstance(block.values[0], list):
         yield _same_kind(block.values)
     else:

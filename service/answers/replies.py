@@ -8,10 +8,13 @@ import numpy as np
 
 from detector import Classes, Compressed, Detector, Scores
 from detector.images import encode_heat_map, encode_image
+from detector.schema import GAP_RULES
 from detector.tables import holds_cells, to_cells
 from service.bodies import TIMESTAMP, Timestamp, column_names
 
 SCORE, RECONSTRUCTION, LATENT, PROBABILITY = "score", "reconstruction", "latent", "probability"
+IS_ANOMALY, SELECTED, UNSCORED = "is_anomaly", "selected", "unscored"
+WHY_UNSCORED = "the window holds a missing value"
 Result = Scores | Compressed | Classes | np.ndarray
 
 
@@ -75,7 +78,8 @@ class ScoreReply(Reply):
     def head(self) -> Mapping[str, Any]:
         """See `Reply`."""
         scores = self.scores
-        return {"alpha": scores.alpha, "expected_rate": scores.expected_rate, "threshold": scores.threshold}
+        rule = {"alpha": scores.alpha, "expected_rate": scores.expected_rate, "threshold": scores.threshold}
+        return rule | unscored(scores)
 
     def rows(self) -> dict[str, Any]:
         """See `Reply`."""
@@ -97,15 +101,33 @@ class ScoreReply(Reply):
         error_map = cast(np.ndarray, self.scores.explanation)
         return encode_heat_map(error_map[0], cast(float, self.detector.usual_error))
 
-    def _columns(self) -> dict[str, np.ndarray]:
+    def _columns(self) -> dict[str, np.ndarray | list[bool | None]]:
         scores = self.scores
-        columns = {
+        columns: dict[str, np.ndarray | list[bool | None]] = {
             SCORE: scores.score,
             "ratio": scores.ratio,
             "p_value": scores.p_value,
-            "is_anomaly": scores.is_anomaly,
+            IS_ANOMALY: scores.is_anomaly,
         }
-        return columns if scores.selected is None else columns | {"selected": scores.selected}
+        if scores.selected is not None:
+            columns[SELECTED] = scores.selected
+        if self.detector.manifest.missing in GAP_RULES:
+            columns |= decisions(scores)
+        return columns
+
+
+def decisions(scores: Scores) -> dict[str, list[bool | None]]:
+    """Return the decisions by name, None for a step without a score, which JSON writes as null."""
+    columns = {IS_ANOMALY: scores.is_anomaly}
+    if scores.selected is not None:
+        columns[SELECTED] = scores.selected
+    return {name: scores.or_none(values).tolist() for name, values in columns.items()}
+
+
+def unscored(scores: Scores) -> dict[str, Any]:
+    """Return the member that counts the samples or steps without a score; empty if there are none."""
+    count = int(np.count_nonzero(~scores.scored))
+    return {UNSCORED: {"count": count, "reason": WHY_UNSCORED}} if count else {}
 
 
 class ClassReply(Reply):
@@ -163,7 +185,7 @@ class ArrayReply(Reply):
 
     def _cells(self) -> np.ndarray | list[Any]:
         manifest = self.detector.manifest
-        has_words = self.output == RECONSTRUCTION and holds_cells(manifest)
+        has_words = self.output == RECONSTRUCTION and manifest.kind == "vector" and holds_cells(manifest)
         return to_cells(self.values, manifest) if has_words else self.values
 
 

@@ -394,6 +394,8 @@ def encode(manifest: Manifest, body: InferBody, result: Inference) -> tuple[byte
             output["data"] = orjson.Fragment(answers.in_slices(np.ascontiguousarray(array).reshape(-1)))
         outputs.append(output)
     rule = {"alpha": result.alpha, "expected_rate": result.expected_rate, "threshold": result.threshold}
+    if not result.scored.all():
+        rule["unscored"] = int(np.count_nonzero(~result.scored))
     document = {
         "model_name": manifest.name,
         "model_version": str(manifest.version),

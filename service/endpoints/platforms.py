@@ -15,7 +15,7 @@ import orjson
 from detector import Scores
 from detector.engine.explanations import ERROR_MAP
 from service import answers, bodies
-from service.answers.replies import size_of
+from service.answers.replies import decisions, size_of
 from service.bodies import Decoded, Expected, Limits, codecs
 from service.bodies.json.tensorflow import BASE64, decode_predict
 from service.endpoints import open_inference
@@ -186,6 +186,8 @@ def _columns(scores: Scores) -> dict[str, Any]:
     }
     if scores.selected is not None:
         columns["selected"] = scores.selected.tolist()
+    if not scores.scored.all():
+        columns |= decisions(scores)
     if scores.explanation is not None:
         columns["explanation"] = scores.explanation
     return columns

@@ -109,7 +109,7 @@ def encode(requests: Sequence[LatentRequest]) -> list[Compressed | DetectorError
 
     def check(request: LatentRequest) -> Checked:
         request.detector.engine.require_latent(request.dtype)
-        return _check_samples(request)
+        return request.detector.engine.check_samples(request.samples, whole=True)
 
     def run(engine: Engine, members: Sequence[LatentRequest], parts: Sequence[Checked]) -> list[Outputs]:
         dtypes = {request.dtype for request in members}
@@ -141,7 +141,7 @@ def classify(requests: Sequence[Request]) -> list[Classes | DetectorError]:
 
     def check(request: Request) -> Checked:
         request.detector.engine.require_classifier()
-        return _check_samples(request)
+        return request.detector.engine.check_samples(request.samples, whole=True)
 
     def run(engine: Engine, _: Sequence[Request], parts: Sequence[Checked]) -> list[Outputs]:
         return _run_as_one(lambda checked: {PROBABILITY: engine.run_classifier(checked)}, parts)

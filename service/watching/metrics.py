@@ -140,6 +140,11 @@ class Metrics:
             "residual_rejected", "Requests refused with 4xx or 503, by problem type.", ["reason"]
         )
         self._rows = self._counter("residual_rows", "Samples scored by /score.", ["model", "version"])
+        self._unscored = self._counter(
+            "residual_unscored",
+            "Steps and windows without a score, since a value was missing.",
+            ["model", "version"],
+        )
         self._anomalies = self._counter(
             "residual_anomalies",
             "Scored samples above the model's own threshold, whatever alpha a request asked for.",
@@ -245,6 +250,10 @@ class Metrics:
             scores = [each for run in own for each in run.scores]
             if scores:
                 score, threshold = np.concatenate(scores), own[0].manifest.threshold.value
+                absent = np.isnan(score)
+                if absent.any():
+                    self._series[self._unscored, *key].inc(int(absent.sum()))
+                    score = score[~absent]
                 self._series[self._rows, *key].inc(score.size)
                 self._series[self._anomalies, *key].inc(int(np.count_nonzero(score > threshold)))
                 self._series[self._score_ratio, *key].observe_batch(score / threshold)

@@ -73,7 +73,7 @@ _INSTANCES = {
     "description": "An array of the sample's shape for each sample, or an object with a value for each "
     "feature name. For a sequence model windows of such steps, or the steps of one series; numbers if there "
     "is one channel. A value is a number; also text or a boolean if the manifest has `categories` for the "
-    "feature, and null if its `missing` is `median`.",
+    "feature, and null unless its `missing` is `refuse`.",
     **array(reference("Value"), minItems=1),
 }
 _TIMESTAMPS = {
@@ -109,12 +109,16 @@ _CONTRIBUTION = _object(
     ("feature", "index", "contribution", "actual", "expected"),
 )
 _COLUMNS: dict[str, Any] = {
-    "score": array({"type": "number", "minimum": 0}),
-    "ratio": array({"type": "number", "minimum": 0}),
-    "p_value": array({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
-    "is_anomaly": array(_FLAG),
+    "score": array(_or_null({"type": "number", "minimum": 0})),
+    "ratio": array(_or_null({"type": "number", "minimum": 0})),
+    "p_value": array(_or_null({"type": "number", "exclusiveMinimum": 0, "maximum": 1})),
+    "is_anomaly": array(_or_null(_FLAG)),
 }
-_ASKED_COLUMNS = {"selected": array(_FLAG), "explanation": reference("Explanation")}
+_ASKED_COLUMNS = {"selected": array(_or_null(_FLAG)), "explanation": reference("Explanation")}
+_UNSCORED = {
+    "description": "How many elements are null, and why: the series lacks a value in their windows.",
+    **_object({"count": {"type": "integer", "minimum": 1}, "reason": _TEXT}, ("count", "reason")),
+}
 _RULE = {"alpha": RATE, "expected_rate": RATE, "threshold": {"type": "number", "exclusiveMinimum": 0}}
 _CLASSES = {
     **_MODEL,
@@ -125,7 +129,7 @@ _CLASSES = {
 _PREDICTION = _object(
     {
         **{name: schema["items"] for name, schema in _COLUMNS.items()},
-        "selected": _FLAG,
+        "selected": _or_null(_FLAG),
         "explanation": array(reference("Value")),
     },
     tuple(_COLUMNS),
@@ -164,7 +168,14 @@ SCHEMAS: dict[str, Any] = {
         "anyOf": [array(array(reference("Contribution"))), array(reference("Value"))],
     },
     "Scores": _object(
-        {**_MODEL, **_RULE, "timestamp": array(reference("Timestamp")), **_COLUMNS, **_ASKED_COLUMNS},
+        {
+            **_MODEL,
+            **_RULE,
+            "timestamp": array(reference("Timestamp")),
+            **_COLUMNS,
+            **_ASKED_COLUMNS,
+            "unscored": _UNSCORED,
+        },
         (*_MODEL, *_RULE, *_COLUMNS),
     ),
     "Reconstruction": _object(

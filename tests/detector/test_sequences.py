@@ -259,10 +259,13 @@ def test_score_refuses_what_is_neither_windows_nor_a_series(tmp_path, shape, sam
 def test_refusal_names_step_and_channel(detector, series):
     """In a series the error names the step, in windows the row and the step within it."""
     series[7, 1] = np.nan
-    with pytest.raises(InputError, match=r"got nan in step 7, b$") as caught:
+    with pytest.raises(
+        InputError,
+        match=r"got nan in step 7, b; missing values of a series are for models fitted with --missing gaps$",
+    ) as caught:
         detector.score(series)
     assert caught.value.index == (7, 1)
 
-    with pytest.raises(InputError, match=r"got nan in row 1, b\[2\]$") as caught:
+    with pytest.raises(InputError, match=r"got nan in row 1, b\[2\]; missing values of a series") as caught:
         detector.score(series[:10].reshape(2, WINDOW, N_CHANNELS))
     assert caught.value.index == (1, 2, 1)

@@ -40,6 +40,7 @@ def store(tmp_path_factory):
     publish_model(store, "photos", sample_shape=(4, 5, 3), reading=Reading(resize=(4, 5)))
     publish_model(store, "mixed", **MIXED)
     publish_model(store, "pulse", sample_shape=(4, 1), kind="sequence")
+    publish_model(store, "gaps", sample_shape=(4, 2), kind="sequence", missing="gaps")
     return store
 
 
