@@ -8,6 +8,7 @@ import numpy as np
 from detector.engine.batches import WINDOW_ERROR
 from detector.engine.checks import check_finite, feature_name, with_channels
 from detector.engine.graphs import FEATURE_ERROR, RECONSTRUCTION
+from detector.engine.session import check_stop
 from detector.errors import InputError
 from detector.manifest import Manifest
 from detector.results import Contribution
@@ -41,12 +42,15 @@ def explain_scores(
     expected = check_finite(outputs[RECONSTRUCTION], manifest)
     actual, errors = with_channels(samples, manifest), errors.astype(np.float64)
     totals = outputs.get(WINDOW_ERROR, errors.reshape(len(errors), -1).sum(axis=1))
-    return [
-        []
-        if np.isnan(totals[row])  # a step without a score
-        else _contributions(actual[row], expected[row], errors[row], totals[row], features, manifest)
-        for row in range(len(errors))
-    ]
+    contributions: list[list[Contribution]] = []
+    for row in range(len(errors)):
+        check_stop()
+        contributions.append(
+            []
+            if np.isnan(totals[row])  # a step without a score
+            else _contributions(actual[row], expected[row], errors[row], totals[row], features, manifest)
+        )
+    return contributions
 
 
 def _contributions(

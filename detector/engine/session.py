@@ -45,6 +45,13 @@ def stopped_by(stop: Stop) -> Iterator[None]:
         _STOP.reset(token)
 
 
+def check_stop() -> None:
+    """Raise `RunStopped` if the `Stop` of the enclosing `stopped_by` block is set; for long loops."""
+    stop = _STOP.get()
+    if stop:
+        stop.check()
+
+
 class Session:
     """A graph with one float32 input and named float32 outputs.
 

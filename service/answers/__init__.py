@@ -9,7 +9,7 @@ but no verb, no endpoint and no server.
 
 import io
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 
 from detector import Detector, Manifest, Scores
+from detector.engine.session import check_stop
 from detector.schema import GAP_RULES
 from service.answers.replies import (
     IS_ANOMALY,
@@ -134,14 +135,20 @@ def _write_with_gaps(
 
 def in_slices(values: np.ndarray | list[Any]) -> bytes:
     """Return the JSON of many values, written in parts so that other threads can run in between."""
+    check_stop()
     size = size_of(values)
     if size <= SLICE_VALUES:
         return to_json(values)
     step = SLICE_VALUES * len(values) // size
     if step == 0:
         return b"[%s]" % b",".join(map(in_slices, values))
-    parts = (to_json(values[start : start + step])[1:-1] for start in range(0, len(values), step))
-    return b"[%s]" % b",".join(parts)
+    return b"[%s]" % b",".join(_slices(values, step))
+
+
+def _slices(values: np.ndarray | list[Any], step: int) -> Iterator[bytes]:
+    for start in range(0, len(values), step):
+        check_stop()
+        yield to_json(values[start : start + step])[1:-1]
 
 
 def to_lines(reply: Reply, numbers: Iterable[int]) -> list[bytes]:
@@ -173,6 +180,7 @@ def _to_csv(reply: Reply) -> bytes:
     pieces = [b",".join(names)]
     rows = max(1, SLICE_VALUES // len(names))
     for start in range(0, len(reply.array()), rows):
+        check_stop()
         cells = [_csv_cells(block.values[start : start + rows]) for block in blocks]
         pieces += cells[0] if len(cells) == 1 else map(b",".join, zip(*cells, strict=True))
     return b"\n".join(pieces) + b"\n"

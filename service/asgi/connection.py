@@ -10,7 +10,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.asgi.body import HEAD
+from service.asgi.body import BYTES_PER_SECOND, HEAD
 from service.http.problems import Problem
 
 # The limits of gunicorn's own workers.
@@ -184,7 +184,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def pause_writing(self) -> None:
-        """Stop writing to a slow client, and close the connection if it stops reading."""
+        """Stop writing to a slow client, and close the connection if it reads too slowly."""
         super().pause_writing()
         self._watch_writing()
 
@@ -193,7 +193,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._writing = self.loop.call_later(self._settings.body_seconds, self._check_writing, size)
 
     def _check_writing(self, before: int) -> None:
-        if self.transport.get_write_buffer_size() < before:
+        least = BYTES_PER_SECOND * self._settings.body_seconds
+        if self.transport.get_write_buffer_size() <= before - least:
             self._watch_writing()
         else:
             self.transport.abort()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from detector.engine.session import Stop
+from detector.engine.session import Stop, stopped_by
 from service.asgi.body import BodyReader, ClientGone, ignore_result
 from service.endpoints.base import Reader
 from service.http.messages import Answer, Body
@@ -92,7 +92,8 @@ class Pool:
         self, reader: Reader, content: Body, kind: tuple, ticket: Ticket, record: RequestRecord, stop: Stop
     ) -> Answer:
         started = time.perf_counter()
-        call = reader(content)
+        with stopped_by(stop):
+            call = reader(content)
         record.rows = call.rows
         answer = self._serving.answer(call, ticket, stop, record.started)
         self.byte_pace.learn(kind, len(content), time.perf_counter() - started)

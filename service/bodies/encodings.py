@@ -3,6 +3,7 @@
 import codecs
 import zlib
 
+from detector.engine.session import check_stop
 from service.http.messages import Body
 from service.http.problems import Problem
 
@@ -10,7 +11,9 @@ IDENTITY = "identity"
 GZIP, DEFLATE = "gzip", "deflate"
 # Limits the time for tiny members. bgzip writes members of 64 KB, so 640 MB fit.
 MAX_MEMBERS = 10_000
-_PIECE_BYTES = 2**16  # bytes given to zlib at a time; it copies the bytes that follow the end of a member
+# Bytes given to zlib at a time, of which it makes at most a thousand times as many; it copies the bytes that
+# follow the end of a member.
+_PIECE_BYTES = 2**14
 # Codes of zlib for the header of a format, each with the largest window.
 _GZIP_WINDOW, _ZLIB_WINDOW, _RAW_WINDOW = 31, 15, -15
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -69,6 +72,7 @@ def _inflate_members(content: bytes, max_bytes: int, window: int) -> bytes:
         while not member.eof:
             if not rest:
                 raise Problem("malformed-body", "the compressed body is cut off")
+            check_stop()
             fed = rest[:_PIECE_BYTES]
             pieces.append(member.decompress(fed, room + 1))
             room -= len(pieces[-1])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from detector.columns import compare_columns, listed
+from detector.engine.session import check_stop
 from detector.tables import MISSING_HINT, NUMBER
 from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows, misplaced
 from service.bodies.encodings import mark_bytes
@@ -19,6 +20,7 @@ from service.http.problems import Problem
 # The index in a CSV of pandas, when that is read and written again, after `reset_index`, and in Arrow.
 _INDEX_NAMES = frozenset({"", "Unnamed: 0", "index", "__index_level_0__"})
 _SLICE_BYTES = 2**18  # takes under a millisecond, so that other threads of the process get their turn
+_LINE_BYTES = 2**20
 _BLOCK_ROWS = 1024
 _MOST_HEADER_LINES = 1000
 _COMMA, _LINE_FEED = b",\n"
@@ -82,8 +84,7 @@ def decode_csv(content: Body, parameters: Mapping[str, str], expected: Expected,
         With the row and column of the first cell that its column does not take.
     """
     _check_parameters(parameters)
-    if b"\r" in content:
-        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    content = _with_line_feeds(content)
     begin, stop = mark_bytes(content), _end_of_lines(content)
     end = _end_of_header(content, begin, stop)
     max_commas = _MOST_COMMAS * len(expected.columns())
@@ -106,10 +107,25 @@ def _check_parameters(parameters: Mapping[str, str]) -> None:
         )
 
 
+def _with_line_feeds(content: Body) -> Body:
+    """Replace CRLF and CR by LF, a slice at a time."""
+    if not any(b"\r" in content[at : at + _SLICE_BYTES] for at in range(0, len(content), _SLICE_BYTES)):
+        return content
+    replaced, at = bytearray(), 0
+    while at < len(content):
+        check_stop()
+        end = at + _SLICE_BYTES
+        end += content[end - 1 : end + 1] == b"\r\n"
+        replaced += content[at:end].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        at = end
+    return replaced
+
+
 def _end_of_lines(content: Body) -> int:
     """Find the end of the last line that is not blank, without copying a body of up to 100 MB."""
     stop = len(content)
     while stop:
+        check_stop()
         tail = content[max(0, stop - _SLICE_BYTES) : stop]
         stop -= len(tail) - len(tail.rstrip(b"\n"))
         if not tail.endswith(b"\n") or content[stop - 1 : stop] != b"\n":
@@ -119,11 +135,13 @@ def _end_of_lines(content: Body) -> int:
 
 def _end_of_header(content: Body, begin: int, stop: int) -> int:
     """Find the end of the first record; a line feed between quotes belongs to a cell."""
-    start, quotes = begin, 0
+    start, quotes, most = begin, 0, begin + _LINE_BYTES
     for _ in range(_MOST_HEADER_LINES):
-        end = content.find(b"\n", start, stop)
-        end = stop if end < 0 else end
+        end = content.find(b"\n", start, min(stop, most))
+        end = min(stop, most) if end < 0 else end
         quotes += content.count(b'"', start, end)
+        if end == most < stop:
+            raise Problem("malformed-body", f"the header of the CSV may have at most {_LINE_BYTES} bytes")
         if end == stop or quotes % 2 == 0:
             return end
         start = end + 1
@@ -132,23 +150,60 @@ def _end_of_header(content: Body, begin: int, stop: int) -> int:
 
 def _records(content: Body, begin: int, stop: int, max_commas: int) -> Iterator[list[str]]:
     """Parse the lines of a part of the body into cells."""
+    lines = _Lines(content, begin, stop, max_commas)
     try:
-        yield from csv.reader(_lines(str(content[begin:stop], "utf-8"), max_commas), strict=True)
+        for record in csv.reader(lines, strict=True):
+            lines.n_commas = 0
+            yield record
     except UnicodeDecodeError as error:
-        place = f"{error.reason} at byte {begin + error.start}"
+        place = f"{error.reason} at byte {lines.begin + error.start}"
         raise Problem("malformed-body", f"the CSV must be UTF-8: {place}") from error
     except csv.Error as error:
         raise Problem("malformed-body", f"the CSV cannot be parsed: {error}") from error
 
 
-def _lines(text: str, max_commas: int) -> Iterator[str]:
-    """Split text into lines for the CSV reader; a line of a hundred million cells would fill the memory."""
-    for line in io.StringIO(text, newline=""):
-        commas = line.count(",")
-        if commas > max_commas:
-            sentence = f"a line of the CSV may have at most {max_commas} commas, got {commas}"
-            raise Problem("malformed-body", sentence)
-        yield line
+class _Lines:
+    """The lines of a part of a body for the CSV reader, decoded a slice at a time.
+
+    A line, or a record of many lines, with a hundred million cells would fill the memory.
+
+    Attributes
+    ----------
+    begin : int
+        The place of the slice that is being read.
+    n_commas : int
+        Of the record that is being read; its reader sets it to 0 for the next one.
+    """
+
+    def __init__(self, content: Body, begin: int, stop: int, max_commas: int) -> None:
+        self._content, self.begin, self._stop = content, begin, stop
+        self._max_commas = max_commas
+        self.n_commas = 0
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield each line with its line feed."""
+        while self.begin < self._stop:
+            check_stop()
+            end = _end_of_slice(self._content, self.begin, self._stop)
+            if end is None:
+                raise Problem("malformed-body", f"a line of the CSV may have at most {_LINE_BYTES} bytes")
+            for line in io.StringIO(str(self._content[self.begin : end + 1], "utf-8"), newline=""):
+                self.n_commas += line.count(",")
+                if self.n_commas > self._max_commas:
+                    sentence = f"a line of the CSV may have at most {self._max_commas} commas"
+                    raise Problem("malformed-body", f"{sentence}, got {self.n_commas}")
+                yield line
+            self.begin = end + 1
+
+
+def _end_of_slice(content: Body, begin: int, stop: int) -> int | None:
+    """Find the end of the lines of a slice that begins here; None if the last one is too long."""
+    least = min(begin + _SLICE_BYTES, stop)
+    most = min(least + _LINE_BYTES, stop)
+    end = content.find(b"\n", least, most)
+    if end < 0:
+        return stop if most == stop else None
+    return end
 
 
 def _header_hint(header: Sequence[str]) -> str:
@@ -170,20 +225,26 @@ def _read_numbers(
     content: Body, begin: int, stop: int, layout: Layout, n_columns: int, limits: Limits
 ) -> np.ndarray | None:
     """Read a table that holds only numbers, fast; None for any other, which is then read cell by cell."""
-    n_rows = content.count(b"\n", begin, stop) + 1 if begin < stop else 0
+    n_rows = _count_lines(content, begin, stop)
     check_rows(n_rows, limits)
     samples = np.empty((n_rows, len(layout.features)))
     reader = NumberReader()
     row = 0
     while row < n_rows:
-        end = content.find(b"\n", begin + _SLICE_BYTES, stop)
-        end = stop if end < 0 else end
-        values = _read_lines(content[begin:end], n_columns, reader)
-        if values is None:
+        check_stop()
+        end = _end_of_slice(content, begin, stop)
+        values = None if end is None else _read_lines(content[begin:end], n_columns, reader)
+        if end is None or values is None:
             return None
         samples[row : row + len(values)] = values[:, layout.features]
         begin, row = end + 1, row + len(values)
     return samples
+
+
+def _count_lines(content: Body, begin: int, stop: int) -> int:
+    places = range(begin, stop, _SLICE_BYTES)
+    ends = sum(content.count(b"\n", at, min(at + _SLICE_BYTES, stop)) for at in places)
+    return ends + (begin < stop)
 
 
 def _read_lines(lines: Body, n_columns: int, reader: NumberReader) -> np.ndarray | None:

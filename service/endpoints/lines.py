@@ -21,7 +21,7 @@ from service.bodies import INSTANCES, Expected, Limits
 from service.bodies.encodings import mark_bytes
 from service.bodies.json.members import OPENING
 from service.bodies.json.numbers import NumberReader
-from service.bodies.json.strict import order_names, ragged, read_array, to_array
+from service.bodies.json.strict import order_names, ragged, read_instances, to_array
 from service.http import problems
 from service.http.problems import Problem
 from service.scoring import verbs
@@ -36,6 +36,7 @@ BATCH_VALUES = 2**18  # of the answer; a decoder makes many values from a few
 RETRY_SECONDS = 0.05  # until a batch that was refused for overload asks again
 CONTRIBUTION_VALUES = 16  # writing a contribution costs as much as so many values of an array
 _BLANKS = b" \t\r"
+_SKIPPED = re.compile(rb"[ \t\r\n]*")  # before the first byte of a line
 _OF_BODY = re.compile("^(?:/instances/0(?=/)|(/instances/0|instance 0|the body))")
 _IN_ROW = re.compile(" in row 0, ")
 
@@ -69,10 +70,10 @@ class Lines:
         self._max_line_bytes = max_line_bytes
         self._begun = bytearray()
         self._lost = 0  # bytes of the incomplete line, if it is too long
-        self._ready: deque[bytes | int] = deque()
+        self._ready: deque[bytes | int] = deque()  # texts of whole lines, lengths of long ones
+        self._n_ready = self._ready_bytes = 0
         self._any_ended = False
         self.rows = 0  # taken
-        self.n_bytes = 0  # of the lines that are ready
 
     @property
     def begun_bytes(self) -> int:
@@ -82,19 +83,20 @@ class Lines:
     @property
     def is_full(self) -> bool:
         """Whether there is enough for a batch."""
-        return self.n_bytes >= BATCH_BYTES or len(self._ready) >= self._max_rows
+        return self._ready_bytes >= BATCH_BYTES or self._n_ready >= self._max_rows
 
     def feed(self, data: bytes) -> bool:
-        """Add bytes of the body; return whether a line ended.
-
-        Raise `Problem` if the body is in another encoding than UTF-8.
-        """
-        first, *others = data.split(b"\n")
-        self._extend(first)
-        for part in others:
-            self._end_line()
-            self._extend(part)
-        return bool(others)
+        """Add bytes of the body; return whether a line ended."""
+        first, last = data.find(b"\n"), data.rfind(b"\n")
+        if first < 0:
+            self._extend(data)
+            return False
+        self._extend(data[:first])
+        self._end_line()
+        if last > first:
+            self._keep(data[first + 1 : last + 1])
+        self._extend(data[last + 1 :])
+        return True
 
     def end(self) -> None:
         """End the body, and with it the last line."""
@@ -102,15 +104,27 @@ class Lines:
 
     def take(self) -> Batch | None:
         """Return the next lines, as many as may be run at once; None if there is none."""
-        if not self._ready:
-            return None
         first, lines, n_bytes = self.rows, [], 0
         while self._ready and len(lines) < self._max_rows and n_bytes < BATCH_BYTES:
-            lines.append(self._ready.popleft())
-            n_bytes += _size(lines[-1])
+            ready = self._take_ready()
+            if isinstance(ready, int):
+                lines.append(ready)
+                continue
+            at = _SKIPPED.match(ready).end()
+            while at < len(ready) and len(lines) < self._max_rows and n_bytes < BATCH_BYTES:
+                end = ready.find(b"\n", at)
+                lines.append(self._cut(ready, at, end))
+                n_bytes += end - at
+                at = _SKIPPED.match(ready, end).end()
+            if at < len(ready):
+                self._keep(ready[at:], is_next=True)
         self.rows += len(lines)
-        self.n_bytes -= n_bytes
-        return Batch(first, lines, n_bytes)
+        return Batch(first, lines, n_bytes) if lines else None
+
+    def _cut(self, text: bytes, begin: int, end: int) -> bytes | int:
+        """Return the line of a text that begins here, without blanks."""
+        n_bytes = end - text.rfind(b"\n", 0, begin) - 1
+        return n_bytes if n_bytes > self._max_line_bytes else text[begin:end].rstrip(_BLANKS)
 
     def _extend(self, part: bytes) -> None:
         if self._lost:
@@ -125,11 +139,25 @@ class Lines:
         if not self._any_ended:
             self._any_ended = True
             del self._begun[: mark_bytes(self._begun)]
-        line = self._lost or bytes(self._begun.strip(_BLANKS))
+        self._keep(self._lost or bytes(self._begun) + b"\n")
         self._begun, self._lost = bytearray(), 0
-        if line:
-            self._ready.append(line)
-            self.n_bytes += _size(line)
+
+    def _keep(self, lines: bytes | int, *, is_next: bool = False) -> None:
+        """Keep whole lines, before all others if they are the next ones."""
+        self._n_ready += _count(lines)
+        self._ready_bytes += _size(lines)
+        (self._ready.appendleft if is_next else self._ready.append)(lines)
+
+    def _take_ready(self) -> bytes | int:
+        lines = self._ready.popleft()
+        self._n_ready -= _count(lines)
+        self._ready_bytes -= _size(lines)
+        return lines
+
+
+def _count(lines: bytes | int) -> int:
+    """Return the number of lines, blank ones included."""
+    return 1 if isinstance(lines, int) else lines.count(b"\n")
 
 
 def _size(line: bytes | int) -> int:
@@ -273,7 +301,7 @@ class LineReader:
             sentence = f"a line may have at most {self.max_line_bytes} bytes, got {line}"
             raise Problem("line-too-long", sentence)
         rank = self._rank(line)
-        instances = read_array(b"[%s]" % line, INSTANCES, rank, self.expected, first=0, byte=-1)
+        instances = read_instances(b"[%s]" % line, (INSTANCES,), rank, self.expected, first=0, byte=-1)
         if len(instances) != 1:
             raise Problem("malformed-body", f"a line must hold one instance, got {len(instances)}")
         shape = self.expected.instance_shape(instances, rank)

@@ -11,6 +11,7 @@ References
 import contextlib
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,9 +26,10 @@ from service import answers, bodies
 from service.bodies import OPTIONS, Decoded, Expected, Limits, check_rows, codecs
 from service.bodies.encodings import mark_bytes
 from service.bodies.images import decode_images
-from service.bodies.json.cuts import BLANKS, guess_end
+from service.bodies.json.cuts import BLANKS, end_of_text, find_cut, guess_end, skip_blanks
 from service.bodies.json.members import check_members, to_pointer
 from service.bodies.json.slices import SLICE_BYTES
+from service.bodies.json.strict import TRUNCATED
 from service.bodies.json.typed import decode_typed, misplaced
 from service.endpoints import tensors
 from service.endpoints.model_metadata import IS_ANOMALY, P_VALUE, RATIO, output_tensors
@@ -165,43 +167,76 @@ def _decode_raw(content: Body, manifest: Manifest, limits: Limits) -> InferBody:
     return InferBody(None, Decoded(samples), tuple(Output(name, True) for name in output_tensors(manifest)))
 
 
-# The numbers of a long body are cut out; the text before and after them is short.
+# The data of a long body are cut out; the text before and after them is short.
 _DATA = re.compile(BLANKS.join([rb'"data"', b":", rb"\["]))
 _MOST_AROUND = 64 * 2**10
+_MOST_OPENINGS = 4  # places that are tried: parameters may look like data
 _HOLE = b'["cut out"]'
 
 
 def _read_json(content: memoryview) -> _InferJson:
-    """Read the JSON of a request; the numbers of a long one are not read yet.
+    """Read the JSON of a request; the data of a long one are not read yet.
 
-    Reading all of it would block other threads for long. The numbers are cut out, from the bracket after
-    `"data":` to the last bracket before the next quote or brace, and replaced by a text that occurs nowhere
-    else. If the rest is a valid request whose input has this text as its data, any other JSON value could be
-    there, too. So the whole request is valid if the numbers are a JSON array, which reading them will check.
+    Reading all of it would block other threads for long. The data are cut out, from the bracket after
+    `"data":` to the one that closes it, and replaced by a text that occurs nowhere else. If the rest is a
+    valid request whose input has this text as its data, any other JSON value could be there, too. So the
+    whole request is valid if the data are a JSON array, which reading them will check.
     """
-    cut = _cut(content) if len(content) > SLICE_BYTES else None
-    if cut is not None:
-        before, numbers, after = cut
-        with contextlib.suppress(Problem):
-            body = _decode_json(before + _HOLE + after)
-            if len(body.inputs) == 1 and memoryview(body.inputs[0].data) == _HOLE:
-                body.inputs[0].data = numbers
+    if len(content) <= SLICE_BYTES:
+        return _decode_json(content)
+    content = content[skip_blanks(content, 0) : end_of_text(content)]
+    problem = None
+    for opening in itertools.islice(_DATA.finditer(content, 0, _MOST_AROUND), _MOST_OPENINGS):
+        begin = opening.end() - 1
+        for find_end in (_guess_end, _find_end):
+            try:
+                body = _read_around(content, begin, find_end(content, begin))
+            except Problem as found:
+                problem = found
+                continue
+            if body is not None:
                 return body
-    return _decode_json(content)
+    raise problem or _too_much_around(content)
 
 
-def _cut(content: memoryview) -> tuple[bytes, memoryview, bytes] | None:
-    """Return the text before the numbers, the numbers and the text after them; None if they are not found."""
-    opening = _DATA.search(content, 0, _MOST_AROUND)
-    if opening is None:
-        return None
-    start, behind = opening.end() - 1, len(content) - _MOST_AROUND
+def _guess_end(content: memoryview, begin: int) -> int:
+    """Return the place behind the last bracket before members that may follow the data; mostly right."""
+    behind = max(begin + 1, len(content) - _MOST_AROUND)
     length = guess_end(bytes(content[behind:]))
-    if length is None:
+    return len(content) if length is None else behind + length + 1
+
+
+def _find_end(content: memoryview, begin: int) -> int:
+    """Return the place behind the bracket that ends the array that begins here."""
+    return min(find_cut(content, begin + 1, len(content)) + 1, len(content))
+
+
+def _read_around(content: memoryview, begin: int, end: int) -> _InferJson | None:
+    """Read a request whose data, between these places, are not read yet; None if they are no data."""
+    before, after = bytes(content[:begin]), bytes(content[end : end + 2 * _MOST_AROUND])
+    text = b"".join((before, _HOLE, after))
+    if len(after) > _MOST_AROUND or _HOLE in before or _HOLE in after:
+        raise _too_much_around(text)
+    body = _decode_json(text)
+    if len(body.inputs) == 1 and memoryview(body.inputs[0].data) != _HOLE:
         return None
-    end = behind + length + 1
-    before, after = bytes(content[:start]), bytes(content[end:])
-    return None if _HOLE in before or _HOLE in after else (before, content[start:end], after)
+    for each in body.inputs:
+        each.data = content[begin:end]
+    return body
+
+
+def _too_much_around(text: memoryview | bytes) -> Problem:
+    """Return the problem of a request that is long without its data; its first fault, if it has one."""
+    try:
+        _decode_json(text[:_MOST_AROUND])
+    except Problem as problem:
+        if TRUNCATED not in problem.detail:
+            return problem
+    return Problem(
+        "malformed-body",
+        f"the JSON of a long request must have the member data, an array, and at most {_MOST_AROUND} bytes "
+        "before it and after it",
+    )
 
 
 def _decode_json(content: memoryview | bytes) -> _InferJson:

@@ -3,7 +3,7 @@
 import functools
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,8 +11,8 @@ import numpy as np
 
 from service.bodies import INSTANCES
 from service.bodies.json.numbers import NumberReader
-from service.bodies.json.slices import SLICE_BYTES, decode_numbers
-from service.bodies.json.typed import decode_base64, decode_typed, misplaced
+from service.bodies.json.slices import SLICE_BYTES, decode_numbers, read_elements
+from service.bodies.json.typed import MAX_BASE64_BYTES, decode_base64, decode_typed, misplaced
 from service.http.problems import Problem
 
 BYTES = "BYTES"
@@ -118,22 +118,72 @@ def numbers_from_json(
     is_float, nested = datatype.startswith("FP"), depth == len(shape)
     wanted = shape if nested else (math.prod(shape),)
     if datatype in ("INT64", "UINT64"):  # float64 cannot represent all of them
-        values = decode_typed(raw, _nested_type(depth, int, False), pointer)
-        array = _to_array(values, wanted, object, pointer)
-    else:
-        array = _read_floats(raw, wanted, pointer, gaps=gaps and is_float)
+
+        def to_integers(values: list, first: int) -> np.ndarray:
+            part = _to_array(values, (len(values), *wanted[1:]), object, pointer, first)
+            return _to_integers(part, datatype, pointer, first)
+
+        return _read_parts(raw, int, wanted, pointer, to_integers).reshape(shape), depth > 1
+    array = _read_floats(raw, wanted, pointer, gaps=gaps and is_float)
     if not is_float:
         array = _to_integers(array, datatype, pointer)
     return array.reshape(shape), depth > 1
 
 
-def _read_floats(raw: Text, wanted: tuple[int, ...], pointer: str, *, gaps: bool) -> np.ndarray:
-    """Return the numbers as float64; a long text is read in slices, so that other threads need not wait."""
+def _read_parts(
+    raw: Text,
+    form: Any,
+    wanted: tuple[int, ...],
+    pointer: str,
+    convert: Callable[[list, int], np.ndarray],
+) -> np.ndarray:
+    """Return values of a type of msgspec; a long text is read in slices, so that other threads need not wait.
+
+    `convert` makes an array of some elements and the index of the first one.
+    """
     text = memoryview(raw)
-    if len(text) > SLICE_BYTES and text[:1] == b"[" and not gaps:
+    parts: list[np.ndarray] = []
+    if len(text) > SLICE_BYTES and text[:1] == b"[":
+        n_values = _read_slices(text, form, wanted, pointer, lambda *part: parts.append(convert(*part)))
+    else:
+        values = decode_typed(raw, _nested_type(len(wanted), form), pointer)
+        n_values = len(values)
+        parts.append(convert(values, 0))
+    _check_length(n_values, wanted[0], pointer)
+    return np.concatenate(parts)
+
+
+def _read_slices(
+    text: memoryview,
+    form: Any,
+    wanted: tuple[int, ...],
+    pointer: str,
+    keep: Callable[[list, int], object],
+    max_bytes: int = 0,
+) -> int:
+    """Call `read_elements` for the data at a place of the body; `form` is the type of a value."""
+    place, rank = tuple(pointer.split("/")[1:]), len(wanted) - 1
+    try:
+        return read_elements(text, _nested_type(rank, form), place, rank, wanted[0], keep, max_bytes)
+    except Problem as problem:
+        raise _renamed(problem, pointer) from problem
+
+
+def _read_floats(raw: Text, wanted: tuple[int, ...], pointer: str, *, gaps: bool) -> np.ndarray:
+    """Return the numbers as float64."""
+    text = memoryview(raw)
+    if gaps:
+
+        def to_floats(values: list, first: int) -> np.ndarray:
+            return _to_array(values, (len(values), *wanted[1:]), np.float64, pointer, first)
+
+        return _read_parts(raw, float | None, wanted, pointer, to_floats)
+    if len(text) > SLICE_BYTES and text[:1] == b"[":
         try:
             array = decode_numbers(text, wanted)
         except Problem as problem:
+            if problem.type == "too-many-rows":
+                raise misplaced(pointer, f"must have {wanted[0]} elements, got more") from problem
             raise _renamed(problem, pointer) from problem
         if array.shape != wanted:
             _check_lengths(array, wanted, pointer)
@@ -141,7 +191,7 @@ def _read_floats(raw: Text, wanted: tuple[int, ...], pointer: str, *, gaps: bool
     read = NumberReader().read(b'{"%b":%b}' % (INSTANCES.encode(), raw), len(wanted) - 1)
     if read is not None and read[0].shape == wanted:
         return read[0]
-    values = decode_typed(raw, _nested_type(len(wanted), float, gaps), pointer)
+    values = decode_typed(raw, _nested_type(len(wanted), float), pointer)
     return _to_array(values, wanted, np.float64, pointer)
 
 
@@ -155,20 +205,20 @@ def _renamed(problem: Problem, pointer: str) -> Problem:
     return Problem(problem.type, detail, places)
 
 
-def _to_array(values: list, wanted: tuple[int, ...], dtype: Any, pointer: str) -> np.ndarray:
-    _check_lengths(values, wanted, pointer)
+def _to_array(values: list, wanted: tuple[int, ...], dtype: Any, pointer: str, first: int = 0) -> np.ndarray:
+    _check_lengths(values, wanted, pointer, first)
     return np.array(values, dtype)
 
 
-def _to_integers(array: np.ndarray, datatype: str, pointer: str) -> np.ndarray:
-    """Convert numbers to integers of a datatype."""
+def _to_integers(array: np.ndarray, datatype: str, pointer: str, first: int = 0) -> np.ndarray:
+    """Convert numbers to integers of a datatype; `first` is the index of the first element."""
     limits, is_float = np.iinfo(NUMBERS[datatype]), array.dtype == np.float64
     broken = array != np.floor(array) if is_float else np.zeros(array.shape, bool)
     outside = (array < limits.min) | (array > limits.max)
     for faulty, words in ((broken, "an integer"), (outside, f"from {limits.min} to {limits.max}")):
         if faulty.any():
             index = tuple(map(int, np.argwhere(faulty)[0]))
-            place = "/".join((pointer, *map(str, index)))
+            place = "/".join((pointer, str(first + index[0]), *map(str, index[1:])))
             got = f"{array[index]:g}" if is_float else str(array[index])[:80]
             raise misplaced(place, f"{datatype} must be {words}, got {got}")
     return array.astype(NUMBERS[datatype])
@@ -179,9 +229,22 @@ def elements_from_json(raw: Text, n_elements: int, pointer: str) -> list[bytes]:
 
     Raise `Problem`, naming the first element that is not base64, or if the number of elements differs.
     """
-    texts = decode_typed(raw, list[str], pointer)
-    _check_lengths(texts, (n_elements,), pointer)
-    return [decode_base64(text, f"{pointer}/{position}") for position, text in enumerate(texts)]
+    elements: list[bytes] = []
+
+    def keep(texts: list[str], first: int) -> None:
+        elements.extend(
+            decode_base64(text, f"{pointer}/{position}") for position, text in enumerate(texts, first)
+        )
+
+    text = memoryview(raw)
+    if len(text) > SLICE_BYTES and text[:1] == b"[":
+        _read_slices(text, str, (n_elements,), pointer, keep, MAX_BASE64_BYTES)
+    else:
+        texts = decode_typed(raw, list[str], pointer)
+        _check_length(len(texts), n_elements, pointer)
+        keep(texts, 0)
+    _check_length(len(elements), n_elements, pointer)
+    return elements
 
 
 def _depth(raw: Text) -> int:
@@ -196,16 +259,20 @@ def _depth(raw: Text) -> int:
 
 
 @functools.cache
-def _nested_type(depth: int, value: type, gaps: bool) -> Any:
-    form: Any = value | None if gaps else value
+def _nested_type(depth: int, value: Any) -> Any:
+    form: Any = value
     for _ in range(depth):
         form = list[form]
     return form
 
 
-def _check_lengths(values: Any, shape: Sequence[int], pointer: str) -> None:
-    """Check that nested lists have exactly this shape."""
-    if len(values) != shape[0]:
-        raise misplaced(pointer, f"must have {shape[0]} elements, got {len(values)}")
-    for position, value in enumerate(values if len(shape) > 1 else ()):
+def _check_lengths(values: Any, shape: Sequence[int], pointer: str, first: int = 0) -> None:
+    """Check that nested lists have exactly this shape; `first` is the index of the first element."""
+    _check_length(len(values), shape[0], pointer)
+    for position, value in enumerate(values if len(shape) > 1 else (), first):
         _check_lengths(value, shape[1:], f"{pointer}/{position}")
+
+
+def _check_length(got: int, wanted: int, pointer: str) -> None:
+    if got != wanted:
+        raise misplaced(pointer, f"must have {wanted} elements, got {got}")

@@ -3,6 +3,7 @@
 The inflated size of a body is known and limited before any of it is inflated (docs/decisions/0023).
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from detector.engine.session import check_stop
 from detector.tables import MISSING_HINT, NUMBER, object_rows
 from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows, misplaced
 from service.bodies.columnar.flatbuffers import batch_size
@@ -19,6 +21,9 @@ from service.bodies.tables import Layout, match_columns
 from service.http.problems import Problem
 
 _THRIFT_STRING_BYTES, _THRIFT_ITEMS = 2**20, 100_000  # limits for a Parquet footer
+# Of the schema of a stream, and for each column of the model: pandas writes about 200.
+_SCHEMA_BYTES, _FIELD_BYTES = 2**20, 2**11
+_SLICE_ROWS = 4096
 _VALUE_BYTES = 4  # size of a float32; in the file, a value that all rows share takes a few bits
 
 
@@ -40,7 +45,7 @@ def decode_arrow(content: bytes, expected: Expected, limits: Limits) -> Decoded:
         If the stream is invalid or too large, or naming the first column that does not fit the model.
     """
     try:
-        _check_messages(content, limits)
+        _check_messages(content, len(expected.columns()), limits)
         with pa.ipc.open_stream(pa.py_buffer(content)) as stream:
             layout = _match_schema(stream.schema, expected)
             table = stream.read_all()
@@ -72,10 +77,14 @@ def _one_line(error: Exception) -> str:
 # --- before anything is inflated ----------------------------------------------------------------------------
 
 
-def _check_messages(content: bytes, limits: Limits) -> None:
+def _check_messages(content: bytes, n_columns: int, limits: Limits) -> None:
     rows = n_bytes = 0
+    most = max(_SCHEMA_BYTES, n_columns * _FIELD_BYTES)
     for message in _messages(content):
+        check_stop()
         if message.type == "schema":
+            if message.metadata.size > most:
+                raise ValueError(f"its schema may have at most {most} bytes, got {message.metadata.size}")
             continue
         dictionary = message.type == "dictionary"
         more_rows, more_bytes = batch_size(
@@ -117,6 +126,7 @@ def _check_outline(content: bytes, n_columns: int, limits: Limits) -> None:
     n_bytes = outline.rows * n_columns * _VALUE_BYTES
     _check_bytes(n_bytes, limits)
     for size in outline.page_sizes():
+        check_stop()
         n_bytes += size
         _check_bytes(n_bytes, limits)
 
@@ -190,7 +200,9 @@ def _values(column: pa.ChunkedArray, limits: Limits) -> np.ndarray:
 def _objects(chunk: pa.Array, limits: Limits) -> np.ndarray:
     """Return texts or booleans; a text of many rows is one object, but counts for each row."""
     if not pa.types.is_dictionary(chunk.type):
-        return np.array(chunk.to_pylist(), dtype=object)
+        starts = range(0, len(chunk), _SLICE_ROWS)  # one call would hold other threads for long
+        texts = itertools.chain.from_iterable(chunk.slice(at, _SLICE_ROWS).to_pylist() for at in starts)
+        return np.array(list(texts), dtype=object)
     values = [*chunk.dictionary.to_pylist(), None]
     places = chunk.indices.cast(pa.int64()).fill_null(len(values) - 1).to_numpy()
     lengths = np.array([len(value or "") for value in values])

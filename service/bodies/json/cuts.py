@@ -8,10 +8,14 @@ If `[A]` is not JSON, either the guess or the text is wrong, and `find_cut` scan
 
 import functools
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
-BLANKS = rb"[ \t\n\r]*"  # in JSON; \s would match more
+from detector.engine.session import check_stop
+
+BLANKS = rb"[ \t\n\r]{0,1024}"  # in JSON, for patterns; \s would match more, and * hold other threads
+_BLANK = b" \t\n\r"
 _STEP = 64 * 2**10  # bytes scanned at a time, about 0.3 ms; at least two, the length of an escape
 _NEAR = (2**10, 32 * 2**10)  # bytes at the end of a window that are searched first
 _NO_NUMBER = re.compile(rb'["{}]')
@@ -56,8 +60,31 @@ def find_cut(content: memoryview, start: int, least: int) -> int:
     length of the content if it ends before that. If the text is not JSON, the result may be any place that is
     not before the fault.
     """
+    for at, commas, ends in _scan(content, start):
+        cuts = np.concatenate((commas[commas >= least - at], ends[:1]))
+        if cuts.size:
+            return at + int(cuts.min())
+    return len(content)
+
+
+def find_last_comma(content: memoryview, start: int) -> int | None:
+    """Return the last comma between values of an array, of which the content may hold only the beginning."""
+    found = None
+    for at, commas, ends in _scan(content, start):
+        if ends.size:
+            commas = commas[commas < ends[0]]
+        if commas.size:
+            found = at + int(commas[-1])
+        if ends.size:
+            break
+    return found
+
+
+def _scan(content: memoryview, start: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield the begin of each block, and places in it: commas between values, and brackets that end them."""
     depth, in_text, at = 0, False, start
     while at < len(content):
+        check_stop()
         # Escaped quotes and backslashes count as blanks; a final backslash is left to the next block.
         block = bytes(content[at : at + _STEP]).replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
         if block.endswith(b"\\") and len(block) > 1:
@@ -66,10 +93,27 @@ def find_cut(content: memoryview, start: int, least: int) -> int:
         within = np.cumsum(codes == _QUOTE, dtype=np.int32) + in_text & 1
         depths = np.cumsum(_DEPTH[codes] * (1 - within), dtype=np.int64) + depth
         commas = (codes == _COMMA) & (depths == 0) & (within == 0)
-        commas[: max(0, least - at)] = False
-        cuts = np.flatnonzero(commas | (depths < 0))
-        if cuts.size:
-            return at + int(cuts[0])
+        yield at, np.flatnonzero(commas), np.flatnonzero(depths < 0)
         depth, in_text = int(depths[-1]), bool(within[-1])
         at += len(block)
-    return len(content)
+
+
+def skip_blanks(content: memoryview, at: int) -> int:
+    """Return the place of the first byte from here on that is not blank, or the length of the content."""
+    while at < len(content):
+        block = bytes(content[at : at + _STEP])
+        rest = block.lstrip(_BLANK)
+        if rest:
+            return at + len(block) - len(rest)
+        check_stop()
+        at += len(block)
+    return at
+
+
+def end_of_text(content: memoryview) -> int:
+    """Return the length of the content without the blank blocks at its end, of which one may be left."""
+    end = len(content)
+    while end > _STEP and not bytes(content[end - _STEP : end]).strip(_BLANK):
+        check_stop()
+        end -= _STEP
+    return end

@@ -45,17 +45,17 @@ def find_repeated(text: Body, n_members: int) -> tuple[Steps, str] | None:
         raise Problem("malformed-body", "arrays or objects of the body are nested too deep") from error
 
 
-def check_members(text: Body, n_members: int, within: str | None = None, first: int = 0) -> None:
+def check_members(text: Body, n_members: int, place: Steps = (), first: int = 0) -> None:
     """Refuse a repeated member; arguments as for `find_repeated`.
 
-    A text that is a slice of an array has the name of its member, and the index of its first value.
+    A text that is a slice of an array has the place of that array, and the index of its first value.
     """
     found = find_repeated(text, n_members)
     if found is None:
         return
     steps, name = found
-    if within:
-        steps = (within, int(steps[0]) + first, *steps[1:])
+    if place:
+        steps = (*place, int(steps[0]) + first, *steps[1:])
     raise repeated(steps, name)
 
 

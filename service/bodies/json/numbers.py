@@ -22,6 +22,7 @@ except ImportError:  # there is no wheel for this version of Python or this plat
     simdjson = None  # type: ignore[assignment]  # a module elsewhere
 
 _BRACKET = ord("[")
+_MOST_MEMBERS = 100  # each is found by a search through all
 _VIEWS = (simdjson.Array, simdjson.Object) if simdjson else ()  # they point into the parser's buffers
 
 
@@ -57,6 +58,8 @@ class NumberReader(threading.local):
             return None
         try:
             body = self._parser.parse(text)
+            if len(body) > _MOST_MEMBERS:
+                return None
             members = {name: body[name] for name in body}
             instances = members.pop(INSTANCES)
             if len(members) + 1 != len(body) or any(isinstance(value, _VIEWS) for value in members.values()):

@@ -6,7 +6,10 @@ that is safe), each slice is read as a small array by the readers of small bodie
 into one array. Faults are reported as if the body had been read at once: first JSON and type errors in the
 order of the text, then wrong names, then rows of different lengths.
 
-All other members of a valid body are short and are read at once; so is a single value longer than a slice.
+An instance of many slices is read in the same way, as an array of its own.
+
+All other members of a valid body are short and are read at once; longer ones are refused, and so is a value
+with more text than any way to write it takes. Blanks are skipped a block at a time.
 """
 # docs/decisions/0018
 
@@ -16,26 +19,44 @@ import functools
 import math
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 
-from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Instances, Limits, Timestamp
-from service.bodies.json.cuts import BLANKS, find_cut, guess_comma, guess_end
-from service.bodies.json.members import opening_of, point, repeated
+from detector.engine.session import check_stop
+from service.bodies import INSTANCES, TIMESTAMPS, Decoded, Expected, Instances, Limits, Timestamp, misplaced
+from service.bodies.json.cuts import (
+    end_of_text,
+    find_cut,
+    find_last_comma,
+    guess_comma,
+    guess_end,
+    skip_blanks,
+)
+from service.bodies.json.members import Steps, opening_of, point, repeated, to_pointer
 from service.bodies.json.numbers import NumberReader
-from service.bodies.json.strict import order_names, ragged, read_array, read_body, to_array
+from service.bodies.json.strict import (
+    TRUNCATED,
+    list_of,
+    order_names,
+    ragged,
+    read_array,
+    read_body,
+    read_instances,
+    to_array,
+    wrong_length,
+)
 from service.http.problems import Problem
 
 SLICE_BYTES = 256 * 2**10  # 0.4 ms for plain numbers, up to 2 ms for other values
 _SLACK = 1.1  # room for rows still to come; pages that stay unused take no memory
 _MOST_MEMBERS = 100  # six names are known, and each may be repeated
+_MEMBER_BYTES = 64 * 2**10  # of a member that is not an array
+_WHOLE_BYTES = 2**20  # of a value that is read at once
+_VALUE_BYTES = 64  # of a number as text, with the blanks of an indented document
 _NO_INSTANCES = b'{"instances":[]'
-_OBJECT = re.compile(BLANKS + rb"\{")
-_ARRAY = re.compile(BLANKS.join([b"", rb'("(?:[^"\\]|\\.){0,80}")', b":", rb"\["]))
-_NEXT = re.compile(BLANKS + b",")
-_END = re.compile(BLANKS)
+_NAME = re.compile(rb'"(?:[^"\\]|\\.){0,80}"')
 
 
 def decode_slices(
@@ -53,19 +74,63 @@ def decode_slices(
         As for a small body, but for too many rows as soon as they are read.
     """
     with memoryview(content) as view:
-        return _SlicedBody(view, expected, limits, options, slice_bytes).decode()
+        text = view[: end_of_text(view)]
+        return _SlicedBody(text, expected, limits, options, slice_bytes).decode()
 
 
 def decode_numbers(text: memoryview, shape: tuple[int, ...]) -> np.ndarray:
     """Read a text that is one array of numbers as float64, nested as deep as `shape`; its length may differ.
 
-    Raise `Problem` if the text is not such an array, with pointers as if it were the instances of a body.
+    Raise `Problem` if the text is not such an array, with pointers as if it were the instances of a body, and
+    `too-many-rows` as soon as it is much longer than `shape`.
     """
-    rows = _Rows(text, 1, Expected(shape[1:]), SLICE_BYTES, len(shape) - 1)
+    most = shape[0] + SLICE_BYTES  # as many as a slice may hold: an array with a few too many is counted
+    rows = _Rows(text, 1, Expected(shape[1:]), SLICE_BYTES, len(shape) - 1, most)
     end = rows.read() + 1
-    if _END.fullmatch(text, end) is None:
+    if skip_blanks(text, end) < len(text):
         raise Problem("malformed-body", f"the body is not JSON: its array ends before byte {end}")
     return rows.finish()[0]
+
+
+def read_elements(
+    text: memoryview,
+    form: Any,
+    place: Steps,
+    rank: int,
+    most: int,
+    keep: Callable[[list[Any], int], object],
+    max_bytes: int = 0,
+) -> int:
+    """Read a text that is one array of values of a type of msgspec; return their number.
+
+    Parameters
+    ----------
+    text : memoryview
+    form : type
+        Of an element.
+    place : tuple of str or int
+        Of the array in the body, for errors.
+    rank : int
+        The number of axes of an element.
+    most : int
+        The most elements.
+    keep : callable
+        Takes some elements and the index of the first one.
+    max_bytes : int
+        The most bytes of an element, if that is more than those of any value.
+
+    Raises
+    ------
+    Problem
+        If the text is not such an array.
+    """
+    elements = _Elements(
+        text, 1, Expected(()), SLICE_BYTES, rank, most, form=form, where=place, keep=keep, max_bytes=max_bytes
+    )
+    end = elements.read() + 1
+    if skip_blanks(text, end) < len(text):
+        raise Problem("malformed-body", f"the body is not JSON: its array ends before byte {end}")
+    return elements.n_read
 
 
 @dataclasses.dataclass
@@ -84,11 +149,11 @@ class _SlicedBody:
 
     def decode(self) -> Decoded:
         """Return the content of the body."""
-        opening = _OBJECT.match(self.content)
-        if opening:
-            self._read_members(opening.end())
+        start = skip_blanks(self.content, 0)
+        if bytes(self.content[start : start + 1]) == b"{":
+            self._read_members(start + 1)
         else:
-            self._read(b"", 0)  # raises, as this is no object
+            self._read_rest(b"", start)  # raises, as this is no object
         if self.rows is None:
             self._read(b"{}", len(self.content))  # raises, as there are no instances
         if self.repeated is not None:
@@ -110,41 +175,65 @@ class _SlicedBody:
     def _read_array(self, array: "_Rows | _Timestamps") -> int | None:
         """Read an array; return where the next member begins, None after the last."""
         end = array.read() + 1
-        comma = _NEXT.match(self.content, end)
-        if comma:
-            return comma.end()
-        self._read(_NO_INSTANCES, end)
+        comma = skip_blanks(self.content, end)
+        if bytes(self.content[comma : comma + 1]) == b",":
+            return comma + 1
+        self._read_rest(_NO_INSTANCES, end)
         return None
 
     def _open_array(self, at: int) -> "_Rows | _Timestamps | None":
         """Return a reader for the next member if it is one of the two arrays."""
-        member = _ARRAY.match(self.content, at)
+        member = _NAME.match(self.content, skip_blanks(self.content, at))
         if member is None:
+            return None
+        colon = skip_blanks(self.content, member.end())
+        bracket = skip_blanks(self.content, colon + 1)
+        if (
+            bytes(self.content[colon : colon + 1]) != b":"
+            or bytes(self.content[bracket : bracket + 1]) != b"["
+        ):
             return None
         name = None
         with contextlib.suppress(ValueError):  # not valid JSON, or not UTF-8
-            name = msgspec.json.decode(member[1], type=str)
+            name = msgspec.json.decode(member[0], type=str)
         if name == INSTANCES:
             self._note(name, self.rows is not None)
-            rank = self.expected.rank_of(opening_of(self.content, member.end() - 1))
+            rank = self.expected.rank_of(opening_of(self.content[: bracket + _MEMBER_BYTES], bracket))
             self.rows = _Rows(
-                self.content, member.end(), self.expected, self.slice_bytes, rank, self.limits.max_rows
+                self.content, bracket + 1, self.expected, self.slice_bytes, rank, self.limits.max_rows
             )
             return self.rows
         if name == TIMESTAMPS and self.expected.timestamps:
             self._note(name, self.timestamps is not None)
-            self.timestamps = _Timestamps(self.content, member.end(), self.expected, self.slice_bytes)
+            self.timestamps = _Timestamps(self.content, bracket + 1, self.expected, self.slice_bytes)
             return self.timestamps
         return None
 
     def _read_option(self, before: bytes, at: int) -> int | None:
         """Read a member that is short or invalid; return where the next one begins, None after the last."""
-        end = find_cut(self.content, at, at)
-        if bytes(self.content[end : end + 1]) != b",":
-            self._read(before, at)
+        end = find_cut(self.content[: at + _MEMBER_BYTES], at, at)
+        if bytes(self.content[end : end + 1]) != b"," or end == at + _MEMBER_BYTES:
+            self._read_rest(before, at)
             return None
         self._read(b"{", at, end, b"," + _NO_INSTANCES[1:] + b"}")
         return end + 1
+
+    def _read_rest(self, before: bytes, at: int) -> None:
+        """Read the last members, or bytes that are none; arguments as for `_read`."""
+        most = 2 * _MEMBER_BYTES  # with blanks at the end
+        if len(self.content) - at <= most:
+            self._read(before, at)
+            return
+        try:
+            self._read(before, at, at + most)  # raises, as the text is cut off
+        except Problem as problem:
+            if TRUNCATED not in problem.detail:
+                raise
+        raise Problem(
+            "malformed-body",
+            f"a member of the body other than {INSTANCES} may have at most {_MEMBER_BYTES} bytes, the one "
+            f"at byte {at} has more",
+        )
 
     def _note(self, name: str, is_known: bool) -> None:
         """Note a repeated member, which is reported when all has been read."""
@@ -172,7 +261,11 @@ class _Values:
     rank: int = 0
     most: float = math.inf
     n_read: int = dataclasses.field(default=0, init=False)
-    name: ClassVar[str]
+
+    @property
+    def place(self) -> Steps:
+        """The place of the array in the body."""
+        raise NotImplementedError
 
     def take(self, values: list[Any], end: int) -> None:
         """Keep the values of a slice that ends at this place, and count them in `n_read`."""
@@ -182,20 +275,33 @@ class _Values:
         """Read and keep the values of a slice fast; return False if the strict reader must do it."""
         return False
 
+    def take_long(self, start: int) -> int:
+        """Keep a value of more than `_WHOLE_BYTES`; return the place of the comma or bracket after it."""
+        raise self._too_long(start, _WHOLE_BYTES)
+
+    def read_text(self, text: bytes, first: int, byte: int) -> list[Any]:
+        """Return the values of a text in brackets; arguments as for `read_array`."""
+        raise NotImplementedError
+
     def read(self) -> int:
         """Read the array; return the place of its closing bracket."""
         at = self.start
         while True:
             end = self._read_slice(at)
             if self.n_read > self.most:
-                sentence = f"a body may hold at most {self.most} samples, got at least {self.n_read}"
-                raise Problem("too-many-rows", sentence)
+                raise self.too_many()
             if bytes(self.content[end : end + 1]) != b",":
                 return end
             at = end + 1
 
+    def too_many(self) -> Problem:
+        """Return the problem of an array with more than `most` values."""
+        sentence = f"a body may hold at most {self.most} samples, got at least {self.n_read}"
+        return Problem("too-many-rows", sentence)
+
     def _read_slice(self, start: int) -> int:
         """Read some values; return the place of the comma or bracket after them."""
+        check_stop()
         window = bytes(self.content[start : start + self.slice_bytes])
         is_last = start + len(window) == len(self.content)
         length = guess_end(window) if is_last else guess_comma(window, self.rank)
@@ -206,7 +312,13 @@ class _Values:
             with contextlib.suppress(Problem):
                 self.take(self._read_strictly(start, end), end)
                 return end
-        end = find_cut(self.content, start, start + self.slice_bytes)
+        most = start + self.slice_bytes + _WHOLE_BYTES
+        end = find_cut(self.content[:most], start, start + self.slice_bytes)
+        if end == most < len(self.content):  # one of the values is long
+            last = find_last_comma(self.content[:most], start)
+            if last is None:
+                return self.take_long(start)
+            end = last
         self.take(self._read_strictly(start, end), end)
         return end
 
@@ -220,35 +332,144 @@ class _Values:
         before = b"[" + filler + b"," if follows else b"["
         after = closing + filler + b"]" if closing == b"," else closing
         text = b"".join((before, self.content[start:end], after))
-        first, byte = self.n_read - follows, start - len(before)
-        values = read_array(text, self.name, self.rank, self.expected, first=first, byte=byte)
+        values = self.read_text(text, self.n_read - follows, start - len(before))
         return values[follows : len(values) - (closing == b",")]
+
+    def _too_long(self, start: int, n_bytes: int) -> Problem:
+        """Return the problem of a value that begins here; its first fault, if it has one near its begin."""
+        before = b"["
+        text = b"".join((before, self.content[start : start + self.slice_bytes]))
+        try:
+            self.read_text(text, self.n_read, start - len(before))
+        except Problem as problem:
+            if TRUNCATED not in problem.detail:
+                return problem
+        return _misplaced((*self.place, self.n_read), f"may have at most {n_bytes} bytes, got more")
+
+
+def _misplaced(place: Steps, sentence: str) -> Problem:
+    pointer = to_pointer(place)
+    return misplaced(f"{pointer} {sentence}", pointer=pointer)
 
 
 @dataclasses.dataclass
 class _Timestamps(_Values):
     """The time stamps of a series; only the strict reader reads them."""
 
-    name = TIMESTAMPS
     values: list[Timestamp] = dataclasses.field(default_factory=list)
+
+    @property
+    def place(self) -> Steps:
+        """See `_Values`."""
+        return (TIMESTAMPS,)
 
     def take(self, values: list[Timestamp], end: int) -> None:
         """See `_Values`."""
         self.n_read += len(values)
         self.values += values
 
+    def read_text(self, text: bytes, first: int, byte: int) -> list[Any]:
+        """See `_Values`."""
+        return read_array(text, list_of(Timestamp), self.place, self.expected, first=first, byte=byte)
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Elements(_Values):
+    """The elements of any array; see `read_elements`."""
+
+    form: Any
+    where: Steps
+    keep: Callable[[list[Any], int], object]
+    max_bytes: int
+
+    @property
+    def place(self) -> Steps:
+        """See `_Values`."""
+        return self.where
+
+    def take(self, values: list[Any], end: int) -> None:
+        """See `_Values`."""
+        self.keep(values, self.n_read)
+        self.n_read += len(values)
+
+    def read_text(self, text: bytes, first: int, byte: int) -> list[Any]:
+        """See `_Values`."""
+        return read_array(text, list_of(self.form), self.place, self.expected, first=first, byte=byte)
+
+    def take_long(self, start: int) -> int:
+        """See `_Values`."""
+        most = start + max(self.max_bytes, _WHOLE_BYTES)
+        end = find_cut(self.content[:most], start, start)
+        if end == most < len(self.content):
+            raise self._too_long(start, most - start)
+        self.take(self._read_strictly(start, end), end)
+        return end
+
+    def too_many(self) -> Problem:
+        """See `_Values`."""
+        return _misplaced(self.place, f"must have {self.most} elements, got at least {self.n_read}")
+
 
 @dataclasses.dataclass
 class _Rows(_Values):
-    """The instances in one array, at most `most` of them."""
+    """The instances in one array, at most `most` of them, or the elements of the instance `within`."""
 
-    name = INSTANCES
+    within: tuple[int, ...] = ()
     numbers: NumberReader = dataclasses.field(default_factory=NumberReader)
     shape: tuple[int, ...] = ()  # shape that an instance must have
     array: np.ndarray | None = None
     named: set[tuple[int, ...]] = dataclasses.field(default_factory=set)
     misnamed: Problem | None = None
     ragged: Problem | None = None
+
+    @property
+    def place(self) -> Steps:
+        """See `_Values`."""
+        return (INSTANCES, *self.within)
+
+    def read_text(self, text: bytes, first: int, byte: int) -> list[Any]:
+        """See `_Values`."""
+        return read_instances(text, self.place, self.rank, self.expected, first=first, byte=byte)
+
+    def take_long(self, start: int) -> int:
+        """Read an instance of many numbers as an array of its own."""
+        names = self.expected.feature_names or ("",)
+        most = math.prod(self.expected.shape) * (_VALUE_BYTES + max(map(len, names)))
+        opening = skip_blanks(self.content, start)
+        if self.rank == 0 or most <= _WHOLE_BYTES or bytes(self.content[opening : opening + 1]) != b"[":
+            raise self._too_long(start, max(most, _WHOLE_BYTES))
+        self._begin([()])
+        element = dataclasses.replace(self.expected, shape=self.shape[1:], series=False)
+        rows = _Rows(
+            self.content[: start + most],
+            opening + 1,
+            element,
+            self.slice_bytes,
+            self.rank - 1,
+            within=(*self.within, self.n_read),
+        )
+        try:
+            end = skip_blanks(self.content, rows.read() + 1)
+        except Problem as problem:
+            if TRUNCATED in problem.detail:
+                raise self._too_long(start, most) from problem
+            raise
+        if bytes(self.content[end : end + 1]) not in (b",", b"]"):
+            self.read_text(b"[[]" + bytes(self.content[end : end + 1]), self.n_read, end - 3)  # raises
+        self._take_instance(rows, end)
+        return end
+
+    def _take_instance(self, rows: "_Rows", end: int) -> None:
+        """Keep an instance that was read as an array of its own."""
+        self.misnamed = self.misnamed or rows.misnamed
+        self.named |= rows.named
+        if rows.ragged and not self.ragged:
+            is_whole = rows.n_read == self.shape[0]
+            self.ragged = rows.ragged if is_whole else wrong_length(rows.within, self.shape[0], rows.n_read)
+        if self.misnamed or self.ragged:
+            self.n_read += 1
+        else:
+            self._add(rows.finish()[0][np.newaxis], end)
 
     def take_plain(self, text: bytes, end: int) -> bool:
         """Keep instances that are arrays of nothing but numbers."""
@@ -266,7 +487,7 @@ class _Rows(_Values):
         self._begin(instances)
         try:
             names = self.expected.feature_names
-            instances, named = order_names(instances, names, self.rank, self.n_read)
+            instances, named = order_names(instances, names, self.rank, self.n_read, self.within)
         except Problem as problem:
             self.misnamed = self.misnamed or problem
             self.n_read += len(instances)
@@ -314,5 +535,5 @@ class _Rows(_Values):
     def _first_ragged(self, instances: Instances, first: int) -> Problem:
         """Return the problem of the first instance that has not the expected shape."""
         if self.array is not None and self.array.shape[1:] != self.shape:
-            return ragged(self.array[:1], self.shape, 0)
-        return ragged(instances, self.shape, first)
+            return ragged(self.array[:1], self.shape, 0, self.within)
+        return ragged(instances, self.shape, first, self.within)

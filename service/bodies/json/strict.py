@@ -12,9 +12,11 @@ import numpy as np
 
 from detector.tables import MISSING_HINT
 from service.bodies import INSTANCES, OPTIONS, TIMESTAMPS, Expected, Instances, Timestamp, misplaced
-from service.bodies.json.members import check_members, to_pointer
+from service.bodies.json.members import Steps, check_members, to_pointer
 from service.http.messages import Body
 from service.http.problems import Problem
+
+TRUNCATED = "Input data was truncated"  # in the problem of a text that ends too early
 
 
 def read_body(
@@ -35,18 +37,38 @@ def read_body(
     return members
 
 
-def read_array(text: Body, name: str, rank: int, expected: Expected, *, first: int, byte: int) -> list[Any]:
-    """Return the values of a JSON array that is a slice of the member `name`: instances or timestamps.
+def read_instances(
+    text: Body, place: Steps, rank: int, expected: Expected, *, first: int, byte: int
+) -> list[Any]:
+    """Return the instances of this rank in a slice of an array; arguments and errors as for `read_array`."""
+    form = list_of(_instance_type(rank, expected.feature_names is not None, expected.cells))
+    values = read_array(text, form, place, expected, first=first, byte=byte)
+    if b":" in text:
+        check_members(text, _count_names(values, rank, expected), place, first)
+    return values
 
-    `first` is the index of the first value and `byte` the offset of the text in the body, for places in
-    errors. Raise as `read_body`.
+
+def read_array(
+    text: Body, form: Any, place: Steps, expected: Expected, *, first: int, byte: int
+) -> list[Any]:
+    """Return the values of a JSON array that is a slice of the array at this place of the body.
+
+    Parameters
+    ----------
+    text : bytes
+    form : type
+        The type of the array for msgspec.
+    place : tuple of str or int
+    expected : Expected
+    first, byte : int
+        The index of the first value in the array, and the offset of the text in the body, for errors.
+
+    Raises
+    ------
+    Problem
+        As `read_body`.
     """
-    form: Any = list[Timestamp]
-    if name == INSTANCES:
-        form = _instances_type(rank, expected.feature_names is not None, expected.cells)
-    values: list[Any] = _decode(text, form, expected, within=name, first=first, byte=byte)
-    if name == INSTANCES and b":" in text:
-        check_members(text, _count_names(values, rank, expected), within=name, first=first)
+    values: list[Any] = _decode(text, form, expected, place=place, first=first, byte=byte)
     return values
 
 
@@ -64,14 +86,14 @@ def _decode(
     expected: Expected,
     members: Sequence[str] = (),
     *,
-    within: str | None = None,
+    place: Steps = (),
     first: int = 0,
     byte: int = 0,
 ) -> Any:
     try:
         return msgspec.json.decode(text, type=form)
     except msgspec.ValidationError as error:
-        raise _mistyped(str(error), text, members, expected, within, first) from error
+        raise _mistyped(str(error), text, members, expected, place, first) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         sentence = _BYTE.sub(lambda match: f"(byte {int(match[1]) + byte})", str(error))
         hint = "; JSON has no NaN and no Infinity" if b"NaN" in text or b"Infinity" in text else ""
@@ -95,13 +117,19 @@ _CELL = float | str | bool | None
 
 
 @functools.cache
-def _instances_type(rank: int, named: bool, cells: bool) -> Any:
-    """Return the type of instances: arrays of this rank, or objects if features have names."""
+def _instance_type(rank: int, named: bool, cells: bool) -> Any:
+    """Return the type of an instance: an array of this rank, or an object if features have names."""
     value: Any = _CELL if cells else float
     instance: Any = value
     for axis in range(rank):
         instance = list[instance] | dict[str, value] if named and axis == 0 else list[instance]
-    return list[instance]
+    return instance
+
+
+@functools.cache
+def list_of(form: Any) -> Any:
+    """Return the type of an array of values of this type."""
+    return list[form]
 
 
 @functools.cache
@@ -109,7 +137,7 @@ def _body_type(
     rank: int, named: bool, options: tuple[str, ...], timestamps: bool, cells: bool
 ) -> type[msgspec.Struct]:
     """Return the type of a body."""
-    fields = [(INSTANCES, _instances_type(rank, named, cells)), *_option_fields(options)]
+    fields = [(INSTANCES, list_of(_instance_type(rank, named, cells))), *_option_fields(options)]
     if timestamps:
         fields.append((TIMESTAMPS, list[Timestamp] | msgspec.UnsetType, msgspec.UNSET))
     return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
@@ -132,7 +160,7 @@ def _mistyped(
     content: Body,
     members: Sequence[str],
     expected: Expected,
-    within: str | None,
+    place: Steps,
     first: int,
 ) -> Problem:
     """Return the problem for msgspec's "Expected `float`, got `str` - at `$.instances[3][2]`"."""
@@ -140,8 +168,8 @@ def _mistyped(
     steps: list[Any] = [int(index) if index else name for index, name in _PATH_STEP.findall(path)]
     if steps and steps[-1] == "...":  # a value of an object: msgspec does not say which one
         steps[-1:] = _names_of_no_value(content, steps[:-1], _CELL if expected.cells else float | int)[:1]
-    if within:  # a slice of this member
-        steps = [within, steps[0] + first, *steps[1:]]
+    if place and steps:  # a slice of the array at this place
+        steps = [*place, steps[0] + first, *steps[1:]]
     pointer = to_pointer(steps)
     if steps and steps[0] in OPTIONS:
         detail = f"{pointer} must be {OPTIONS[steps[0]][1]}{_got_option(content, steps[0])}"
@@ -244,17 +272,22 @@ def _is_value(value: Any, value_type: Any) -> bool:
 
 
 def order_names(
-    instances: list[Any], feature_names: tuple[str, ...] | None, rank: int, first: int = 0
+    instances: list[Any],
+    feature_names: tuple[str, ...] | None,
+    rank: int,
+    first: int = 0,
+    within: tuple[int, ...] = (),
 ) -> tuple[list[Any], frozenset[tuple[int, ...]]]:
     """Return instances as arrays, and the places of rows or steps that were objects.
 
-    `first` is the index of the first instance in the body. Raise `Problem` if a name is missing or unknown.
+    `first` is the index of the first instance in the body, or in the instance at the place `within`. Raise
+    `Problem` if a name is missing or unknown.
     """
     if feature_names is None or rank == 0:
         return instances, frozenset()
-    groups: list[tuple[tuple[int, ...], int, list[Any]]] = [((), first, instances)]
+    groups: list[tuple[tuple[int, ...], int, list[Any]]] = [(within, first, instances)]
     if rank > 1:
-        groups = [((row,), 0, window) for row, window in enumerate(instances, first)]
+        groups = [((*within, row), 0, window) for row, window in enumerate(instances, first)]
     named, known = set(), dict.fromkeys(feature_names).keys()
     for place, start, rows in groups:
         for position, row in enumerate(rows):
@@ -277,7 +310,7 @@ def _check_names(instance: Mapping[str, float], known: Set[str], place: tuple[in
     ]
     where = " step ".join(map(str, place))
     sentence = f"instance {where} must have exactly the model's features: it {' and '.join(words)}"
-    raise _misplaced(sentence, [INSTANCES, *place])
+    raise misplaced_at(sentence, [INSTANCES, *place])
 
 
 def to_array(instances: list[Any], shape: tuple[int, ...], dtype: type, first: int = 0) -> np.ndarray:
@@ -296,11 +329,16 @@ def to_array(instances: list[Any], shape: tuple[int, ...], dtype: type, first: i
         raise ragged(instances, shape, first) from error
 
 
-def ragged(instances: Instances, shape: tuple[int, ...], first: int) -> Problem:
-    """Return the problem of instances that do not all have this shape; `first` is the index of the first."""
+def ragged(instances: Instances, shape: tuple[int, ...], first: int, within: tuple[int, ...] = ()) -> Problem:
+    """Return the problem of instances that do not all have this shape; `first` as for `order_names`."""
     (row, *path), wanted, got = next(_wrong_lengths(instances, (len(instances), *shape)))
-    steps: list[str | int] = [INSTANCES, first + row, *path]
-    return _misplaced(f"{to_pointer(steps)} must have {wanted} elements, got {got}", steps)
+    return wrong_length([*within, first + row, *path], wanted, got)
+
+
+def wrong_length(place: Sequence[int], wanted: int, got: int) -> Problem:
+    """Return the problem of an instance, or a part of one, with another number of elements."""
+    steps: Steps = (INSTANCES, *place)
+    return misplaced_at(f"{to_pointer(steps)} must have {wanted} elements, got {got}", steps)
 
 
 def _wrong_lengths(values: Instances, shape: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
@@ -313,5 +351,6 @@ def _wrong_lengths(values: Instances, shape: Sequence[int]) -> Iterator[tuple[li
                 yield [position, *place], wanted, got
 
 
-def _misplaced(sentence: str, steps: Sequence[str | int]) -> Problem:
+def misplaced_at(sentence: str, steps: Sequence[str | int]) -> Problem:
+    """Return the problem of the instance, or of a part of it, to which these steps lead."""
     return misplaced(sentence, pointer=to_pointer(steps), row=steps[1])

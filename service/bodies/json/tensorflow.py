@@ -22,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from detector.engine.graphs import INPUT
+from detector.engine.session import check_stop
 from service.bodies import INSTANCES, Decoded, Expected, Limits, check_rows
 from service.bodies.encodings import mark_bytes
 from service.bodies.images import decode_images
@@ -29,7 +30,7 @@ from service.bodies.json.cuts import BLANKS, find_cut
 from service.bodies.json.instances import decode_json
 from service.bodies.json.members import find_repeated, repeated
 from service.bodies.json.slices import SLICE_BYTES
-from service.bodies.json.typed import decode_base64, decode_typed, misplaced
+from service.bodies.json.typed import MAX_BASE64_BYTES, decode_base64, decode_typed, misplaced
 from service.http.messages import Body
 from service.http.problems import Problem
 
@@ -174,7 +175,12 @@ class _Reader:
         with memoryview(self.array.text) as view:
             at, closing = self.array.start + 1, b","
             while closing == b",":
-                end = find_cut(view, at, at + SLICE_BYTES)
+                check_stop()
+                most = at + SLICE_BYTES + MAX_BASE64_BYTES
+                end = find_cut(view[:most], at, at + SLICE_BYTES)
+                if end == most < len(view):
+                    place = f"{self.array.pointer}/{len(samples)}"
+                    raise misplaced(place, f"may have at most {MAX_BASE64_BYTES} bytes, got more")
                 text, closing = b"[%b]" % bytes(view[at:end]), bytes(view[end : end + 1])
                 samples += self._take(text, len(samples))
                 check_rows(len(samples), self.limits)

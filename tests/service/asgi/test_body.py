@@ -1,13 +1,18 @@
 """Bodies as an ASGI server hands them over, piece by piece."""
 
 import asyncio
+import socket
 
+import numpy as np
 import pytest
 
 from service.asgi.body import BodyReader
 from service.http.problems import Problem
 from service.scoring.admission import Admission
 from service.settings import Settings
+from tests.raw_http import request
+from tests.service.asgi.test_known_heads import make_protocol
+from tests.service.responses import to_npy
 
 
 @pytest.fixture
@@ -77,3 +82,25 @@ def test_body_is_not_waited_for_beyond_the_deadline():
         read(receive, {}, max_seconds=0.1)
     assert refused.value.type == "deadline-exceeded"
     assert refused.value.headers["Connection"] == "close"
+
+
+def test_reader_of_a_few_bytes_a_second_is_cut_off(make_front):
+    """It never pauses, but the answer would stay in memory for hours."""
+    front = make_front(max_body_bytes=2**24, max_rows=100_000, body_seconds=0.5)
+    samples = np.ones((100_000, 3), np.float32)
+    headers = [("Content-Type", "application/x-npy")]
+
+    async def read_slowly(ours: socket.socket, theirs: socket.socket) -> int:
+        loop, protocol = asyncio.get_running_loop(), make_protocol(front)
+        theirs.setblocking(False)
+        await loop.create_connection(lambda: protocol, sock=ours)
+        await loop.sock_sendall(theirs, request("/denoise", to_npy(samples), headers=headers))
+        n_bytes = 0
+        async with asyncio.timeout(10):
+            while not protocol.transport.is_closing():
+                n_bytes += len(await loop.sock_recv(theirs, 10))
+                await asyncio.sleep(0.1)
+        theirs.close()
+        return n_bytes
+
+    assert 0 < asyncio.run(read_slowly(*socket.socketpair())) < samples.nbytes

@@ -126,13 +126,18 @@ class Client:
 Conversation = Callable[[Client], Awaitable[None]]
 
 
+def make_protocol(front: Front) -> HttpProtocol:
+    """Return the protocol of one connection in the running loop."""
+    config = Config(front, access_log=False, log_config=None, proxy_headers=False)
+    config.load()
+    return HttpProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+
+
 def talk(front: Front, conversation: Conversation) -> None:
     """Hold a conversation over one connection."""
 
     async def hold() -> None:
-        config = Config(front, access_log=False, log_config=None, proxy_headers=False)
-        config.load()
-        protocol = HttpProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+        protocol = make_protocol(front)
         protocol.parser = Parser(protocol.parser)
         ours, theirs = socket.socketpair()
         await asyncio.get_running_loop().create_connection(lambda: protocol, sock=ours)

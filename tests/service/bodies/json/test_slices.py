@@ -129,6 +129,7 @@ def test_no_step_is_longer_than_a_slice(kind, container, monkeypatch):
 
     monkeypatch.setattr(slices.NumberReader, "read", record(slices.NumberReader.read))
     monkeypatch.setattr(slices, "read_array", record(slices.read_array))
+    monkeypatch.setattr(slices, "read_instances", record(slices.read_instances))
     monkeypatch.setattr(slices, "read_body", record(slices.read_body))
 
     decoded = decode_json(container(json.dumps(document).encode()), expected, Limits(30_000, 0), OPTIONS)
