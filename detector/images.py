@@ -23,6 +23,7 @@ from PIL import (
 from detector.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_FORMAT_WORDS = "PNG, JPEG, BMP, TIFF or WebP"
 MAX_PIXELS = 16_000_000  # 4,000 x 4,000, refused before a pixel is decoded
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -146,7 +147,7 @@ def _opened(content: bytes | bytearray | memoryview) -> Iterator[Image.Image]:
             _check_header(image)
             yield image
     except UnidentifiedImageError as error:
-        raise InputError("the image is none of " + ", ".join(FORMATS)) from error
+        raise InputError(f"the image is no {_FORMAT_WORDS} that can be read") from error
     except _FAULTS as error:
         raise InputError(f"the image cannot be decoded: {error}") from error
 

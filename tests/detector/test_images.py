@@ -324,7 +324,7 @@ def test_read_image_refuses_several_pages(form):
 @pytest.mark.parametrize("form", ["GIF", "PPM", "TGA"])
 def test_read_image_refuses_other_formats(form):
     """Each further decoder would be another source of vulnerabilities."""
-    with pytest.raises(InputError, match=r"^the image is none of PNG, JPEG, BMP, TIFF, WEBP$"):
+    with pytest.raises(InputError, match=r"^the image is no PNG, JPEG, BMP, TIFF or WebP that can be read$"):
         read_image(image_file(noise(8, 8, 3), form))
 
 
@@ -350,7 +350,7 @@ def test_read_image_refuses_half_an_image(form):
     """Missing pixels are never filled with grey."""
     content = image_file(noise(64, 64, 3), form)
 
-    with pytest.raises(InputError, match=r"the image cannot be decoded: |the image is none of"):
+    with pytest.raises(InputError, match=r"the image cannot be decoded: |the image is no PNG"):
         read_image(content[: len(content) // 2])
 
 

@@ -330,7 +330,7 @@ def test_binary_data_are_exactly_as_long_as_they_say(detector, request_, binary,
         (b"\1\0\0\0a", "the shape has 2 elements, the data hold 1"),
         (b"\1\0\0\0a" * 3, "the shape has 2 elements, the data hold more"),
         (b"\xff\xff\xff\xff" + bytes(8), "element 0 is cut off"),
-        (b"\1\0\0\0a" * 2, "image 0: the image is none of PNG, JPEG, BMP, TIFF, WEBP"),
+        (b"\1\0\0\0a" * 2, "image 0: the image is no PNG, JPEG, BMP, TIFF or WebP that can be read"),
     ],
 )
 def test_elements_are_as_many_as_the_shape_says(images, elements, message):

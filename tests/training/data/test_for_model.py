@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from detector import Detector, ModelStore
+from detector.reading import Reading
 from tests.model_folder import linear_graphs, publish_model
 from training import evaluate
 from training.data.for_model import load_for
@@ -104,6 +105,32 @@ def test_images_of_a_folder_are_mapped_onto_the_value_range(tmp_path):
     data = load_for(detector, str(tmp_path / "images"))
 
     assert data.samples.tolist() == [[[0, 16], [16, 0]]]
+
+
+def test_images_of_a_folder_are_read_as_the_service_reads_them(tmp_path):
+    """Any size if the model resizes, grey in colours, 16 bits in raw units; the split and masks are kept."""
+    store = ModelStore(tmp_path / "store")
+    reading = Reading(resize=(2, 3))
+    detector = Detector.load(publish_model(store, "photos", sample_shape=(2, 3, 3), reading=reading))
+    files = {
+        "train/good/1.png": np.zeros((2, 3), np.uint8),
+        "test/good/2.png": np.full((9, 9), 65535, np.uint16),
+        "test/bad/3.png": np.full((4, 6, 3), 51, np.uint8),
+        "masks/bad/3.png": np.full((4, 6), True),
+    }
+    for name, pixels in files.items():
+        path = tmp_path / "parts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+    data = load_for(detector, str(tmp_path / "parts"))
+
+    tests = [tmp_path / "parts" / name for name in ("test/bad/3.png", "test/good/2.png")]
+    np.testing.assert_array_equal(data.samples, detector.read_images(tests))
+    np.testing.assert_allclose(data.samples[:, 0, 0, 0], [3.2, 16], rtol=1e-6)
+    assert data.is_anomaly.tolist() == [True, False]
+    assert list(data.masks) == [0]
+    assert "good is the only label of the training split: it is the normal one" in data.notes
 
 
 def test_values_beyond_the_range_are_read(tmp_path):

@@ -240,8 +240,8 @@ def test_every_broken_image_is_named_at_once(folder):
         load_dataset(folder(few))
 
     assert str(caught.value) == (
-        "2 of 4 images cannot be used: 2.png: the image is none of PNG, JPEG, BMP, TIFF, WEBP; "
-        "4.png: the image is none of PNG, JPEG, BMP, TIFF, WEBP"
+        "2 of 4 images cannot be used: 2.png: the image is no PNG, JPEG, BMP, TIFF or WebP that can be read; "
+        "4.png: the image is no PNG, JPEG, BMP, TIFF or WebP that can be read"
     )
     with pytest.raises(DataError, match=r"^22 of 24 images .*; and 12 more$"):
         load_dataset(folder({f"many/../{number}.png": b"no image" for number in range(10, 30)}))
