@@ -93,6 +93,9 @@ def load_for(
     dataset = _read(manifest, data, reading or {}, **columns)
     is_anomaly, notes = _anomalies(dataset, manifest)
     dataset = _as_samples(detector, dataset, is_anomaly)
+    if dataset.timeline is not None and dataset.timeline.is_missing is not None:
+        n_steps = int(dataset.timeline.is_missing.sum())
+        notes += (f"{n_steps} steps of {dataset.source} have a missing value: no window holds one",)
     if Path(data).suffix.lower() not in TABLE_SUFFIXES:  # the notes of a table are for those who fit
         notes = (*dataset.notes, *notes)
     fingerprint = dataset.fingerprint()
