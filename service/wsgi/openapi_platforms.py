@@ -44,7 +44,8 @@ _CONFIG_TENSOR = _object(
     dims=array({"type": "integer"}),
     reshape=_object(("shape",), shape=array({"type": "integer"})),
 )
-_DURATION = _object(("count", "ns"), count={"type": "integer"}, ns={"type": "integer"})
+_LONG = {"type": "integer", "format": "int64"}  # clients have 32 bits for other integers
+_DURATION = _object(("count", "ns"), count=_LONG, ns=_LONG)
 _STATISTICS = _object(
     (
         "name",
@@ -57,9 +58,9 @@ _STATISTICS = _object(
     ),
     name=_STRING,
     version=_STRING,
-    last_inference={"type": "integer", "description": "Milliseconds since 1970."},
-    inference_count={"type": "integer"},
-    execution_count={"type": "integer"},
+    last_inference={"description": "Milliseconds since 1970.", **_LONG},
+    inference_count=_LONG,
+    execution_count=_LONG,
     inference_stats={"type": "object", "additionalProperties": _DURATION},
     batch_stats=array(reference("Value")),
 )

@@ -33,7 +33,7 @@ OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"}
-VERSION = {"type": "integer", "minimum": 1, "maximum": 9_999_999_999}
+VERSION = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 9_999_999_999}
 
 _MOST_NESTED = 4  # a batch of images with channels
 _TEXT, _FLAG, _NUMBER, _INTEGER = ({"type": name} for name in ("string", "boolean", "number", "integer"))
@@ -69,6 +69,7 @@ def _values() -> dict[str, Any]:
     return schemas
 
 
+_VALUES = _values()
 _INSTANCES = {
     "description": "An array of the sample's shape for each sample, or an object with a value for each "
     "feature name. For a sequence model windows of such steps, or the steps of one series; numbers if there "
@@ -97,7 +98,7 @@ def _request(options: tuple[str, ...], *, timestamps: bool = False) -> dict[str,
     return _object(members | ({"timestamps": _TIMESTAMPS} if timestamps else {}), ("instances",))
 
 
-_MODEL = {"model": _TEXT, "version": _INTEGER}
+_MODEL = {"model": _TEXT, "version": VERSION}
 _CONTRIBUTION = _object(
     {
         "feature": _TEXT,
@@ -156,16 +157,21 @@ _PLACE = _object(
 )
 
 SCHEMAS: dict[str, Any] = {
-    **_values(),
+    **_VALUES,
     "Timestamp": {"anyOf": [_TEXT, _NUMBER]},
     "Request": _request(()),
     "ScoreRequest": _request(VERBS["score"].options, timestamps=True),
     "DenoiseRequest": _request((), timestamps=True),
     "LatentRequest": _request(VERBS["encode"].options),
     "Contribution": _CONTRIBUTION,
+    "ErrorMap": {
+        "description": "The error of every feature, in the shape of the sample; null without a score.",
+        # Never null as a whole: generators for Go make no name for a choice of nullable elements.
+        "anyOf": [each for each in _VALUES["Value"]["anyOf"] if each.get("type") != "null"],
+    },
     "Explanation": {
         "description": "Contributions to the score of each sample, or the error of every feature.",
-        "anyOf": [array(array(reference("Contribution"))), array(reference("Value"))],
+        "anyOf": [array(array(reference("Contribution"))), array(reference("ErrorMap"))],
     },
     "Scores": _object(
         {

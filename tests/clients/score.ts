@@ -15,8 +15,8 @@ async function main([url, key]: string[]): Promise<void> {
   });
   if (!answer.ok) throw new Error(((await answer.json()) as Problem).detail);
   const scores = (await answer.json()) as Scores;
-  const [first]: number[] = scores.score;
-  const decided: boolean = scores.is_anomaly[0];
+  const [first]: (number | null)[] = scores.score; // null: a step of a series without a score
+  const decided: boolean | null = scores.is_anomaly[0];
   console.log(JSON.stringify({score: [first], is_anomaly: [decided], model: scores.model}));
 }
 

@@ -2,10 +2,12 @@
 
 import base64
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from detector.images import encode_image
 from service.bodies import Expected, Limits
@@ -68,7 +70,7 @@ def test_column_is_answered_by_columns(client, body):
 
 
 def test_images_come_as_base64(client):
-    """In rows and in a column, named or not; a JPEG of a model's own size too."""
+    """In rows and in a column, named or not; a JPEG too."""
     (dark, first), (bright, second) = image(0), image(16)
     expected = expected_score([dark, bright]).tolist()
     path = "/v1/models/images:predict"
@@ -78,6 +80,11 @@ def test_images_come_as_base64(client):
     for inputs in ([first, second], {"samples": [first, second]}):
         answer = client.post(path, json={"inputs": inputs}).json
         assert answer["outputs"]["score"] == pytest.approx(expected)
+    buffer = io.BytesIO()
+    Image.new("L", (5, 4), 255).save(buffer, "JPEG")
+    jpeg = {"b64": base64.b64encode(buffer.getvalue()).decode()}
+    white = expected_score([np.full((4, 5), 16)]).tolist()
+    assert scores_of(client, {"instances": [jpeg]}, path) == pytest.approx(white)
     named = {"instances": [{"samples": dark.tolist()}, {"samples": bright.tolist()}]}
     assert scores_of(client, named, path) == pytest.approx(expected)
 

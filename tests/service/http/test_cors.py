@@ -83,6 +83,20 @@ def test_page_can_read_every_refusal(post, status, path, headers, body):
     assert post((PAGE,), {"origin": PAGE, **headers}, path, (KEY,), body) == (status, ALLOWED)
 
 
+def test_caches_tell_compressed_answers_apart_as_well(settings, make_app):
+    """The description is long enough to be compressed."""
+    client = make_app(dataclasses.replace(settings, cors_origins=(PAGE,))).test_client()
+
+    answer = client.get("/openapi.json", headers={"Origin": PAGE, "Accept-Encoding": "gzip"})
+
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert {name.strip().lower() for name in answer.headers["Vary"].split(",")} == {
+        "origin",
+        "accept-encoding",
+    }
+    assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+
+
 def announce(client, path="/score", **headers):
     """Send what a browser sends before a POST of JSON with a key."""
     asked = {
