@@ -217,7 +217,10 @@ class Detector:
         self.engine.require_latent(dtype)
         samples = as_rows(samples, self.manifest)
         checked = self.engine.check_samples(samples, whole=True)
-        return self.engine.weigh(samples, self.engine.run_compression(checked, (dtype,)), dtype)
+        outputs = self.engine.run_compression(checked, (dtype,))
+        for values in outputs.values():
+            self.engine.finite(values)
+        return self.engine.weigh(samples, outputs, dtype)
 
     def classify(self, samples: Any) -> Classes:
         """Return the class of each sample, or each window of a series, and the probability of every class.
@@ -225,9 +228,8 @@ class Detector:
         Raises as `score`, and `NoClassifier` if the model has none.
         """
         self.engine.require_classifier()
-        return self.engine.name_classes(
-            self.engine.run_classifier(self.engine.check_samples(samples, whole=True))
-        )
+        probability = self.engine.run_classifier(self.engine.check_samples(samples, whole=True))
+        return self.engine.name_classes(self.engine.finite(probability))
 
     def explain(self, samples: Any, features: int) -> list[list[Contribution]]:
         """Return the `features` largest contributions to each score, largest first. Raises as `score`."""

@@ -1,7 +1,7 @@
 """Check samples, latents and the outputs of graphs, and convert samples to float32 arrays."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -161,6 +161,26 @@ def check_finite(values: np.ndarray, manifest: Manifest) -> np.ndarray:
                 f"sample {row}"
             )
     return values
+
+
+def blank_faulty(outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return the outputs of a graph with NaN for each sample of which a value is NaN or infinite.
+
+    Nothing is copied if all values are finite.
+    """
+    for values in outputs.values():
+        if not np.logical_and.reduce(np.isfinite(values), axis=None):
+            return _blanked(outputs)
+    return outputs
+
+
+def _blanked(outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    whole = [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in outputs.values()]
+    faulty = ~np.logical_and.reduce(whole)
+    blanked = {name: values.copy() for name, values in outputs.items()}
+    for values in blanked.values():
+        values[faulty] = np.nan
+    return blanked
 
 
 def feature_name(index: tuple[int, ...], names: Sequence[str] | None) -> str:

@@ -15,7 +15,14 @@ import numpy as np
 from detector import files, schema
 from detector.calibration import p_values, select_false_discovery, threshold_at
 from detector.engine.batches import run_batches, run_present, slices
-from detector.engine.checks import Checked, check_array, check_finite, check_packed, check_samples
+from detector.engine.checks import (
+    Checked,
+    blank_faulty,
+    check_array,
+    check_finite,
+    check_packed,
+    check_samples,
+)
 from detector.engine.explanations import explain_scores
 from detector.engine.graphs import (
     DECODED,
@@ -173,13 +180,22 @@ class Engine:
         alpha: float | None = None,
         fdr: float | None = None,
         explain: int | Literal["map"] | None = None,
+        partial: bool = False,
     ) -> Scores:
-        """Make decisions and explanations from the graph's outputs; arguments as for `Detector.score`."""
+        """Make decisions and explanations from the graph's outputs; arguments as for `Detector.score`.
+
+        Raise `NonFiniteScore` if an output is not finite; with `partial`, that sample has no score instead,
+        and counts as an anomaly.
+        """
         rule = self.threshold(alpha)
-        score = check_finite(outputs[SCORE], self._manifest).astype(np.float64)
+        answered = blank_faulty(outputs) if partial else outputs
+        if not partial:
+            for name in (SCORE,) if explain is None else (SCORE, FEATURE_ERROR, RECONSTRUCTION):
+                check_finite(outputs[name], self._manifest)
+        score = answered[SCORE].astype(np.float64)
         p_value, is_anomaly = p_values(score, self._calibration_scores), score > rule.value
         selected = None if fdr is None else select_false_discovery(p_value, fdr)
-        if self._manifest.missing in schema.GAP_RULES:
+        if answered is not outputs or self._manifest.missing in schema.GAP_RULES:
             absent = np.isnan(score)
             p_value[absent], is_anomaly[absent] = np.nan, True
             if fdr is not None:
@@ -198,7 +214,7 @@ class Engine:
             selected=selected,
             explanation=None
             if explain is None
-            else explain_scores(samples, outputs, explain, self._manifest),
+            else explain_scores(samples, answered, explain, self._manifest),
         )
 
     def threshold(self, alpha: float | None = None) -> Threshold:
@@ -207,23 +223,35 @@ class Engine:
         return own if alpha is None or alpha == own.alpha else self._threshold_at(alpha)
 
     def name_classes(self, probability: np.ndarray) -> Classes:
-        """Name the most probable classes."""
+        """Name the most probable classes; None for a sample of which a probability is NaN."""
         classes = self.require_classifier().classes
-        likeliest = self.finite(probability).argmax(axis=1)
-        return Classes(
-            np.array(classes)[likeliest], probability, classes, self._manifest.name, self._manifest.version
-        )
+        absent = np.isnan(probability).any(axis=1)
+        label = np.array(classes)[np.where(absent, 0, probability.argmax(axis=1))]
+        if absent.any():
+            label = label.astype(object)
+            label[absent] = None
+        return Classes(label, probability, classes, self._manifest.name, self._manifest.version)
 
     def pack(self, latent: np.ndarray, dtype: str) -> np.ndarray:
         """Convert latent vectors to a dtype; values outside its range are clipped."""
         return pack(latent, dtype, self._manifest.latent_int8)
 
     def weigh(self, samples: np.ndarray, outputs: Mapping[str, np.ndarray], dtype: str) -> Compressed:
-        """Compute ratio and error of one dtype from the outputs of `run_compression` for these samples."""
-        latent = self.pack(self.finite(outputs[LATENT]), dtype)
+        """Compute ratio and error of one dtype from the outputs of `run_compression` for these samples.
+
+        The latent of a sample may be NaN, which the error leaves out; raise `InputError` if the dtype has no
+        NaN.
+        """
+        absent = np.isnan(outputs[LATENT]).reshape(len(outputs[LATENT]), -1).any(axis=1)
+        if dtype == INT8 and absent.any():
+            row = int(absent.argmax())
+            sentence = f"sample {row} has no finite latent, which 8-bit integers cannot say: use {FLOAT32}"
+            raise InputError(sentence, (row,))
+        latent = self.pack(outputs[LATENT], dtype)
         value_bytes = 1 if self._manifest.kind == "image" else 4
         ratio = np.asarray(samples).size * value_bytes / latent.nbytes
-        return Compressed(latent, ratio, float(np.sqrt(self.finite(outputs[dtype]).mean())))
+        squares = outputs[dtype][~absent]
+        return Compressed(latent, ratio, float(np.sqrt(squares.mean())) if squares.size else math.nan)
 
     def squares(self, samples: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
         """Squared difference between checked samples and their reconstruction, in raw units.
@@ -247,6 +275,10 @@ class Engine:
         present = ~np.isnan(squares)
         means: np.ndarray = np.nansum(squares, axis=1) / np.maximum(present.sum(axis=1), 1)
         return means
+
+    def blank_faulty(self, outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Return outputs with NaN for samples with a value that is not finite."""
+        return blank_faulty(outputs)
 
     def finite(self, values: np.ndarray) -> np.ndarray:
         """Return the values; raise `NonFiniteScore` if one of them is NaN or infinite."""

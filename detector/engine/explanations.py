@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from detector.engine.batches import WINDOW_ERROR
-from detector.engine.checks import check_finite, feature_name, with_channels
+from detector.engine.checks import feature_name, with_channels
 from detector.engine.graphs import FEATURE_ERROR, RECONSTRUCTION
 from detector.engine.session import check_stop
 from detector.errors import InputError
@@ -22,8 +22,8 @@ def explain_scores(
 ) -> list[list[Contribution]] | np.ndarray:
     """Name the features that contribute most to each score, largest first, or return the error map, float32.
 
-    Raise `InputError` if `features` is neither a positive integer nor `map`, and `NonFiniteScore` if an
-    output is not finite.
+    A sample whose outputs are NaN has no contributions. Raise `InputError` if `features` is neither a
+    positive integer nor `map`.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def explain_scores(
     features : int or "map"
     manifest : Manifest
     """
-    errors = check_finite(outputs[FEATURE_ERROR], manifest)
+    errors = outputs[FEATURE_ERROR]
     if features == ERROR_MAP:
         return errors.reshape(np.shape(samples))
     if not isinstance(features, int) or isinstance(features, bool) or features < 1:
         raise InputError(f"explain must be a positive integer or 'map', got {features!r}")
-    expected = check_finite(outputs[RECONSTRUCTION], manifest)
+    expected = outputs[RECONSTRUCTION]
     actual, errors = with_channels(samples, manifest), errors.astype(np.float64)
     totals = outputs.get(WINDOW_ERROR, errors.reshape(len(errors), -1).sum(axis=1))
     contributions: list[list[Contribution]] = []

@@ -93,8 +93,8 @@ def write_scores(
     }
     if scores.selected is not None:
         columns[SELECTED] = scores.selected
-    if manifest.missing in GAP_RULES:
-        return _write_with_gaps(document, columns | decisions(scores), scores, lengths)
+    if manifest.missing in GAP_RULES or np.isnan(scores.score).any():
+        return _write_with_gaps(manifest, document, columns | decisions(scores), scores, lengths)
     size = scores.score.size
     if scores.explanation is not None:
         size += size_of(scores.explanation)
@@ -118,7 +118,11 @@ def write_scores(
 
 
 def _write_with_gaps(
-    document: dict[str, Any], columns: dict[str, Any], scores: Scores, lengths: Sequence[int]
+    manifest: Manifest,
+    document: dict[str, Any],
+    columns: dict[str, Any],
+    scores: Scores,
+    lengths: Sequence[int],
 ) -> list[bytes]:
     """Write scores of which some may be missing; arguments as for `write_scores`."""
     if scores.explanation is not None:
@@ -127,7 +131,7 @@ def _write_with_gaps(
     for length in lengths:
         rows = slice(start, start + length)
         members = {name: orjson.Fragment(in_slices(values[rows])) for name, values in columns.items()}
-        part = unscored(scores.take(np.arange(rows.start, rows.stop)))
+        part = unscored(scores.take(np.arange(rows.start, rows.stop)), manifest)
         written.append(orjson.dumps({**document, **part, **members}))
         start += length
     return written

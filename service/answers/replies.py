@@ -6,15 +6,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from detector import Classes, Compressed, Detector, Scores
+from detector import Classes, Compressed, Detector, Manifest, Scores
 from detector.images import encode_heat_map, encode_image
 from detector.schema import GAP_RULES
 from detector.tables import holds_cells, to_cells
 from service.bodies import TIMESTAMP, Timestamp, column_names
+from service.http.problems import Problem
 
 SCORE, RECONSTRUCTION, LATENT, PROBABILITY = "score", "reconstruction", "latent", "probability"
 IS_ANOMALY, SELECTED, UNSCORED = "is_anomaly", "selected", "unscored"
 WHY_UNSCORED = "the window holds a missing value"
+WHY_NOT_FINITE = "the model's answer is not finite"
 Result = Scores | Compressed | Classes | np.ndarray
 
 
@@ -79,7 +81,7 @@ class ScoreReply(Reply):
         """See `Reply`."""
         scores = self.scores
         rule = {"alpha": scores.alpha, "expected_rate": scores.expected_rate, "threshold": scores.threshold}
-        return rule | unscored(scores)
+        return rule | unscored(scores, self.detector.manifest)
 
     def rows(self) -> dict[str, Any]:
         """See `Reply`."""
@@ -99,6 +101,7 @@ class ScoreReply(Reply):
     def image(self) -> bytes:
         """See `Reply`."""
         error_map = cast(np.ndarray, self.scores.explanation)
+        _check_drawn(error_map)
         return encode_heat_map(error_map[0], cast(float, self.detector.usual_error))
 
     def _columns(self) -> dict[str, np.ndarray | list[bool | None]]:
@@ -111,7 +114,7 @@ class ScoreReply(Reply):
         }
         if scores.selected is not None:
             columns[SELECTED] = scores.selected
-        if self.detector.manifest.missing in GAP_RULES:
+        if self.detector.manifest.missing in GAP_RULES or not scores.scored.all():
             columns |= decisions(scores)
         return columns
 
@@ -124,10 +127,11 @@ def decisions(scores: Scores) -> dict[str, list[bool | None]]:
     return {name: scores.or_none(values).tolist() for name, values in columns.items()}
 
 
-def unscored(scores: Scores) -> dict[str, Any]:
+def unscored(scores: Scores, manifest: Manifest) -> dict[str, Any]:
     """Return the member that counts the samples or steps without a score; empty if there are none."""
     count = int(np.count_nonzero(~scores.scored))
-    return {UNSCORED: {"count": count, "reason": WHY_UNSCORED}} if count else {}
+    reason = WHY_UNSCORED if manifest.missing in GAP_RULES else WHY_NOT_FINITE
+    return {UNSCORED: {"count": count, "reason": reason}} if count else {}
 
 
 class ClassReply(Reply):
@@ -181,12 +185,19 @@ class ArrayReply(Reply):
 
     def image(self) -> bytes:
         """See `Reply`."""
+        _check_drawn(self.values)
         return encode_image(self.values[0], cast(tuple[float, float], self.detector.manifest.value_range))
 
     def _cells(self) -> np.ndarray | list[Any]:
         manifest = self.detector.manifest
         has_words = self.output == RECONSTRUCTION and manifest.kind == "vector" and holds_cells(manifest)
         return to_cells(self.values, manifest) if has_words else self.values
+
+
+def _check_drawn(values: np.ndarray) -> None:
+    """Refuse to draw values that are not finite."""
+    if not np.isfinite(values).all():
+        raise Problem("invalid-input", f"{WHY_NOT_FINITE}, so no image can show it: ask for another format")
 
 
 def reply_to(

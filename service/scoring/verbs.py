@@ -1,8 +1,9 @@
 """The verbs: functions from a list of decoded requests to a list of results or errors, in the same order.
 
 All requests of one list are for the same detector and run as one batch. A request that the model cannot take
-gets its error, and the others get their results. Every server and every protocol scores through these
-functions.
+gets its error, and the others get their results. A sample for which the graph answers NaN or infinity gets
+NaN, and counts as an anomaly; all other samples get their results. Every server and every protocol scores
+through these functions.
 """
 
 import dataclasses
@@ -70,7 +71,12 @@ def score(requests: Sequence[ScoreRequest]) -> list[Scores | DetectorError]:
 
     def finish(request: ScoreRequest, outputs: Outputs) -> Scores:
         return request.detector.engine.judge(
-            request.samples, outputs, alpha=request.alpha, fdr=request.fdr, explain=request.explain
+            request.samples,
+            outputs,
+            alpha=request.alpha,
+            fdr=request.fdr,
+            explain=request.explain,
+            partial=True,
         )
 
     return _run(requests, _check_samples, run, finish)
@@ -85,9 +91,9 @@ def infer(requests: Sequence[InferRequest]) -> list[Inference | DetectorError]:
 
     def finish(request: InferRequest, outputs: Outputs) -> Inference:
         engine = request.detector.engine
-        scores = engine.judge(request.samples, outputs, alpha=request.alpha, fdr=request.fdr)
-        own = {name: engine.finite(outputs[name]) for name in (SCORE, *request.outputs)}
-        return Inference(**vars(scores), outputs=own)
+        outputs = engine.blank_faulty({name: outputs[name] for name in (SCORE, *request.outputs)})
+        scores = engine.judge(request.samples, outputs, alpha=request.alpha, fdr=request.fdr, partial=True)
+        return Inference(**vars(scores), outputs=outputs)
 
     return _run(requests, _check_samples, run, finish)
 
@@ -99,7 +105,7 @@ def denoise(requests: Sequence[Request]) -> list[np.ndarray | DetectorError]:
         return engine.run_together(parts, (RECONSTRUCTION,))
 
     def finish(request: Request, outputs: Outputs) -> np.ndarray:
-        return request.detector.engine.finite(outputs[RECONSTRUCTION]).reshape(np.shape(request.samples))
+        return _reconstruction(request, outputs).reshape(np.shape(request.samples))
 
     return _run(requests, _check_samples, run, finish)
 
@@ -116,7 +122,8 @@ def encode(requests: Sequence[LatentRequest]) -> list[Compressed | DetectorError
         return _run_as_one(lambda checked: engine.run_compression(checked, dtypes), parts)
 
     def finish(request: LatentRequest, outputs: Outputs) -> Compressed:
-        return request.detector.engine.weigh(request.samples, outputs, request.dtype)
+        engine = request.detector.engine
+        return engine.weigh(request.samples, engine.blank_faulty(outputs), request.dtype)
 
     return _run(requests, check, run, finish)
 
@@ -131,7 +138,7 @@ def decode(requests: Sequence[LatentRequest]) -> list[np.ndarray | DetectorError
         return _run_as_one(lambda checked: {RECONSTRUCTION: engine.run_decoder(checked)}, parts)
 
     def finish(request: LatentRequest, outputs: Outputs) -> np.ndarray:
-        return request.detector.engine.finite(outputs[RECONSTRUCTION])
+        return _reconstruction(request, outputs)
 
     return _run(requests, check, run, finish)
 
@@ -147,13 +154,19 @@ def classify(requests: Sequence[Request]) -> list[Classes | DetectorError]:
         return _run_as_one(lambda checked: {PROBABILITY: engine.run_classifier(checked)}, parts)
 
     def finish(request: Request, outputs: Outputs) -> Classes:
-        return request.detector.engine.name_classes(outputs[PROBABILITY])
+        engine = request.detector.engine
+        return engine.name_classes(engine.blank_faulty(outputs)[PROBABILITY])
 
     return _run(requests, check, run, finish)
 
 
 def _check_samples(request: Request) -> Checked:
     return request.detector.engine.check_samples(request.samples)
+
+
+def _reconstruction(request: Request, outputs: Outputs) -> np.ndarray:
+    """Return the reconstruction, NaN for each sample of which a value is not finite."""
+    return request.detector.engine.blank_faulty({RECONSTRUCTION: outputs[RECONSTRUCTION]})[RECONSTRUCTION]
 
 
 def _run_as_one(run: Callable[[Checked], Outputs], parts: Sequence[Checked]) -> list[Outputs]:
