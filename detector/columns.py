@@ -5,6 +5,7 @@ Pure Python, shared by everything that reads tables: data frames (`detector.tabl
 """
 
 import dataclasses
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
@@ -57,6 +58,18 @@ def compare_columns(
         unknown=tuple(name for name in dict.fromkeys(found) if name not in known),
         repeated=repeated_names(found),
     )
+
+
+def clean_name(name: object) -> str:
+    """Return a name as names are compared: without blanks at its ends, its characters composed (NFC)."""
+    return unicodedata.normalize("NFC", str(name).strip())
+
+
+def spelled(found: Iterable[object], wanted: Iterable[str]) -> list[str]:
+    """Return found names, each as the wanted name that it equals once both are clean."""
+    exact = set(wanted)
+    by_clean = {clean_name(name): name for name in exact}
+    return [name if name in exact else by_clean.get(clean_name(name), name) for name in map(str, found)]
 
 
 def repeated_names(names: Sequence[str]) -> tuple[str, ...]:

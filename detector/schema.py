@@ -122,6 +122,7 @@ def _to_tuple(value: list[Any], where: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
+BOOLEAN = must(lambda value: isinstance(value, bool), "true or false")
 TEXT = must(lambda value: isinstance(value, str), "text")
 NAME = must(
     lambda value: isinstance(value, str) and NAME_PATTERN.fullmatch(value) is not None,

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.columns import compare_columns, listed
+from detector.columns import clean_name, compare_columns, listed, spelled
+from detector.delimited.cells import is_missing_text
 from detector.errors import InputError
 from detector.manifest import Categories, Manifest
 from detector.schema import OWN_CATEGORY, REFUSED
@@ -20,6 +21,8 @@ GAP_HINT = "; missing values of a series are for models fitted with --missing ga
 UNKNOWN_HINT = "; unknown categories are for models fitted with --unknown-category own"
 NUMBER = "a number"  # the words of errors for the values of a measured column
 MOST_NAMED = 12  # categories in a sentence
+BOOLEANS = frozenset(("false", "true"))  # as JSON writes them
+FIRST_WITH_READING = 4  # schema whose texts that mean a missing cell are in the manifest
 
 
 def holds_cells(manifest: Manifest) -> bool:
@@ -40,17 +43,19 @@ def is_table(samples: Any) -> bool:
     return isinstance(samples, Mapping) or (hasattr(samples, "columns") and hasattr(samples, "__getitem__"))
 
 
-def table_columns(table: Any, names: Sequence[str]) -> list[np.ndarray]:
+def table_columns(table: Any, names: Sequence[str], ignored: Sequence[str] = ()) -> list[np.ndarray]:
     """Return the columns of a table in the order of `names`: numbers as they are, anything else as objects.
 
-    Raise `InputError` if a column is missing, unknown or not one-dimensional, or if lengths differ.
+    The table may have the `ignored` columns as well. Raise `InputError` if a column is missing, unknown or
+    not one-dimensional, or if lengths differ.
     """
     names_of_arrow = getattr(table, "column_names", None)  # its `columns` are the arrays
-    given = table if isinstance(table, Mapping) else names_of_arrow or table.columns
-    found = {str(name): name for name in given}  # a data frame may number its columns
-    faults = str(compare_columns(list(found), names))
+    given = list(table if isinstance(table, Mapping) else names_of_arrow or table.columns)
+    present = spelled(given, (*names, *ignored))  # a data frame may number its columns
+    faults = str(compare_columns(present, names, ignored))
     if faults:
         raise InputError(f"a table must have exactly the model's features: it {faults}")
+    found = dict(zip(present, given, strict=True))
     columns = [_cells(table[found[name]]) for name in names]
     lengths = {name: len(column) for name, column in zip(names, columns, strict=True)}
     if len(set(lengths.values())) > 1:
@@ -80,7 +85,7 @@ def _table_rows(table: Any, manifest: Manifest) -> np.ndarray:
     """Rows of shape (n_rows, n_features): float64, or objects where rows may hold more than numbers."""
     if manifest.feature_names is None:
         raise InputError(f"a model of kind {manifest.kind} without feature names takes arrays, not a table")
-    columns = table_columns(table, manifest.feature_names)
+    columns = table_columns(table, manifest.feature_names, manifest.reading.ignored)
     if holds_cells(manifest):
         return object_rows(columns)
     return np.column_stack([_measured(column, manifest, position) for position, column in enumerate(columns)])
@@ -144,7 +149,11 @@ def _measured(cells: np.ndarray, manifest: Manifest, column: int) -> np.ndarray:
     if cells.dtype.kind in "fiu":
         return cells.astype(np.float64)
 
+    missing_texts = _missing_texts(manifest)
+
     def number(cell: Any) -> float | None:
+        if isinstance(cell, str):
+            return np.nan if is_missing_text(cell, missing_texts) else None
         is_number = isinstance(cell, int | float | np.number) and not isinstance(cell, bool)
         return float(cell) if is_number else None
 
@@ -155,23 +164,42 @@ def _positions(cells: np.ndarray, manifest: Manifest, column: int, known: Sequen
     """Replace texts by their positions among the known categories; booleans count as the texts JSON has."""
     positions = {text: float(position) for position, text in enumerate(known)}
     unknown = float(len(known)) if manifest.unknown_category == OWN_CATEGORY else None
+    missing_texts = _missing_texts(manifest, known)
 
     def position(cell: Any) -> float | None:
         if isinstance(cell, bool | np.bool_):
             cell = "true" if cell else "false"
-        return positions.get(cell, unknown) if isinstance(cell, str) else None
+        if not isinstance(cell, str):
+            return None
+        found = positions.get(cell)
+        if found is not None:
+            return found
+        if is_missing_text(cell, missing_texts):
+            return np.nan
+        cell = clean_name(cell)
+        return positions.get(cell.lower() if positions.keys() <= BOOLEANS else cell, unknown)
 
     words = _one_of(known) if unknown is None else f"a text, {_one_of(known)} or another"
     return _read(cells, position, words, manifest, column)
 
 
+def _missing_texts(manifest: Manifest, known: Sequence[Any] = ()) -> frozenset[str]:
+    """Return the texts that are missing cells, but for known categories.
+
+    Before schema 4 only an empty text was missing in a column of texts.
+    """
+    if known and manifest.schema_version < FIRST_WITH_READING:
+        return frozenset(("",)).difference(known)
+    return frozenset(manifest.reading.missing_values).difference(known)
+
+
 def _read(
     cells: np.ndarray, number: Callable[[Any], float | None], words: str, manifest: Manifest, column: int
 ) -> np.ndarray:
-    """Read cells one by one: an empty text is missing, as in a CSV; where `number` returns None, refuse."""
+    """Read cells one by one; where `number` returns None, refuse."""
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):
-        if is_missing(cell) or (isinstance(cell, str) and not cell):
+        if is_missing(cell):
             values[row] = np.nan
             continue
         value = number(cell)

@@ -13,6 +13,7 @@ import numpy as np
 
 from detector.calibration import select_false_discovery
 from detector.errors import InputError
+from detector.reading import Reading
 from detector.results import Classes, Scores
 from detector.schema import NAME_PATTERN
 from detector.tables import is_table, table_columns, text_columns
@@ -105,6 +106,7 @@ class ModelInfo:
     sample_shape: tuple[int, ...]
     feature_names: tuple[str, ...] | None
     text_columns: frozenset[str]  # features that are text categories
+    reading: Reading = dataclasses.field(default_factory=Reading)  # how its data were written
 
     @classmethod
     def of_manifest(cls, target: Target, manifest: Mapping[str, Any]) -> "ModelInfo":
@@ -116,6 +118,7 @@ class ModelInfo:
             tuple(manifest["sample_shape"]),
             None if names is None else tuple(names),
             text_columns(manifest.get("categories")),
+            Reading.of(manifest.get("reading")),
         )
 
     def is_series(self, samples: Any) -> bool:
@@ -255,7 +258,7 @@ class Calls:
                 f"a model of kind {model.kind} without feature names takes arrays, not a table"
             )
         try:
-            columns = table_columns(samples, model.feature_names)
+            columns = table_columns(samples, model.feature_names, model.reading.ignored)
         except InputError as error:
             raise RequestError(str(error)) from error
         return model, rows_of_columns(columns, texts=bool(model.text_columns), keep_values=keep_values)

@@ -2,33 +2,37 @@
 
 import csv
 import dataclasses
+import gzip
+import io
 import itertools
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self, cast
 
 import numpy as np
 
-from detector.columns import MISSING_VALUES, MOST_NAMES, compare_columns, listed
+from detector.columns import MOST_NAMES, clean_name, compare_columns, listed, spelled
+from detector.delimited.cells import number_of, read_numbers
+from detector.delimited.encodings import decode, encoding_of
+from detector.delimited.layout import HEAD_BYTES, adapted, records
 from detector.errors import InputError
+from detector.reading import Reading
 from detector.sources.array_names import SAMPLES, check_inflated, find_roles
 from detector.sources.image_files import IMAGE_SUFFIXES, find_images
 from residual_client.calls import ModelInfo
 from residual_client.errors import RequestError
 
-TEXT_TABLES = (".csv", ".tsv")
+TEXT_TABLES = (".csv", ".tsv", ".txt", ".gz")
 LINES = (".ndjson", ".jsonl")
 READ = (*TEXT_TABLES, ".parquet", *LINES, ".npy", ".npz", *IMAGE_SUFFIXES)
 
 CHUNK_VALUES = 2**20  # 8 MiB of float64
 CHUNK_ROWS = 20_000  # of a narrow table, so that the progress bar moves
 CHUNK_IMAGES = 256
-
-_NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
-_ODD = re.compile(r"[^\x00-\x5e\x60-\x7f]|[nN][aA]|[iI][nN]")  # in 1_0, other digits, NaN, infinity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,18 +213,32 @@ def rows_at_a_time(n_values: int) -> int:
 
 def _text_table(path: Path, model: ModelInfo, keep: Sequence[str]) -> Input:
     _require_names(path, model)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with _opened(path) as file:
+        head = file.read(HEAD_BYTES)
+    encoding = encoding_of(head, model.reading.encoding)
+    text = None if encoding is None else decode(head, encoding)
+    if encoding is None or text is None:
+        raise RequestError(f"{path.name}: the encoding of the text is not certain: save it as UTF-8")
+    reading = adapted(model.reading, text.removeprefix("\ufeff"), model.feature_names or ())
 
     def chunks() -> Iterator[Chunk]:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with _opened(path) as raw, io.TextIOWrapper(raw, encoding, newline="") as file:
             try:
-                yield from _table_chunks(path.name, file, model, keep, delimiter)
+                yield from _table_chunks(path.name, file, model, keep, reading)
             except UnicodeDecodeError as error:
-                raise RequestError(f"{path.name} must be UTF-8 text: {error.reason}") from error
-            except csv.Error as error:
+                raise RequestError(f"{path.name} must be {encoding} text: {error.reason}") from error
+            except (csv.Error, zlib.error, EOFError) as error:
                 raise RequestError(f"{path.name} cannot be read: {error}") from error
 
-    return Input(path.name, path.stat().st_size, "B", chunks())
+    is_compressed = path.suffix.lower() == ".gz"
+    return Input(path.name, None if is_compressed else path.stat().st_size, "B", chunks())
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file, which may be compressed by gzip, for reading."""
+    if path.suffix.lower() == ".gz":
+        return cast(IO[bytes], gzip.open(path))
+    return path.open("rb")
 
 
 def _require_names(path: Path, model: ModelInfo) -> None:
@@ -229,36 +247,92 @@ def _require_names(path: Path, model: ModelInfo) -> None:
 
 
 def _table_chunks(
-    name: str, file: Any, model: ModelInfo, keep: Sequence[str], delimiter: str
+    name: str, file: io.TextIOWrapper, model: ModelInfo, keep: Sequence[str], reading: Reading
 ) -> Iterator[Chunk]:
-    reader = csv.reader(file, delimiter=delimiter, strict=True)
-    header = next(reader, None)
+    lines = _Lines(file)
+    for _ in range(reading.skip_rows):
+        next(lines, None)
+    parsed = records(lines, reading.delimiter or ",")
+    header = next((cells for cells in parsed if cells), None)
     if header is None:
         raise RequestError(f"{name} is empty")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|,"):
-        wanted = "tabs" if delimiter == "\t" else "commas"
         raise RequestError(
-            f"{name} must have columns separated by {wanted}, got the one column {header[0][:80]!r}"
+            f"{name} must have columns separated by commas, got the one column {header[0][:80]!r}"
         )
+    rows = _numbered(parsed, lines)
+    if not reading.header:
+        rows = itertools.chain([(1, header)], rows)
+        header = [f"x{position}" for position in range(len(header))]
+    header = spelled([clean_name(column) for column in header], (*(model.feature_names or ()), *keep))
     names, positions = _features(name, header, model, keep)
+    measured = [at for column, at in zip(names, positions, strict=True) if column not in model.text_columns]
+    rows = _without_units(rows, measured, reading)
     first_row = 0
-    while True:
-        rows, lines = _some_rows(name, reader, len(header), rows_at_a_time(len(header)))
-        if not rows:
-            break
-        columns = list(zip(*rows, strict=True))
+    while some := list(itertools.islice(rows, rows_at_a_time(len(header)))):
+        for line, row in some:
+            if len(row) != len(header):
+                raise RequestError(f"{name}, line {line}: must have {len(header)} columns, got {len(row)}")
+        columns = list(zip(*(row for _, row in some), strict=True))
         samples = {  # cells that are not numbers stay, and are refused when scored
-            name: np.array(columns[position], dtype=object)
-            if name in model.text_columns
-            else _numbers(columns[position])
-            for name, position in zip(names, positions, strict=True)
+            column: np.array(columns[position], dtype=object)
+            if column in model.text_columns
+            else read_numbers(columns[position], reading)
+            for column, position in zip(names, positions, strict=True)
         }
         kept = {column: columns[header.index(column)] for column in keep}
-        places = [f"line {line}" for line in lines]
-        yield Chunk(samples, first_row, kept, places, file.buffer.tell())
-        first_row += len(rows)
+        places = [f"line {line}" for line, _ in some]
+        yield Chunk(samples, first_row, kept, places, lines.done)
+        first_row += len(some)
     if not first_row:
         raise RequestError(f"{name} has no rows, only the columns {listed(header)}")
+
+
+class _Lines:
+    """The lines of a text, counted.
+
+    Attributes
+    ----------
+    count : int
+        Lines that were taken.
+    """
+
+    def __init__(self, file: io.TextIOWrapper) -> None:
+        self._file = file
+        self.count = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._file)
+        self.count += 1
+        return line.removeprefix("\ufeff") if self.count == 1 else line
+
+    @property
+    def done(self) -> int:
+        """Bytes of the file that were read."""
+        return cast(IO[bytes], self._file.buffer).tell()
+
+
+def _numbered(parsed: Iterable[list[str]], lines: _Lines) -> Iterator[tuple[int, list[str]]]:
+    """Number each row by the line where it begins; leave blank lines out."""
+    begin = lines.count + 1
+    for row in parsed:
+        if row:
+            yield begin, row
+        begin = lines.count + 1
+
+
+def _without_units(
+    rows: Iterator[tuple[int, list[str]]], measured: Sequence[int], reading: Reading
+) -> Iterator[tuple[int, list[str]]]:
+    """Leave out the rows below the header that hold units, as the data of the model had them."""
+    for line, row in itertools.islice(rows, reading.unit_rows):
+        cells = [row[position] for position in measured if position < len(row)]
+        if any(number_of(cell, reading) is not None for cell in cells):
+            yield line, row
+    yield from rows
 
 
 def _features(
@@ -270,10 +344,12 @@ def _features(
         raise RequestError(f"{name}: column names must differ, got {faults.repeated[0]!r} more than once")
     if faults.missing:
         raise RequestError(f"{name} has no column {faults.missing[0]!r} to keep, only {listed(found)}")
-    features = [column for column in found if column and column not in keep]
+    present = set(found) - set(keep)
+    left_out = ({"", *model.reading.ignored} & present) - set(model.feature_names or ())
+    features = [column for column in found if column in present - left_out]
     faults = compare_columns(features, model.feature_names or ())
     if faults.missing:
-        is_data = all(map(_NUMBER.fullmatch, found))
+        is_data = all(number_of(cell, Reading()) is not None for cell in found)
         hint = "; the first line must name the columns" if is_data else ""
         raise RequestError(f"{name} lacks the column {listed(faults.missing)} of the model's features{hint}")
     if faults.unknown:
@@ -282,37 +358,6 @@ def _features(
             f"copy it to the output with --keep {','.join(faults.unknown[:MOST_NAMES])}"
         )
     return features, [found.index(column) for column in features]
-
-
-def _some_rows(name: str, reader: Any, width: int, most: int) -> tuple[list[list[str]], list[int]]:
-    """Read rows and the numbers of the lines where they end, without blank lines."""
-    rows, lines = [], []
-    for row in reader:
-        if not row:
-            continue
-        if len(row) != width:
-            raise RequestError(f"{name}, line {reader.line_num}: must have {width} columns, got {len(row)}")
-        rows.append(row)
-        lines.append(reader.line_num)
-        if len(rows) == most:
-            break
-    return rows, lines
-
-
-def _numbers(cells: Sequence[str]) -> np.ndarray:
-    if not _ODD.search("\n".join(cells)):
-        try:
-            return np.array(cells, dtype=np.float64)
-        except ValueError:
-            pass
-    read = [_number(cell) for cell in cells]
-    return np.array(read, dtype=np.float64 if all(type(cell) is float for cell in read) else object)
-
-
-def _number(cell: str) -> float | str | None:
-    if _NUMBER.fullmatch(cell):
-        return float(cell)
-    return None if cell.strip() in MISSING_VALUES else cell
 
 
 def _parquet(path: Path, model: ModelInfo, keep: Sequence[str]) -> Input:
@@ -329,14 +374,16 @@ def _parquet(path: Path, model: ModelInfo, keep: Sequence[str]) -> Input:
     except pa.ArrowException as error:
         raise RequestError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
     found = [name for name in file.schema_arrow.names if not re.fullmatch(r"__index_level_\d+__", name)]
-    names, _ = _features(path.name, found, model, keep)
+    shown = spelled(map(clean_name, found), (*(model.feature_names or ()), *keep))
+    in_file = dict(zip(shown, found, strict=True))
+    names, _ = _features(path.name, shown, model, keep)
 
     def chunks() -> Iterator[Chunk]:
         first_row = 0
-        batches = file.iter_batches(rows_at_a_time(len(found)), columns=[*names, *keep])
-        for batch in batches:
-            samples = {name: _column_of_arrow(batch.column(name)) for name in names}
-            kept = {name: batch.column(name).to_pylist() for name in keep}
+        columns = [in_file[name] for name in (*names, *keep)]
+        for batch in file.iter_batches(rows_at_a_time(len(found)), columns=columns):
+            samples = {name: _column_of_arrow(batch.column(in_file[name])) for name in names}
+            kept = {name: batch.column(in_file[name]).to_pylist() for name in keep}
             yield Chunk(samples, first_row, kept, None, first_row + len(batch))
             first_row += len(batch)
         if not first_row:

@@ -20,7 +20,7 @@ LEVELS = {
     "detector": [
         {"columns", "errors", "schema", "results"},
         {"windows", "files", "images", "reading", "sources"},
-        {"manifest"},
+        {"delimited", "manifest"},
         {"latents", "tables", "calibration"},
         {"engine"},
         {"inference", "triton"},
@@ -62,7 +62,18 @@ LEVELS = {
         {"servers"},
         {"restoration"},
         {"protocols"},
-        {"cost", "finetune", "footprint", "gallery", "one_class", "quality", "seeds", "sequences", "serving"},
+        {
+            "cost",
+            "finetune",
+            "footprint",
+            "gallery",
+            "one_class",
+            "quality",
+            "reading",
+            "seeds",
+            "sequences",
+            "serving",
+        },
     ],
 }
 MOST_MODULES = 17  # in one folder, `__init__.py` not counted
@@ -160,6 +171,7 @@ def test_client_loads_numpy_httpx_and_the_pure_modules_of_detector():
     )
     assert {name.partition(".")[2] for name in modules if name.startswith("detector.")} == {
         *("calibration", "columns", "errors", "files", "manifest", "reading", "results", "schema"),
+        *("delimited", "delimited.cells", "delimited.encodings", "delimited.layout"),
         *("sources", "sources.array_names", "sources.image_files", "tables", "windows"),
     }
 

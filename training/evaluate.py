@@ -25,6 +25,7 @@ from detector.inference import Detector
 from detector.store import find_folder
 from training.cli.options import (
     add_label_flags,
+    add_reading_flags,
     add_series_flags,
     column_options,
     command_parser,
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", metavar="DATA", help="a file, a folder of images or a built-in name")
     add_label_flags(parser)
     add_series_flags(parser)
+    add_reading_flags(parser.add_argument_group("text tables"))
     parser.add_argument(
         "--alpha", type=float, help="false-alarm rate to decide by instead of the model's own"
     )

@@ -31,6 +31,7 @@ from detector.store import ModelStore, find_folder
 from training import flags
 from training.cli.options import (
     add_keep_flag,
+    add_reading_flags,
     add_series_flags,
     column_options,
     command_parser,
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, metavar="PATH_OR_NAME", help="labelled samples")
     parser.add_argument("--label-column", metavar="COLUMN", help="column of the labels in a table")
     add_series_flags(parser)
+    add_reading_flags(parser.add_argument_group("text tables"))
     add_keep_flag(parser)
     parser.add_argument(
         "--epochs",

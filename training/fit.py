@@ -7,9 +7,10 @@
   python -m training.fit --data june.csv --name line --kind sequence --time-column when
   python -m training.fit --data july.csv --like models/line
 
-Data are a CSV, TSV or Parquet table, `.npy`, `.npz` (X and y, or x_train, y_train, x_test, y_test), a folder
-of PNG, JPEG, BMP, TIFF or WebP images (sub-folders are labels, or splits that hold labels), or a built-in
-name: digits, breast-cancer, mnist, fashion-mnist, cifar10.
+Data are a table (CSV, TSV, also .gz; Parquet, Feather, Arrow, lines of JSON, .xlsx; a folder of CSV files),
+`.npy`, `.npz` (X and y, or x_train, y_train, x_test, y_test), a folder of PNG, JPEG, BMP, TIFF or WebP images
+(sub-folders are labels, or splits that hold labels), or a built-in name: digits, breast-cancer, mnist,
+fashion-mnist, cifar10.
 Only normal samples are fitted on; labelled anomalies are used only for the test figures.
 With --kind sequence a table or an `.npy` of one or two dimensions is a series, one row a step; it is split in
 order of time and cut into windows.

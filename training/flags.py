@@ -1,12 +1,34 @@
 """Parse the text of a flag; a value that is not allowed raises argparse's error with a sentence."""
 
 import argparse
+import csv
 import math
 
 
 def names(text: str) -> list[str]:
-    """`A,B,C` as a list."""
-    return [name.strip() for name in text.split(",")]
+    """`A,B,C` as a list, read as a line of CSV: a name may be quoted, and then have commas."""
+    try:
+        (found,) = csv.reader([text], strict=True, skipinitialspace=True)
+    except (csv.Error, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"must be names separated by commas, got {text!r}") from error
+    return [name.strip() for name in found] or [""]
+
+
+def delimiter(text: str) -> str:
+    """One character, or the word `tab`, `blank` or `space`."""
+    return mark({"tab": "\t", "\\t": "\t", "blank": " ", "space": " "}.get(text, text))
+
+
+def mark(text: str) -> str:
+    """One character."""
+    if len(text) != 1:
+        raise argparse.ArgumentTypeError(f"must be one character, got {text!r}")
+    return text
+
+
+def size(text: str) -> int:
+    """An integer of at least 0."""
+    return _integer(text, 0, "an integer of at least 0")
 
 
 def integers(text: str) -> list[int]:

@@ -34,6 +34,7 @@ from detector.store import find_folder
 from training import flags
 from training.cli.options import (
     add_label_flags,
+    add_reading_flags,
     add_series_flags,
     column_options,
     command_parser,
@@ -151,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write")
     add_label_flags(parser)
     add_series_flags(parser)
+    add_reading_flags(parser.add_argument_group("text tables"))
     parser.add_argument(
         "--seed", type=flags.seed, default=0, help="seed of the points that are drawn (default: 0)"
     )

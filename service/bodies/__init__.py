@@ -11,6 +11,7 @@ import numpy as np
 
 from detector import Manifest
 from detector.latents import DTYPES
+from detector.reading import Reading
 from detector.tables import holds_cells, text_columns
 from service.http.problems import Problem
 
@@ -75,6 +76,8 @@ class Expected:
         Whether a row may hold text, booleans and null in addition to numbers.
     texts : frozenset of str
         Names of the features that are categories by text.
+    reading : Reading
+        How the data of the model were written, and the columns that a table may have besides the features.
     """
 
     shape: tuple[int, ...]
@@ -86,6 +89,7 @@ class Expected:
     rows: bool = False
     cells: bool = False
     texts: frozenset[str] = frozenset()
+    reading: Reading = dataclasses.field(default_factory=Reading)
 
     @classmethod
     def samples(cls, manifest: Manifest, *, timestamps: bool = False) -> "Expected":
@@ -101,6 +105,7 @@ class Expected:
             rows=manifest.kind == "vector",
             cells=holds_cells(manifest),
             texts=text_columns(manifest.categories),
+            reading=manifest.reading,
         )
 
     @classmethod

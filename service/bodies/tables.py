@@ -1,15 +1,21 @@
 """Read CSV, and match the columns of every kind of table by name: any order, none missing, none unknown."""
 
+import codecs
 import csv
 import dataclasses
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from detector.columns import compare_columns, listed
+from detector.columns import compare_columns, listed, spelled
+from detector.delimited.cells import is_missing_text, number_of
+from detector.delimited.encodings import PLAIN, encoding_of
+from detector.delimited.layout import adapted, records
 from detector.engine.session import check_stop
+from detector.reading import Reading
 from detector.tables import MISSING_HINT, NUMBER
 from service.bodies import TIMESTAMP, Decoded, Expected, Limits, Timestamp, check_rows, misplaced
 from service.bodies.encodings import mark_bytes
@@ -19,6 +25,7 @@ from service.http.problems import Problem
 
 # The index in a CSV of pandas, when that is read and written again, after `reset_index`, and in Arrow.
 _INDEX_NAMES = frozenset({"", "Unnamed: 0", "index", "__index_level_0__"})
+_HEAD_BYTES = 2**16  # in which the header and the encoding show
 _SLICE_BYTES = 2**18  # takes under a millisecond, so that other threads of the process get their turn
 _LINE_BYTES = 2**20
 _BLOCK_ROWS = 1024
@@ -49,14 +56,17 @@ def match_columns(found: Sequence[str], expected: Expected, hint: str = "") -> L
     Raise `Problem`, whose sentence ends with the hint, if a column is missing, unknown or repeated.
     """
     wanted = expected.columns()
-    faults = compare_columns(found, wanted, (TIMESTAMP,) if expected.timestamps else ())
+    optional = (*expected.reading.ignored, *((TIMESTAMP,) if expected.timestamps else ()))
+    if not set(wanted) <= set(found):
+        found = spelled(found, wanted)
+    faults = compare_columns(found, wanted, optional)
     if str(faults):
         if _INDEX_NAMES.intersection(faults.unknown):
             hint = "; pandas writes its index as a column unless it is told index=False"
         sentence = f"a table must have exactly the columns {listed(wanted)}: it {faults}{hint}"
         raise Problem("invalid-input", sentence)
     positions = {name: position for position, name in enumerate(found)}
-    timestamp = positions.get(TIMESTAMP) if TIMESTAMP not in wanted else None
+    timestamp = positions.get(TIMESTAMP) if expected.timestamps and TIMESTAMP not in wanted else None
     return Layout(tuple(positions[name] for name in wanted), timestamp)
 
 
@@ -66,13 +76,15 @@ def match_columns(found: Sequence[str], expected: Expected, hint: str = "") -> L
 def decode_csv(content: Body, parameters: Mapping[str, str], expected: Expected, limits: Limits) -> Decoded:
     """Read rows, or the steps of a series, from a CSV with a header line.
 
-    Cells are separated by commas and may be quoted (RFC 4180); a line ends with CRLF or LF. An empty cell is
-    a missing value. A series may have time stamps in a column `timestamp`.
+    Cells are separated by commas and may be quoted (RFC 4180); a line ends with CRLF or LF. An empty cell, or
+    a word such as NA, is a missing value. A series may have time stamps in a column `timestamp`. A body may
+    also be written as the file that the model was fitted on: its encoding, delimiter, marks of numbers, lines
+    above the header.
 
     Parameters
     ----------
     content : bytes
-        UTF-8, with or without a byte order mark.
+        UTF-8, with or without a byte order mark, or in the encoding of that file.
     parameters : mapping
         Parameters of the media type.
     expected : Expected
@@ -83,28 +95,84 @@ def decode_csv(content: Body, parameters: Mapping[str, str], expected: Expected,
     Problem
         With the row and column of the first cell that its column does not take.
     """
-    _check_parameters(parameters)
-    content = _with_line_feeds(content)
+    content = _with_line_feeds(_in_utf8(content, parameters, expected.reading))
     begin, stop = mark_bytes(content), _end_of_lines(content)
+    reading = _reading_of(content, begin, expected)
+    for _ in range(reading.skip_rows):
+        begin = content.find(b"\n", begin, stop) + 1 or stop
+    delimiter = reading.delimiter or ","
+    most = _MOST_COMMAS * len(expected.columns())
     end = _end_of_header(content, begin, stop)
-    max_commas = _MOST_COMMAS * len(expected.columns())
-    header = next(_records(content, begin, end, max_commas), [])
+    header = next(_records(content, begin, end, delimiter, most), [])
+    if reading.header:
+        begin = end + 1
+    else:
+        header = [f"x{position}" for position in range(len(header))]
     layout = match_columns(header, expected, _header_hint(header))
-    if layout.timestamp is None and not expected.cells:
-        samples = _read_numbers(content, end + 1, stop, layout, len(header), limits)
+    if layout.timestamp is None and not expected.cells and _is_plain(reading):
+        samples = _read_numbers(content, begin, stop, layout, len(header), limits)
         if samples is not None:
             return Decoded(samples)
-    records = _records(content, end + 1, stop, max_commas)
-    return _read_cells(records, header, layout, expected, limits)
+    rows = _records(content, begin, stop, delimiter, most)
+    return _read_cells(_without_units(rows, layout, reading), header, layout, expected, reading, limits)
 
 
-def _check_parameters(parameters: Mapping[str, str]) -> None:
-    charset, header = parameters.get("charset", "utf-8"), parameters.get("header", "present")
-    if charset.lower() not in ("utf-8", "utf8", "us-ascii") or header.lower() != "present":
+def _in_utf8(content: Body, parameters: Mapping[str, str], reading: Reading) -> Body:
+    """Return a text in UTF-8; only the encoding of the model's data is read besides."""
+    charset, header = parameters.get("charset", ""), parameters.get("header", "present")
+    own = reading.encoding or PLAIN
+    allowed = ("utf-8", "ascii", _codec(own))
+    if (charset and _codec(charset) not in allowed) or header.lower() != "present":
         raise Problem(
             "unsupported-media-type",
             f"text/csv must be UTF-8 with a header, got charset={charset[:80]} and header={header[:80]}",
         )
+    encoding = charset or own
+    if _codec(encoding) in ("utf-8", "utf-8-sig", "ascii"):
+        return content
+    if not charset and encoding_of(bytes(content[:_HEAD_BYTES]), own) != own:
+        return content
+    decoder, text = codecs.getincrementaldecoder(encoding)(), bytearray()
+    try:
+        for at in range(0, len(content), _SLICE_BYTES):
+            check_stop()
+            is_last = at + _SLICE_BYTES >= len(content)
+            text += decoder.decode(bytes(content[at : at + _SLICE_BYTES]), is_last).encode()
+    except UnicodeError as error:
+        raise Problem("malformed-body", f"the CSV must be in {encoding}: {error}") from error
+    return text
+
+
+def _codec(name: str) -> str:
+    """Return the name of an encoding as Python spells it; an empty text if there is none."""
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return ""
+
+
+def _reading_of(content: Body, begin: int, expected: Expected) -> Reading:
+    """Return how a body is written: as the data of the model were, or as plain CSV."""
+    reading = expected.reading
+    if _is_plain(reading) and not reading.skip_rows and reading.header:
+        return reading
+    head = str(content[begin : begin + _HEAD_BYTES], "utf-8", "ignore")
+    return adapted(reading, head, expected.columns(), sniff=False)
+
+
+def _is_plain(reading: Reading) -> bool:
+    """Whether numbers are as JSON writes them, between commas, in every row."""
+    plain = reading.delimiter in (None, ",") and reading.decimal == "." and reading.thousands is None
+    return plain and not reading.unit_rows
+
+
+def _without_units(rows: Iterator[list[str]], layout: Layout, reading: Reading) -> Iterator[list[str]]:
+    """Leave out the rows below the header that hold units, as the data of the model had them."""
+    for record in itertools.islice(rows, reading.unit_rows):
+        cells = [record[position] for position in layout.features if position < len(record)]
+        if any(number_of(cell, reading) is not None for cell in cells):
+            yield record
+    yield from rows
 
 
 def _with_line_feeds(content: Body) -> Body:
@@ -148,12 +216,12 @@ def _end_of_header(content: Body, begin: int, stop: int) -> int:
     raise Problem("malformed-body", f"the header of the CSV may have at most {_MOST_HEADER_LINES} lines")
 
 
-def _records(content: Body, begin: int, stop: int, max_commas: int) -> Iterator[list[str]]:
+def _records(content: Body, begin: int, stop: int, delimiter: str, most: int) -> Iterator[list[str]]:
     """Parse the lines of a part of the body into cells."""
-    lines = _Lines(content, begin, stop, max_commas)
+    lines = _Lines(content, begin, stop, delimiter, most)
     try:
-        for record in csv.reader(lines, strict=True):
-            lines.n_commas = 0
+        for record in records(lines, delimiter):
+            lines.n_marks = 0
             yield record
     except UnicodeDecodeError as error:
         place = f"{error.reason} at byte {lines.begin + error.start}"
@@ -171,14 +239,14 @@ class _Lines:
     ----------
     begin : int
         The place of the slice that is being read.
-    n_commas : int
-        Of the record that is being read; its reader sets it to 0 for the next one.
+    n_marks : int
+        Delimiters in the record that is being read; its reader sets it to 0 for the next one.
     """
 
-    def __init__(self, content: Body, begin: int, stop: int, max_commas: int) -> None:
+    def __init__(self, content: Body, begin: int, stop: int, delimiter: str, most: int) -> None:
         self._content, self.begin, self._stop = content, begin, stop
-        self._max_commas = max_commas
-        self.n_commas = 0
+        self._delimiter, self._most = delimiter, most
+        self.n_marks = 0
 
     def __iter__(self) -> Iterator[str]:
         """Yield each line with its line feed."""
@@ -188,10 +256,11 @@ class _Lines:
             if end is None:
                 raise Problem("malformed-body", f"a line of the CSV may have at most {_LINE_BYTES} bytes")
             for line in io.StringIO(str(self._content[self.begin : end + 1], "utf-8"), newline=""):
-                self.n_commas += line.count(",")
-                if self.n_commas > self._max_commas:
-                    sentence = f"a line of the CSV may have at most {self._max_commas} commas"
-                    raise Problem("malformed-body", f"{sentence}, got {self.n_commas}")
+                self.n_marks += line.count(self._delimiter)
+                if self.n_marks > self._most:
+                    what = "commas" if self._delimiter == "," else f"of {self._delimiter!r}"
+                    sentence = f"a line of the CSV may have at most {self._most} {what}"
+                    raise Problem("malformed-body", f"{sentence}, got {self.n_marks}")
                 yield line
             self.begin = end + 1
 
@@ -209,16 +278,8 @@ def _end_of_slice(content: Body, begin: int, stop: int) -> int | None:
 def _header_hint(header: Sequence[str]) -> str:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
         return "; columns must be separated by commas"
-    is_data = all(_number(name) is not None for name in header)
+    is_data = all(number_of(name, Reading()) is not None for name in header)
     return "; the first line must name the columns" if is_data else ""
-
-
-def _number(text: str) -> float | None:
-    """Read decimal digits only: `float` alone also takes 1_000, and digits of other scripts."""
-    try:
-        return float(text) if text.isascii() and "_" not in text else None
-    except ValueError:
-        return None
 
 
 def _read_numbers(
@@ -271,6 +332,7 @@ def _read_cells(
     header: Sequence[str],
     layout: Layout,
     expected: Expected,
+    reading: Reading,
     limits: Limits,
 ) -> Decoded:
     """Read any table cell by cell."""
@@ -286,7 +348,7 @@ def _read_cells(
             raise misplaced(f"row {row} must have {len(header)} cells, got {len(cells)}", row=row)
         rows.append(
             [
-                cells[position] or None if name in texts else _measured(cells[position], name, row, expected)
+                cells[position] if name in texts else _measured(cells[position], name, row, expected, reading)
                 for name, position in zip(names, layout.features, strict=True)
             ]
         )
@@ -300,12 +362,13 @@ def _read_cells(
     return Decoded(np.concatenate(blocks), timestamps=None if layout.timestamp is None else timestamps)
 
 
-def _measured(cell: str, name: str, row: int, expected: Expected) -> float | None:
-    if not cell.strip() and expected.cells:
+def _measured(cell: str, name: str, row: int, expected: Expected, reading: Reading) -> float | None:
+    is_missing = is_missing_text(cell, reading.missing_values)
+    if is_missing and expected.cells:
         return None
-    value = _number(cell)
+    value = number_of(cell, reading)
     if value is None:
         got = repr(cell[:80]) if cell.strip() else "nothing"
-        hint = MISSING_HINT if expected.rows and got == "nothing" else ""
+        hint = MISSING_HINT if expected.rows and is_missing else ""
         raise misplaced(f"{name!r} must be {NUMBER}, got {got} in row {row}{hint}", row=row, column=name)
     return value

@@ -3,13 +3,12 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from detector.manifest import Manifest, read_manifest
 from detector.store import find_folder
 from training.config import OF_ANY_PRESET, FitConfig
-from training.data.tables import TABLE_SUFFIXES
+from training.data.tabular.sources import table_files
 from training.errors import ConfigError
 
 
@@ -50,7 +49,7 @@ def _data_options(manifest: Manifest, data: str) -> dict[str, Any]:
     """Collect the flags that the data were read with; a table has the features of the model."""
     options = {name: _value(value) for name, value in manifest.data.get("options", {}).items()}
     options["kind"] = manifest.kind
-    if Path(data).suffix.lower() in TABLE_SUFFIXES and "ignore" not in options:
+    if table_files(data) and "ignore" not in options:
         options["columns"] = list(manifest.feature_names or ())
     if manifest.data["normal_label"] is not None:
         options["normal_label"] = manifest.data["normal_label"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detector.columns import MISSING_VALUES
 from detector.errors import DetectorError
 from detector.reading import Reading
 from detector.schema import INTERPOLATED, MISSING_RULES, OWN_CATEGORY, UNKNOWN_RULES
@@ -19,6 +20,7 @@ from training.config import COMMON, GROUPS, SERIES, SPLITS, FitConfig
 from training.data.categories import Cells
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
+from training.data.tabular.options import TableOptions
 from training.data.windowing import cut_series
 from training.errors import ConfigError, TrainingError
 from training.presets import DEFAULT_PRESETS
@@ -107,10 +109,32 @@ def add_series_flags(parser: Container) -> None:
     )
 
 
+def add_reading_flags(parser: Container) -> None:
+    """Add flags for the form of a text table, for what it does not tell by itself."""
+    add = parser.add_argument
+    add("--delimiter", type=flags.delimiter, metavar="MARK", help="what separates the columns; tab for a tab")
+    add("--decimal", type=flags.mark, metavar="MARK", help="mark of decimals: . or ,")
+    add("--thousands", type=flags.mark, metavar="MARK", help="mark between groups of three digits")
+    add("--encoding", metavar="NAME", help="encoding of the text: utf-8, utf-16, cp949, latin-1, ...")
+    add("--skip-rows", type=flags.size, metavar="N", help="lines above the header")
+    add(
+        "--missing-values",
+        type=flags.names,
+        metavar="A,B",
+        help="texts of a missing cell, besides an empty one and NA, N/A, NaN, NULL, None and the like",
+    )
+
+
 def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Collect what the flags say about how the data are written: fields of `Reading`."""
-    names = ("time_format", "time_zone", "max_gap", "resize")
-    return {name: value for name, value in vars(arguments).items() if name in names and value is not None}
+    names = (
+        *("delimiter", "decimal", "thousands", "encoding", "skip_rows"),
+        *("time_format", "time_zone", "max_gap", "resize"),
+    )
+    given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}
+    if getattr(arguments, "missing_values", None):
+        given["missing_values"] = tuple(dict.fromkeys([*MISSING_VALUES, *arguments.missing_values]))
+    return given
 
 
 def column_options(arguments: argparse.Namespace) -> dict[str, str | None]:
@@ -140,7 +164,11 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
     tables.add_argument(
         "--columns", type=flags.names, metavar="A,B,C", help="features of a table, in this order"
     )
+    tables.add_argument(
+        "--ignore", type=flags.names, default=[], metavar="A,B", help="columns that are no features"
+    )
     add_cell_flags(tables)
+    add_reading_flags(tables)
     images = parser.add_argument_group("images and arrays")
     images.add_argument(
         "--resize",
@@ -196,6 +224,7 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
         arguments.max_gap = arguments.max_gap or MAX_GAP
     elif arguments.max_gap is not None:
         raise ConfigError("--max-gap needs --missing interpolate")
+    reading = reading_options(arguments)
     dataset = load_dataset(
         arguments.data,
         kinds=[arguments.kind] if arguments.kind else kinds,
@@ -203,7 +232,8 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
         value_range=arguments.value_range,
         **column_options(arguments),
         cells=Cells(arguments.missing, tuple(arguments.categorical), arguments.unknown_category),
-        reading=Reading(**reading_options(arguments)),
+        reading=Reading(**reading),
+        options=TableOptions(given=tuple(reading), ignore=tuple(arguments.ignore)),
     )
     dataset = dataclasses.replace(dataset, options=_data_options(arguments))
     if dataset.timeline is None:

@@ -14,6 +14,7 @@ from training.errors import DataError
 
 MOST_CATEGORIES = 256  # each is a column of the network
 MOST_OFFERED = 32  # texts with so few values are more likely categories than names
+FEW_ROWS = 10  # in which categories may all differ
 BOOLEANS = ("false", "true")  # as JSON writes them
 
 
@@ -87,7 +88,10 @@ def is_text(kind: pa.DataType) -> bool:
 
 def may_be_category(column: pa.ChunkedArray) -> bool:
     """Whether to offer a column of texts as categories."""
-    return is_text(column.type) and 1 <= len(column.unique()) <= MOST_OFFERED
+    if not is_text(column.type):
+        return False
+    n_different = len(column.unique())
+    return 1 <= n_different <= MOST_OFFERED and (n_different * 2 <= len(column) or len(column) < FEW_ROWS)
 
 
 def numeric_categories(values: np.ndarray, name: str, source: str) -> tuple[float, ...]:

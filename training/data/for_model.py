@@ -14,7 +14,8 @@ from detector.manifest import Manifest
 from training.data.categories import Cells
 from training.data.dataset import Cut, Dataset
 from training.data.load import ANOMALY, MOST_LABELS, NORMAL, load_dataset
-from training.data.tables import TABLE_SUFFIXES, column_names
+from training.data.tabular.options import TableOptions
+from training.data.tabular.sources import read_source, table_files
 from training.data.windowing import whole_windows
 from training.errors import DataError
 from training.flags import names
@@ -96,7 +97,7 @@ def load_for(
     if dataset.timeline is not None and dataset.timeline.is_missing is not None:
         n_steps = int(dataset.timeline.is_missing.sum())
         notes += (f"{n_steps} steps of {dataset.source} have a missing value: no window holds one",)
-    if Path(data).suffix.lower() not in TABLE_SUFFIXES:  # the notes of a table are for those who fit
+    if not table_files(data):  # the notes of a table are for those who fit
         notes = (*dataset.notes, *notes)
     fingerprint = dataset.fingerprint()
     if fingerprint == manifest.data.get("fingerprint") and not dataset.held_out.any():
@@ -130,11 +131,16 @@ def read_for(
 
 
 def _read(manifest: Manifest, data: str, reading: Mapping[str, Any], **columns: str | None) -> Dataset:
-    is_table = Path(data).suffix.lower() in TABLE_SUFFIXES and Path(data).is_file()
-    is_folder = Path(data).is_dir()
+    is_table = any(file.is_file() for file in table_files(data))
+    is_folder = Path(data).is_dir() and not is_table
     series = manifest.data.get("series")
+    if "missing_values" in reading:  # which are added
+        known = (*manifest.reading.missing_values, *reading["missing_values"])
+        reading = {**reading, "missing_values": tuple(dict.fromkeys(known))}
+    reading_of = dataclasses.replace(manifest.reading, **reading)
+    options = TableOptions(given=tuple(reading), for_model=True)
     if is_table and series:
-        present = column_names(Path(data))
+        present = read_source(data, reading_of, options, manifest.feature_names or ()).columns
         own = {
             name: series[name]
             for name in ("time_column", "entity_column")
@@ -147,8 +153,11 @@ def _read(manifest: Manifest, data: str, reading: Mapping[str, Any], **columns: 
         columns=manifest.feature_names if is_table else None,
         value_range=ANY_RANGE if manifest.kind == "image" and not is_folder else None,
         cells=Cells.of(manifest),
-        reading=dataclasses.replace(manifest.reading, **({} if is_folder else {"resize": None}), **reading),
+        reading=dataclasses.replace(
+            reading_of, **({} if is_folder or "resize" in reading else {"resize": None})
+        ),
         pixel_shape=pixel_shape_of(manifest.sample_shape) if is_folder and manifest.kind == "image" else None,
+        options=options,
         **columns,
     )
     if is_folder and manifest.kind == "image":

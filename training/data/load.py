@@ -1,13 +1,15 @@
 """Load a file, a folder of images or a built-in data set as a `Dataset`."""
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from detector.columns import listed
+from detector.columns import clean_name, listed
+from detector.delimited.cells import number_of
 from detector.manifest import Categories
 from detector.reading import Reading
 from detector.schema import INTERPOLATED, KINDS, LEFT_OUT, REFUSED
@@ -19,7 +21,9 @@ from training.data.image_folders import read_image_folder
 from training.data.kinds import as_kind, assumed_range, check_kind, check_range, choose_kind
 from training.data.series import Timeline, time_text
 from training.data.summaries import ColumnSummary, summarise_features
-from training.data.tables import TABLE_SUFFIXES, Table, label_texts, read_table, row_words
+from training.data.tables import Table, label_texts, read_table
+from training.data.tabular.options import TableOptions
+from training.data.tabular.sources import TABLE_SUFFIXES, table_files
 from training.data.times import order_times, why_back
 from training.errors import DataError
 
@@ -40,6 +44,7 @@ def load_dataset(
     cells: Cells | None = None,
     reading: Reading | None = None,
     pixel_shape: tuple[int, ...] | None = None,
+    options: TableOptions | None = None,
 ) -> Dataset:
     """Load a file, a folder of images or a built-in data set.
 
@@ -49,8 +54,8 @@ def load_dataset(
     Parameters
     ----------
     data : str
-        A path to `.csv`, `.tsv`, `.parquet`, `.npy`, `.npz` or a folder of images, or one of
-        `BUILT_IN`.
+        A path to a table (see `training.data.tables.read_table`), `.npy`, `.npz` or a folder of images, or
+        one of `BUILT_IN`.
     kinds : sequence of str
         Kinds that the samples may have, the preferred kind first. The data's own kind is taken if it is among
         them: two-dimensional data is `vector`, 8-bit three- or four-dimensional data is `image`. Otherwise
@@ -68,9 +73,11 @@ def load_dataset(
     cells : Cells, optional
         Missing values and categories that rows may hold.
     reading : Reading, optional
-        How the source is written, or to be read.
+        How the source is written, as far as it is known, or to be read.
     pixel_shape : tuple of int, optional
         Shape of the images of a folder, (height, width) or (height, width, 3), that a model takes.
+    options : TableOptions, optional
+        Of a table.
 
     Raises
     ------
@@ -84,7 +91,8 @@ def load_dataset(
         cells = dataclasses.replace(cells, missing=LEFT_OUT if is_series else REFUSED)
     table_options = {"columns": columns, "label_column": label_column}
     series_options = {"time_column": time_column, "entity_column": entity_column}
-    source = _read(data, is_series, table_options, series_options, cells, reading, pixel_shape)
+    table_options |= {"reading": reading, "options": options or TableOptions()}
+    source = _read(data, is_series, table_options, series_options, cells, pixel_shape)
     if source.timeline is None and cells.missing in (
         LEFT_OUT,
         INTERPOLATED,
@@ -152,39 +160,34 @@ def _read(
     table_options: Mapping[str, Any],
     series_options: Mapping[str, str | None],
     cells: Cells,
-    reading: Reading,
     pixel_shape: tuple[int, ...] | None,
 ) -> RawData:
     """Read data by their type; refuse options for other types."""
     path, suffix = Path(data), Path(data).suffix.lower()
-    is_table = suffix in TABLE_SUFFIXES
-    if any(table_options.values()) and not is_table:
+    files = table_files(data)
+    is_table = bool(files) and all(file.is_file() for file in files)
+    options = table_options["options"]
+    if (table_options["columns"] or table_options["label_column"] or options.ignore) and not is_table:
         raise DataError(
-            f"--columns and --label-column are only for tables ({', '.join(TABLE_SUFFIXES)}), got {data}"
+            f"--columns, --label-column and --ignore are only for tables ({', '.join(TABLE_SUFFIXES)}), got "
+            f"{data}"
         )
     if any(value is not None for value in series_options.values()) and not (is_series and is_table):
         raise DataError(
             "--time-column and --entity-column are only for a series in a table: also give --kind sequence"
         )
-    if reading.resize is not None and not path.is_dir():
+    reading = table_options["reading"]
+    if reading.resize is not None and (is_table or not path.is_dir()):
         raise DataError(f"--resize is only for a folder of images, got {data}")
-    if is_series and is_table and path.is_file():
+    if is_series and is_table:
         cells.check_kind("sequence")
         allowed = cells if cells.may_miss else None
-        table = read_table(path, **table_options, **series_options, cells=allowed, reading=reading)
-        return _series_of_table(table, path, **series_options, reading=reading)
+        table = read_table(data, **table_options, **series_options, is_series=True, cells=allowed)
+        return _series_of_table(table, **series_options)
+    if is_table:
+        return _rows_of_table(read_table(data, **table_options, cells=cells))
     if path.is_dir():
         return read_image_folder(path, pixel_shape, reading.resize)
-    if path.is_file() and is_table:
-        table = read_table(path, **table_options, cells=cells)
-        return RawData(
-            table.values,
-            table.labels,
-            feature_names=table.columns,
-            notes=table.notes,
-            categories=table.categories,
-            other_columns=table.other_columns,
-        )
     if path.is_file() and suffix in ARRAY_SUFFIXES:
         return dataclasses.replace(read_arrays(path, is_series=is_series), reading=reading)
     if path.is_file():
@@ -194,6 +197,18 @@ def _read(
         return BUILT_IN[data]()
     raise DataError(
         f"data must be a file, a folder or one of {', '.join(BUILT_IN)}, got {data!r}: no such file"
+    )
+
+
+def _rows_of_table(table: Table) -> RawData:
+    return RawData(
+        table.values,
+        table.labels,
+        feature_names=table.columns,
+        notes=table.notes,
+        categories=table.categories,
+        other_columns=table.other_columns,
+        reading=table.reading,
     )
 
 
@@ -217,18 +232,16 @@ def _take_as(
     return samples, kind, value_range, notes
 
 
-def _series_of_table(
-    table: Table, path: Path, time_column: str | None, entity_column: str | None, reading: Reading
-) -> RawData:
+def _series_of_table(table: Table, time_column: str | None, entity_column: str | None) -> RawData:
     """Take the rows as steps, entity by entity in order of first appearance, and in order of time."""
-    n_steps = len(table.values)
+    n_steps, source, reading = len(table.values), table.source, table.reading
     names, entities = np.array([""]), np.zeros(n_steps, dtype=np.int64)
     if table.entities is not None:
         sorted_names, first, inverse = np.unique(table.entities, return_index=True, return_inverse=True)
         names, entities = sorted_names[np.argsort(first)], np.argsort(np.argsort(first))[inverse]
     order, times, notes = np.argsort(entities, kind="stable"), None, ()
     if table.times is not None:
-        what = f"{path.name}: time column {time_column!r}"
+        what = f"{source.name}: time column {time_column!r}"
         order, times, notes = order_times(table.times, entities, reading.time_zone, what)
     entities = entities[order]
     if times is not None:
@@ -237,10 +250,11 @@ def _series_of_table(
             here = back[0]
             of_entity = f" within {str(names[entities[here]])!r}" if entity_column else ""
             is_local = table.times.is_local and reading.time_zone is None
+            why = why_back(times[here - 1], times[here], is_local=is_local)
             raise DataError(
-                f"{path.name}: time column {time_column!r} must not go back{of_entity}, got "
+                f"{source.name}: time column {time_column!r} must not go back{of_entity}, got "
                 f"{time_text(times[here])} after {time_text(times[here - 1])} in "
-                f"{row_words(order[here], path)}; {why_back(times[here - 1], times[here], is_local=is_local)}"
+                f"{source.row_words(order[here])}; {why}"
             )
     return RawData(
         table.values[order],
@@ -261,23 +275,43 @@ def _anomalies(
         if normal_label is not None:
             raise DataError(f"--normal-label {normal_label} needs labels, and the data have none")
         return np.zeros(n_samples, dtype=bool), ()
-    present = sorted(set(labels) - {UNLABELLED})
     has_label = labels != UNLABELLED
-    names = listed(present, MOST_LABELS, quoted=False)
+    present, counts = np.unique(labels[has_label], return_counts=True)
     if normal_label is not None:
-        if normal_label not in present:  # a column of true and false has the labels 1 and 0
-            normal_label = {"false": "0", "true": "1"}.get(normal_label.lower(), normal_label)
-        if normal_label not in present:
-            raise DataError(f"--normal-label {normal_label} is not among the labels {names}")
-        return has_label & (labels != normal_label), ()
+        return has_label & (labels != _present_label(normal_label, present.tolist())), ()
     if set(present) <= {NORMAL, ANOMALY}:
-        return labels == ANOMALY, ()
-    note = f"labels are {names}: every sample counts as normal; name the normal label with --normal-label"
+        words = {NORMAL: "normal", ANOMALY: "anomalies"}
+        sizes = [f"{label} ({count}, {words[label]})" for label, count in zip(present, counts, strict=True)]
+        other = "; if 1 is the normal one give --normal-label 1" if ANOMALY in present else ""
+        return labels == ANOMALY, (f"labels are {' and '.join(sizes)}{other}",)
+    sizes = [f"{label} ({count})" for label, count in zip(present, counts, strict=True)]
+    usual = shlex.quote(str(present[counts.argmax()]))
+    note = (
+        f"labels are {listed(sizes, MOST_LABELS, quoted=False)}: every sample counts as normal; name the "
+        f"normal label with --normal-label, for example --normal-label {usual}"
+    )
     return np.zeros(n_samples, dtype=bool), (note,)
 
 
 def _unlabelled(labels: np.ndarray) -> str:
     return NORMAL if set(labels) <= {NORMAL, ANOMALY, UNLABELLED} else "unlabelled"
+
+
+def _present_label(named: str, present: Sequence[str]) -> str:
+    """Return the label that was named: `true` is 1, `01` is 1, and blanks at the ends do not count."""
+    wanted = clean_name(named)
+    alike = [label for label in present if clean_name(label) == wanted]
+    alike += [label for label in present if label == {"false": "0", "true": "1"}.get(wanted.lower())]
+    alike += [label for label in present if _is_same_number(label, wanted)]
+    if not alike:
+        names = listed(present, MOST_LABELS, quoted=False)
+        raise DataError(f"--normal-label {named} is not among the labels {names}")
+    return alike[0]
+
+
+def _is_same_number(label: str, other: str) -> bool:
+    first, second = (number_of(text, Reading()) for text in (label, other))
+    return first is not None and first == second
 
 
 def _as_float32(samples: np.ndarray, source: str, cells: Cells, *, is_series: bool) -> np.ndarray:

@@ -235,11 +235,11 @@ def test_load_dataset_lists_the_built_in_names(data):
 
 
 def test_load_dataset_refuses_other_suffixes(tmp_path):
-    """An Excel file is not guessed at."""
-    (tmp_path / "data.xlsx").write_bytes(b"x")
+    """A workbook of an old form is not guessed at."""
+    (tmp_path / "data.xls").write_bytes(b"x")
 
     with pytest.raises(DataError, match=r"must be one of \.csv"):
-        load_dataset(str(tmp_path / "data.xlsx"))
+        load_dataset(str(tmp_path / "data.xls"))
 
 
 def test_normal_label_of_a_boolean_column_may_be_a_word(tmp_path):

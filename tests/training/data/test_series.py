@@ -296,22 +296,26 @@ def test_entities_keep_their_order_of_time(write):
         (
             ("t,v", "2,1", "1,2", "3,3"),
             {"time_column": "t"},
-            "must not go back, got 1 after 2 in row 2 .line 3.",
+            "must not go back, got 1 after 2 in row 1 .line 3.",
         ),
         (
             ("t,w,v", "2,a,1", "1,b,2", "1,a,3", "3,a,4"),
             {"time_column": "t", "entity_column": "w"},
-            "must not go back within 'a', got 1 after 2 in row 3 .line 4.",
+            "must not go back within 'a', got 1 after 2 in row 2 .line 4.",
         ),
-        (("t,v", "2024-01-01,1", ",2"), {"time_column": "t"}, "time column 't' is empty in row 2"),
+        (("t,v", "2024-01-01,1", ",2"), {"time_column": "t"}, "time column 't' is empty in row 1"),
         (
             ("t,v", "soon,1", "now,2"),
             {"time_column": "t"},
-            "year comes first, .* got 'soon' in row 1 .line 2.",
+            "year comes first, .* got 'soon' in row 0 .line 2.",
         ),
-        (("t,v", "1,1", "2,"), {"time_column": "t"}, "column 'v' has 1 missing value, the first in row 2"),
+        (("t,v", "1,1", "2,"), {"time_column": "t"}, "column 'v' has 1 missing value, the first in row 1"),
         (("t,v", "1,1"), {"time_column": "u"}, "has no column 'u', only 't', 'v'"),
-        (("t,v", "1,1"), {"time_column": "t", "columns": ["t"]}, "cannot be a feature and the time"),
+        (
+            ("t,v", "1,1"),
+            {"time_column": "t", "columns": ["t"]},
+            "cannot be a feature and the label, time or entity",
+        ),
         (("t,v", "2024-01-01,1"), {}, "for a series give --kind sequence --time-column t"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Read the tables that lie in Python packages: `python -m benchmarks.reading`."""
