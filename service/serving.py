@@ -11,13 +11,18 @@ from service.endpoints.platforms import platform_endpoints
 from service.endpoints.readers import Readers
 from service.endpoints.verbs import verb_endpoints
 from service.http.messages import Answer
+from service.models.policy import Policy
 from service.models.registry import ModelRegistry
+from service.models.trial import Trial
 from service.scoring.admission import Admission, Ticket
 from service.scoring.calls import Call
 from service.scoring.runner import Runner
 from service.settings import Settings
 from service.watching.metrics import Metrics
 from service.watching.pending import Pending
+
+# Gunicorn ends a worker that has not started after 30 seconds. Later models are loaded while it serves.
+START_SECONDS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,22 +60,28 @@ class Serving:
 
 
 def open_store(settings: Settings) -> Serving:
-    """Load all models of the store and start to poll it.
+    """Start to poll the store, and wait for the models that serve.
 
     Raise `StoreError` if the folder is within a store or only holds one.
     """
     store = ModelStore(settings.store)
     store.check_place()
     metrics = Metrics()
-    models = ModelRegistry(store, metrics.count_reload)
+    models = ModelRegistry(
+        store,
+        metrics,
+        Policy(settings.newest_versions, settings.other_versions),
+        Trial(settings.trial_seconds, settings.trial_memory_bytes) if settings.trial_seconds else None,
+    )
     metrics.watch(models)
     pending = Pending(metrics)
     metrics.read_after(pending.write)
-    models.poll()
+    models.start(settings.poll_seconds)
+    models.wait(START_SECONDS)
     default_model = settings.default_model or _only(list(models.models))
     limits = Limits(settings.max_rows, settings.max_body_bytes)
     choice = ModelChoice(models, default_model)
-    serving = Serving(
+    return Serving(
         settings,
         models,
         metrics,
@@ -81,8 +92,6 @@ def open_store(settings: Settings) -> Serving:
         Runner(pending, settings.deadline_seconds),
         Readers(models),
     )
-    models.start(settings.poll_seconds)
-    return serving
 
 
 def _only(names: list[str]) -> str | None:

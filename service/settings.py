@@ -95,6 +95,12 @@ def _positive_seconds(text: str) -> float:
     return float(text)
 
 
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        raise ValueError("a number of seconds, 0 or more")
+    return float(text)
+
+
 def _name(text: str) -> str | None:
     return _names(text)[0] if text else None
 
@@ -228,6 +234,20 @@ class Settings:
         "75", "Seconds until an idle connection is closed; longer than a proxy in front keeps one."
     )
     poll_seconds: float = _duration("2", "Seconds between two polls of the store.")
+    newest_versions: int = _count(
+        "2",
+        "Newest versions of each model that are loaded, besides the one that serves and those with a label.",
+    )
+    other_versions: int = _count(
+        "4", "Other versions that one process keeps loaded because requests asked for them, the latest used."
+    )
+    trial_seconds: float = _setting(
+        _seconds,
+        "20",
+        "Processor time in which a version must load and pass its self-test in a child process before a "
+        "worker loads it; `0` loads it without a trial.",
+    )
+    trial_memory_bytes: int = _count(str(2 * 2**30), "Memory of that child process, in bytes.")
     max_body_bytes: int = _count(
         str(128 * 2**20), "Largest request body, and largest sum of pixels of its images, in bytes."
     )

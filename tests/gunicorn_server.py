@@ -33,20 +33,28 @@ class GunicornServer:
         File for its output.
     arguments : sequence of str
         Arguments of gunicorn, in addition to the shipped configuration.
+    versions : int or None
+        How many versions every worker loads; all of the store if not given.
     **settings : str
-        `RESIDUAL_` variables by their fields; by default two workers and a short poll.
+        `RESIDUAL_` variables by their fields; by default two workers, a short poll, and no trial of versions.
     """
 
     def __init__(
-        self, store: ModelStore, log: Path, arguments: Sequence[str] = (), **settings: object
+        self,
+        store: ModelStore,
+        log: Path,
+        arguments: Sequence[str] = (),
+        versions: int | None = None,
+        **settings: object,
     ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             bind = f"127.0.0.1:{probe.getsockname()[1]}"
         self.url, self.log = f"http://{bind}", log
         self.address = ("127.0.0.1", int(bind.rpartition(":")[2]))
-        settings = {"workers": 2, "poll_seconds": 0.1, **settings}
-        self._loads = settings["workers"] * sum(len(store.versions(name)) for name in store.names())
+        settings = {"workers": 2, "poll_seconds": 0.1, "trial_seconds": 0, **settings}
+        versions = versions or sum(len(store.versions(name)) for name in store.names())
+        self._loads = settings["workers"] * versions
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RESIDUAL_")}
         environ |= {
             "RESIDUAL_STORE": str(store.root),

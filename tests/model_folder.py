@@ -7,6 +7,7 @@ other values. So the reconstruction error is the mean square of the other values
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,50 @@ def rewrite_manifest(folder: Path, **changes: object) -> None:
     content = json.dumps(document).encode()
     (folder / "manifest.json").write_bytes(content)
     (folder / "manifest.sha256").write_text(hashlib.sha256(content).hexdigest() + "\n")
+
+
+def replace_graph(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Change `model.onnx` of a published folder, with hashes that fit and golden answers that stay."""
+    model = onnx.load(folder / "model.onnx")
+    change(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, folder / "model.onnx")
+    files = describe_files(folder)
+    rewrite_manifest(folder, files={name: dataclasses.asdict(entry) for name, entry in files.items()})
+
+
+def loop_for_ever(model: onnx.ModelProto) -> None:
+    """Pass the samples through a loop that never ends."""
+    graph = model.graph
+    shape = [dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_in"], ["go_out"]), helper.make_node("Neg", ["value"], ["next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, ()),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("value", TensorProto.FLOAT, shape),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, shape),
+        ],
+    )
+    for node in graph.node:
+        node.input[:] = ["looped" if name == "samples" else name for name in node.input]
+    graph.initializer.append(numpy_helper.from_array(np.array(True), "go"))
+    graph.node.insert(0, helper.make_node("Loop", ["", "go", "samples"], ["looped"], body=body))
+
+
+def need_much_memory(model: onnx.ModelProto) -> None:
+    """Add 32 GiB of zeros to the samples."""
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = ["same" if name == "samples" else name for name in node.input]
+    graph.initializer.append(numpy_helper.from_array(np.array([2**20, 2**13], dtype=np.int64), "much"))
+    graph.node.insert(0, helper.make_node("ConstantOfShape", ["much"], ["zeros"]))
+    graph.node.insert(1, helper.make_node("ReduceSum", ["zeros"], ["zero"], keepdims=0))
+    graph.node.insert(2, helper.make_node("Add", ["samples", "zero"], ["same"]))
 
 
 def _graph(

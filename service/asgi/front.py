@@ -11,6 +11,7 @@ import gc
 import importlib
 import os
 from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
@@ -33,6 +34,7 @@ from service.http.forwarding import FORWARDED, find_client
 from service.http.messages import MAX_BODY_BYTES, Answer, Body, Head, to_template
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord, open_record
+from service.models.registry import NotLoaded
 from service.scoring.admission import Admission
 from service.scoring.calls import Call
 from service.serving import Serving, open_store
@@ -172,7 +174,11 @@ class Front:
             return None
         models = self.serving.models.models
         head = Head("POST", scope["path"], scope["query_string"].decode("latin-1"), headers, record.client)
-        reader = self.serving.readers.open(route.endpoint, head, record, route.arguments)
+        try:
+            reader = self.serving.readers.open(route.endpoint, head, record, route.arguments)
+        except NotLoaded as missing:
+            await self._wait_for(self.serving.models.load(missing.key), record)
+            reader = self.serving.readers.open(route.endpoint, head, record, route.arguments)
         if isinstance(reader, LineReader):
             check_protocol(scope["http_version"])
             await self._answer_lines(reader, record, receive, send)
@@ -201,6 +207,14 @@ class Front:
         """Leave out fields such as `X_API_Key`, which WSGI cannot tell from `X-API-Key`."""
         fields = [field for field in scope["headers"] if b"_" not in field[0]]
         await self._flask({**scope, "headers": fields}, receive, send)
+
+    async def _wait_for(self, loading: Future[None], record: RequestRecord) -> None:
+        """Wait until a version is loaded or refused; raise the problem if the deadline comes first."""
+        done, _ = await asyncio.wait(
+            {asyncio.wrap_future(loading)}, timeout=self.serving.runner.seconds_left(record.started)
+        )
+        if not done:
+            raise self.serving.runner.too_late()
 
     async def _pass_on(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
         """Give a request with its whole body to Flask, whose few threads must not wait for a client."""

@@ -18,7 +18,7 @@ from service.http.forwarding import find_client
 from service.http.messages import Answer
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord, is_id
-from service.models.registry import Model
+from service.models.policy import Model
 from service.scoring.calls import Call
 from service.serving import Serving
 
@@ -113,33 +113,38 @@ class KnownHeads:
         self._serving = serving
         self._rounds = rounds
         self._run_late = run_late
-        self._models = serving.models.models
-        self._kept: dict[bytes, Known] = {}
+        self._forget()
+        serving.models.on_swap(self._forget)
         self.late: set[asyncio.Task] = set()
+
+    def _forget(self) -> None:
+        """Begin anew with the models that serve now."""
+        self._kept: tuple[Mapping[str, Model], dict[bytes, Known]] = (self._serving.models.models, {})
 
     def keep(self, head: bytes, known: Known, models: Mapping[str, Model]) -> None:
         """Remember a head, unless the set of loaded models has changed since it was parsed."""
         head, request_id = _split(head)
         has_own_id = request_id in (None, known.record.request_id)  # of several ids none counts
-        if models is self._models and has_own_id and _is_plain(head):
-            if len(self._kept) >= MAX_HEADS:
-                self._kept.clear()
-            self._kept[head] = known
+        snapshot, kept = self._kept
+        if models is snapshot and has_own_id and _is_plain(head):
+            if len(kept) >= MAX_HEADS:
+                kept.clear()
+            kept[head] = known
 
     def find(self, data: bytes) -> Repeat | None:
         """Return the request in `data` if its head is known and it can be answered without parsing.
 
         That is a small request that has arrived as a whole, or a large one that is refused without its body.
         """
-        models = self._serving.models.models
-        if models is not self._models:
-            self._models, self._kept = models, {}
+        snapshot, kept = self._kept
+        if snapshot is not self._serving.models.models:
+            return None
         end = data.find(_END) + len(_END)
         head, request_id = data[:end], None
-        known = self._kept.get(head)
+        known = kept.get(head)
         if known is None and end <= HEAD_BYTES:
             head, request_id = _split(head)
-            known = self._kept.get(head)
+            known = kept.get(head)
         if known is None:
             return None
         n_missing = known.n_bytes - (len(data) - end)

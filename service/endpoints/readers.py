@@ -18,11 +18,12 @@ class Readers:
         self._models = models
         self._snapshot = models.models
         self._kept: dict[tuple, tuple[Reader, str, str]] = {}
+        models.on_swap(self._forget)
 
     def open(self, endpoint: Endpoint, head: Head, record: RequestRecord, path: Mapping[str, Any]) -> Reader:
         """Return the reader for a head; arguments and errors as for `Endpoint.open`."""
         if self._models.models is not self._snapshot or len(self._kept) > MAX_READERS:
-            self._snapshot, self._kept = self._models.models, {}
+            self._forget()
         kept, key = self._kept, (head.path, head.query, *map(head.headers.get, SHAPING_HEADERS))
         if key in kept:
             reader, record.model, record.version = kept[key]
@@ -30,3 +31,6 @@ class Readers:
             reader = endpoint.open(head, record, **path)
             kept[key] = (reader, record.model, record.version)
         return reader
+
+    def _forget(self) -> None:
+        self._snapshot, self._kept = self._models.models, {}

@@ -119,7 +119,22 @@ class ModelCollector:
             expected_rate.add_metric(key, manifest.threshold.expected_rate)
             info.add_metric([*key, manifest.kind, entry.detector.digest], 1)
             loaded_at.add_metric(key, entry.loaded_at)
-        yield from (threshold, expected_rate, info, loaded_at)
+        failing = GaugeMetricFamily(
+            "residual_version_failing",
+            "1 for each version that a label or the name of its model means and that cannot be loaded.",
+            labels=labels,
+        )
+        for model in self._models.models.values():
+            for version in model.failing:
+                failing.add_metric([model.name, str(version)], 1)
+        fault = GaugeMetricFamily(
+            "residual_store_fault",
+            "1 for each model that cannot be followed in the store; without a name, for the whole store.",
+            labels=["model"],
+        )
+        for name in self._models.faults:
+            fault.add_metric([name], 1)
+        yield from (threshold, expected_rate, info, loaded_at, failing, fault)
 
 
 class Metrics:
@@ -182,6 +197,14 @@ class Metrics:
             registry=self._own,
             multiprocess_mode="max",
         )
+        self._last_poll = Gauge(
+            "residual_last_poll_timestamp_seconds",
+            "When the last poll of the store was finished, in the process where that is longest ago.",
+            registry=self._own,
+            multiprocess_mode="livemin",
+        )
+        self._last_poll.set_to_current_time()  # until the first poll: when the process began
+        self._last_runs: dict[tuple[str, int], float] = {}
         self._inference_seconds = self._histogram(
             "residual_inference_duration_seconds",
             "Time a verb takes for decoded samples.",
@@ -244,7 +267,8 @@ class Metrics:
         for run in runs:
             by_model.setdefault((run.manifest.name, str(run.manifest.version)), []).append(run)
         for key, own in by_model.items():
-            self._series[self._last_run, *key].set(time.time())
+            self._last_runs[key[0], int(key[1])] = now = time.time()
+            self._series[self._last_run, *key].set(now)
             self._series[self._inference_seconds, *key].observe_batch([run.seconds for run in own])
             self._series[self._batch_rows, key[0]].observe_batch([run.rows for run in own])
             scores = [each for run in own for each in run.scores]
@@ -265,6 +289,14 @@ class Metrics:
     def count_dropped_lines(self, n_lines: int) -> None:
         """Count lines of the log that were not written."""
         self._dropped_lines.inc(n_lines)
+
+    def note_poll(self) -> None:
+        """Note that a poll of the store is finished."""
+        self._last_poll.set_to_current_time()
+
+    def last_run(self, model: str, version: int) -> float:
+        """Return when this process last ran a version, in seconds since 1970; 0 for never."""
+        return self._last_runs.get((model, version), 0.0)
 
     def exposition(self) -> bytes:
         """Return all metrics in the text format, for all workers."""

@@ -8,7 +8,8 @@ from typing import Any
 from flask import Blueprint, Response
 
 from detector import StoreError
-from service.models.registry import Entry, Loaded, Model, ModelRegistry, check_ready
+from service.models.policy import REFUSED, Entry, Loaded, Model
+from service.models.registry import ModelRegistry, check_ready
 from service.wsgi.routes import json_response
 
 # Reports come with a model folder: allow no script, no request, no form, and no access to this origin.
@@ -26,7 +27,8 @@ def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence
     @routes.get("/readyz")
     def ready() -> Response:
         check_ready(models, needed)
-        return json_response({"status": "ready"})
+        warnings = list(models.faults.values())
+        return json_response({"status": "ready", "warnings": warnings} if warnings else {"status": "ready"})
 
     @routes.get("/models")
     def all_models() -> Response:
@@ -42,7 +44,7 @@ def blueprint(models: ModelRegistry, default_model: str | None, needed: Sequence
         entry = models.model(name).versions.get(version)
         if entry is None:
             raise StoreError(f"model {name!r} has no version {version}")
-        manifest = dataclasses.asdict(entry.detector.manifest) if isinstance(entry, Loaded) else None
+        manifest = None if entry.state == REFUSED else dataclasses.asdict(models.manifest(name, version))
         return json_response({"model": name, **describe_version(version, entry), "manifest": manifest})
 
     @routes.get("/models/<name>/versions/<version:version>/report")
@@ -68,7 +70,7 @@ def describe_version(version: int, entry: Entry) -> dict[str, Any]:
     """Return one version; `reason` tells why the last attempt to load it failed."""
     described: dict[str, Any] = {
         "version": version,
-        "state": "loaded" if isinstance(entry, Loaded) else "refused",
+        "state": entry.state,
         "reason": entry.reason,
     }
     if isinstance(entry, Loaded):

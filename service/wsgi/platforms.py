@@ -18,7 +18,8 @@ from service.endpoints.model_metadata import (
 )
 from service.http.messages import MAX_BODY_BYTES
 from service.http.problems import Problem
-from service.models.registry import Loaded, Model, ModelRegistry, check_ready
+from service.models.policy import AVAILABLE, REFUSED, Model
+from service.models.registry import ModelRegistry, check_ready
 from service.serving import Serving
 from service.version import VERSION
 from service.watching.metrics import Metrics
@@ -62,8 +63,8 @@ def _add_model_routes(routes: Blueprint, models: ModelRegistry, max_rows: int) -
         return json_response({"models": [name for name in models.models if models.serves(name)]})
 
     def find(name: str, version: int | None) -> tuple[Manifest, list[int]]:
-        manifest = models.entry(name, version=version).detector.manifest
-        return manifest, list(models.model(name).loaded) if version is None else [version]
+        manifest = models.manifest(name, version)
+        return manifest, list(models.model(name).usable) if version is None else [version]
 
     def metadata(name: str, version: int | None = None) -> Response:
         return json_response(describe_model(*find(name, version)))
@@ -81,13 +82,13 @@ def _add_model_routes(routes: Blueprint, models: ModelRegistry, max_rows: int) -
 
 
 def _check_ready(models: ModelRegistry, name: str, version: int | None = None) -> None:
-    """Raise a problem if no version is loaded; StoreError if the store has no such model or version."""
+    """Raise a problem if no version can answer; StoreError if the store has no such model or version."""
     known = models.model(name)
     found = known.versions.keys() if version is None else {version} & known.versions.keys()
-    if found and not found & known.loaded.keys():
+    if found and not found & known.usable.keys():
         which = f"model {name!r}" if version is None else f"version {version} of model {name!r}"
         raise Problem("not-ready", f"{which} could not be loaded, see /models/{name} for the reason")
-    models.entry(name, version=version)
+    known.choose(version=version)
 
 
 def _add_repository_routes(routes: Blueprint, models: ModelRegistry) -> None:
@@ -119,8 +120,8 @@ def _index(model: Model) -> Iterator[dict[str, str]]:
         yield {
             "name": model.name,
             "version": str(version),
-            "state": "READY" if isinstance(entry, Loaded) else "UNAVAILABLE",
-            "reason": entry.reason or "",
+            "state": "UNAVAILABLE" if entry.state == REFUSED else "READY",
+            "reason": "a request for it loads it" if entry.state == AVAILABLE else entry.reason or "",
         }
 
 
@@ -130,7 +131,7 @@ def _add_statistics(routes: Blueprint, models: ModelRegistry, metrics: Metrics) 
             manifests = [entry.detector.manifest for entry in models.loaded()]
         else:
             versions = models.model(name).loaded if version is None else [version]
-            manifests = [models.entry(name, version=each).detector.manifest for each in versions]
+            manifests = [models.manifest(name, each) for each in versions]
         return json_response({"model_stats": describe_statistics(manifests, metrics.samples())})
 
     for position, path in enumerate(("", *(f"/<name>{version}" for version in VERSIONS))):
@@ -147,7 +148,7 @@ def _add_v1_routes(routes: Blueprint, models: ModelRegistry) -> None:
                 "name": name,
                 "ready": True,
                 "model_version_status": [
-                    _version_status(each, each in model.loaded) for each in sorted(found, reverse=True)
+                    _version_status(each, each in model.usable) for each in sorted(found, reverse=True)
                 ],
             }
         )
@@ -163,11 +164,11 @@ def _add_v1_routes(routes: Blueprint, models: ModelRegistry) -> None:
         routes.add_url_rule(path, f"signature-{position}", metadata)
 
 
-def _version_status(version: int, loaded: bool) -> dict[str, Any]:
+def _version_status(version: int, usable: bool) -> dict[str, Any]:
     """Return the status of one version as TensorFlow Serving does."""
     fault = {"error_code": "FAILED_PRECONDITION", "error_message": "not loaded, see /models for the reason"}
     return {
         "version": str(version),
-        "state": "AVAILABLE" if loaded else "END",
-        "status": {"error_code": "OK", "error_message": ""} if loaded else fault,
+        "state": "AVAILABLE" if usable else "END",
+        "status": {"error_code": "OK", "error_message": ""} if usable else fault,
     }

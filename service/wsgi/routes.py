@@ -4,6 +4,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import wait
 from typing import Any
 
 from flask import Blueprint, Flask, Response, g, request
@@ -21,6 +22,7 @@ from service.http.forwarding import FORWARDED, find_client
 from service.http.messages import Answer, Head, to_template
 from service.http.problems import Problem
 from service.http.request_record import RequestRecord, open_record
+from service.models.registry import NotLoaded
 from service.scoring.admission import Ticket
 from service.serving import Serving
 from service.wsgi.compression import compress
@@ -119,7 +121,14 @@ def _answer(serving: Serving, endpoint: Endpoint, path: dict[str, Any]) -> Answe
     head = Head(
         request.method, request.path, request.query_string.decode("latin-1"), _headers(), request.remote_addr
     )
-    read: Any = endpoint.open(head, record, **path)  # a LineReader for lines, a Reader for other bodies
+    read: Any  # a LineReader for lines, a Reader for other bodies
+    try:
+        read = endpoint.open(head, record, **path)
+    except NotLoaded as missing:
+        loading = {serving.models.load(missing.key)}
+        if not wait(loading, timeout=serving.runner.seconds_left(record.started)).done:
+            raise serving.runner.too_late() from missing
+        read = endpoint.open(head, record, **path)
     if isinstance(read, LineReader):
         check_protocol(request.environ.get("SERVER_PROTOCOL", ""))
         request.max_content_length = sys.maxsize

@@ -26,12 +26,13 @@ def store(tmp_path) -> ModelStore:
 
 @pytest.fixture
 def settings(store) -> Settings:
-    """`tiny` is the default model; polls happen when a test asks for one."""
+    """`tiny` is the default model; polls happen when a test asks for one, without a trial in a process."""
     return Settings.from_environ(
         {
             "RESIDUAL_STORE": str(store.root),
             "RESIDUAL_DEFAULT_MODEL": "tiny",
             "RESIDUAL_POLL_SECONDS": "3600",
+            "RESIDUAL_TRIAL_SECONDS": "0",
             "RESIDUAL_MAX_BODY_BYTES": "20000",
             "RESIDUAL_MAX_ROWS": "50",
         }

@@ -11,7 +11,7 @@ import requests
 
 from detector import ModelStore
 from tests.gunicorn_server import SECONDS, GunicornServer, wait_until
-from tests.model_folder import publish_model
+from tests.model_folder import loop_for_ever, publish_model, replace_graph
 
 pytestmark = pytest.mark.slow
 
@@ -126,3 +126,38 @@ def test_sigterm_ends_the_service_cleanly(store, tmp_path, arguments):
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
     assert '"level":"error"' not in server.lines()
     assert "raceback" not in server.lines()
+
+
+def test_bad_store_takes_nothing_from_clients(tmp_path):
+    """A version without end, then a good one, then a lost mount: all the time a good version answers."""
+    store = ModelStore(tmp_path / "models")
+    publish_model(store)
+    replace_graph(publish_model(store), loop_for_ever)
+    server = GunicornServer(store, tmp_path / "log", trial_seconds=0.1, versions=1)
+    try:
+        states = [version["state"] for version in server.get("/models/tiny").json()["versions"]]
+        assert states == ["loaded", "refused"]
+        assert server.post("/score", json=BODY).headers["X-Model-Version"] == "1"
+        assert server.metrics()["residual_version_failing", "tiny", "2"] == 1
+
+        for _ in range(3):
+            publish_model(store)
+        wait_until(lambda: {_version(server, "/score") for _ in range(6)} == {"5"}, server.lines)
+        assert {_version(server, "/models/tiny/versions/1/score") for _ in range(6)} == {"1"}
+        assert ("residual_version_failing", "tiny", "2") not in server.metrics()
+
+        store.root.rename(tmp_path / "elsewhere")
+        store.root.mkdir()
+        wait_until(lambda: all("warnings" in server.get("/readyz").json() for _ in range(6)), server.lines)
+        assert {_version(server, "/score") for _ in range(6)} == {"5"}
+        assert server.metrics()["residual_store_fault", ""] == 1
+        assert time.time() - server.metrics()["residual_last_poll_timestamp_seconds",] < 5
+    finally:
+        assert server.stop() == 0
+
+
+def _version(server: GunicornServer, path: str) -> str:
+    """Return the version that answers."""
+    answer = server.post(path, json=BODY)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["X-Model-Version"]

@@ -13,6 +13,7 @@ from service.watching.pending import WRITE_SECONDS
 from tests.model_folder import publish_model
 from tests.raw_http import request
 from tests.service.asgi.test_known_heads import JSON, Client, talk
+from tests.service.polls import follow
 
 ROOT = Path(__file__).parents[3]
 OURS = (str(ROOT / "service"), str(ROOT / "detector"))
@@ -65,7 +66,7 @@ class CallRecorder:
 def test_warm_request_can_be_followed(front, store, n_values):
     """At most 70 calls in 16 modules lead from the bytes of the request to the answer, counted and logged."""
     publish_model(store, "wide", sample_shape=(784,), feature_names=None)
-    front.serving.models.poll()
+    follow(front.serving.models)
     body = json.dumps({"instances": [[0.123] * n_values]}).encode()
     path = "/score" if n_values == 3 else "/models/wide/score"
     sent, recorder = request(path, body, headers=[JSON]), CallRecorder()

@@ -14,6 +14,7 @@ from detector import Detector, ModelStore
 from detector.images import encode_image
 from service.endpoints import base
 from tests.model_folder import expected_probability, publish_model
+from tests.service.polls import follow
 from tests.service.responses import assert_problem, from_npy, to_npy
 
 JSON, NPY = "application/json", "application/x-npy"
@@ -252,7 +253,7 @@ def test_named_paths_reach_versions_and_labels(client, store, registry):
     """A bare name means the label stable, else the highest version."""
     publish_model(store)
     store.set_label("tiny", "canary", 1)
-    registry.poll()
+    follow(registry)
     body = {"instances": [NORMAL]}
 
     versions = [
@@ -299,7 +300,7 @@ def test_the_only_model_is_the_default_and_stays_it(settings, make_app, tmp_path
     publish_model(store)
     app = make_app(settings)
     publish_model(store, "another")
-    app.extensions["residual"].models.poll()
+    follow(app.extensions["residual"].models)
 
     response = app.test_client().post("/score", json={"instances": [NORMAL]})
 

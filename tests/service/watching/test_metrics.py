@@ -3,6 +3,7 @@
 import math
 import shutil
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from detector import DetectorError
 from service.watching.metrics import SCORE_RATIOS, BatchHistogram
 from tests.model_folder import publish_model
+from tests.service.polls import follow
 from tests.service.responses import read_metrics, to_npy
 
 NORMAL, ANOMALY = [1.0, 2.0, 0.5], [1.0, 2.0, 30.0]
@@ -123,9 +125,9 @@ def test_faults_of_ours_are_no_rejections(client, registry, scrape, monkeypatch)
 def test_gauges_show_the_versions_that_are_loaded(store, registry, scrape):
     """A version that is gone leaves no series behind."""
     publish_model(store)
-    registry.poll()
+    follow(registry)
     shutil.rmtree(store.folder("tiny", 1))
-    registry.poll()
+    follow(registry)
 
     series = scrape()
 
@@ -141,7 +143,7 @@ def test_gauges_show_the_versions_that_are_loaded(store, registry, scrape):
 def test_reloads_are_counted_by_result(store, registry, scrape):
     """Successful and failed loads are counted."""
     (publish_model(store) / "model.onnx").unlink()
-    registry.poll()
+    follow(registry)
 
     series = scrape()
 
@@ -149,6 +151,39 @@ def test_reloads_are_counted_by_result(store, registry, scrape):
     assert series["residual_model_reloads_total", "tiny", "failed"] == 1
     with pytest.raises(DetectorError):
         registry.entry("tiny", version=2)
+
+
+def test_gauges_show_what_is_wrong_with_the_store_as_long_as_it_is(store, registry, scrape):
+    """States, not events: a version that is meant and cannot be loaded, a model that cannot be followed."""
+    folder = publish_model(store)
+    graph = (folder / "model.onnx").read_bytes()
+    (folder / "model.onnx").unlink()
+    follow(registry)
+    (store.root / "flat" / "labels.json").write_text("{")
+    registry.poll()
+
+    series = scrape()
+    assert {key: value for key, value in series.items() if "failing" in key[0] or "fault" in key[0]} == {
+        ("residual_version_failing", "tiny", "2"): 1,
+        ("residual_store_fault", "flat"): 1,
+    }
+
+    (folder / "model.onnx").write_bytes(graph)
+    (store.root / "flat" / "labels.json").unlink()
+    follow(registry)
+    assert not any("failing" in key[0] or "fault" in key[0] for key in scrape())
+
+    store.root.rename(store.root.with_name("elsewhere"))
+    registry.poll()
+    assert scrape()["residual_store_fault", ""] == 1
+
+
+def test_last_poll_is_told(registry, scrape):
+    """A poll that hangs would leave it behind."""
+    before = scrape()["residual_last_poll_timestamp_seconds",]
+    registry.poll()
+
+    assert before < scrape()["residual_last_poll_timestamp_seconds",] <= time.time()
 
 
 def test_batch_histogram_equals_one_by_one():

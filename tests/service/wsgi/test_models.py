@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.model_folder import publish_model
+from tests.service.polls import follow
 from tests.service.responses import assert_problem
 
 
@@ -46,6 +47,48 @@ def test_readyz_names_a_store_that_is_not_there_until_it_is(settings, make_app, 
     assert client.get(path).status_code == 200
 
 
+def test_readyz_warns_of_a_store_that_was_lost(client, store, registry):
+    """The service serves on and stays ready: the one copy of the models is in its memory."""
+    store.root.rename(store.root.with_name("elsewhere"))
+    store.root.mkdir()
+    registry.poll()
+
+    answer = client.get("/readyz")
+
+    warning = f"the store cannot be read, loaded models stay: {store.root} is empty"
+    assert (answer.status_code, answer.json) == (200, {"status": "ready", "warnings": [warning]})
+    assert client.post("/score", json={"instances": [[1, 2, 3]]}).status_code == 200
+
+    store.root.rmdir()
+    store.root.with_name("elsewhere").rename(store.root)
+    registry.poll()
+    assert client.get("/readyz").json == {"status": "ready"}
+
+
+def test_labels_that_cannot_be_read_stop_a_start_and_warn_a_running_service(
+    settings, make_app, store, client
+):
+    """A fresh process does not know which version is meant; one that knew it serves on."""
+    (store.root / "tiny" / "labels.json").write_text('{"stable": 1')
+    client.application.extensions["residual"].models.poll()
+    fresh = make_app(settings).test_client()
+    row = {"instances": [[1, 2, 3]]}
+
+    (warning,) = client.get("/readyz").json["warnings"]
+    assert warning.startswith(f"tiny is not updated: {store.root}/tiny/labels.json cannot be read: ")
+    assert client.post("/score", json=row).status_code == 200
+    for path in ("/readyz", "/v2/health/ready"):
+        detail = assert_problem(fresh.get(path), 503, "not-ready")["detail"]
+        assert detail.startswith(
+            f"required models are not loaded: tiny; {store.root}/tiny/labels.json cannot"
+        )
+    assert_problem(fresh.post("/score", json=row), 503, "not-ready")
+    assert_problem(fresh.post("/models/tiny/labels/stable/score", json=row), 503, "not-ready")
+    assert fresh.post("/models/tiny/versions/1/score", json=row).status_code == 200
+    assert fresh.post("/models/flat/score", json=row).status_code == 200
+    assert fresh.get("/models/tiny").json["version"] is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"default_model": "missing"}, {"required_models": ("tiny", "missing")}],
@@ -61,7 +104,7 @@ def test_readyz_names_what_is_missing_until_it_is_there(settings, make_app, stor
     assert response.headers["Retry-After"] == "1"
 
     publish_model(store, "missing")
-    app.extensions["residual"].models.poll()
+    follow(app.extensions["residual"].models)
     assert client.get("/readyz").status_code == 200
 
 
@@ -98,7 +141,7 @@ def test_models_lists_versions_and_labels(client, store, registry):
     """Loaded versions, and the version of a bare name."""
     publish_model(store)
     store.set_label("tiny", "stable", 1)
-    registry.poll()
+    follow(registry)
 
     answer = client.get("/models").json
 
@@ -111,6 +154,49 @@ def test_models_lists_versions_and_labels(client, store, registry):
         (2, "loaded", None),
     ]
     assert client.get("/models/tiny").json == tiny
+
+
+def test_versions_that_are_not_loaded_are_listed_and_answer(settings, make_app, store):
+    """The newest two are loaded, any other one when a request names it; all are ready to V2."""
+    for _ in range(4):
+        publish_model(store)
+    client = make_app(settings).test_client()
+
+    def states() -> dict[int, str]:
+        return {each["version"]: each["state"] for each in client.get("/models/tiny").json["versions"]}
+
+    assert states() == {1: "available", 2: "available", 3: "available", 4: "loaded", 5: "loaded"}
+    version = client.get("/models/tiny/versions/1").json
+    assert (version["state"], version["manifest"]["version"]) == ("available", 1)
+    assert client.get("/models/tiny/versions/1/report").status_code == 200
+    assert client.get("/v2/models/tiny").json["versions"] == ["1", "2", "3", "4", "5"]
+    assert client.get("/v2/models/tiny/versions/1/ready").status_code == 200
+    index = client.post("/v2/repository/index").json
+    assert {each["state"] for each in index} == {"READY"}
+    assert [each["reason"] for each in index if each["name"] == "tiny"][2:] == [
+        "a request for it loads it",
+        "",
+        "",
+    ]
+
+    answer = client.post("/models/tiny/versions/1/score", json={"instances": [[1, 2, 3]]})
+
+    assert (answer.status_code, answer.headers["X-Model-Version"]) == (200, "1")
+    assert states()[1] == "loaded"
+    assert client.get("/models/tiny").json["version"] == 5
+
+
+def test_request_for_a_version_that_does_not_load_is_told_so(settings, make_app, store):
+    """At the first request and at the next ones."""
+    for _ in range(2):
+        publish_model(store)
+    (store.folder("tiny", 1) / "README.md").unlink()
+    client = make_app(settings).test_client()
+
+    for _ in range(2):
+        response = client.post("/models/tiny/versions/1/score", json={"instances": [[1, 2, 3]]})
+        detail = assert_problem(response, 404, "no-such-model")["detail"]
+        assert detail == "model 'tiny' has no version 1, only [2, 3]"
 
 
 def test_models_follow_the_store_while_it_serves(settings, make_app, store):
