@@ -115,11 +115,11 @@ class Model:
     @functools.cached_property
     def failing(self) -> tuple[int, ...]:
         """Versions that a label or the bare name means and that cannot be loaded or are not in the store."""
-        meant = set(self.targets.values())
-        if STABLE not in self.targets and self.versions and self.unread is None:
-            meant.add(max(self.versions))
         found = self.versions
-        return tuple(version for version in sorted(meant) if version not in found or found[version].reason)
+        present = [version for version, entry in found.items() if entry.signature is not None]
+        newest = {max(present)} if present and STABLE not in self.targets and self.unread is None else set()
+        meant = sorted({*self.targets.values(), *newest})
+        return tuple(version for version in meant if version not in found or found[version].reason)
 
     def ready(self) -> list[int]:
         """Return the versions that are loaded or that a poll may load, the newest first."""

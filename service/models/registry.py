@@ -227,12 +227,16 @@ class ModelRegistry:
             return self._swap(models)
 
     def _names(self) -> list[str]:
-        """Return the models of the store, and those whose folder has become empty."""
+        """Return the models of the store, and loaded ones whose folder has become empty.
+
+        Raise `StoreError` if the store has gone.
+        """
         root = self._store.root
         if not root.is_dir():
             raise StoreError(f"{root} is not a folder")
-        names = {*self._store.names(), *(name for name in self.models if (root / name).is_dir())}
-        if self.models and not names:
+        loaded = [name for name, model in self.models.items() if model.loaded]
+        names = {*self._store.names(), *(name for name in loaded if (root / name).is_dir())}
+        if loaded and not names:
             raise StoreError(f"{root} is empty")
         return sorted(names)
 
@@ -343,9 +347,10 @@ class ModelRegistry:
             retry_at = math.inf
             if isinstance(error, (TrialKilled, OSError, MemoryError)):
                 retry_at = time.monotonic() + RETRY_SECONDS
-            if not self._stopped.is_set():
-                logger.error("not loaded", extra={"fields": {**fields, "reason": reason}})
-                self._observer.count_reload(name, FAILED)
+            if self._stopped.is_set() or _signature(folder) != entry.signature:
+                return entry  # the folder has changed or gone since the last poll: the next one looks again
+            logger.error("not loaded", extra={"fields": {**fields, "reason": reason}})
+            self._observer.count_reload(name, FAILED)
             return dataclasses.replace(entry, attempted=entry.signature, reason=reason, retry_at=retry_at)
         logger.info("loaded", extra={"fields": {**fields, "digest": detector.digest}})
         self._observer.count_reload(name, LOADED)

@@ -292,6 +292,18 @@ def test_poll_unloads_a_version_that_is_gone(models, store):
     assert list(models.models) == ["other"]
 
 
+def test_poll_drops_a_model_of_which_nothing_was_loaded(models, store):
+    """An empty folder is no reason to list what never served."""
+    (publish_model(store, "broken") / "model.onnx").unlink()
+    follow(models)
+    shutil.rmtree(store.root / "broken" / "1")
+
+    models.poll()
+
+    assert list(models.models) == ["tiny"]
+    assert models.faults == {}
+
+
 def test_version_that_is_gone_serves_until_another_one_does(models, store):
     """The store may keep one version only: the old one answers until the new one is loaded."""
     publish_model(store)
@@ -300,6 +312,7 @@ def test_version_that_is_gone_serves_until_another_one_does(models, store):
     models.poll()
     assert served(models) == 1
     assert models.models["tiny"].versions[1].reason.startswith("its folder is gone")
+    assert models.models["tiny"].failing == ()
 
     models.poll()
     assert served(models) == 2
@@ -601,6 +614,25 @@ def test_request_for_a_version_that_cannot_be_loaded_is_told_so(store, make_mode
     with pytest.raises(StoreError, match="no version 1"):
         served(fresh, version=1)
     assert "model.onnx" in fresh.models["tiny"].versions[1].reason
+
+
+def test_request_while_the_store_is_lost_refuses_nothing_for_good(store, make_models):
+    """The version that cannot be read now is available again when the store is."""
+    for _ in range(3):
+        publish_model(store)
+    fresh = make_models(store)
+    fresh.poll()
+    _remove(store)
+
+    fresh.load(("tiny", 1)).result()
+    assert fresh.models["tiny"].versions[1].state == "available"
+    with pytest.raises(NotLoaded):
+        served(fresh, version=1)
+
+    store.root.with_name("elsewhere").rename(store.root)
+    fresh.poll()
+    fresh.load(("tiny", 1)).result()
+    assert served(fresh, version=1) == 1
 
 
 def test_requests_wait_for_a_limited_number_of_versions(store, make_models):
