@@ -63,6 +63,7 @@ class Gunicorn:
             key: value for key, value in os.environ.items() if not key.startswith(("RESIDUAL_", "PROM"))
         }
         settings = {"RESIDUAL_STORE": str(store), "RESIDUAL_BIND": address, "RESIDUAL_WORKERS": "2"}
+        settings["RESIDUAL_TRIAL_SECONDS"] = "0"  # the start is faster
         environ = inherited | settings | {"TMPDIR": str(self.temporary), "HOME": str(work)} | environ
         command = [sys.executable, "-m", "gunicorn", "-c", config, *arguments]
         with self.log.open("wb") as log:
@@ -312,7 +313,7 @@ def test_address_in_use_ends_in_one_sentence(store, tmp_path):
 
 @pytest.mark.slow
 def test_wheel_serves_by_its_module(start, tmp_path_factory):
-    """An installed wheel needs no checkout: the same configuration is a module of it."""
+    """An installed wheel needs no checkout: the same configuration is a module of it, and so is the trial."""
     built = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", built], cwd=ROOT, check=True
@@ -320,15 +321,22 @@ def test_wheel_serves_by_its_module(start, tmp_path_factory):
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         wheel.extractall(built / "site")
 
-    server = start(config="python:service.gunicorn_conf", cwd=built, PYTHONPATH=str(built / "site"))
+    server = start(
+        config="python:service.gunicorn_conf",
+        cwd=built,
+        PYTHONPATH=str(built / "site"),
+        RESIDUAL_TRIAL_SECONDS="20",
+    )
 
     assert server.score(ODD).json()["is_anomaly"] == [True]
 
 
 @pytest.mark.slow
-def test_dashboard_and_alerts_ask_for_metrics_that_the_service_exports(start, tmp_path):
+def test_dashboard_and_alerts_ask_for_metrics_that_the_service_exports(start, store):
     """A panel or alert on a name that nobody writes would stay silent for ever."""
-    server = start()
+    (publish_model(store, "broken") / "model.onnx").unlink()
+    (publish_model(store, "unclear").parent / "labels.json").write_text("{")
+    server = start(RESIDUAL_DEFAULT_MODEL="tiny")
     server.score(NORMAL)
     server.score()
 

@@ -44,6 +44,7 @@ class Trial:
         self._seconds = seconds
         self._clock_seconds = START_SECONDS + CLOCK_FACTOR * seconds
         self._max_bytes = max_bytes
+        self._niceness = 0
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
@@ -75,7 +76,8 @@ class Trial:
             raise DetectorError(reason)
 
     def rest(self) -> None:
-        """End the child if it is idle."""
+        """End the child if it is idle; the next one has a low priority, since no start waits for it."""
+        self._niceness = NICENESS
         if self._lock.acquire(blocking=False):
             try:
                 self._close()
@@ -93,8 +95,9 @@ class Trial:
         if self._process is not None and self._process.poll() is not None:
             self._close()
         if self._process is None:
+            limits = map(str, (self._seconds, self._max_bytes, self._niceness))
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this module
-                [sys.executable, "-P", "-m", __name__, str(self._seconds), str(self._max_bytes)],
+                [sys.executable, "-P", "-m", __name__, *limits],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -137,9 +140,9 @@ def _ask(process: subprocess.Popen[str], question: str) -> str:
 
 def main() -> None:
     """Answer each folder on the standard input with the reason why it is refused, or null."""
-    seconds, max_bytes = float(sys.argv[1]), int(sys.argv[2])
+    seconds, max_bytes, niceness = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     answers = _take_output()
-    os.nice(NICENESS)
+    os.nice(niceness)
     with contextlib.suppress(OSError):  # only Linux has it: when memory runs out, this process goes first
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

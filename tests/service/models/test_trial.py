@@ -92,6 +92,7 @@ def test_crash_ends_only_the_child(store, trial, number, kind, words):
     """The next version gets a new process."""
     folder, whole = publish_model(store), publish_model(store)
     replace_graph(folder, loop_for_ever)
+    trial.rest()
 
     def crash() -> None:
         end = time.monotonic() + 10
@@ -106,7 +107,7 @@ def test_crash_ends_only_the_child(store, trial, number, kind, words):
 
 
 def _is_busy(pid: int) -> bool:
-    """Whether a child has started: only then it lowers its priority."""
+    """Whether a child has started: then it lowers its priority, after the first rest."""
     return os.getpriority(os.PRIO_PROCESS, pid) > 0
 
 
