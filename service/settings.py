@@ -247,7 +247,7 @@ class Settings:
         "Processor time in which a version must load and pass its self-test in a child process before a "
         "worker loads it; `0` loads it without a trial.",
     )
-    trial_memory_bytes: int = _count(str(2 * 2**30), "Memory of that child process, in bytes.")
+    trial_memory_bytes: int = _count(str(2 * 2**30), "RAM of that child process, in bytes.")
     max_body_bytes: int = _count(
         str(128 * 2**20), "Largest request body, and largest sum of pixels of its images, in bytes."
     )
