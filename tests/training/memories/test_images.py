@@ -195,7 +195,8 @@ class _Draft:
 
 
 @pytest.mark.parametrize(
-    ("shape", "contrast"), [((16, 16), 2), ((96, 96), 30), ((128, 128, 3), 2), ((512, 512), 2)]
+    ("shape", "contrast"),
+    [((16, 16), 2), ((16, 16, 3), 30), ((96, 96), 30), ((128, 128, 3), 2), ((512, 512), 2)],
 )
 def test_the_exported_memory_answers_as_the_network_at_any_size(shape, contrast):
     """Answers agree even if brightness is a hundred times the contrast, alone and in a batch."""
