@@ -60,7 +60,7 @@ from training.pages.render import render, to_json
 
 N_DRAWN = 200  # points drawn inside the hulls, and far from them, for the figures
 N_SHOWN = 20  # of each that are shown
-N_SIDES = 10
+N_SIDES = 8
 MOST_ERRORS = 12  # features whose error is named
 MOST_LISTED = 64  # values of a latent that a person can post to /decode
 ALL = "all"
