@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from detector.manifest import Manifest, read_manifest
+from detector.schema import REFUSED
 from detector.store import find_folder
 from training.config import OF_ANY_PRESET, FitConfig
 from training.data.tabular.sources import table_files
@@ -49,6 +50,8 @@ def _data_options(manifest: Manifest, data: str) -> dict[str, Any]:
     """Collect the flags that the data were read with; a table has the features of the model."""
     options = {name: _value(value) for name, value in manifest.data.get("options", {}).items()}
     options["kind"] = manifest.kind
+    if manifest.missing != REFUSED:  # a series takes missing values if its first data had some
+        options["missing"] = manifest.missing
     if table_files(data) and "ignore" not in options:
         options["columns"] = list(manifest.feature_names or ())
     if manifest.data["normal_label"] is not None:

@@ -74,6 +74,19 @@ def test_another_preset_keeps_what_no_preset_sets(model):
     assert "latent_dim" not in arguments
 
 
+def test_a_series_that_had_missing_values_takes_them_again(tmp_path):
+    """Although no flag named the rule."""
+    options = {
+        "data": {"normal_label": None, "options": {}},
+        "training": {"configuration": {"preset": "conv1d"}},
+    }
+    shape = {"kind": "sequence", "sample_shape": (4, 3), "window": 4, "stride": 1, "merge": "last"}
+    folder = publish_model(ModelStore(tmp_path / "store"), **options, **shape, missing="gaps")
+
+    assert parse("--data", "july.csv", "--like", str(folder)).missing == "gaps"
+    assert parse("--data", "july.csv", "--like", str(folder), "--missing", "refuse").missing == "refuse"
+
+
 def test_arrays_have_no_columns(model):
     """Feature names of the model are for tables only."""
     assert parse("--data", "july.npy", "--like", str(model)).columns is None
