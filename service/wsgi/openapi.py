@@ -28,7 +28,7 @@ _HEADER_LENGTH = {
 _CHOICES = {
     "{version}": "Of one version of a named model.",
     "{label}": "Of the version of a named model that a label names.",
-    "{name}": "Of a named model: the version with the label `stable`, or the highest loaded one.",
+    "{name}": "Of a named model: the version with the label `stable`, or the highest one that loads.",
 }
 _TEXT = {"schema": {"type": "string"}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
