@@ -47,6 +47,14 @@ def numbers(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"must be numbers separated by commas, got {text!r}") from error
 
 
+def image_shape(text: str) -> tuple[int, ...]:
+    """`28,28` or `32,32,3`."""
+    shape = tuple(integers(text))
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"must be H,W or H,W,3, got {text!r}")
+    return shape
+
+
 def widths(text: str) -> tuple[int, ...]:
     """`64,32`, or `none` for no layer."""
     return () if text == "none" else tuple(integers(text))

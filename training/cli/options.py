@@ -178,6 +178,12 @@ def add_fit_flags(parser: argparse.ArgumentParser, without: Collection[str] = ()
         "stretched (default: all must have one size)",
     )
     images.add_argument(
+        "--shape",
+        type=flags.image_shape,
+        metavar="H,W",
+        help="each row of a table holds the pixels of an image of this height and width; H,W,3 for colours",
+    )
+    images.add_argument(
         "--value-range", type=flags.value_range, metavar="LOW,HIGH", help="raw values of black and white"
     )
     for concern, names in GROUPS.items():
@@ -233,7 +239,7 @@ def read_data(arguments: argparse.Namespace, kinds: Sequence[str]) -> Dataset:
         **column_options(arguments),
         cells=Cells(arguments.missing, tuple(arguments.categorical), arguments.unknown_category),
         reading=Reading(**reading),
-        options=TableOptions(given=tuple(reading), ignore=tuple(arguments.ignore)),
+        options=TableOptions(tuple(reading), tuple(arguments.ignore), arguments.shape),
     )
     dataset = dataclasses.replace(dataset, options=_data_options(arguments))
     if dataset.timeline is None:

@@ -139,6 +139,10 @@ def _read(manifest: Manifest, data: str, reading: Mapping[str, Any], **columns: 
         reading = {**reading, "missing_values": tuple(dict.fromkeys(known))}
     reading_of = dataclasses.replace(manifest.reading, **reading)
     options = TableOptions(given=tuple(reading), for_model=True)
+    if is_table and manifest.kind == "image":
+        present = set(read_source(data, reading_of, options).columns) - {columns.get("label_column")}
+        ignore = tuple(name for name in manifest.reading.ignored if name in present)
+        options = dataclasses.replace(options, ignore=ignore, shape=manifest.sample_shape)
     if is_table and series:
         present = read_source(data, reading_of, options, manifest.feature_names or ()).columns
         own = {

@@ -1,6 +1,7 @@
 """Load a file, a folder of images or a built-in data set as a `Dataset`."""
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from training.data.summaries import ColumnSummary, summarise_features
 from training.data.tables import Table, label_texts, read_table
 from training.data.tabular.options import TableOptions
 from training.data.tabular.sources import TABLE_SUFFIXES, table_files
+from training.data.tabular.ts_files import read_ts
 from training.data.times import order_times, why_back
 from training.errors import DataError
 
@@ -167,10 +169,11 @@ def _read(
     files = table_files(data)
     is_table = bool(files) and all(file.is_file() for file in files)
     options = table_options["options"]
-    if (table_options["columns"] or table_options["label_column"] or options.ignore) and not is_table:
+    is_asked = table_options["columns"] or table_options["label_column"] or options.ignore or options.shape
+    if is_asked and not is_table:
         raise DataError(
-            f"--columns, --label-column and --ignore are only for tables ({', '.join(TABLE_SUFFIXES)}), got "
-            f"{data}"
+            "--columns, --label-column, --ignore and --shape are only for tables "
+            f"({', '.join(TABLE_SUFFIXES)}), got {data}"
         )
     if any(value is not None for value in series_options.values()) and not (is_series and is_table):
         raise DataError(
@@ -185,19 +188,35 @@ def _read(
         table = read_table(data, **table_options, **series_options, is_series=True, cells=allowed)
         return _series_of_table(table, **series_options)
     if is_table:
-        return _rows_of_table(read_table(data, **table_options, cells=cells))
+        table = read_table(data, **table_options, cells=cells)
+        return _rows_of_table(table) if options.shape is None else _images_of_table(table, options.shape)
     if path.is_dir():
         return read_image_folder(path, pixel_shape, reading.resize)
+    if path.is_file() and suffix == ".ts":
+        return read_ts(path)
     if path.is_file() and suffix in ARRAY_SUFFIXES:
         return dataclasses.replace(read_arrays(path, is_series=is_series), reading=reading)
     if path.is_file():
-        known = ", ".join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES))
+        known = ", ".join((*TABLE_SUFFIXES, ".ts", *ARRAY_SUFFIXES))
         raise DataError(f"{path.name} must be one of {known} or a folder of images, got {path.suffix!r}")
     if data in BUILT_IN:
         return BUILT_IN[data]()
     raise DataError(
         f"data must be a file, a folder or one of {', '.join(BUILT_IN)}, got {data!r}: no such file"
     )
+
+
+def _images_of_table(table: Table, shape: tuple[int, ...]) -> RawData:
+    """Take each row as the pixels of an image, 8-bit ones if all are whole and from 0 to 255."""
+    values, n_pixels = table.values, math.prod(shape)
+    if values.shape[1] != n_pixels:
+        raise DataError(
+            f"{table.source.name}: --shape {','.join(map(str, shape))} needs {n_pixels} columns of pixels, "
+            f"got {values.shape[1]}; leave others out with --ignore, or name the label with --label-column"
+        )
+    is_8_bit = bool(((values >= 0) & (values <= 255) & (values == np.rint(values))).all())
+    images = values.reshape(len(values), *shape).astype(np.uint8 if is_8_bit else np.float64)
+    return RawData(images, table.labels, notes=table.source.notes, reading=table.reading)
 
 
 def _rows_of_table(table: Table) -> RawData:

@@ -212,7 +212,7 @@ def _workbook(path: Path) -> pa.Table:
         import openpyxl
     except ImportError as error:
         raise DataError(
-            f"{path.name}: workbooks need openpyxl: pip install openpyxl, or save it as CSV"
+            f"{path.name}: workbooks need openpyxl, which is not installed: pip install openpyxl"
         ) from error
     try:
         sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]

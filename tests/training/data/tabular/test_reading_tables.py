@@ -374,6 +374,38 @@ def test_a_folder_of_tables_is_a_series_of_each_file(write, tmp_path):
     assert "'x' in row 6 (line 3 of c.csv)" in refusal(tmp_path / "runs")
 
 
+def test_rows_of_pixels_are_images(write):
+    """As the digits of a competition: a label, and the pixels of a row."""
+    images = np.random.default_rng(0).integers(0, 256, (12, 3, 4))
+    header = ["label", *(f"p{n}" for n in range(12))]
+    path = write(",".join(header) + "\n" + rows(range(12), *images.reshape(12, 12).T))
+
+    dataset = load_dataset(
+        str(path), kinds=["image"], label_column="label", options=TableOptions(shape=(3, 4))
+    )
+
+    assert dataset.samples.dtype == np.uint8
+    np.testing.assert_array_equal(dataset.samples, images)
+    assert (dataset.kind, dataset.value_range, dataset.labels[3]) == ("image", (0.0, 255.0), "3")
+    with pytest.raises(DataError, match="--shape 3,5 needs 15 columns of pixels, got 12"):
+        load_dataset(str(path), kinds=["image"], label_column="label", options=TableOptions(shape=(3, 5)))
+
+
+def test_ts_files_are_windows(write):
+    """One channel or several, with labels or without."""
+    head = "# a comment\n@problemName x\n@timeStamps false\n@classLabel {}\n@data\n"
+    one = write(head.format("true 1 2") + "1,2,3:1\n4,5,6:2\n", "one.ts")
+    two = write(head.format("false") + "1,2,3:7,8,9\n4,5,6:1,1,1\n", "two.ts")
+
+    dataset = load_dataset(str(one), kinds=["sequence"], normal_label="1")
+    assert dataset.samples[..., 0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert dataset.is_anomaly.tolist() == [False, True]
+    assert load_dataset(str(two), kinds=["sequence"]).samples[0].tolist() == [[1, 7], [2, 8], [3, 9]]
+    uneven = write(head.format("true 1") + "1,2,3:1\n4,5:1\n", "uneven.ts")
+    with pytest.raises(DataError, match="line 7: every series must have 3 steps and 1 channels, got 2 and 1"):
+        load_dataset(str(uneven), kinds=["sequence"])
+
+
 def test_thousands_of_columns_are_read_in_linear_time(write):
     """5,000 columns took more than 80 seconds when each name was looked up in the whole table."""
     names = [f"c{n}" for n in range(2000)]

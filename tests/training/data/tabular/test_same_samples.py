@@ -262,3 +262,21 @@ def test_a_category_of_an_older_model_stays_one(tmp_path):
     assert old.check_samples([[1, "n/a", 7]])[0, 1] == 2  # the category of unknown texts
     assert np.isnan(new.check_samples([[1, "n/a", 7]])[0, 1])
     assert np.isnan(old.check_samples([[1, "", 7]])[0, 1])
+
+
+def test_rows_of_pixels_are_read_for_a_model_of_images(tmp_path):
+    """The label that the fit left out may be there."""
+    folder = publish_model(
+        ModelStore(tmp_path / "models"),
+        sample_shape=(2, 3),
+        value_range=(0.0, 255.0),
+        reading=Reading(ignored=("y",)),
+    )
+    images = np.arange(18).reshape(3, 6)
+    names = [f"p{n}" for n in range(6)]
+    (tmp_path / "a.csv").write_text(written(images.tolist(), header=names))
+    (tmp_path / "b.csv").write_text(written([["x", *row] for row in images.tolist()], header=["y", *names]))
+
+    for name in ("a.csv", "b.csv"):
+        samples = load_for(Detector.load(folder), str(tmp_path / name)).samples
+        np.testing.assert_array_equal(samples, images.reshape(3, 2, 3))
