@@ -36,7 +36,7 @@ from training.cli.printing import pixel_words, print_notes, print_table, print_w
 from training.data.for_model import Labelled, describe_run, load_for
 from training.errors import TrainingError
 from training.figures.findings import found_words, promise_warnings
-from training.figures.metrics import evaluate, evaluate_steps, rate
+from training.figures.metrics import evaluate, evaluate_steps, operating_points, rate
 from training.figures.pixels import evaluate_pixels
 from training.figures.stepwise import flagged_stretches, run_steps
 from training.pages.render import to_json
@@ -98,10 +98,10 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
     -------
     dict
         `model`, `data`, `threshold` and `notes` describe the run; `warnings` say that the data break the
-        promise of the threshold. `evaluation` is the result of `evaluate`,
-        and `found` says how many anomalies were found; both are None if nothing tells which samples are
-        normal. `groups` has, for all samples and for each kind and
-        label, how many were flagged and the quantiles of their scores. The samples of a series are windows
+        promise of the threshold. `evaluation` is the result of `evaluate`, and `found` says how many
+        anomalies were found; both are None if nothing tells which samples are normal. `operating_points` is
+        the result of `metrics.operating_points`. `groups` has, for all samples and for each kind and label,
+        how many were flagged and the quantiles of their scores. The samples of a series are windows
         that do not overlap; `steps` are the figures of its steps, from `evaluate_steps` with the share that
         was `flagged`, and `flagged` its flagged stretches; both are None for other data. `pixels` is the
         result of `evaluate_pixels`, or None if no image has a mask.
@@ -126,6 +126,11 @@ def evaluate_published(detector: Detector, data: Labelled, alpha: float | None =
         "warnings": promise_warnings(rule, evaluation, data.source) if known else [],
         "evaluation": evaluation,
         "found": found_words(evaluation | {"steps": steps}, detector.manifest.kind) if known else None,
+        "operating_points": operating_points(
+            detector.calibration_scores, detector.manifest.threshold.promise, scores.score, data.is_anomaly
+        )
+        if known
+        else [],
         "groups": [
             {
                 "name": name,
@@ -181,6 +186,9 @@ def _print_figures(figures: dict[str, Any]) -> None:
         print(f"pixel_roc_auc: {pixel_words(figures['pixels'])}")
     print()
     print_table([_HEAD, *(_row(group) for group in figures["groups"])])
+    if figures["operating_points"]:
+        print("\nother false-alarm rates (--alpha, or alpha in a request) on these data:")
+        print_table([_POINT_HEAD, *map(_point_row, figures["operating_points"])])
     if figures["steps"]:
         clear = "; clear steps have no anomaly in their window" if figures["evaluation"] else ""
         print(f"\nsamples are windows that do not overlap; figures of the steps of the whole series{clear}:")
@@ -189,6 +197,15 @@ def _print_figures(figures: dict[str, Any]) -> None:
                 print(f"{name}: {figure:.4f}" if isinstance(figure, float) else f"{name}: {figure}")
         print(f"flagged stretches: {len(figures['flagged'])}")
         _print_stretches(figures["flagged"])
+
+
+_POINT_HEAD = ("alpha", "threshold", "recall", "precision", "false alarms", "expected")
+
+
+def _point_row(point: dict[str, Any]) -> list[str]:
+    precision = "-" if point["precision"] is None else f"{point['precision']:.4f}"
+    shares = [f"{point[name]:.4f}" for name in ("false_alarm_rate", "expected_rate")]
+    return [f"{point['alpha']:g}", f"{point['threshold']:.4g}", f"{point['recall']:.4f}", precision, *shares]
 
 
 def _print_stretches(stretches: list[dict[str, Any]]) -> None:

@@ -165,6 +165,10 @@ def test_evaluate_prints_what_it_writes(store, tmp_path, capsys):
     assert f"{np.median(scores.score):.4g}" in printed.out
     assert "label ok is the normal one" in printed.err
     assert "of 1 anomalies 1 was found" in printed.out
+    own = next(point for point in figures["operating_points"] if point["alpha"] == 0.05)
+    assert own["threshold"] == figures["threshold"]["value"]
+    assert (own["recall"], own["precision"], own["false_alarm_rate"]) == (1, 1 / 3, 1)
+    assert f"0.05  {own['threshold']:>9.4g}  1.0000     0.3333        1.0000" in printed.out
     (warning,) = figures["warnings"]
     assert "2 of its 2 normal samples are flagged (1, interval 0.158 to 1)" in warning
 
