@@ -38,7 +38,7 @@ def test_help_needs_no_tensorflow(command):
 @pytest.fixture
 def data(tmp_path):
     """Data that cannot be fitted, each for a reason of its own."""
-    (tmp_path / "text.csv").write_text("a,b\n1,2\n3,x\n")
+    (tmp_path / "text.csv").write_text("a,b\n1,y\n3,x\n")
     (tmp_path / "few.csv").write_text("a,b\n" + "1,2\n3,4\n" * 10)
     (tmp_path / "constant.csv").write_text("a,b\n" + "1,2\n" * 300)
     np.save(tmp_path / "wide.npy", np.zeros((300, 4097)))
