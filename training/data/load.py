@@ -188,6 +188,7 @@ def _read(
         table = read_table(data, **table_options, **series_options, is_series=True, cells=allowed)
         return _series_of_table(table, **series_options)
     if is_table:
+        cells.check_kind("vector")
         table = read_table(data, **table_options, cells=cells)
         return _rows_of_table(table) if options.shape is None else _images_of_table(table, options.shape)
     if path.is_dir():

@@ -265,6 +265,9 @@ def _refuse_text(source: Source, features: Mapping[str, pa.ChunkedArray], cells:
     few = [name for name, column in rest.items() if may_be_category(column)]
     if cells is not None and cells.missing in MISSING_RULES_OF["vector"] and few:
         hints.append(f"for columns that are categories give --categorical {quoted([*categorical, *few])}")
+    may_miss = cells is None or cells.may_miss
+    if not may_miss and any(column.null_count for column in features.values()):
+        hints.append("for missing cells, which there are, add --missing median")
     hints.append(f"leave columns that are no features out with --ignore {quoted(list(texts))}")
     raise DataError(
         f"{source.name}: columns must hold numbers, got {listed(texts)}, {named!r} for example "

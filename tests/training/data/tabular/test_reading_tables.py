@@ -296,6 +296,14 @@ def test_hints_can_be_pasted(write):
     assert flags.names(ignore) == ["Time Stamp", "kind, detailed", "note"]
 
 
+def test_one_sentence_names_all_options_that_a_table_needs(write):
+    """A table with texts and missing cells needs two."""
+    sentence = refusal(write("t,sex\n1,male\nNA,female\n3,male\n"), cells=Cells())
+
+    assert "--categorical sex; for missing cells, which there are, add --missing median;" in sentence
+    assert "--missing" not in refusal(write("t,sex\n1,male\n2,female\n3,male\n"), cells=Cells())
+
+
 def test_names_are_compared_clean(write):
     """Blanks at the ends, and Hangul in parts or composed."""
     path = write("t, \u1112\u1161\u11ab ,s\n1,2,ok \n3,4, ok\n5,6,bad\n")
