@@ -99,7 +99,10 @@ def build(prepared: Prepared) -> Built:
         from training.publishing.quantize import wide_kernels
 
         wide_kernels(autoencoder)  # raises before the fit, which would be for nothing
-    notes = tuple(_network_notes(autoencoder, shape, config, prepared.splits.train.size))
+    notes = (
+        *_network_notes(autoencoder, shape, config),
+        *reference_notes(config, prepared.splits.train.size),
+    )
     stage = vars(prepared) | {"notes": notes, "earlier_notes": prepared.notes}
     return Built(**stage, autoencoder=autoencoder)
 
@@ -213,7 +216,7 @@ def _cell_notes(dataset: Dataset, splits: Splits) -> Iterator[str]:
 
 
 def _network_notes(
-    autoencoder: "Autoencoder", sample_shape: tuple[int, ...], config: FitConfig, n_train: int
+    autoencoder: "Autoencoder", sample_shape: tuple[int, ...], config: FitConfig
 ) -> Iterator[str]:
     if autoencoder.n_parameters > MANY_PARAMETERS:
         yield (
@@ -226,8 +229,6 @@ def _network_notes(
             f"the latent has {latent_size} values for samples of {n_values}: nothing keeps the network from "
             "copying anomalies, too; to find them, take a smaller --latent-dim or another preset"
         )
-
-    yield from reference_notes(config, n_train)
 
 
 def reference_notes(config: FitConfig, n_train: int) -> Iterator[str]:
