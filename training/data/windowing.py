@@ -26,6 +26,9 @@ WINDOWS_OF_MEMORY, WINDOWS_OF_STEPS = (128, 96, *DEFAULT_WINDOWS), (8,)
 MOST_TRAINING_WINDOWS = 50_000
 MOST_TRAINING_VALUES = 2**26  # 256 MiB in float32
 MANY_ENTITIES = 20
+# Steps between calibration windows. If each of them began at the same hour of the day, their scores would not
+# stand for windows that begin at other hours, and the promise would not hold for every step of a series.
+APART = 1
 TRAIN, VALIDATION, CALIBRATION, TEST = range(4)
 
 
@@ -153,10 +156,15 @@ def _too_short(n_steps: int, found: _Starts, needed: int, share: float, config: 
         )
     return (
         f"the promise of alpha {config.alpha:g} needs {needed} calibration windows that do not overlap, so "
-        f"about {math.ceil(needed * window / share)} normal steps for windows of {window} with {share:g} of "
+        f"about {_steps_for(needed, window, share)} normal steps for windows of {window} with {share:g} of "
         f"the series for calibration; {n_steps} steps give {calibration} windows: {more}, ask for a larger "
         "--alpha, or fit without a promise (--no-promise)"
     )
+
+
+def _steps_for(n_calibration: int, window: int, share: float) -> int:
+    """Return about how many steps a series needs for so many calibration windows."""
+    return math.ceil(n_calibration * (window + APART) / share)
 
 
 def _starts(series: Dataset, window: int, share: float, config: FitConfig) -> _Starts:
@@ -175,7 +183,7 @@ def _starts(series: Dataset, window: int, share: float, config: FitConfig) -> _S
     most = min(most, config.rows or most)
     n_windows = sum(part.stop - part.start - window + 1 for part in pieces[TRAIN])
     stride = config.stride or min(window, max(1, math.ceil(n_windows / most)))
-    strides = (stride, stride, window, window)
+    strides = (stride, stride, window + APART, window)
     starts = [_cut(parts, window, step) for parts, step in zip(pieces, strides, strict=True)]
     starts[TRAIN] = starts[TRAIN][spread(starts[TRAIN].size, most)]
     return _Starts(window, split_of_step, pieces, tuple(starts), stride)
@@ -227,7 +235,7 @@ def _shortened(series: Dataset, window: int, longest: int, config: FitConfig) ->
     return (
         f"windows have {window} steps, and not {longest} as suits the preset, for the sake of the promise: "
         f"alpha {config.alpha:g} needs {needed} calibration windows that do not overlap, with windows of "
-        f"{longest} so about {math.ceil(needed * longest / share)} normal steps; choose a larger --alpha, or "
+        f"{longest} so about {_steps_for(needed, longest, share)} normal steps; choose a larger --alpha, or "
         f"--window {longest} with --no-promise"
     )
 

@@ -736,7 +736,7 @@ def test_what_is_no_request_is_counted_and_logged(front, caplog):
     (line,) = [line for record in caplog.records if record.name == "service.access" for line in record.fields]
     assert series["residual_rejected_total", "bad-request"] == 1
     assert series["residual_requests_total", "400", "", "", ""] == 1
-    assert (line["path"], line["status"]) == ("", 400)
+    assert (line["path"], line["status"]) == ("/score", 400)
 
 
 def test_no_more_than_so_many_heads_are_kept(front):

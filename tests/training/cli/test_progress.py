@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 
 import pytest
 
@@ -14,9 +15,18 @@ LOGS = {"loss": 0.0123456789, "val_loss": 0.0123456789}
 def terminal():
     """A terminal that does not report its size: the file to write to, and a function that reads it."""
     screen, stderr = os.openpty()
-    os.set_blocking(screen, False)
-    with os.fdopen(screen, "rb", buffering=0) as reader, os.fdopen(stderr, "w") as writer:
-        yield writer, lambda: reader.read(65536).decode()
+
+    def read_line() -> str:
+        """Read until a line has ended; the kernel may hand over less than was written."""
+        drawn = b""
+        while not drawn.endswith(b"\n"):
+            assert select.select([screen], [], [], 10)[0], drawn
+            drawn += os.read(screen, 65536)
+        return drawn.decode()
+
+    with os.fdopen(stderr, "w") as writer:
+        yield writer, read_line
+    os.close(screen)
 
 
 def run_epochs(epochs, *, stop_after=None):

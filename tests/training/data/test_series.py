@@ -144,7 +144,7 @@ def test_windows_are_as_long_as_the_promise_leaves():
     assert short.sample_shape == (16, 1)
     assert short.notes[0] == (
         "windows have 16 steps, and not 64 as suits the preset, for the sake of the promise: alpha 0.05 "
-        "needs 59 calibration windows that do not overlap, with windows of 64 so about 9440 normal steps; "
+        "needs 59 calibration windows that do not overlap, with windows of 64 so about 9588 normal steps; "
         "choose a larger --alpha, or --window 64 with --no-promise"
     )
     free = cut_series(make_series([3000]), dataclasses.replace(CONFIG, promise=False))
@@ -164,11 +164,11 @@ def test_windows_are_as_long_as_suits_a_memory(preset, window):
 @pytest.mark.parametrize(
     ("n_steps", "options", "message"),
     [
-        (1000, {}, r"needs 59 calibration windows .* 1180 normal steps .* 1000 steps give 50 windows"),
+        (1000, {}, r"needs 59 calibration windows .* 1328 normal steps .* 1000 steps give 44 windows"),
         (
             3000,
             {"window": 64},
-            "about 9440 normal steps .* 3000 steps give 18 windows: .*shorter --window, ask",
+            "about 9588 normal steps .* 3000 steps give 18 windows: .*shorter --window, ask",
         ),
         (40, {"promise": False}, "40 steps are too few for windows of 8: 7 normal windows would be left"),
     ],
@@ -508,3 +508,12 @@ def test_flagged_stretches_end_with_their_part():
         ("30", "31", 2),
     ]
     assert [(s["highest_score"], s["n_anomalous"]) for s in stretches] == [(2, 0), (4, 1)]
+
+
+def test_calibration_windows_begin_in_every_phase_of_a_cycle():
+    """Two windows of 24 in a day of 48 steps would always begin at the same two times of the day."""
+    dataset = cut_series(make_series([9000]), dataclasses.replace(CONFIG, window=24))
+    calibration = dataset.samples.starts[dataset.cut.split_of == CALIBRATION]
+
+    assert set((calibration % 48).tolist()) == set(range(48))
+    assert (np.diff(calibration) == 25).all()

@@ -48,12 +48,14 @@ def test_longest_run_counts_equal_neighbours(values, length):
 def plant(tmp_path):
     """A table with every role of rows."""
     path = tmp_path / "plant.csv"
-    path.write_text("id,rpm,state,ok\n" + "".join(f"{2**60 + n},{n % 3},{'ab'[n % 2]},1\n" for n in range(6)))
+    path.write_text(
+        "id,rpm,state,ok\n" + "".join(f"{2**60 + n * 2**40},{n % 3},{'ab'[n % 2]},1\n" for n in range(6))
+    )
     return path
 
 
 def test_columns_of_a_table_keep_the_numbers_of_the_file(plant):
-    """float32 would make all identifiers one number."""
+    """They are not those of the samples, which are float32."""
     dataset = load_dataset(str(plant), label_column="ok", cells=Cells(categorical=("state",)))
 
     by_name = {column.name: column for column in dataset.columns}
