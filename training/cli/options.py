@@ -62,7 +62,7 @@ def add_cell_flags(parser: Container) -> None:
         help="missing values, in training and serving. Rows: median replaces them by the median or most "
         "frequent category of the training split and tells the network that they were. Series: gaps leaves "
         "out windows that hold one, and interpolate fills runs of at most --max-gap steps before that. "
-        "(default: gaps for a series that has missing values, else refuse)",
+        "(default: if values are missing, median for rows and gaps for a series; else refuse)",
     )
     parser.add_argument(
         "--max-gap",

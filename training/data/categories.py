@@ -25,7 +25,8 @@ class Cells:
     Attributes
     ----------
     missing : str or None
-        One of `detector.schema.MISSING_RULES`; None for `gaps` if a series has missing values, else `refuse`.
+        One of `detector.schema.MISSING_RULES`. None: if values are missing, `median` for rows and `gaps` for
+        a series; else `refuse`.
     categorical : tuple of str
         Features that are categories.
     unknown : str

@@ -13,7 +13,7 @@ from detector.columns import clean_name, listed
 from detector.delimited.cells import number_of
 from detector.manifest import Categories
 from detector.reading import Reading
-from detector.schema import INTERPOLATED, KINDS, LEFT_OUT, REFUSED
+from detector.schema import INTERPOLATED, KINDS, LEFT_OUT, MISSING_AS_MEDIAN, REFUSED
 from training.data.arrays import ARRAY_SUFFIXES, read_arrays
 from training.data.built_in import BUILT_IN
 from training.data.categories import Cells, numeric_categories
@@ -90,15 +90,13 @@ def load_dataset(
     cells, reading = cells or Cells(), reading or Reading()
     decided = cells.missing is not None
     if not decided:
-        cells = dataclasses.replace(cells, missing=LEFT_OUT if is_series else REFUSED)
+        cells = dataclasses.replace(cells, missing=LEFT_OUT if is_series else MISSING_AS_MEDIAN)
     table_options = {"columns": columns, "label_column": label_column}
     series_options = {"time_column": time_column, "entity_column": entity_column}
     table_options |= {"reading": reading, "options": options or TableOptions()}
     source = _read(data, is_series, table_options, series_options, cells, pixel_shape)
-    if source.timeline is None and cells.missing in (
-        LEFT_OUT,
-        INTERPOLATED,
-    ):  # windows have no gaps to leave out
+    may_miss = source.timeline is not None or source.samples.ndim == 2  # windows and images hold all values
+    if not may_miss and (not decided or cells.missing in (LEFT_OUT, INTERPOLATED)):
         cells = dataclasses.replace(cells, missing=REFUSED)
     labels = None if source.labels is None else label_texts(source.labels)
     samples = _as_float32(source.samples, Path(data).name, cells, is_series=is_series)
@@ -116,6 +114,14 @@ def load_dataset(
         samples, timeline, gap_notes = timeline.with_missing(samples, names, reading.max_gap)
         form_notes += gap_notes
         missing = missing if decided or gap_notes else REFUSED
+    elif not decided and missing == MISSING_AS_MEDIAN:
+        n_missing = 0 if samples.dtype == np.uint8 else int(np.isnan(samples).sum())
+        missing = MISSING_AS_MEDIAN if n_missing else REFUSED
+        if n_missing:
+            form_notes += (
+                f"{n_missing} missing value{'s' * (n_missing > 1)}: replaced by the median or most frequent "
+                "category, in training and serving, and the network is told; --missing refuse forbids them",
+            )
     categories = source.categories or cells.known
     if categories is None:  # an array, which holds categories as numbers
         cells.refuse_names(names or ())

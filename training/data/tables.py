@@ -311,7 +311,7 @@ def _odd_hint(source: Source, name: str, row: int, different: Sequence[str]) -> 
     if marks and any(any(map(str.isdigit, cell)) for cell in different):
         return "; name the marks of numbers with --decimal and --thousands"
     if len(different) <= MOST_MARKS and all(len(cell) <= MOST_MARK_CHARACTERS for cell in different):
-        return f"; if they are missing give --missing-values {quoted(different)} --missing median"
+        return f"; if they are missing give --missing-values {quoted(different)}"
     return f"; correct them, or leave the column out with --ignore {quoted([name])}"
 
 

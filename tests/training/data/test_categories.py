@@ -150,3 +150,24 @@ def test_gaps_in_arrays_need_the_option(tmp_path):
         load_dataset(str(tmp_path / "rows.npy"))
     with pytest.raises(DataError, match="refuse or gaps or interpolate for kind sequence, got median"):
         load_dataset(str(tmp_path / "windows.npz"), kinds=["sequence"], cells=Cells("median"))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.npy"])
+def test_rows_with_missing_values_need_no_option(table, tmp_path, name):
+    """They are read with a note; rows without them, windows and images do not allow missing values."""
+    path = table("a,b\n1,5\n,6\n3,\n", name)
+    if name == "rows.npy":
+        np.save(path, np.array([[1, 5], [np.nan, 6], [3, np.nan]]))
+    np.savez(tmp_path / "images.npz", X=np.full((3, 4, 4), np.nan))
+    np.save(tmp_path / "whole.npy", np.ones((3, 2)))
+
+    dataset = load_dataset(str(path), cells=Cells(None))
+
+    assert dataset.missing == "median"
+    assert np.isnan(dataset.samples).sum() == 2
+    assert any(note.startswith("2 missing values: replaced by the median") for note in dataset.notes)
+    assert load_dataset(str(tmp_path / "whole.npy"), cells=Cells(None)).missing == "refuse"
+    with pytest.raises(DataError, match="must be finite float32 values, got nan in row 0"):
+        load_dataset(str(tmp_path / "images.npz"), cells=Cells(None))
+    with pytest.raises(DataError, match="give --missing median"):
+        load_dataset(str(path), cells=Cells("refuse"))

@@ -267,7 +267,8 @@ def test_cells_may_have_several_lines(write):
     [
         (
             ["?"] * 8,
-            "8 of 400 cells are no numbers, '?' in row 0 (line 2); if they are missing give --missing-",
+            "8 of 400 cells are no numbers, '?' in row 0 (line 2); if they are missing give --missing-"
+            "values '?'",
         ),
         (["#DIV/0!"], "1 of 400 cells is no number, '#DIV/0!' in row 0 (line 2); if they are missing give"),
         (["1'5", "2'5"], "name the marks of numbers with --decimal and --thousands"),
