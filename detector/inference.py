@@ -151,6 +151,7 @@ class Detector:
         alpha: float | None = None,
         fdr: float | None = None,
         explain: int | Literal["map"] | None = None,
+        partial: bool = False,
     ) -> Scores:
         """Score samples and decide which are anomalies.
 
@@ -170,19 +171,22 @@ class Detector:
             False-discovery rate of a Benjamini-Hochberg selection over the batch, in (0, 1).
         explain : int or "map", optional
             How many features to name for each sample, or the whole error map.
+        partial : bool
+            Whether a sample for which the model answers NaN or infinity has no score (`Scores.scored`) and
+            counts as an anomaly, as in the service, instead of an error for all.
 
         Raises
         ------
         InputError
             If the samples do not fit the model, or an option is out of range.
         NonFiniteScore
-            If the model answers NaN or infinity.
+            If the model answers NaN or infinity, without `partial`.
         """
         samples = as_rows(samples, self.manifest)
         checked = self.engine.check_samples(samples)
         names = (SCORE,) if explain is None else (SCORE, RECONSTRUCTION, FEATURE_ERROR)
         outputs = self.engine.run(checked, names)
-        return self.engine.judge(samples, outputs, alpha=alpha, fdr=fdr, explain=explain)
+        return self.engine.judge(samples, outputs, alpha=alpha, fdr=fdr, explain=explain, partial=partial)
 
     def reconstruct(self, samples: Any) -> np.ndarray:
         """Return the values that the model expects instead: raw units, shape of `samples`, float32.

@@ -286,7 +286,7 @@ class _Tally:
             words += f", {self._n_anomalies} anomalies ({share:.2%}; {expected:.2%} of normal ones "
             words += f"would be expected), threshold {self._rule.threshold:.6g}"
         if self._n_unscored:
-            words += f", {self._n_unscored} without a score since a value is missing"
+            words += f", {self._n_unscored} without a score (a value is missing or the answer is not finite)"
         wrote = f", written to {arguments.out}" if arguments.out else ""
         print(f"{words}, {self._who}{wrote}", file=sys.stderr)
 

@@ -44,7 +44,7 @@ class LocalModel:
 
     def score(self, samples: Any, *, alpha: float | None = None, explain: int | None = None) -> Scores:
         """As `Client.score`."""
-        return self._ask(self._detector.score, samples, alpha=alpha, explain=explain)
+        return self._ask(self._detector.score, samples, alpha=alpha, explain=explain, partial=True)
 
     def classify(self, samples: Any) -> Classes:
         """As `Client.classify`."""

@@ -357,6 +357,10 @@ def test_score_that_is_not_finite_is_never_a_verdict(tmp_path):
     assert detector.score(np.array([[6, 0, 0]])).score.tolist() == [4.0]
     with pytest.raises(NonFiniteScore, match=r"^model tiny version 1 answered .* not finite for sample 1$"):
         detector.score(np.array([[6, 0, 0], [-11, 0, 0]]))
+    scores = detector.score(np.array([[6, 0, 0], [-11, 0, 0]]), partial=True)
+    assert scores.score[0] == 4
+    assert np.isnan([scores.score[1], scores.ratio[1], scores.p_value[1]]).all()
+    assert (scores.scored.tolist(), bool(scores.is_anomaly[1])) == ([True, False], True)
 
 
 # --- options ------------------------------------------------------------------------------------------------

@@ -51,4 +51,4 @@ def test_files_have_empty_cells_and_null(url, store, tmp_path, series, suffix, c
             empty = [row for row, cells in enumerate(rows) if cells["is_anomaly"] is cells["score"] is None]
 
         assert empty == UNSCORED
-        assert "4 without a score since a value is missing" in capsys.readouterr().err
+        assert "4 without a score (a value is missing or the answer is not finite)" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from detector import ModelStore
+from residual_client.__main__ import main as residual
 from service.bodies import ARROW, CSV, JSON, NDJSON, NPY, PNG
 from service.settings import Settings
 from tests.asgi_client import AsgiRequest, post_together
@@ -176,3 +177,22 @@ def test_arrays_of_any_size_are_answered(client):
     assert answer["score"][777] is None
     assert answer["unscored"]["count"] == 1
     assert answer["score"].count(answer["score"][0]) == 999
+
+
+def test_command_without_a_service_answers_the_same(store, tmp_path, capsys):
+    """`residual score` with a model folder has an empty cell for the sample that overflows."""
+    (tmp_path / "rows.csv").write_text("a,b,c\n" + "".join(f"{a},{b},{c}\n" for a, b, c in (GOOD, HUGE, BAD)))
+    out = tmp_path / "scores.csv"
+
+    assert (
+        residual(
+            ["score", str(tmp_path / "rows.csv"), "--model", str(store.root / "tiny"), "--out", str(out)]
+        )
+        == 0
+    )
+
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert [row["score"] for row in rows][1] == ""
+    assert [float(rows[0]["score"]), float(rows[2]["score"])] == [0.75, 300.0]
+    assert [row["is_anomaly"] for row in rows] == ["false", "", "true"]
+    assert "1 without a score" in capsys.readouterr().err
