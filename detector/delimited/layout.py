@@ -243,11 +243,14 @@ def is_data(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
 
 
 def may_be_data(names: Sequence[str]) -> bool:
-    """Whether names could as well be a row of data: numbers that do not rise from one to the next."""
+    """Whether names could as well be a row of data: whole numbers that neither count nor rise evenly."""
     if not names or not all(map(str.isdecimal, names)):
         return False
     numbers = list(map(int, names))
-    return any(later <= former for former, later in itertools.pairwise(numbers))
+    if numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+        return False
+    steps = {later - former for former, later in itertools.pairwise(numbers)}
+    return len(numbers) < 3 or len(steps) > 1 or min(steps) <= 0
 
 
 def count_unit_rows(rows: Sequence[Sequence[str]]) -> int:

@@ -119,7 +119,7 @@ def read_table(
         infinite value, or a missing value that is not allowed; or a label, time or entity is missing.
     """
     options = options or TableOptions()
-    source = read_source(str(data), reading, options, (columns or ()) if options.for_model else ())
+    source = read_source(str(data), reading, options, columns or ())
     columns = None if columns is None else spelled(columns, source.columns)
     label_column, entity_column = (name and clean_name(name) for name in (label_column, entity_column))
     times = () if time_column is None else tuple(map(clean_name, names(time_column)))

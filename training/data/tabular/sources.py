@@ -142,7 +142,7 @@ def read_source(
         What is known before a file is opened.
     options : TableOptions, optional
     wanted : sequence of str
-        Features of the model that the table is for.
+        Columns that are known to be there: those of the model that the table is for, or that the user chose.
 
     Raises
     ------

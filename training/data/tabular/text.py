@@ -200,7 +200,7 @@ def _laid_out(
     if found.names is not None and may_be_data(found.names) and not {*wanted} & {*found.names}:
         raise DataError(
             f"{path.name}: the first line, {','.join(found.names)[:80]!r}, may be names or a row of data: "
-            "put a line of names above it"
+            "put a line of names above it, or choose the columns by these names with --columns"
         )
     return found, dataclasses.replace(
         reading,

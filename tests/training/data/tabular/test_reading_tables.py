@@ -213,6 +213,9 @@ def test_dialects_are_found_and_kept(write, content, found):
         ("温度,压\n1,2\n".encode("gbk"), "--encoding cp949 or --encoding latin-1"),
         (b"a,b;c\nx,y;z\n", "--delimiter ';'"),
         (b"5,3\n1,2\n7,7\n", "may be names or a row of data"),
+        (b"530\n518\n506\n", "the first line, '530', may be names or a row of data"),
+        (b"3,7\n2,9\n1,4\n", "may be names or a row of data"),
+        (b"3,7,20\n2,9,1\n1,4,1\n", "or choose the columns by these names with --columns"),
         (b"PAR1xxxx", "no text but a Parquet file: rename it to .parquet"),
         (b"PK\x03\x04xx", "rename a workbook to .xlsx"),
         (b"\x1f\x8bxx", "cannot be inflated"),
@@ -223,6 +226,18 @@ def test_dialects_are_found_and_kept(write, content, found):
 def test_what_is_not_certain_names_the_option(write, content, words):
     """One sentence that can be acted on."""
     assert words in refusal(write(content))
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"), [("0", None), ("1,2", None), ("400,410,420", None), ("530", ["530"])]
+)
+def test_numbers_that_count_or_are_chosen_are_names(write, header, columns):
+    """As pandas names the columns of an array, instruments their wavelengths, and the user any column."""
+    row = ",".join("7" for _ in header.split(","))
+
+    assert read_table(write(f"{header}\n{row}\n{row}\n".encode()), columns).columns == tuple(
+        header.split(",")
+    )
 
 
 def test_options_settle_what_the_file_does_not(write):
