@@ -138,8 +138,8 @@ def test_bad_images_are_refused_with_a_sentence(server):
     none = server.post("/score", data=b"hello", headers=PNG)
 
     assert wrong.status_code == none.status_code == 422
-    assert "8 pixels wide, 8 high and grey, got 8 pixels wide, 9 high" in wrong.json()["detail"]
-    assert "neither PNG nor JPEG" in none.json()["detail"]
+    assert "must be 8 pixels wide and 8 high, got 8 wide and 9 high" in wrong.json()["detail"]
+    assert "the image is no PNG, JPEG, BMP, TIFF or WebP that can be read" in none.json()["detail"]
 
 
 def test_a_second_fit_is_served_and_a_label_holds_the_first(server, store):

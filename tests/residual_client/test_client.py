@@ -240,7 +240,8 @@ def test_wrong_key_is_unauthorized(connect, narrow_url, key):
 def test_models_and_readiness(client):
     """The client lists the same models as the service."""
     assert client.ready() is True
-    assert [model["name"] for model in client.models()] == ["images", "mixed", "photos", "pulse", "tiny"]
+    names = ["gaps", "images", "mixed", "photos", "pulse", "tiny"]
+    assert [model["name"] for model in client.models()] == names
 
 
 @pytest.mark.parametrize(
