@@ -17,6 +17,7 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, databas
 settings.load_profile("repeatable")
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Use one worker more than there are cores: tests of servers mostly wait."""
     return (os.cpu_count() or 1) + 1
