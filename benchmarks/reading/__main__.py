@@ -26,7 +26,7 @@ PACKAGES = (
     *("statsmodels/datasets", "vega_datasets"),
 )
 # An option with its value, as a sentence offers it; --kind stands before the option that needs it.
-_OPTION = re.compile(r"(?:--kind \w+ )?--[a-z-]+ (?:'[^']*'|[^\s;,']+(?:,[^\s;,']+)*)")
+_OPTION = re.compile(r"--no-header|(?:--kind \w+ )?--[a-z-]+ (?:'[^']*'|[^\s;,']+(?:,[^\s;,']+)*)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -118,6 +118,13 @@ def add_reading_flags(parser: Container) -> None:
     add("--encoding", metavar="NAME", help="encoding of the text: utf-8, utf-16, cp949, latin-1, ...")
     add("--skip-rows", type=flags.size, metavar="N", help="lines above the header")
     add(
+        "--no-header",
+        dest="header",
+        action="store_const",
+        const=False,
+        help="the first line is a row of data; the columns are called x0, x1, ...",
+    )
+    add(
         "--missing-values",
         type=flags.names,
         metavar="A,B",
@@ -128,7 +135,7 @@ def add_reading_flags(parser: Container) -> None:
 def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Collect what the flags say about how the data are written: fields of `Reading`."""
     names = (
-        *("delimiter", "decimal", "thousands", "encoding", "skip_rows"),
+        *("delimiter", "decimal", "thousands", "encoding", "skip_rows", "header"),
         *("time_format", "time_zone", "max_gap", "resize"),
     )
     given = {name: value for name, value in vars(arguments).items() if name in names and value is not None}

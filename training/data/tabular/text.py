@@ -120,8 +120,8 @@ def _notes(path: Path, layout: Layout, reading: Reading) -> Iterator[str]:
     if found:
         yield f"{path.name}: {', '.join(found)}"
     if layout.names is None:
-        last = layout.width - 1
-        yield f"{path.name}: the first line is a row of data, so that the columns are called x0 to x{last}"
+        names = "x0" if layout.width == 1 else f"x0 to x{layout.width - 1}"
+        yield f"{path.name}: the first line is a row of data, so that the columns are called {names}"
 
 
 def delimiter_words(delimiter: str | None) -> str:
@@ -197,10 +197,12 @@ def _laid_out(
             f"{path.name}: it is not certain what separates the columns; name it, for example with "
             "--delimiter ';'"
         )
+    if "header" in options.given and not reading.header:
+        found = dataclasses.replace(found, names=None)
     if found.names is not None and may_be_data(found.names) and not {*wanted} & {*found.names}:
         raise DataError(
             f"{path.name}: the first line, {','.join(found.names)[:80]!r}, may be names or a row of data: "
-            "put a line of names above it, or choose the columns by these names with --columns"
+            "give --no-header if it is a row of data, or choose the columns by these names with --columns"
         )
     return found, dataclasses.replace(
         reading,

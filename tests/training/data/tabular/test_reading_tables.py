@@ -215,7 +215,10 @@ def test_dialects_are_found_and_kept(write, content, found):
         (b"5,3\n1,2\n7,7\n", "may be names or a row of data"),
         (b"530\n518\n506\n", "the first line, '530', may be names or a row of data"),
         (b"3,7\n2,9\n1,4\n", "may be names or a row of data"),
-        (b"3,7,20\n2,9,1\n1,4,1\n", "or choose the columns by these names with --columns"),
+        (
+            b"3,7,20\n2,9,1\n1,4,1\n",
+            "give --no-header if it is a row of data, or choose the columns by these names with --columns",
+        ),
         (b"PAR1xxxx", "no text but a Parquet file: rename it to .parquet"),
         (b"PK\x03\x04xx", "rename a workbook to .xlsx"),
         (b"\x1f\x8bxx", "cannot be inflated"),
@@ -238,6 +241,16 @@ def test_numbers_that_count_or_are_chosen_are_names(write, header, columns):
     assert read_table(write(f"{header}\n{row}\n{row}\n".encode()), columns).columns == tuple(
         header.split(",")
     )
+
+
+def test_a_table_without_a_header_needs_an_option(write):
+    """No row of data is taken as names; a later reader knows it from the manifest."""
+    table = read_table(
+        write(b"530\n518\n506\n"), reading=Reading(header=False), options=TableOptions(given=("header",))
+    )
+
+    assert (table.columns, table.values.ravel().tolist()) == (("x0",), [530, 518, 506])
+    assert table.reading.header is False
 
 
 def test_options_settle_what_the_file_does_not(write):
