@@ -101,6 +101,10 @@ def adapted(reading: Reading, head: str, wanted: Collection[str], *, sniff: bool
     return dataclasses.replace(base, delimiter=found.delimiter, skip_rows=found.skip_rows)
 
 
+# The first line of some files for Excel: sep=;
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
+
+
 # --- find the layout ----------------------------------------------------------------------------------------
 
 
@@ -121,6 +125,9 @@ def find_layout(head: str, delimiter: str | None = None, skip_rows: int | None =
     Layout or None
         None if two delimiters fit equally well.
     """
+    separator = _SEPARATOR_LINE.match(head)
+    if separator and skip_rows is None:
+        delimiter, skip_rows = delimiter or separator[1], 1
     found = []
     for candidate in _DELIMITERS if delimiter is None else (delimiter,):
         layout = _layout_by(head, candidate, skip_rows)

@@ -188,6 +188,7 @@ def test_columns_without_a_name_are_judged_by_their_values(write):
         ),
         (b"t\tp\n1.5\t2\n3\t4\n", {"delimiter": "\t"}),
         (b"Plant 7\n\nt;p\n1,5;2\n3;4\n1;1\n", {"skip_rows": 2, "delimiter": ";", "decimal": ","}),
+        (b"sep=;\r\nt;p\r\n1,5;2\r\n3;4\r\n", {"skip_rows": 1, "delimiter": ";", "decimal": ","}),
         (b"t,p\nC,bar\n1.5,2\n3,4\n", {"unit_rows": 1}),
         (b't,p\n1.5,"2,000"\n3,4\n', {"thousands": ","}),
         (b"t;p\n1.000,5;2\n3;4\n", {"decimal": ",", "thousands": ".", "delimiter": ";"}),
