@@ -157,7 +157,7 @@ class Metrics:
         self._rows = self._counter("residual_rows", "Samples scored by /score.", ["model", "version"])
         self._unscored = self._counter(
             "residual_unscored",
-            "Steps and windows without a score, since a value was missing.",
+            "Samples, steps and windows without a score: a value was missing, or the answer not finite.",
             ["model", "version"],
         )
         self._anomalies = self._counter(

@@ -87,17 +87,17 @@ def load_dataset(
         If the data cannot be read or trained on as they are.
     """
     is_series = "sequence" in kinds and "vector" not in kinds
-    cells, reading = cells or Cells(), reading or Reading()
-    decided = cells.missing is not None
-    if not decided:
-        cells = dataclasses.replace(cells, missing=LEFT_OUT if is_series else MISSING_AS_MEDIAN)
+    given, reading = cells or Cells(), reading or Reading()
+    # Without a rule, missing values are read as if they were allowed; whether there are any is seen below.
+    allowing = LEFT_OUT if is_series else MISSING_AS_MEDIAN
+    cells = dataclasses.replace(given, missing=given.missing or allowing)
     table_options = {"columns": columns, "label_column": label_column}
     series_options = {"time_column": time_column, "entity_column": entity_column}
     table_options |= {"reading": reading, "options": options or TableOptions()}
     source = _read(data, is_series, table_options, series_options, cells, pixel_shape)
-    may_miss = source.timeline is not None or source.samples.ndim == 2  # windows and images hold all values
-    if not may_miss and (not decided or cells.missing in (LEFT_OUT, INTERPOLATED)):
-        cells = dataclasses.replace(cells, missing=REFUSED)
+    is_rows_or_steps = source.timeline is not None or source.samples.ndim == 2
+    if not is_rows_or_steps and (given.missing is None or cells.missing in (LEFT_OUT, INTERPOLATED)):
+        cells = dataclasses.replace(cells, missing=REFUSED)  # windows and images hold every value
     labels = None if source.labels is None else label_texts(source.labels)
     samples = _as_float32(source.samples, Path(data).name, cells, is_series=is_series)
     samples, kind, value_range, form_notes = _take_as(samples, source, kinds, value_range)
@@ -109,26 +109,15 @@ def load_dataset(
     if names is None and kind != "image":
         names = tuple(f"x{column}" for column in range(samples.shape[-1]))
     cells.check_kind(kind)
-    timeline, missing = source.timeline, cells.missing
+    timeline, missing_notes = source.timeline, ()
     if timeline is not None:
-        samples, timeline, gap_notes = timeline.with_missing(samples, names, reading.max_gap)
-        form_notes += gap_notes
-        missing = missing if decided or gap_notes else REFUSED
-    elif not decided and missing == MISSING_AS_MEDIAN:
-        n_missing = 0 if samples.dtype == np.uint8 else int(np.isnan(samples).sum())
-        missing = MISSING_AS_MEDIAN if n_missing else REFUSED
-        if n_missing:
-            form_notes += (
-                f"{n_missing} missing value{'s' * (n_missing > 1)}: replaced by the median or most frequent "
-                "category, in training and serving, and the network is told; --missing refuse forbids them",
-            )
+        samples, timeline, missing_notes = timeline.with_missing(samples, names, reading.max_gap)
+    elif given.missing is None and cells.missing == MISSING_AS_MEDIAN:
+        missing_notes = _missing_notes(samples)
+    missing = cells.missing if given.missing or missing_notes else REFUSED
     categories = source.categories or cells.known
-    if categories is None:  # an array, which holds categories as numbers
-        cells.refuse_names(names or ())
-        categories = {
-            name: numeric_categories(samples[:, names.index(name)], name, Path(data).name)
-            for name in cells.categorical
-        }
+    if categories is None:
+        categories = _numeric_categories(samples, names or (), Path(data).name, cells)
     return Dataset(
         samples=samples,
         is_anomaly=is_anomaly,
@@ -140,7 +129,7 @@ def load_dataset(
         source=Path(data).name,
         normal_label=normal_label,
         provenance=source.provenance,
-        notes=(*source.notes, *form_notes),
+        notes=(*source.notes, *form_notes, *missing_notes),
         label_notes=label_notes,
         timeline=timeline,
         missing=missing,
@@ -151,6 +140,25 @@ def load_dataset(
         masks=source.masks,
         files=source.files,
     )
+
+
+def _missing_notes(rows: np.ndarray) -> tuple[str, ...]:
+    """Count the missing values of rows that are read by the default rule; empty if there are none."""
+    n_missing = 0 if rows.dtype == np.uint8 else int(np.isnan(rows).sum())
+    if not n_missing:
+        return ()
+    return (
+        f"{n_missing} missing value{'s' * (n_missing > 1)}: replaced by the median or most frequent "
+        "category, in training and serving, and the network is told; --missing refuse forbids them",
+    )
+
+
+def _numeric_categories(
+    rows: np.ndarray, names: Sequence[str], source: str, cells: Cells
+) -> dict[str, tuple[float, ...]]:
+    """Find the categories of an array, which holds them as numbers."""
+    cells.refuse_names(names)
+    return {name: numeric_categories(rows[:, names.index(name)], name, source) for name in cells.categorical}
 
 
 def _feature_columns(
